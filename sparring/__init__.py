@@ -1,0 +1,58 @@
+"""sparring: generative models that learn by playing against each other.
+
+    data = sparring.load("fashion-mnist")
+    run = sparring.train("cs231n-dcgan", data, rounds=2000)
+    images = run.system().sample(64)
+    print(sparring.evaluate(run.system(), data))
+    sparring.report(run)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparring.data.check import check
+    from sparring.data.dataset import Dataset
+    from sparring.data.sources import load
+    from sparring.evaluation import evaluate
+    from sparring.reporting import report
+    from sparring.run import Run
+    from sparring.training import resume, train
+
+from sparring.errors import SparringError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "sparring.data.dataset",
+    "Run": "sparring.run",
+    "check": "sparring.data.check",
+    "evaluate": "sparring.evaluation",
+    "load": "sparring.data.sources",
+    "report": "sparring.reporting",
+    "resume": "sparring.training",
+    "train": "sparring.training",
+}
+
+__all__ = ["Dataset", "Run", "SparringError", "check", "evaluate", "load", "open", "report", "resume", "train"]
+
+
+def open(path: str) -> Run:
+    """The run at this path. Raises SparringError when there is none."""
+    from sparring.run import Run
+
+    return Run.open(path)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import sparring` and `sparring --help` do not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sparring' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,5 @@
+"""`python -m sparring`, for torchrun."""
+
+from sparring.cli import main
+
+main()

@@ -1,0 +1,7 @@
+"""Images from names, folders, zips and arrays."""
+
+from sparring.data.check import check
+from sparring.data.dataset import Dataset, Spec
+from sparring.data.sources import load
+
+__all__ = ["Dataset", "Spec", "check", "load"]

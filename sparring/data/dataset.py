@@ -1,0 +1,75 @@
+"""A set of images in memory (or memory-mapped): one uint8 tensor, perhaps labels, and a held-out part."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sparring.seeds import generator
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a network must know about the data: channels, side in pixels, names of the classes (none: unlabelled)."""
+
+    channels: int
+    size: int
+    classes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return (self.channels, self.size, self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images to learn from, and images that training never sees.
+
+    images    (M, C, S, S) uint8
+    labels    (M,) int64 into `classes`, or None
+    held_out  the part kept for measuring (about 10 %, chosen by a fixed seed)
+    test      the source's own test set where there is one; only the final measurement looks at it
+    notes     sentences for the user about what was done on the way in
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    held_out: Dataset | None = None
+    test: Dataset | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.images.shape[1], self.images.shape[2], self.classes if self.labels is not None else ())
+
+    def rows(self, index: Tensor) -> Dataset:
+        """The images (and labels) of these rows, without held-out part."""
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, images=self.images[index], labels=labels, held_out=None, test=None, notes=())
+
+    def hold_out(self, share: float) -> Dataset:
+        """Move `share` of the images into `held_out`; the same ones every time, whatever the run's seed."""
+        order = torch.randperm(len(self), generator=generator("held-out"))
+        kept = len(self) - round(len(self) * share)
+        train, rest = order[:kept].sort().values, order[kept:].sort().values
+        return replace(self.rows(train), held_out=self.rows(rest), test=self.test, notes=self.notes)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, labels and up to 4,096 evenly spaced images: changes when the data changes."""
+        digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
+        step = max(1, len(self) // 4096)
+        digest.update(self.images[::step].contiguous().numpy().tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()

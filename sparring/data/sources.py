@@ -1,0 +1,203 @@
+"""One door for all data: a name, a folder, a zip or an array goes in, a `Dataset` comes out."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparring.data.dataset import Dataset
+from sparring.data.decoded import decode_listing, listed
+from sparring.data.listing import list_images, shown
+from sparring.data.named import NAMED, celeba_folder
+from sparring.data.pixels import fit, require_shape
+from sparring.errors import SparringError, unknown
+
+NAMES = (*NAMED, "celeba")
+
+
+def load(
+    source: str | Path | np.ndarray | Tensor,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    classes: str | Iterable[str | int] | None = None,
+    root: str | Path | None = None,
+    held_out: float = 0.1,
+    cache: str | Path | None = None,
+) -> Dataset:
+    """Images to train on, with about 10 % of them held out.
+
+    source    a name (digits, mnist, fashion-mnist, cifar10, celeba); a folder or zip of images, whose subfolders are
+              the classes if it has any; a .npy file, or a .npz with `images` and perhaps `labels`; or an array or
+              tensor, uint8 of (N, H, W), (N, H, W, C) or (N, C, H, W)
+    size      side in pixels; default: natural (celeba 64; files of many sizes 64)
+    channels  1 (grey) or 3; default: natural
+    classes   the only classes to keep, by name or index: "cat,dog" or [3, 5]; renumbered from 0 in the data's order
+    root      a folder to look for named data sets in, before SPARRING_DATA and the cache folder
+    held_out  share that training never sees; 0: none
+    cache     where decoded folders and fetched data sets are kept; default: SPARRING_CACHE, else ~/.cache/sparring
+
+    Bad files are skipped and named in `.notes`. Raises `SparringError` when more than 1 % of them are bad, when a
+    file is damaged, when the source is unknown or when fewer than two images remain.
+    """
+    require_shape(size, channels)
+    if not 0 <= held_out < 1:
+        raise SparringError(f"held_out is {held_out}; it is the share of images kept for measuring: from 0 to below 1")
+    cache = cache_folder(cache)
+
+    if isinstance(source, np.ndarray | Tensor):
+        data = _from_array("array", source, None)
+    elif isinstance(source, str) and source in NAMED:
+        data = NAMED[source](search_roots(root, cache), cache)
+    elif source == "celeba":
+        data = _from_files(celeba_folder(search_roots(root, cache), cache), size or 64, channels or 3, cache)
+        data = replace(data, name="celeba")
+    else:
+        path = existing(source)
+        is_numpy = path.suffix in (".npy", ".npz")
+        data = _from_numpy_file(path) if is_numpy else _from_files(path, size, channels, cache)
+
+    if classes is not None:
+        data = _only(data, classes)
+    data = _fitted(data, size, channels)
+    if data.test is not None:
+        data = replace(data, test=_fitted(data.test, size, channels))
+    return _held_out(data, held_out)
+
+
+def cache_folder(cache: str | Path | None) -> Path:
+    """The folder for decoded and fetched data: as given, else SPARRING_CACHE, else ~/.cache/sparring."""
+    return Path(cache or os.environ.get("SPARRING_CACHE") or Path.home() / ".cache" / "sparring")
+
+
+def search_roots(root: str | Path | None, cache: Path) -> list[Path]:
+    """The folders in which named data sets are looked for, in order."""
+    return [Path(folder) for folder in (root, os.environ.get("SPARRING_DATA"), cache) if folder]
+
+
+def existing(source: Any) -> Path:
+    """The path of a source that is no name. Raises `SparringError` if there is nothing of this name or path."""
+    if not isinstance(source, str | Path):
+        raise SparringError(f"data is a {type(source).__name__}; give a name, a path, a numpy array or a torch tensor")
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if isinstance(source, Path) or os.sep in source or path.suffix:
+        raise SparringError(
+            f"there is no folder or file '{shown(str(source))}'; data sets with a name: {', '.join(NAMES)}"
+        )
+    raise unknown("data set", source, [*NAMES, "or the path of a folder, zip, npy or npz"])
+
+
+def _from_files(path: Path, size: int | None, channels: int | None, cache: Path) -> Dataset:
+    listing = list_images(path)
+    pixels, report = decode_listing(listing, size=size, channels=channels, cache=cache)
+    notes = [*listing.notes, *report.notes]
+    if report.bad:
+        notes.append(f"skipped {len(report.bad)} of {len(listing.names)} images: {listed(report.bad)}")
+    if report.conversions:
+        notes.append("converted: " + ", ".join(f"{count} {kind}" for kind, count in report.conversions.items()))
+    labels = None
+    if listing.labels is not None:
+        pairs = zip(listing.names, listing.labels, strict=True)
+        labels = torch.tensor([label for name, label in pairs if name not in report.bad])
+    return Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, listing.classes, notes=tuple(notes))
+
+
+def _from_numpy_file(path: Path) -> Dataset:
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise SparringError(f"cannot read '{shown(str(path))}' ({str(error).splitlines()[0]})") from error
+    if "images" not in arrays:
+        raise SparringError(
+            f"'{shown(str(path))}' holds {', '.join(arrays) or 'nothing'}; it must hold an array 'images'"
+        )
+    return _from_array(path.stem, arrays["images"], arrays.get("labels"))
+
+
+def _from_array(name: str, given: np.ndarray | Tensor, labels: np.ndarray | None) -> Dataset:
+    if given.dtype not in (np.uint8, torch.uint8):
+        raise SparringError(f"images are {given.dtype}; give uint8 from 0 to 255, so that the range is not a guess")
+    images = given.cpu() if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+    if images.ndim == 3:
+        images = images.unsqueeze(1)
+    if images.ndim == 4 and images.shape[1] not in (1, 3):
+        images = images.permute(0, 3, 1, 2)
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        shape = tuple(given.shape)
+        raise SparringError(
+            f"images are of shape {shape}; give (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3"
+        )
+    if labels is None:
+        return Dataset(name, images)
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise SparringError(f"labels are {labels.dtype} of shape {labels.shape}; give {len(images)} whole numbers")
+    values, numbered = np.unique(labels, return_inverse=True)
+    return Dataset(name, images, torch.from_numpy(numbered.astype(np.int64)), tuple(str(value) for value in values))
+
+
+def _fitted(data: Dataset, size: int | None, channels: int | None) -> Dataset:
+    """The same images with this size and these channels; natural where None, and always square."""
+    given, height, width = data.images.shape[1:]
+    images = fit(data.images, size=size or min(height, width), channels=channels or given)
+    made = tuple(images.shape[1:])
+    if made == (given, height, width):
+        return data
+    note = f"images of {given} x {height} x {width} made {made[0]} x {made[1]} x {made[2]} (channels x height x width)"
+    return replace(data, images=images, notes=(*data.notes, note))
+
+
+def _only(data: Dataset, classes: str | Iterable[str | int]) -> Dataset:
+    """Only these classes, renumbered from 0 in the data's own order; of the test set too."""
+    if data.labels is None:
+        raise SparringError(f"classes were asked for, but '{shown(data.name)}' has no labels")
+    asked = (
+        [part.strip() for part in classes.split(",")] if isinstance(classes, str) else [str(part) for part in classes]
+    )
+    kept = sorted({_class_index(name, data.classes) for name in asked})
+    if not kept:
+        raise SparringError(f"classes is empty; possible: {', '.join(data.classes)}")
+
+    def chosen(part: Dataset) -> Dataset:
+        assert part.labels is not None
+        renumbered = torch.full((len(data.classes),), -1)
+        renumbered[kept] = torch.arange(len(kept))
+        rows = (renumbered[part.labels] >= 0).nonzero().squeeze(1)
+        few = part.rows(rows)
+        assert few.labels is not None
+        return replace(few, labels=renumbered[few.labels], classes=tuple(data.classes[index] for index in kept))
+
+    test = None if data.test is None else chosen(data.test)
+    return replace(chosen(data), test=test, notes=data.notes)
+
+
+def _class_index(name: str, classes: tuple[str, ...]) -> int:
+    if name in classes:
+        return classes.index(name)
+    if name.isdecimal() and int(name) < len(classes):
+        return int(name)
+    raise unknown("class", name, classes)
+
+
+def _held_out(data: Dataset, share: float) -> Dataset:
+    number = round(len(data) * share)
+    if len(data) - number < 2:
+        raise SparringError(
+            f"'{shown(data.name)}' has {len(data)} usable images, {len(data) - number} after holding out {share:.0%}; "
+            "at least 2 are needed to train"
+        )
+    if share and not number:
+        note = f"nothing is held out: {share:.0%} of {len(data)} images is none"
+        return replace(data, notes=(*data.notes, note))
+    return data.hold_out(share) if number else data

@@ -1,0 +1,84 @@
+"""What somebody sees while a run is being trained: a live table on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+class Display:
+    """Shows progress from `first` to `rounds`. Use as a context manager; `quiet` shows nothing."""
+
+    def __init__(self, title: str, first: int, rounds: int, batch: int, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
+        self.title, self.first, self.rounds, self.batch = title, first, rounds, batch
+        self.round = first
+        self.players: list[dict[str, float | str]] = []
+        self.measured: dict[str, float] = {}
+        self._ticks = deque([(time.monotonic(), first)], maxlen=200)
+        self._live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=4, transient=False)
+        self._next_line = 0.0
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._live.start()
+        else:
+            self.say(f"{self.title}: rounds {self.first} to {self.rounds}")
+        return self
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def say(self, sentence: str) -> None:
+        """A sentence that stays above the live picture."""
+        self.console.print(sentence, highlight=False, soft_wrap=True)
+
+    def tick(self, round_number: int) -> None:
+        """A round is over."""
+        self.round = round_number
+        now = time.monotonic()
+        if now - self._ticks[-1][0] > 0.1:
+            self._ticks.append((now, round_number))
+
+    def tell(self, players: list[dict[str, float | str]]) -> None:
+        """The numbers of the last logged round, one dict per move."""
+        self.players = players
+        if not self.console.is_terminal and time.monotonic() > self._next_line:
+            self._next_line = time.monotonic() + 15
+            losses = "  ".join(f"{p['player']} {p['loss']:.3f}" for p in players)
+            measured = "  ".join(f"{name} {value:.2f}" for name, value in self.measured.items())
+            self.say(f"round {self.round}/{self.rounds}  {losses}  {measured}  {self._speed()}")
+
+    def _speed(self) -> str:
+        seconds = self._ticks[-1][0] - self._ticks[0][0]
+        rate = (self._ticks[-1][1] - self._ticks[0][1]) / seconds if seconds > 0 else 0.0
+        if not rate:
+            return ""
+        left = int((self.rounds - self.round) / rate)
+        return f"{rate:.1f} rounds/s, {rate * self.batch:,.0f} images/s, {left // 60}:{left % 60:02d} left"
+
+    def _picture(self) -> Group:
+        bar = ProgressBar(total=self.rounds, completed=self.round, width=40)
+        head = Table.grid(padding=(0, 2))
+        head.add_row(Text(self.title, style="bold"), bar, f"{self.round:,}/{self.rounds:,}", self._speed())
+        columns = list(dict.fromkeys(name for p in self.players for name in p if name != "player"))
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        table.add_column("")
+        for name in columns:
+            table.add_column(HEADINGS.get(name, name), justify="right")
+        for p in self.players:
+            cells = [f"{p[name]:.4g}" if name in p else "" for name in columns]
+            table.add_row(str(p["player"]), *cells)
+        measured = "   ".join(f"{name} {value:.2f}" for name, value in self.measured.items())
+        return Group(head, table, Text(measured, style="cyan"))
+
+
+HEADINGS = {"gradient": "gradient norm", "real": "mean score, real", "fake": "mean score, fake"}

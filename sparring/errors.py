@@ -1,0 +1,43 @@
+"""The errors that a user can cause, and the one way to say that a name is unknown."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SparringError(Exception):
+    """Something in the input is wrong. The message is one line: what was given, what was possible, what to do.
+
+    The command line prints it without a traceback and exits with `exit_code`.
+    """
+
+    exit_code = 2
+
+
+class Interrupted(SparringError):
+    """Training stopped on a signal after saving; exits with 128 + the signal's number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class Diverged(SparringError):
+    """A loss or a gradient stopped being finite, or exploded; nothing was updated with it."""
+
+    exit_code = 3
+
+
+class StorageError(SparringError):
+    """The disk refused: full, read-only, gone. Whatever was complete before is untouched."""
+
+    exit_code = 4
+
+
+def unknown(kind: str, given: str, possible: Iterable[str]) -> SparringError:
+    """An error that names what was given, the nearest right name, and everything that was possible."""
+    possible = list(possible)
+    nearest = difflib.get_close_matches(given, possible, n=1, cutoff=0.5)
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    return SparringError(f"unknown {kind} '{given}'{hint} (possible: {', '.join(possible)})")

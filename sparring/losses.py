@@ -1,0 +1,220 @@
+"""Games (pairs of losses on scores) and penalties. One function, one equation; the scale is in the docstring.
+
+Scores are logits, (B,) or (B, 1), higher = "real" unless the labels are swapped. Losses are computed in float32 or
+better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparring.errors import SparringError, unknown
+
+Target = float | Tensor
+
+
+def in_full(scores: Tensor) -> Tensor:
+    """Scores as float32, or float64 if they are: bf16 has 8 bits of mantissa, too few for a mean of logarithms."""
+    return scores if scores.dtype == torch.float64 else scores.float()
+
+
+def cross_entropy(scores: Tensor, target: Target) -> Tensor:
+    """Mean of max(s, 0) - s t + log(1 + exp(-|s|)): binary cross-entropy on logits, stable at any s."""
+    s = in_full(scores)
+    return (F.softplus(s) - s * target).mean()
+
+
+def squared_error(scores: Tensor, target: Target) -> Tensor:
+    """Mao et al. 2017, eq. 2: 1/2 E (s - t)^2."""
+    return 0.5 * (in_full(scores) - target).square().mean()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the discriminator is told, and how it is lied to.
+
+    real, fake  the targets; CSC321 swaps them (real 0, fake 1)
+    smooth      one-sided smoothing (Salimans et al. 2016): the real target moves this share of the way to fake
+    noise       every target moves inwards by noise * U(0, 1) (Chollet 2017 uses .05 outwards, beyond the valid range)
+    flips       share of each batch whose target is the other one (ganhacks 6)
+    """
+
+    real: float = 1.0
+    fake: float = 0.0
+    smooth: float = 0.0
+    noise: float = 0.0
+    flips: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.real == self.fake:
+            raise SparringError(f"real and fake labels are both {self.real}: they must differ")
+        for name in ("smooth", "noise", "flips"):
+            if not 0 <= getattr(self, name) <= 0.5:
+                raise SparringError(f"label {name} is {getattr(self, name)}: it must lie in [0, 0.5]")
+
+    def for_real(self, scores: Tensor) -> Target:
+        start = self.real + self.smooth * (self.fake - self.real)
+        return self._lie(start, self.fake, scores)
+
+    def for_fake(self, scores: Tensor) -> Target:
+        return self._lie(self.fake, self.real, scores)
+
+    def _lie(self, target: float, other: float, scores: Tensor) -> Target:
+        if not self.noise and not self.flips:
+            return target
+        full = in_full(scores)
+        flipped = torch.rand_like(full) < self.flips
+        towards = self.noise * torch.rand_like(full)
+        return torch.where(flipped, other + towards * (target - other), target + towards * (other - target))
+
+    def means(self) -> tuple[float, float]:
+        """Expected real and fake targets: what the equilibrium depends on."""
+        start = self.real + self.smooth * (self.fake - self.real)
+        gap = self.fake - start
+        to_fake = start + gap * (self.noise / 2 + self.flips * (1 - self.noise))
+        back = self.real - self.fake
+        to_real = self.fake + back * (self.noise / 2 + self.flips * (1 - self.noise))
+        return to_fake, to_real
+
+
+@dataclass(frozen=True)
+class Game:
+    """A pair of losses on scores.
+
+    discriminator(real, fake, labels), generator(fake, labels) -> scalar; `halved` multiplies the first by 1/2
+    balance(labels) -> the score at which a discriminator that cannot tell real from fake stays
+    labelled: whether labels mean anything here (hinge and Wasserstein have none)
+    """
+
+    name: str
+    discriminator_loss: Callable[[Tensor, Tensor, Labels], Tensor]
+    generator_loss: Callable[[Tensor, Labels], Tensor]
+    balance: Callable[[Labels], float]
+    labelled: bool = True
+    labels: Labels = field(default_factory=Labels)
+    halved: bool = False
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The discriminator's loss on scores of real and of generated images."""
+        loss = self.discriminator_loss(real, fake, self.labels)
+        return loss / 2 if self.halved else loss
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """The generator's loss on scores of its images."""
+        return self.generator_loss(fake, self.labels)
+
+    def equilibrium(self) -> tuple[float, float]:
+        """(discriminator's, generator's) loss when generated and real images cannot be told apart."""
+        score = torch.full((1,), self.balance(self.labels), dtype=torch.float64)
+        real, fake = self.labels.means()
+        told = replace(self, labels=Labels(real, fake)) if self.labelled else self
+        return float(told.discriminator(score, score)), float(self.generator(score))
+
+
+def _cross_entropies(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
+    """Goodfellow et al. 2014, eq. 1, as a sum of two cross-entropies (2 log 2 at equilibrium, not halved)."""
+    return cross_entropy(real, labels.for_real(real)) + cross_entropy(fake, labels.for_fake(fake))
+
+
+def _saturating(fake: Tensor, labels: Labels) -> Tensor:
+    """Goodfellow et al. 2014, eq. 1: the generator descends log(1 - D(G(z)))."""
+    return -cross_entropy(fake, labels.fake)
+
+
+def _non_saturating(fake: Tensor, labels: Labels) -> Tensor:
+    """Goodfellow et al. 2014, section 3: the generator ascends log D(G(z))."""
+    return cross_entropy(fake, labels.real)
+
+
+def _indifferent_logit(labels: Labels) -> float:
+    """log(p / (1 - p)) where p is the mean target: Goodfellow et al. 2014, proposition 1 with p_g = p_data."""
+    p = sum(labels.means()) / 2
+    return math.log(p / (1 - p))
+
+
+def _squared_errors(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
+    """Mao et al. 2017, eq. 2: 1/2 E (D(x) - b)^2 + 1/2 E (D(G(z)) - a)^2 with b = labels.real, a = labels.fake."""
+    return squared_error(real, labels.for_real(real)) + squared_error(fake, labels.for_fake(fake))
+
+
+def _towards_real(fake: Tensor, labels: Labels) -> Tensor:
+    """Mao et al. 2017, eq. 2: 1/2 E (D(G(z)) - c)^2 with c = b (eq. 9: a, b, c = 0, 1, 1)."""
+    return squared_error(fake, labels.real)
+
+
+def _hinges(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
+    """Lim and Ye 2017, eq. 7: E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))."""
+    return F.relu(1 - in_full(real)).mean() + F.relu(1 + in_full(fake)).mean()
+
+
+def _distance(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
+    """Arjovsky et al. 2017, eq. 3, to be minimised: E D(G(z)) - E D(x)."""
+    return in_full(fake).mean() - in_full(real).mean()
+
+
+def _lift(fake: Tensor, labels: Labels) -> Tensor:
+    """The generator of hinge and Wasserstein games raises its scores: -E D(G(z))."""
+    return -in_full(fake).mean()
+
+
+def _zero(labels: Labels) -> float:
+    return 0.0
+
+
+GAMES: dict[str, Game] = {
+    game.name: game
+    for game in (
+        Game("minimax", _cross_entropies, _saturating, _indifferent_logit),
+        Game("non-saturating", _cross_entropies, _non_saturating, _indifferent_logit),
+        Game("least-squares", _squared_errors, _towards_real, lambda labels: sum(labels.means()) / 2),
+        Game("hinge", _hinges, _lift, _zero, labelled=False),
+        Game("wasserstein", _distance, _lift, _zero, labelled=False),
+    )
+}
+
+
+def game(
+    name: str,
+    *,
+    real_label: float = 1.0,
+    fake_label: float = 0.0,
+    smooth: float = 0.0,
+    label_noise: float = 0.0,
+    flips: float = 0.0,
+    halved: bool = False,
+) -> Game:
+    """The game of that name (a key of GAMES), with these labels.
+
+    Raises SparringError for an unknown name, for labels that a game without labels cannot use, and for cross-entropy
+    targets outside [0, 1].
+    """
+    if name not in GAMES:
+        raise unknown("game", name, GAMES)
+    labels = Labels(real_label, fake_label, smooth, label_noise, flips)
+    if labels != Labels() and not GAMES[name].labelled:
+        raise SparringError(
+            f"the {name} game has no labels: real_label, fake_label, smooth, label_noise, flips do nothing"
+        )
+    if GAMES[name].discriminator_loss is _cross_entropies and not {real_label, fake_label} <= {0.0, 1.0}:
+        raise SparringError(
+            f"cross-entropy labels are {real_label:g} and {fake_label:g}: they must be 0 and 1 (smooth moves them)"
+        )
+    return replace(GAMES[name], labels=labels, halved=halved)
+
+
+def gradient_penalty(judge: Callable[[Tensor], Tensor], x: Tensor, *, target: float = 0.0) -> Tensor:
+    """E (|grad_x D(x)| - target)^2, one norm per sample. R1 of Mescheder et al. 2018 is gamma/2 times it at 0.
+
+    judge: (B, ...) -> (B,) or (B, 1), with no dependence between samples (no batch norm). x: (B, ...), any dtype.
+    `torch.func.grad` keeps the second-order term in eager mode and under torch.compile.
+    """
+    slope = torch.func.grad(lambda images: in_full(judge(images)).sum())(x)
+    if target == 0:
+        return in_full(slope).flatten(1).square().sum(1).mean()
+    return (in_full(slope).flatten(1).norm(dim=1) - target).square().mean()

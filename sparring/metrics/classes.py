@@ -1,0 +1,46 @@
+"""How often each class is made, against how often it occurs: the metric that names the missing digit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparring.errors import SparringError
+from sparring.metrics.intervals import wilson_interval
+
+
+class ClassShare(NamedTuple):
+    """One class: its share among the fakes with a 95 % Wilson interval, and its share among the reals."""
+
+    name: str
+    share: float
+    low: float
+    high: float
+    real_share: float
+
+
+def class_histogram(*, real: Tensor, fake: Tensor, classes: Sequence[str]) -> list[ClassShare]:
+    """Shares of `classes` among the labels real (N,) and fake (M,), integers into `classes`.
+
+    Label both sets by the same classifier, so that its errors fall on both. Raises SparringError for labels that are
+    empty or out of range.
+    """
+    counts = []
+    for name, labels in (("real", real), ("fake", fake)):
+        if labels.ndim != 1 or labels.is_floating_point() or not len(labels):
+            raise SparringError(f"{name} labels must be (N,) integers, N > 0; got {tuple(labels.shape)} {labels.dtype}")
+        if labels.min() < 0 or labels.max() >= len(classes):
+            raise SparringError(f"{name} labels run from {labels.min()} to {labels.max()}; classes: {len(classes)}")
+        counts.append(torch.bincount(labels, minlength=len(classes)).tolist())
+    return [
+        ClassShare(name, made / len(fake), *wilson_interval(made, len(fake)), occurs / len(real))
+        for name, occurs, made in zip(classes, *counts, strict=True)
+    ]
+
+
+def total_variation(histogram: Sequence[ClassShare]) -> float:
+    """Half the sum of absolute differences of the shares, in [0, 1]: the share of fakes in the wrong class."""
+    return sum(abs(row.share - row.real_share) for row in histogram) / 2

@@ -1,0 +1,139 @@
+"""Distances between two sets of features, real and fake: FD, KID, and the four neighbour metrics. All in float64."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparring.errors import SparringError
+
+BLOCK = 512  # rows of a distance or kernel matrix held at once
+
+
+def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
+    """Frechet distance of the Gaussians with the two sets' moments: real (N, F), fake (M, F) -> [0, inf).
+
+    |m_r - m_f|^2 + tr(S_r + S_f - 2 (S_r^1/2 S_f S_r^1/2)^1/2)     (Dowson & Landau 1982; Heusel et al. 2017, eq. 6)
+
+    Two symmetric eigendecompositions, so never complex, however few or equal the samples. Biased upwards by about c/M;
+    compare equal sizes only. It is FID only if the features are Inception's. Raises SparringError for features that
+    are not finite, of different F, or fewer than 2.
+    """
+    real, fake = _checked(real, fake, at_least=2)
+    mean = fake.mean(0) - real.mean(0)
+    covariance_real, covariance_fake = _covariance(real), _covariance(fake)
+    root = _symmetric_root(covariance_real)
+    cross = torch.linalg.eigvalsh(root @ covariance_fake @ root).clamp(min=0).sqrt().sum()
+    distance = mean @ mean + covariance_real.trace() + covariance_fake.trace() - 2 * cross
+    return max(0.0, distance.item())
+
+
+def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
+    """Kernel distance (KID): the unbiased squared MMD of real (N, F) and fake (M, F); around 0 for equal distributions.
+
+    mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),   k(x, y) = (x.y / F + 1)^3
+
+    (Gretton et al. 2012, eq. 3; Binkowski et al. 2018.) The full U-statistic, no random subsets; on features
+    standardised by the real ones, without which the cubic kernel sees only the largest features (a feature that is
+    constant in the real set is centred and left as it is). May be slightly negative. Raises SparringError for
+    features that are not finite, of different F, or fewer than 2.
+    """
+    real, fake = _checked(real, fake, at_least=2)
+    mean, deviation = real.mean(0), real.std(0, correction=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    x, y = (real - mean) / deviation, (fake - mean) / deviation
+    within = _kernel_mean(x) + _kernel_mean(y)
+    between = _kernel_sum(x, y) / (len(x) * len(y))
+    return within - 2 * between
+
+
+class Neighbours(NamedTuple):
+    """The four neighbour metrics; see `neighbours`."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
+    """Precision, recall, density and coverage of fake (N, F) against as many real (N, F).
+
+    A point's ball reaches to its k-th nearest other point of the same set, border included.
+
+    precision  share of fakes inside any real ball                 (Kynkaanniemi et al. 2019, eq. 1, 2)
+    recall     share of reals inside any fake ball                 (the same)
+    density    mean number of real balls around a fake, over k     (Naeem et al. 2020, eq. 3); 1 if distributions agree
+    coverage   share of reals whose ball holds a fake              (Naeem et al. 2020, eq. 4)
+
+    For equal distributions coverage is 1 - prod_{i=1..k} (N - i) / (2 N - i) on average. Density above 1 means fakes
+    too close to the centres of the data (blur, shrinkage), not better ones. Where more than k points coincide their
+    balls are points: equal images still count as inside. Raises SparringError for features that are not finite, of
+    different F, of different N, or N <= k.
+    """
+    if k < 1:
+        raise SparringError(f"neighbours: k must be at least 1; got {k}")
+    real, fake = _checked(real, fake, at_least=k + 1)
+    if len(real) != len(fake):
+        raise SparringError(f"neighbours needs as many fakes as reals; got {len(real)} real, {len(fake)} fake")
+    reach_real, reach_fake = _reach(real, k), _reach(fake, k)
+    precise, balls = 0, 0
+    covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    recalled = covered.clone()
+    for rows, reach in zip(fake.split(BLOCK), reach_fake.split(BLOCK), strict=True):
+        distance = _distances(rows, real)
+        in_real_ball = distance <= reach_real
+        precise += int(in_real_ball.any(1).sum())
+        balls += int(in_real_ball.sum())
+        covered |= in_real_ball.any(0)
+        recalled |= (distance <= reach[:, None]).any(0)
+    n = len(real)
+    return Neighbours(precise / n, int(recalled.sum()) / n, balls / (k * n), int(covered.sum()) / n)
+
+
+def _checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
+    """Both sets in float64, or an error that says what is wrong with them."""
+    for name, features in (("real", real), ("fake", fake)):
+        if features.ndim != 2:
+            raise SparringError(f"{name} features must be (N, F); got {tuple(features.shape)}")
+        if len(features) < at_least:
+            raise SparringError(f"at least {at_least} {name} samples are needed; got {len(features)}")
+        if not features.isfinite().all():
+            bad = int((~features.isfinite()).any(1).sum())
+            raise SparringError(f"{bad} of {len(features)} {name} features are NaN or infinite")
+    if real.shape[1] != fake.shape[1]:
+        raise SparringError(f"real features have {real.shape[1]} dimensions, fake ones {fake.shape[1]}")
+    return real.double(), fake.double()
+
+
+def _covariance(features: Tensor) -> Tensor:
+    centred = features - features.mean(0)
+    return centred.T @ centred / (len(features) - 1)
+
+
+def _symmetric_root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+
+
+def _kernel_sum(x: Tensor, y: Tensor) -> float:
+    return sum((rows @ y.T / x.shape[1] + 1).pow_(3).sum().item() for rows in x.split(BLOCK))
+
+
+def _kernel_mean(x: Tensor) -> float:
+    """Mean of k(x_i, x_j) over i != j."""
+    diagonal = (x.square().sum(1) / x.shape[1] + 1).pow(3).sum().item()
+    return (_kernel_sum(x, x) - diagonal) / (len(x) * (len(x) - 1))
+
+
+def _reach(points: Tensor, k: int) -> Tensor:
+    """(N,) distance of every point to its k-th nearest other point."""
+    blocks = [_distances(rows, points).topk(k + 1, largest=False).values[:, k] for rows in points.split(BLOCK)]
+    return torch.cat(blocks)
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    # Not through |x|^2 + |y|^2 - 2 x.y: that makes the distance of equal points a rounding error, and ties random.
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

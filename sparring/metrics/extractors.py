@@ -1,0 +1,159 @@
+"""Networks that turn images into features, each with its identity card. Never compare numbers of two extractors.
+
+To add one: a function without arguments that returns an `Extractor`, and a line in `EXTRACTORS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from sparring.errors import SparringError, unknown
+from sparring.seeds import generator
+
+LENET_MNIST = "lenet-mnist"
+RANDOM_CONV64 = "random-conv64"
+
+BATCH = 250
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
+
+
+class LeNet(nn.Module):
+    """LeCun et al. 1998 in today's words: two 5x5 convolutions with max-pooling, 64 features, one score per class.
+
+    (N, channels, size, size) in [-1, 1] -> features (N, 64), logits (N, classes). The features are taken before their
+    ReLU, where they are spread like Gaussians and none of them is silent.
+    """
+
+    def __init__(self, channels: int, size: int, classes: int) -> None:
+        super().__init__()
+        side = ((size - 4) // 2 - 4) // 2
+        self.trunk = nn.Sequential(
+            nn.Conv2d(channels, 32, 5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(64 * side * side, 64),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(64, classes))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(x)
+        return features, self.head(features)
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A frozen network and its identity card.
+
+    name      goes into the name of every number made with it: FD-lenet-mnist@2000
+    digest    SHA-256 of its weights
+    channels  1: images are made grey first; 3: grey images are repeated
+    size      images of another side are resized to this (bilinear, antialiased)
+    classes   names of its classes; () if it knows none
+    accuracy  share of its training data's test set that it classifies right; None if it was not trained
+    network   (N, channels, size, size) in [-1, 1] -> features (N, F), logits (N, classes)
+    """
+
+    name: str
+    digest: str
+    channels: int
+    size: int
+    classes: tuple[str, ...]
+    accuracy: float | None
+    network: nn.Module
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images (N, C, S, S) uint8, C = 1 or 3 -> features (N, F) and, if it knows classes, logits (N, classes).
+
+        On the CPU, in float32 (whatever autocast says), in batches. Raises SparringError for other images.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+            given = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+            raise SparringError(f"extractor {self.name} takes images (N, 1 or 3, S, S) uint8, N > 0; got {given}")
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            batches = [self.network(self.prepare(batch)) for batch in images.cpu().split(BATCH)]
+        features, logits = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return features, logits if self.classes else None
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """(N, C, S, S) uint8 -> (N, channels, size, size) float32 in [-1, 1]."""
+        x = images.float() / 127.5 - 1
+        if x.shape[1] == 3 and self.channels == 1:
+            x = (x * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        if x.shape[2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
+        return x.expand(-1, self.channels, -1, -1)
+
+
+def digest_of(network: nn.Module) -> str:
+    """SHA-256 over the names, shapes and bytes of a network's weights."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(repr((name, str(weight.dtype), tuple(weight.shape))).encode())
+        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def blank_lenet(channels: int, size: int, classes: int) -> LeNet:
+    """A LeNet to be filled with weights: made without drawing any, so that the user's random numbers are left alone."""
+    with torch.device("meta"):
+        network = LeNet(channels, size, classes)
+    return network.to_empty(device="cpu").eval().requires_grad_(False)
+
+
+def lenet_mnist() -> Extractor:
+    """A LeNet trained on MNIST's 60,000 training images by scripts/train_lenet.py; grey, 28x28, ten digits.
+
+    Its accuracy, digest and training log are in weights/lenet-mnist.json. Raises SparringError if the weights are
+    not the ones that log describes.
+    """
+    folder = resources.files("sparring.metrics") / "weights"
+    card = json.loads((folder / "lenet-mnist.json").read_text())
+    network = blank_lenet(channels=1, size=28, classes=len(card["classes"]))
+    try:
+        network.load_state_dict(load((folder / "lenet-mnist.safetensors").read_bytes()))
+    except (SafetensorError, RuntimeError) as error:
+        raise SparringError(f"the weights of {LENET_MNIST} cannot be read: install sparring again") from error
+    digest = digest_of(network)
+    if digest != card["digest"]:
+        raise SparringError(f"the weights of {LENET_MNIST} are not the published ones: install sparring again")
+    return Extractor(LENET_MNIST, digest, 1, 28, tuple(card["classes"]), card["test_accuracy"], network)
+
+
+def random_conv64() -> Extractor:
+    """A LeNet for colour images, 32x32, whose weights are random and were never trained; always the same ones.
+
+    Such features see most faults, more weakly than trained ones, and need nothing to be known about the images
+    (Naeem et al. 2020, section 4, use random VGG-16 features in the same way).
+    """
+    network = blank_lenet(channels=3, size=32, classes=1)
+    stream = generator(RANDOM_CONV64)
+    for weight in network.parameters():
+        bound = (6 / weight[0].numel()) ** 0.5 if weight.ndim > 1 else 0.1  # of weights: He et al. 2015
+        weight.copy_((2 * torch.rand(weight.shape, generator=stream) - 1) * bound)
+    return Extractor(RANDOM_CONV64, digest_of(network), 3, 32, (), None, network)
+
+
+EXTRACTORS: dict[str, Callable[[], Extractor]] = {LENET_MNIST: lenet_mnist, RANDOM_CONV64: random_conv64}
+
+
+@cache
+def extractor(name: str) -> Extractor:
+    """The extractor of that name, loaded once. Raises SparringError for an unknown one."""
+    if name not in EXTRACTORS:
+        raise unknown("extractor", name, EXTRACTORS)
+    return EXTRACTORS[name]()
+
+
+def for_dataset(name: str) -> Extractor:
+    """The extractor that knows most about the data set of that name."""
+    return extractor(LENET_MNIST if name in ("mnist", "digits") else RANDOM_CONV64)

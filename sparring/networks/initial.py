@@ -1,0 +1,31 @@
+"""Initial weights that papers name and PyTorch's layers do not have by default."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def xavier_uniform(network: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
+    """Glorot and Bengio 2010, eq. 16, on the weights of every layer of these kinds; biases stay as they are."""
+    for layer in network.modules():
+        if isinstance(layer, kinds):
+            nn.init.xavier_uniform_(layer.weight)
+    return network
+
+
+def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
+    """U(-bound, bound) weights and zero bias."""
+    nn.init.uniform_(layer.weight, -bound, bound)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def radford(network: nn.Module) -> nn.Module:
+    """Radford et al. 2016, section 4: convolutions N(0, .02); batch norm gains N(1, .02), biases 0 (their code)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+            nn.init.zeros_(layer.bias)
+    return network

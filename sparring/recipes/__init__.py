@@ -1,0 +1,11 @@
+"""Published settings: functions that marry a system and networks. One line here makes a recipe known by name."""
+
+RECIPES: dict[str, str] = {
+    "goodfellow-mlp": "sparring.recipes.goodfellow:goodfellow_mlp",
+    "cs231n-mlp": "sparring.recipes.cs231n:cs231n_mlp",
+    "cs231n-lsgan": "sparring.recipes.cs231n:cs231n_lsgan",
+    "cs231n-dcgan": "sparring.recipes.cs231n:cs231n_dcgan",
+    "raschka-mlp": "sparring.recipes.raschka:raschka_mlp",
+    "csc321-mlp": "sparring.recipes.csc321:csc321_mlp",
+    "dcgan": "sparring.recipes.radford:dcgan",
+}

@@ -1,0 +1,80 @@
+"""Arguments that many recipes share: their types, ranges and the line of help each has. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparring.referee import MakeOptimiser
+    from sparring.systems.gan import GAN
+
+Latent = Annotated[int, Field(gt=0, le=65536, description="length of the noise vector")]
+Noise = Annotated[
+    Literal["normal", "uniform", "truncated"],
+    Field(description="N(0, 1), U(-1, 1), or N(0, 1) kept within [-2, 2]"),
+]
+Batch = Annotated[int, Field(gt=0, description="images per optimiser step, over all processes")]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="learning rate")]
+Average = Annotated[
+    float,
+    Field(ge=0, lt=1, description="decay per round of the shown weights' moving average (EMA); 0 shows the live ones"),
+]
+Width = Annotated[int, Field(gt=0, description="feature maps of the layer next to the image")]
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam for both players of a GAN (Kingma and Ba 2015), beta 2 = .999."""
+
+    discriminator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="D's learning rate")]
+    generator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="G's learning rate")]
+    beta1: Annotated[float, Field(ge=0, lt=1, description="Adam's momentum")] = 0.5
+
+    def for_gan(self) -> dict[str, MakeOptimiser]:
+        """Player -> how to make its optimiser."""
+        import torch
+
+        return {
+            "discriminator": partial(torch.optim.Adam, lr=self.discriminator_lr, betas=(self.beta1, 0.999)),
+            "generator": partial(torch.optim.Adam, lr=self.generator_lr, betas=(self.beta1, 0.999)),
+        }
+
+
+GameName = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the two players of a GAN are told and shown: everything in which the lectures differ on the game."""
+
+    game: Annotated[GameName, Field(description="the pair of losses")] = "non-saturating"
+    real_label: Annotated[float, Field(description="the discriminator's target for real images (CSC321: 0)")] = 1.0
+    fake_label: Annotated[float, Field(description="its target for generated images (CSC321: 1)")] = 0.0
+    smooth: Annotated[float, Field(ge=0, le=0.5, description="one-sided label smoothing: the real target's step")] = 0.0
+    label_noise: Annotated[float, Field(ge=0, le=0.5, description="targets move inwards by this times U(0, 1)")] = 0.0
+    flips: Annotated[float, Field(ge=0, le=0.5, description="share of targets that are the wrong one")] = 0.0
+    halved: Annotated[bool, Field(description="multiply the discriminator's loss by 1/2")] = False
+    fresh_noise: Annotated[bool, Field(description="new noise for the generator's step; no: reuse the fakes")] = True
+    mixed: Annotated[bool, Field(description="real and generated images in one batch; no: two batches")] = False
+
+    def gan(self, G: nn.Module, D: nn.Module, *, latent: int, noise: str) -> GAN:
+        """These two networks, playing by these rules."""
+        from sparring.losses import game
+        from sparring.systems.gan import GAN
+
+        played = game(
+            self.game,
+            real_label=self.real_label,
+            fake_label=self.fake_label,
+            smooth=self.smooth,
+            label_noise=self.label_noise,
+            flips=self.flips,
+            halved=self.halved,
+        )
+        return GAN(G, D, latent=latent, game=played, noise=noise, fresh_noise=self.fresh_noise, mixed=self.mixed)

@@ -1,0 +1,45 @@
+"""CSC321 (Toronto), lecture 12: labels the other way round, real and generated images in one batch."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules
+from sparring.recipes.recipe import Recipe, published
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Spec
+
+
+@published(paper="CSC321, lecture 12; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
+def csc321_mlp(
+    data: "Spec",
+    *,
+    latent: Latent = 100,
+    noise: Noise = "normal",
+    batch: Batch = 128,
+    adam: Adam = Adam(2e-4, 2e-4),
+    average: Average = 0.999,
+    rules: Rules = Rules(real_label=0.0, fake_label=1.0, mixed=True),
+) -> Recipe:
+    """The lecture's networks: pixels in [0, 1], a sigmoid at the end of G, LeakyReLU .2.
+
+    The lecture says that real 0 / fake 1 works better; the last layer of D is symmetric, so nothing should change:
+    try --real-label 1 --fake-label 0. Optimiser, batch and length are not in the lecture: Adam 2e-4 and 128 are ours.
+    """
+    from torch import nn
+
+    from sparring.networks import mlp
+
+    leaky = partial(nn.LeakyReLU, 0.2)
+    return Recipe(
+        system=rules.gan(
+            mlp.generator(latent, [300], data.shape, activation=leaky, sigmoid=True),
+            mlp.discriminator(data.shape, [300, 100], activation=leaky, unit=True),
+            latent=latent,
+            noise=noise,
+        ),
+        optimisers=adam.for_gan(),
+        batch=batch,
+        rounds=20_000,
+        average=average,
+    )

@@ -1,0 +1,42 @@
+"""Deep convolutional GANs at 64x64 (and 16 to 256): Radford et al. 2016 with the numbers of pytorch/examples."""
+
+from typing import TYPE_CHECKING
+
+from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules, Width
+from sparring.recipes.recipe import Recipe, published
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Spec
+
+
+@published(paper="Radford et al. 2016, arXiv 1511.06434; widths and 4x4 kernels of pytorch/examples", size=64)
+def dcgan(
+    data: "Spec",
+    *,
+    latent: Latent = 100,
+    noise: Noise = "normal",
+    width: Width = 64,
+    batch: Batch = 128,
+    adam: Adam = Adam(2e-4, 2e-4),
+    average: Average = 0.999,
+    rules: Rules = Rules(fresh_noise=False),
+) -> Recipe:
+    """Strided convolutions and batch norm in both players, any number of channels.
+
+    The paper draws uniform noise and uses 128 maps and 5x5 kernels for faces; pytorch/examples normal noise and 64.
+    The generator answers for the fakes that D has just seen (pytorch/examples).
+    """
+    from sparring.networks import dcgan as networks
+
+    return Recipe(
+        system=rules.gan(
+            networks.generator(latent, width, data.channels, data.size),
+            networks.discriminator(width, data.channels, data.size),
+            latent=latent,
+            noise=noise,
+        ),
+        optimisers=adam.for_gan(),
+        batch=batch,
+        rounds=39_575,
+        average=average,
+    )

@@ -1,0 +1,44 @@
+"""Raschka's introduction to GANs: the fully connected GAN of the slides."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules
+from sparring.recipes.recipe import Recipe, published
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Spec
+
+
+@published(paper="Raschka, Introduction to GANs; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
+def raschka_mlp(
+    data: "Spec",
+    *,
+    latent: Latent = 100,
+    noise: Noise = "normal",
+    batch: Batch = 128,
+    adam: Adam = Adam(2e-4, 2e-4),
+    average: Average = 0.999,
+    rules: Rules = Rules(halved=True, fresh_noise=False),
+) -> Recipe:
+    """One hidden layer of 128 and dropout on each side; the generator answers for the fakes D has just seen.
+
+    D's loss is halved, as in the slides (with Adam the scale of a loss hardly matters).
+    """
+    from torch import nn
+
+    from sparring.networks import mlp
+
+    leaky = partial(nn.LeakyReLU, 0.01)
+    return Recipe(
+        system=rules.gan(
+            mlp.generator(latent, [128], data.shape, activation=leaky, dropout=0.5),
+            mlp.discriminator(data.shape, [128], activation=leaky, dropout=0.5),
+            latent=latent,
+            noise=noise,
+        ),
+        optimisers=adam.for_gan(),
+        batch=batch,
+        rounds=46_900,
+        average=average,
+    )

@@ -1,0 +1,160 @@
+"""What a recipe is, and how its arguments are listed, checked and given. No torch here: `--help` must be instant."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+
+import pydantic
+from pydantic.fields import FieldInfo
+
+from sparring.errors import SparringError, unknown
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Dataset, Spec
+    from sparring.referee import MakeOptimiser, Schedule
+    from sparring.system import System
+
+
+@dataclass
+class Recipe:
+    """Everything the referee needs, for data of one kind.
+
+    system      networks and round, freshly initialised
+    optimisers  player -> how to make its optimiser
+    schedules   player -> the optimiser's settings per round
+    batch       images per optimiser step, over all processes
+    rounds      how long the source trained
+    average     decay per round of the EMA of the shown weights
+    prepare     called once with the data before the first round (initial values that depend on data)
+    """
+
+    system: System
+    optimisers: Mapping[str, MakeOptimiser]
+    batch: int
+    rounds: int
+    average: float = 0.999
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    prepare: Callable[[Dataset], None] | None = None
+
+
+MakeRecipe = Callable[..., Recipe]
+"""`def name(data: Spec, *, argument: Type = default, ...) -> Recipe`, with a docstring and `@published`."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a recipe comes from, and the image size it was made for."""
+
+    paper: str
+    size: int
+
+
+def published(*, paper: str, size: int) -> Callable[[MakeRecipe], MakeRecipe]:
+    """Marks a function as a recipe: its paper, and the side in pixels that pictures without a size of their own get."""
+
+    def mark(function: MakeRecipe) -> MakeRecipe:
+        function.card = Card(paper, size)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def card(function: MakeRecipe) -> Card:
+    """The card that `@published` pinned on it."""
+    return function.card  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a recipe, as the command line and recipe.json see it; `group` is the parameter it belongs to."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    group: str | None = None
+
+
+def arguments(function: MakeRecipe) -> list[Argument]:
+    """A recipe's arguments from its signature; a parameter that is a dataclass stands for its fields."""
+    found: list[Argument] = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        if dataclasses.is_dataclass(parameter.annotation):
+            hints = get_type_hints(parameter.annotation, include_extras=True)
+            for f in dataclasses.fields(parameter.annotation):
+                value = getattr(parameter.default, f.name)
+                found.append(Argument(f.name, hints[f.name], value, described(hints[f.name]), parameter.name))
+        else:
+            kind = parameter.annotation
+            found.append(Argument(parameter.name, kind, parameter.default, described(kind)))
+    return found
+
+
+def described(annotation: Any) -> str:
+    """The description in an Annotated type's Field, or ""."""
+    notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return next((note.description for note in notes if isinstance(note, FieldInfo) and note.description), "")
+
+
+def settle(function: MakeRecipe, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every argument of the recipe with its value: defaults, overlaid by what was given, types and ranges checked.
+
+    Raises SparringError that names the argument, what was given and what is possible.
+    """
+    known = {a.name: a for a in arguments(function)}
+    for name in given:
+        if name not in known:
+            raise unknown("argument", name, known)
+    settled = {}
+    for name, argument in known.items():
+        value = given.get(name, argument.default)
+        try:
+            settled[name] = pydantic.TypeAdapter(argument.type).validate_python(value)
+        except pydantic.ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            flag = "--" + name.replace("_", "-")
+            raise SparringError(f"{name} ({flag}) is {value!r}: {reason[0].lower()}{reason[1:]}") from None
+    return settled
+
+
+def prepare_recipe(function: MakeRecipe, data: Spec, settled: Mapping[str, Any]) -> Recipe:
+    """Call the recipe with flat arguments as `settle` gives them."""
+    grouped: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for argument in arguments(function):
+        (grouped if argument.group is None else groups.setdefault(argument.group, {}))[argument.name] = settled[
+            argument.name
+        ]
+    for parameter, fields in groups.items():
+        grouped[parameter] = inspect.signature(function).parameters[parameter].annotation(**fields)
+    return function(data, **grouped)
+
+
+def find(name: str, table: Mapping[str, str], *, trusted: bool = True) -> MakeRecipe:
+    """The recipe of that name in the table, or an importable function "package.module:function".
+
+    Only names in the table are imported unless `trusted`: a run directory from somebody else must not choose
+    what is imported here.
+    """
+    path = table.get(name)
+    if path is None:
+        if ":" not in name:
+            raise unknown("recipe", name, table)
+        if not trusted:
+            raise SparringError(f"this run was made by '{name}', not one of ours: give --recipe {name} if you trust it")
+        path = name
+    module, _, attribute = path.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SparringError(f"recipe '{name}' cannot be imported: {error}") from None
+    if not hasattr(function, "card"):
+        raise SparringError(f"'{name}' is no recipe: put @published(paper=..., size=...) on the function")
+    return function

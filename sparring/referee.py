@@ -1,0 +1,320 @@
+"""Makes the moves: the only place that knows optimisers, devices, precision, processes, averaging and accumulation.
+
+It knows `System` and no particular system. One call of `play` is one round.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import accelerate
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from sparring.data.dataset import Dataset
+from sparring.data.feed import Feed
+from sparring.errors import Diverged, SparringError
+from sparring.seeds import derive, generator
+from sparring.system import Draws, Move, System
+
+MakeOptimiser = Callable[[list[nn.Parameter]], Optimizer]
+"""Builds an optimiser for a player's weights: `partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))`."""
+
+Schedule = Callable[[int], Mapping[str, float]]
+"""Round number (from 1) -> settings of the optimiser in that round, e.g. {"lr": 1e-4}. No state."""
+
+EXPLOSION = 1e4
+"""A gradient norm above this multiple of its running median (and of 1) stops the run."""
+
+AVERAGE_EVERY = 4
+"""Rounds between two updates of the EMA; the decay is raised to this power, so the time constant is unchanged."""
+
+
+def choose_precision(wish: str, device: torch.device) -> torch.dtype:
+    """The dtype of autocast: "fp32", "bf16", or "auto" = bf16 where the hardware multiplies it natively.
+
+    Raises SparringError for another wish. fp16 is not offered: it needs loss scaling per player.
+    """
+    if wish not in ("auto", "fp32", "bf16"):
+        raise SparringError(f"precision is '{wish}': it must be auto, fp32 or bf16")
+    if wish == "auto":
+        cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if wish == "bf16" else torch.float32
+
+
+@dataclass
+class Told:
+    """What one move told: its player, and scalars by name ("loss", "gradient" = its norm, the move's own numbers)."""
+
+    player: str
+    numbers: dict[str, Tensor]
+
+
+class Referee:
+    """Plays rounds of a system.
+
+    streams      stream name -> data, for the feed
+    batch        images per optimiser step, over all processes and accumulated pieces
+    optimisers   player -> how to make its optimiser; exactly the system's players
+    schedules    player -> settings per round
+    accumulate   pieces that a batch is cut into; n copies of the round advance in step and share each optimiser step
+    average      decay per round of the weights' EMA (0: no memory, the live weights)
+    precision    "auto", "fp32" or "bf16" autocast; losses are in float32 always
+    """
+
+    def __init__(
+        self,
+        system: System,
+        streams: Mapping[str, Dataset],
+        *,
+        batch: int,
+        optimisers: Mapping[str, MakeOptimiser],
+        schedules: Mapping[str, Schedule] | None = None,
+        accumulate: int = 1,
+        average: float = 0.999,
+        precision: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.processes = accelerate.PartialState()
+        self.device = self.processes.device
+        self.seed, self.accumulate, self.average = seed, accumulate, average
+        self.precision = choose_precision(precision, self.device)
+        self.round = 0
+
+        self.system = system.to(self.device, memory_format=torch.channels_last).train()
+        self.weights = self._weights_of_players()
+        self.optimisers = self._make(optimisers)
+        self.schedules = dict(schedules or {})
+        self._names = {id(p): name for name, p in self.system.named_parameters()}
+        self._recent = {player: deque[float](maxlen=100) for player in system.players}
+
+        rank, shares = self.processes.process_index, self.processes.num_processes * accumulate
+        mine = [rank * accumulate + piece for piece in range(accumulate)]
+        dtype = next(system.parameters()).dtype
+        self.feeds = [
+            Feed(streams, batch, seed=seed, share=s, shares=shares, device=self.device, dtype=dtype) for s in mine
+        ]
+        self._averages = {
+            name: AveragedModel(getattr(system, name), multi_avg_fn=self._average_in, use_buffers=True)
+            for name in system.averaged
+        }
+        self.averaged = self._shown_to_the_world()
+
+    def play(self) -> list[Told]:
+        """One round: every move of the system, each followed by its player's optimiser step.
+
+        Raises Diverged before an update that is not finite or explodes.
+        """
+        self.round += 1
+        torch.manual_seed(derive(self.seed, "round", self.round, self.processes.process_index))
+        copies = [self.system.round(feed) for feed in self.feeds]
+        draws = [Draws(generator(self.seed, "noise", self.round), f.share, f.shares) for f in self.feeds]
+
+        told = []
+        while moves := self._next_moves(copies, draws):
+            told.append(self._step(moves))
+
+        self.system.draws = None
+        if any(feed.positions != self.feeds[0].positions for feed in self.feeds):
+            raise SparringError(f"copies of {type(self.system).__name__}.round took different numbers of batches")
+        if self.round % AVERAGE_EVERY == 0:
+            for name, averaged in self._averages.items():
+                averaged.update_parameters(getattr(self.system, name))
+        return told
+
+    def _next_moves(self, copies: list[Iterator[Move]], draws: list[Draws]) -> list[Move]:
+        """The next move of every copy, its gradient already in the player's weights; none when the round is over."""
+        moves = []
+        for one, its_draws in zip(copies, draws, strict=True):
+            self.system.draws = its_draws
+            with self._autocast():
+                move = next(one, None)
+            if move is None:
+                continue
+            moves.append(move)
+            self._check(move, moves)
+            (move.loss / self.accumulate).backward(inputs=self.weights[move.player])
+        if moves and len(moves) < len(copies):
+            raise SparringError(f"copies of {type(self.system).__name__}.round have different numbers of moves")
+        return moves
+
+    def _check(self, move: Move, moves: list[Move]) -> None:
+        name = type(self.system).__name__
+        if not torch.is_grad_enabled():
+            torch.set_grad_enabled(True)
+            raise SparringError(f"{name}.round yields inside torch.no_grad(): leave the block before the yield")
+        if move.player not in self.system.players:
+            raise SparringError(f"{name}.round moves '{move.player}'; its players are {list(self.system.players)}")
+        if move.player != moves[0].player:
+            raise SparringError(f"copies of {name}.round disagree who moves: {moves[0].player} or {move.player}")
+
+    def _step(self, moves: list[Move]) -> Told:
+        """Average the gradients over processes, guard, and take the player's optimiser step."""
+        player, weights = moves[0].player, self.weights[moves[0].player]
+        gradients = [w.grad for w in weights if w.grad is not None]
+        if not gradients:
+            raise SparringError(f"the {player}'s loss does not depend on its weights: is something detached?")
+        if self.processes.num_processes > 1:
+            flat = accelerate.utils.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+            for g, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                g.copy_(mean.view_as(g))
+
+        loss = torch.stack([m.loss.detach() for m in moves]).mean()
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self._guard(player, float(loss), float(norm))
+
+        optimiser = self.optimisers[player]
+        if player in self.schedules:
+            for group in optimiser.param_groups:
+                group.update(self.schedules[player](self.round))
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        numbers = {name: torch.stack([m.numbers[name] for m in moves]).mean() for name in moves[0].numbers}
+        return Told(player, {"loss": loss, "gradient": norm, **numbers})
+
+    def _guard(self, player: str, loss: float, norm: float) -> None:
+        recent = self._recent[player]
+        usual = sorted(recent)[len(recent) // 2] if recent else math.inf
+        for what, value in (("loss", loss), ("gradient norm", norm)):
+            if not math.isfinite(value):
+                raise Diverged(f"round {self.round}: the {player}'s {what} is {value}; stopped before that update")
+        if norm > EXPLOSION * max(usual, 1.0):
+            raise Diverged(
+                f"round {self.round}: the {player}'s gradient norm is {norm:.3g}, its recent median was {usual:.3g}; "
+                "stopped before that update"
+            )
+        recent.append(norm)
+
+    def agree(self, told: list[Told]) -> list[dict[str, float | str]]:
+        """What was told as plain numbers, averaged over the processes (all of them must call this)."""
+        flat = torch.stack([v.float() for t in told for v in t.numbers.values()])
+        if self.processes.num_processes > 1:
+            flat = accelerate.utils.reduce(flat, "mean")
+        values = iter(flat.tolist())
+        return [{"player": t.player, **{name: next(values) for name in t.numbers}} for t in told]
+
+    # What a checkpoint holds.
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that play changes, by file and name: "system", "average", and "optimiser-PLAYER".
+
+        An optimiser's slot is named after its weight ("G.0.weight.exp_avg"), never by position.
+        """
+        files = {"system": self.system.state_dict()}
+        if self._averages:
+            files["average"] = {
+                f"{net}.{k}": v for net, a in self._averages.items() for k, v in a.module.state_dict().items()
+            }
+        for player, optimiser in self.optimisers.items():
+            files[f"optimiser-{player}"] = {
+                f"{self._names[id(w)]}.{slot}": value
+                for w, slots in optimiser.state.items()
+                for slot, value in slots.items()
+                if value is not None
+            }
+        return files
+
+    def numbers(self) -> dict[str, object]:
+        """The rest of the state, as JSON values."""
+        return {
+            "round": self.round,
+            "positions": self.feeds[0].positions,
+            "recent": {player: list(norms) for player, norms in self._recent.items()},
+            "averaged": {name: int(a.n_averaged) for name, a in self._averages.items()},
+        }
+
+    def restore(self, files: Mapping[str, Mapping[str, Tensor]], numbers: Mapping) -> None:
+        """Continue from what `tensors` and `numbers` gave. Raises SparringError when names or shapes differ."""
+        _load(self.system, files["system"], "system")
+        for net, averaged in self._averages.items():
+            mine = {k.removeprefix(f"{net}."): v for k, v in files["average"].items() if k.startswith(f"{net}.")}
+            _load(averaged.module, mine, f"average of {net}")
+            averaged.n_averaged.fill_(numbers["averaged"][net])
+        for player, optimiser in self.optimisers.items():
+            self._restore_optimiser(player, optimiser, files[f"optimiser-{player}"])
+        for player, norms in numbers["recent"].items():
+            self._recent[player].extend(norms)
+        for feed in self.feeds:
+            feed.positions.update(numbers["positions"])
+        self.round = numbers["round"]
+
+    def _restore_optimiser(self, player: str, optimiser: Optimizer, slots: Mapping[str, Tensor]) -> None:
+        left = dict(slots)
+        state: dict[int, dict[str, Tensor]] = {}
+        for index, weight in enumerate(self.weights[player]):
+            prefix = self._names[id(weight)] + "."
+            mine = {k.removeprefix(prefix): left.pop(k) for k in list(slots) if k.rpartition(".")[0] + "." == prefix}
+            for slot, value in mine.items():
+                if value.ndim and value.shape != weight.shape:
+                    raise SparringError(
+                        f"{player}: {prefix}{slot} is {tuple(value.shape)}, its weight {tuple(weight.shape)}"
+                    )
+            if mine:
+                state[index] = mine
+        if left:
+            raise SparringError(f"{player}: optimiser state for unknown weights {sorted(left)[:3]}")
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+    # How it is set up.
+
+    def _weights_of_players(self) -> dict[str, list[nn.Parameter]]:
+        weights = {}
+        for player, networks in self.system.players.items():
+            for network in networks:
+                if not isinstance(getattr(self.system, network, None), nn.Module):
+                    raise SparringError(f"{type(self.system).__name__} has no network '{network}' (player {player})")
+            every = (p for network in networks for p in getattr(self.system, network).parameters() if p.requires_grad)
+            weights[player] = list(dict.fromkeys(every))
+        return weights
+
+    def _make(self, optimisers: Mapping[str, MakeOptimiser]) -> dict[str, Optimizer]:
+        if set(optimisers) != set(self.system.players):
+            raise SparringError(
+                f"optimisers are for {sorted(optimisers)}; {type(self.system).__name__} plays {sorted(self.weights)}"
+            )
+        made = {player: optimisers[player](weights) for player, weights in self.weights.items()}
+        for optimiser in made.values():
+            if "fused" in optimiser.defaults and optimiser.defaults["fused"] is None:
+                for group in optimiser.param_groups:
+                    group["fused"] = True
+        return made
+
+    def _average_in(self, averages: list[Tensor], live: list[Tensor], count: Tensor | int) -> None:
+        """EMA with a short memory at first: after n updates the decay is at most (1 + n) / (10 + n)."""
+        n = int(count)
+        decay = min(self.average**AVERAGE_EVERY, (1 + n) / (10 + n))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, live, 1 - decay)
+        else:  # counters, such as batch norm's number of batches
+            torch._foreach_copy_(averages, live)
+
+    def _shown_to_the_world(self) -> System:
+        """The same system with the averaged networks in place of the live ones; the others are shared."""
+        shown = copy.copy(self.system)
+        shown._modules = {**self.system._modules, **{name: a.module for name, a in self._averages.items()}}
+        return shown
+
+    def _autocast(self) -> torch.autocast | nullcontext:
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision)
+
+
+def _load(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    mine = module.state_dict()
+    missing, extra = sorted(set(mine) - set(state)), sorted(set(state) - set(mine))
+    if missing or extra:
+        raise SparringError(f"{what}: the weights' names differ (missing {missing[:3]}, unexpected {extra[:3]})")
+    wrong = [k for k in mine if mine[k].shape != state[k].shape or mine[k].dtype != state[k].dtype]
+    if wrong:
+        raise SparringError(f"{what}: shape or type of {wrong[:3]} differs from the network's")
+    module.load_state_dict(state)

@@ -1,0 +1,146 @@
+"""The one idea: a system is networks, a table of players, and a `round` that yields a `Move` per optimiser step.
+
+When the line after a `yield` runs, that step has been taken. The referee takes it; nothing else does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sparring.errors import unknown
+from sparring.seeds import generator
+
+Feed = Callable[[str], tuple[Tensor, Tensor | None]]
+"""`feed("train")` gives the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None."""
+
+
+class Move:
+    """One player's turn: the loss it minimises with its own weights, and numbers worth logging.
+
+    loss     a scalar; only the weights of `player` receive a gradient from it
+    numbers  scalars (tensors are detached here); logged under their names beside the loss
+    """
+
+    def __init__(self, player: str, loss: Tensor, **numbers: Tensor | float) -> None:
+        self.player = player
+        self.loss = loss
+        self.numbers = {k: v.detach() if isinstance(v, Tensor) else torch.tensor(v) for k, v in numbers.items()}
+
+
+NOISES: dict[str, Callable[[torch.Generator, tuple[int, ...]], Tensor]] = {}
+"""Kinds of noise by name: a generator and a shape -> float32 tensor on the CPU."""
+
+
+def _noise(name: str) -> Callable[[Callable], Callable]:
+    return lambda function: NOISES.setdefault(name, function)
+
+
+@_noise("normal")
+def normal(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+    """N(0, 1)."""
+    return torch.randn(shape, generator=g)
+
+
+@_noise("uniform")
+def uniform(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+    """U(-1, 1)."""
+    return torch.rand(shape, generator=g) * 2 - 1
+
+
+@_noise("truncated")
+def truncated(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+    """N(0, 1) restricted to [-2, 2], by inverting its distribution function (Brock et al. 2019 resample instead)."""
+    share = torch.special.erf(torch.tensor(2.0, dtype=torch.float64) / 2**0.5)
+    u = torch.rand(shape, generator=g, dtype=torch.float64) * 2 - 1
+    return (torch.special.erfinv(u * share) * 2**0.5).float()
+
+
+@dataclass
+class Draws:
+    """The random numbers of one share of a round.
+
+    Every share (a process, or a piece of an accumulated batch) walks through the same sequence of global draws and
+    keeps its own rows, so that one process with 2N images, two with N, and two pieces of N see the same numbers.
+    """
+
+    generator: torch.Generator
+    share: int = 0
+    shares: int = 1
+
+    def take(self, kind: str, n: int, *shape: int) -> Tensor:
+        """(n, *shape) rows of the next global draw of `n * shares` rows."""
+        rows = NOISES[kind](self.generator, (n * self.shares, *shape))
+        return rows[self.share * n : (self.share + 1) * n]
+
+
+class System(nn.Module):
+    """A game: networks as attributes, `players`, and one `round`.
+
+    players   player -> names of the networks it moves; players may overlap
+    averaged  networks shown to the world through an exponential moving average (EMA) of their weights
+
+    Whatever lives from round to round must be a parameter or a buffer, so that it is saved with the weights.
+    What a system can do beside playing is an ability: a method of `ABILITIES` that it defines.
+    """
+
+    players: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    averaged: ClassVar[tuple[str, ...]] = ()
+    latent: int = 0
+    noise_kind: str = "normal"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws: Draws | None = None
+
+    round: Callable[[Feed], Generator[Move, None, None]]
+    """The algorithm box of the paper, one `yield Move(...)` for each optimiser step; every system defines it."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if not inspect.isgeneratorfunction(getattr(cls, "round", None)):
+            raise TypeError(f"{cls.__name__}.round never yields: a round yields a Move for every optimiser step")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def noise(self, n: int) -> Tensor:
+        """(n, latent) codes of the system's kind of noise, from the round's own draws."""
+        draws = self.draws or Draws(torch.default_generator)
+        like = next(self.parameters())
+        return draws.take(self.noise_kind, n, self.latent).to(like)
+
+    def codes(self, n: int, seed: int) -> Tensor:
+        """(n, latent) codes that depend on (n, seed) only: what samples start from."""
+        return NOISES[self.noise_kind](generator("sample", seed), (n, self.latent)).to(next(self.parameters()))
+
+    @torch.no_grad()
+    def in_batches(self, network: nn.Module, inputs: Tensor, size: int = 250) -> Tensor:
+        """`network(inputs)` in evaluation mode, `size` rows at a time, as float32 on the CPU."""
+        was_training = network.training
+        network.eval()
+        try:
+            pieces = [network(piece.to(self.device)).float().cpu() for piece in inputs.split(size)]
+        finally:
+            network.train(was_training)
+        return torch.cat(pieces)
+
+    def can(self, ability: str) -> bool:
+        """Whether this system has the ability (a key of ABILITIES)."""
+        if ability not in ABILITIES:
+            raise unknown("ability", ability, ABILITIES)
+        return callable(getattr(self, ability, None))
+
+
+ABILITIES: dict[str, str] = {
+    "sample": "sample(n, *, seed=0, labels=None) -> (n, C, H, W) images in [-1, 1]",
+    "score": "score(images) -> (n,) the judge's scores, higher = more real",
+    "equilibrium": "equilibrium() -> {player: its loss where neither player can gain}",
+}
+"""What systems can do beside playing. Reports, evaluation and command line ask `system.can(...)`, never for a class."""

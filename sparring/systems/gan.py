@@ -1,0 +1,76 @@
+"""Goodfellow et al. 2014, "Generative Adversarial Nets", algorithm 1, with k = 1."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch
+from torch import Tensor, nn
+
+from sparring.losses import Game, in_full
+from sparring.system import Feed, Move, System
+
+
+class GAN(System):
+    """Two players: the discriminator learns to tell real from generated images, the generator to pass for real.
+
+    G            (B, latent) -> (B, C, H, W) in [-1, 1]
+    D            (B, C, H, W) -> (B, 1) or (B,) scores (logits)
+    game         the pair of losses (sparring.losses.GAMES)
+    noise        "normal", "uniform" or "truncated"
+    fresh_noise  the generator's move draws new codes (algorithm 1); False: it answers for the fakes D has just seen,
+                 one forward pass of G cheaper
+    mixed        D sees real and generated images in one batch (CSC321), so they share batch-norm statistics;
+                 False: two batches (ganhacks 4)
+    """
+
+    players = {"discriminator": ("D",), "generator": ("G",)}
+    averaged = ("G",)
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        *,
+        latent: int,
+        game: Game,
+        noise: str = "normal",
+        fresh_noise: bool = True,
+        mixed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.G, self.D = G, D
+        self.game = game
+        self.latent, self.noise_kind = latent, noise
+        self.fresh_noise, self.mixed = fresh_noise, mixed
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, _ = feed("train")
+        with torch.set_grad_enabled(not self.fresh_noise):
+            fake = self.G(self.noise(len(x)))
+        real_score, fake_score = self.scores(x, fake.detach())
+        loss = self.game.discriminator(real_score, fake_score)  # algorithm 1, first step
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
+
+        if self.fresh_noise:
+            fake = self.G(self.noise(len(x)))
+        yield Move("generator", self.game.generator(self.D(fake)))  # algorithm 1, second step
+
+    def scores(self, x: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """D's scores of real and of generated images, seen as one batch or as two."""
+        if self.mixed:
+            real_score, fake_score = in_full(self.D(torch.cat([x, fake]))).chunk(2)
+            return real_score, fake_score
+        return in_full(self.D(x)), in_full(self.D(fake))
+
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and (n, seed) only."""
+        return self.in_batches(self.G, self.codes(n, seed))
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n,) scores of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(self.D, images).flatten()
+
+    def equilibrium(self) -> dict[str, float]:
+        """Both players' losses when generated and real images cannot be told apart."""
+        return dict(zip(self.players, self.game.equilibrium(), strict=True))

@@ -1,0 +1,360 @@
+"""From a recipe and data to a run: play, log, show, measure, save; and to go on where a run was stopped."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent
+from time import monotonic, strftime
+from types import FrameType
+from typing import Any
+
+import accelerate
+import torch
+
+import sparring
+from sparring.data.dataset import Dataset
+from sparring.display import Display
+from sparring.errors import Diverged, Interrupted, SparringError
+from sparring.evaluate import Yardstick
+from sparring.pictures import grid, png
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import MakeRecipe, Recipe, card, find, prepare_recipe, settle
+from sparring.referee import Referee
+from sparring.run import Run, build, command_line, load_for
+from sparring.seeds import derive
+
+SHOWN = 64
+"""Images in a sample grid."""
+
+
+def train(
+    recipe: str | MakeRecipe,
+    data: Dataset | str | Path,
+    *,
+    rounds: int | None = None,
+    out: Path | str = "runs",
+    seed: int = 0,
+    precision: str = "auto",
+    accumulate: int = 1,
+    size: int | None = None,
+    channels: int | None = None,
+    classes: str | None = None,
+    data_root: Path | str | None = None,
+    log_every: int = 10,
+    show_every: int | None = None,
+    measure_every: int | None = None,
+    save_every: int = 500,
+    quiet: bool = False,
+    **arguments: Any,
+) -> Run:
+    """Train a recipe on data in a new run directory under `out`, and return the run.
+
+    recipe      a name of `sparring recipes`, "package.module:function", or such a function
+    data        a name ("mnist"), a folder or zip of images, or a Dataset
+    rounds      default: what the recipe's source used
+    precision   "auto" (bf16 where the hardware multiplies it natively), "fp32" or "bf16"
+    accumulate  cut each batch into this many pieces, to save memory; the result is the same
+    size, channels, classes, data_root  as in `sparring.load`
+    log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40),
+                FD measurements (default: rounds / 20) and checkpoints
+    arguments   the recipe's own, by name
+
+    Raises SparringError before the first round for anything wrong with the arguments or the data, Diverged when
+    training cannot go on, Interrupted (after saving) on SIGINT or SIGTERM.
+    """
+    function = find(recipe, RECIPES) if isinstance(recipe, str) else recipe
+    name = recipe if isinstance(recipe, str) else f"{recipe.__module__}:{recipe.__qualname__}"
+    settled = settle(function, arguments)
+    for what, value in (("rounds", rounds), ("show_every", show_every), ("measure_every", measure_every)):
+        if value is not None and value < 1:
+            raise SparringError(f"{what} is {value}: it must be at least 1")
+    for what, value in (("accumulate", accumulate), ("log_every", log_every), ("save_every", save_every)):
+        if value < 1:
+            raise SparringError(f"{what} is {value}: it must be at least 1")
+
+    # Data.
+    source: dict[str, Any] | None = None
+    if not isinstance(data, Dataset):
+        source = {"source": _absolute(data), "size": size, "channels": channels, "classes": classes}
+        source["root"] = None if data_root is None else str(Path(data_root).resolve())
+        data = load_for(source, card(function).size)
+
+    # Networks, optimisers.
+    torch.manual_seed(derive(seed, "weights"))
+    made = prepare_recipe(function, data.spec, settled)
+    if made.prepare is not None:
+        made.prepare(data)
+    rounds = rounds or made.rounds
+    every = {
+        "log": log_every,
+        "show": show_every or max(1, rounds // 40),
+        "measure": measure_every or max(1, rounds // 20),
+        "save": save_every,
+    }
+    referee = _referee(made, data, seed=seed, precision=precision, accumulate=accumulate)
+
+    # The run directory.
+    facts = {
+        "recipe": name,
+        "arguments": settled,
+        "paper": card(function).paper,
+        "data": {"name": data.name, "source": source, "count": len(data), "fingerprint": data.fingerprint},
+        "spec": {"channels": data.spec.channels, "size": data.spec.size, "classes": list(data.spec.classes)},
+        "seed": seed,
+        "rounds": rounds,
+        "batch": made.batch,
+        "accumulate": accumulate,
+        "precision": str(referee.precision).removeprefix("torch."),
+        "every": every,
+        "equilibrium": made.system.equilibrium() if made.system.can("equilibrium") else {},
+        "command": command_line(),
+        **_surroundings(referee),
+    }
+    run = _create(Path(out), f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
+    return _play(run, referee, data, quiet=quiet)
+
+
+def resume(
+    run: Run | Path | str,
+    *,
+    rounds: int | None = None,
+    data: Dataset | None = None,
+    recipe: str | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Go on where a run was stopped, bit for bit as if it had not been; `rounds` sets a new end.
+
+    data    needed when the run was trained on a Dataset made in memory
+    recipe  needed again when the recipe is not one of ours ("package.module:function")
+
+    Raises SparringError when nothing can be resumed, or when the data has changed since.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    facts = run.facts
+    tensors, numbers, complaints = run.newest_checkpoint()
+    rounds = facts["rounds"] if rounds is None else rounds
+    if rounds < numbers["round"]:
+        raise SparringError(f"{run.path} has already played {numbers['round']} rounds; --rounds {rounds} is less")
+
+    data = run.data() if data is None else data
+    if data.fingerprint != facts["data"]["fingerprint"]:
+        raise SparringError(f"this is not the data that {run.path} was trained on (its content differs)")
+    made = build(facts, recipe=recipe)
+    precision = {"bfloat16": "bf16", "float32": "fp32"}[facts["precision"]]
+    referee = _referee(made, data, seed=facts["seed"], precision=precision, accumulate=facts["accumulate"])
+    referee.restore(tensors, numbers)
+    if rounds != facts["rounds"] and referee.processes.is_main_process:
+        run.rewrite_facts(rounds=rounds)
+    now = _surroundings(referee)
+    for what in ("torch", "threads", "processes", "processor"):
+        if now["machine"][what] != facts["machine"][what]:
+            was, here = facts["machine"][what], now["machine"][what]
+            complaints.append(
+                f"{what}: {was} then, {here} now; the result will be as good, but not the same bit for bit"
+            )
+    return _play(run, referee, data, quiet=quiet, offsets=numbers, notes=complaints)
+
+
+def _play(
+    run: Run,
+    referee: Referee,
+    data: Dataset,
+    *,
+    quiet: bool,
+    offsets: dict[str, Any] | None = None,
+    notes: list[str] | None = None,
+) -> Run:
+    """The story of a training, from the referee's round to the run's last."""
+    facts, every, last = run.facts, run.facts["every"], run.facts["rounds"]
+    main = referee.processes.is_main_process
+    shown = referee.averaged
+    show_seed = derive(facts["seed"], "show")
+    yardstick = Yardstick(data) if main and data.held_out is not None and shown.can("sample") else None
+    display = Display(run.path.name, referee.round, last, facts["batch"], quiet=quiet or not main)
+
+    def show() -> None:
+        if shown.can("sample"):
+            run.write_sample(referee.round, png(grid(shown.sample(SHOWN, seed=show_seed))))
+
+    def measure() -> None:
+        if yardstick is not None:
+            fakes = shown.sample(yardstick.n, seed=derive(facts["seed"], "measure", referee.round))
+            value = yardstick.fd(fakes)
+            display.measured = {yardstick.name: value}
+            floor = {"floor": yardstick.floor, "n": yardstick.n, "extractor": yardstick.extractor.name}
+            run.append("metrics", {"round": referee.round, "name": yardstick.name, "value": value, **floor})
+
+    def save() -> None:
+        run.save(referee.tensors(), referee.numbers())
+        run.write_weights(shown, referee.round)
+
+    with _locked(run, referee), _rng_left_alone(), _signals(referee) as signalled, display:
+        if main and offsets is not None:
+            run.rewind(offsets)
+        for note in [*data.notes, *(notes or [])]:
+            display.say(note)
+        if main and offsets is None:
+            show()
+            measure()
+            save()
+        started = monotonic()
+
+        while referee.round < last:
+            # Play.
+            try:
+                told = referee.play()
+            except Diverged as error:
+                if main:
+                    run.write_failure({"reason": str(error), "round": referee.round, **referee.numbers()})
+                raise Diverged(
+                    f"{error}. Lower the learning rates by 2 to 5 times; what was known is in {run.path / 'failure'}, "
+                    f"the last good weights in {run.path / 'weights'}"
+                ) from None
+            r, end = referee.round, referee.round == last
+            display.tick(r)
+
+            # Log.
+            if r % every["log"] == 0 or end:
+                moves = referee.agree(told)
+                if main:
+                    run.append("log", {"round": r, "moves": moves})
+                    run.append(
+                        "timing", {"round": r, "seconds": round(monotonic() - started, 3), "at": strftime("%FT%T")}
+                    )
+                display.tell(moves)
+
+            # Show.
+            if main and (r % every["show"] == 0 or end):
+                show()
+
+            # Measure.
+            if main and (r % every["measure"] == 0 or end):
+                measure()
+
+            # Save.
+            stop = signalled()
+            if main and (r % every["save"] == 0 or end or stop):
+                save()
+            if stop and not end:
+                raise Interrupted(
+                    f"stopped by {signal.Signals(stop).name} at round {r}, saved; go on with: sparring resume {run.path}",
+                    stop,
+                )
+    return run
+
+
+# Pieces of the story that would interrupt it.
+
+
+def _referee(made: Recipe, data: Dataset, *, seed: int, precision: str, accumulate: int) -> Referee:
+    return Referee(
+        made.system,
+        {"train": data},
+        batch=made.batch,
+        optimisers=made.optimisers,
+        schedules=made.schedules,
+        accumulate=accumulate,
+        average=made.average,
+        precision=precision,
+        seed=seed,
+    )
+
+
+def _absolute(source: str | Path) -> str:
+    """A path as it will still be right tomorrow, from another directory; a name as it is."""
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+
+
+def _create(out: Path, name: str, facts: dict[str, Any], source: str, referee: Referee) -> Run:
+    """The main process makes the directory; the others open it."""
+    made = [str(Run.create(out, name, facts, source).path) if referee.processes.is_main_process else None]
+    accelerate.utils.broadcast_object_list(made)
+    return Run.open(str(made[0]))
+
+
+@contextmanager
+def _locked(run: Run, referee: Referee) -> Iterator[None]:
+    if referee.processes.is_main_process:
+        with run.lock():
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _rng_left_alone() -> Iterator[None]:
+    """The caller's random numbers go on as if nothing had happened."""
+    with torch.random.fork_rng():
+        yield
+
+
+@contextmanager
+def _signals(referee: Referee) -> Iterator[Any]:
+    """Catch SIGINT and SIGTERM: the first asks to stop after this round, the second stops at once.
+
+    Yields a function that returns the signal's number, or 0; with several processes they all agree.
+    """
+    caught = [0]
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if caught[0]:
+            os._exit(128 + number)
+        caught[0] = number
+
+    def signalled() -> int:
+        if referee.processes.num_processes == 1:
+            return caught[0]
+        mine = torch.tensor([caught[0]], device=referee.device)
+        return int(accelerate.utils.gather(mine).max())
+
+    if threading.current_thread() is not threading.main_thread():
+        yield signalled
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signalled
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _surroundings(referee: Referee) -> dict[str, Any]:
+    """What this machine and this code are."""
+    machine = {
+        "processor": _processor(),
+        "device": str(referee.device),
+        "threads": torch.get_num_threads(),
+        "processes": referee.processes.num_processes,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(terse=True),
+    }
+    return {"sparring": sparring.__version__, "commit": _commit(), "machine": machine}
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The git commit of the checkout that this code runs from, with "+" when it was edited; None when installed."""
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        return None
+    git = ["git", "-C", str(here.parent)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    edited = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
+    return (head.stdout.strip() + ("+" if edited.stdout.strip() else "")) or None

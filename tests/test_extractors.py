@@ -1,0 +1,235 @@
+"""The feature networks: the weights are the ones described, and the features see what is wrong with digits."""
+
+import json
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sparring.data import load
+from sparring.data.pixels import to_float, to_uint8
+from sparring.errors import SparringError
+from sparring.metrics import (
+    EXTRACTORS,
+    LENET_MNIST,
+    RANDOM_CONV64,
+    class_histogram,
+    extractor,
+    extractors,
+    for_dataset,
+    frechet_distance,
+    kernel_distance,
+    neighbours,
+    total_variation,
+)
+
+WEIGHTS = resources.files("sparring.metrics") / "weights"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """5,000 real digits in random order, none held out."""
+    data = load("digits", held_out=0)
+    return data.rows(torch.randperm(len(data), generator=torch.Generator().manual_seed(0)))
+
+
+# The networks.
+
+
+def test_the_shipped_weights_are_the_ones_described():
+    card = json.loads((WEIGHTS / "lenet-mnist.json").read_text())
+    lenet = extractor(LENET_MNIST)
+    assert lenet.digest == card["digest"] == extractors.digest_of(lenet.network)
+    assert sum(weight.numel() for weight in lenet.network.parameters()) == card["parameters"] == 118_346
+    assert (lenet.accuracy, lenet.classes) == (card["test_accuracy"], tuple("0123456789"))
+    assert lenet.accuracy >= 0.99
+    assert len((WEIGHTS / "lenet-mnist.safetensors").read_bytes()) < 1_000_000
+
+
+def test_the_recorded_accuracy_is_measured_again(sparring_data):
+    test = load("mnist", root=sparring_data).test
+    lenet = extractor(LENET_MNIST)
+    _, logits = lenet.features(test.images)
+    accuracy = (logits.argmax(1) == test.labels).double().mean().item()
+    assert accuracy == pytest.approx(lenet.accuracy, abs=1e-3)
+    assert len(test) == 10_000
+
+
+def test_lenet_reads_digits(digits):
+    _, logits = extractor(LENET_MNIST).features(digits.images)
+    assert (logits.argmax(1) == digits.labels).double().mean() > 0.99
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch):
+    folder = shutil.copytree(Path(os.fspath(WEIGHTS)), tmp_path / "weights")
+    monkeypatch.setattr(extractors.resources, "files", lambda package: tmp_path)
+    assert extractors.lenet_mnist().digest == extractor(LENET_MNIST).digest
+    damaged = bytearray((folder / "lenet-mnist.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (folder / "lenet-mnist.safetensors").write_bytes(damaged)
+    with pytest.raises(SparringError, match="not the published ones: install sparring again"):
+        extractors.lenet_mnist()
+    (folder / "lenet-mnist.safetensors").write_bytes(damaged[:1000])
+    with pytest.raises(SparringError, match="cannot be read: install sparring again"):
+        extractors.lenet_mnist()
+
+
+def test_random_features_are_the_same_everywhere_and_leave_the_users_randomness_alone():
+    before = torch.get_rng_state()
+    again = extractors.random_conv64()
+    extractors.lenet_mnist()
+    assert torch.equal(before, torch.get_rng_state())
+    assert again.digest == extractor(RANDOM_CONV64).digest
+    assert again.digest.startswith("0afdbda4e4e88967")
+    assert (again.classes, again.accuracy) == ((), None)
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_every_extractor_takes_grey_and_colour_of_any_size(name):
+    network = extractor(name)
+    for shape in [(3, 1, 28, 28), (2, 3, 64, 64), (1, 3, 16, 16), (5, 1, 32, 32)]:
+        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        features, logits = network.features(images)
+        assert (features.shape, features.dtype) == ((shape[0], 64), torch.float32)
+        assert features.isfinite().all()
+        assert not features.requires_grad
+        assert (logits is None) == (network.classes == ())
+        assert logits is None or logits.shape == (shape[0], len(network.classes))
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_features_depend_on_the_image_only(name, digits, monkeypatch):
+    images = digits.images[:50]
+    features, _ = extractor(name).features(images)
+    monkeypatch.setattr(extractors, "BATCH", 7)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.enable_grad():
+        alone, _ = extractor(name).features(images.flip(0))
+    torch.testing.assert_close(alone.flip(0), features, atol=1e-4, rtol=1e-4)
+    # A grey image and the same one in three equal channels are the same image.
+    colour, _ = extractor(name).features(images.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(colour, features, atol=1e-3, rtol=1e-3)
+    assert (features.std(0) > 0).all(), "a silent feature"
+
+
+def test_lenet_sees_luma_and_resizes_without_aliasing(digits):
+    lenet = extractor(LENET_MNIST)
+    red = torch.zeros(1, 3, 28, 28, dtype=torch.uint8)
+    red[:, 0] = 200
+    assert lenet.prepare(red).mean().item() == pytest.approx(0.299 * 200 / 127.5 - 1, abs=1e-4)
+    # A fine checkerboard shrinks to grey; without antialiasing it would keep its contrast.
+    board = (torch.arange(84)[:, None] + torch.arange(84)).remainder(2).mul(255).to(torch.uint8).expand(1, 1, 84, 84)
+    assert lenet.prepare(board).std() < 0.1
+    large = F.interpolate(digits.images[:500].float(), scale_factor=2, mode="bicubic").clamp(0, 255).to(torch.uint8)
+    _, logits = lenet.features(large)
+    assert (logits.argmax(1) == digits.labels[:500]).double().mean() > 0.98
+
+
+def test_other_input_is_refused():
+    lenet = extractor(LENET_MNIST)
+    for shape, dtype in [((2, 1, 28, 28), torch.float32), ((2, 28, 28), torch.uint8), ((2, 4, 8, 8), torch.uint8)]:
+        with pytest.raises(SparringError, match="takes images"):
+            lenet.features(torch.zeros(shape, dtype=dtype))
+    with pytest.raises(SparringError, match="N > 0"):
+        lenet.features(torch.zeros(0, 1, 28, 28, dtype=torch.uint8))
+    with pytest.raises(SparringError, match="did you mean 'lenet-mnist'"):
+        extractor("lenet-mnits")
+
+
+def test_a_data_set_gets_the_extractor_that_knows_it():
+    assert for_dataset("mnist").name == for_dataset("digits").name == LENET_MNIST
+    assert for_dataset("fashion-mnist").name == for_dataset("holiday").name == RANDOM_CONV64
+
+
+# What the metrics answer to planted faults.
+
+N = 1000
+
+
+def blurred(images, sigma):
+    reach = torch.arange(-4, 5).float()
+    kernel = torch.exp(-(reach**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    x = F.conv2d(images.float(), kernel, padding=(0, 4))
+    return F.conv2d(x, kernel.mT, padding=(4, 0)).round().clamp(0, 255).to(torch.uint8)
+
+
+def noisy(images, sigma):
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1)) * sigma
+    return to_uint8(to_float(images) + noise / 127.5)
+
+
+@pytest.fixture(scope="module", params=list(EXTRACTORS))
+def judged(request, digits):
+    """A function: images -> all metrics against the same 1,000 real digits; and two healthy sets' metrics."""
+    network = extractor(request.param)
+    real, real_logits = network.features(digits.images[:N])
+
+    def judge(images):
+        assert len(images) == N
+        fake, logits = network.features(images)
+        values = {"FD": frechet_distance(real=real, fake=fake), "KID": kernel_distance(real=real, fake=fake)}
+        values |= neighbours(real=real, fake=fake)._asdict()
+        if logits is not None:
+            labels = {"real": real_logits.argmax(1), "fake": logits.argmax(1), "classes": network.classes}
+            values["TV"] = total_variation(class_histogram(**labels))
+        return values
+
+    pool = digits.rows(torch.arange(N, len(digits)))
+    return judge, pool, judge(pool.images[:N])
+
+
+def test_blur_and_noise_answer_in_proportion(judged):
+    judge, pool, healthy = judged
+    images = pool.images[:N]
+    for fault, levels in [(blurred, (0.6, 0.9, 1.4)), (noisy, (20, 50, 100))]:
+        steps = [healthy] + [judge(fault(images, level)) for level in levels]
+        for name in ("FD", "KID"):
+            values = [step[name] for step in steps]
+            assert values == sorted(values), (fault.__name__, name, values)
+            assert values[2] > 2.5 * max(values[0], 0.01), (fault.__name__, name, values)
+        for name in ("recall", "coverage"):
+            assert steps[3][name] < steps[0][name] - 0.05, (fault.__name__, name)
+
+
+def test_missing_digits_answer_in_proportion(judged):
+    judge, pool, healthy = judged
+    steps = [healthy]
+    for missing in (1, 3, 6):
+        kept = pool.images[(pool.labels[:, None] != torch.arange(10 - missing, 10)).all(1)][:N]
+        steps.append(judge(kept))
+    for name, way in [("FD", 1), ("KID", 1), ("coverage", -1), ("recall", -1)]:
+        values = [way * step[name] for step in steps]
+        assert values[1:] == sorted(values[1:]), (name, values)
+        assert values[3] > values[0] + 0.05, (name, values)
+    # All that is made is real: precision does not see it.
+    assert all(abs(step["precision"] - healthy["precision"]) < 0.05 for step in steps)
+
+
+def test_a_missing_digit_is_named(digits):
+    network = extractor(LENET_MNIST)
+    real, fake = digits.images[:2000], digits.images[2000:][digits.labels[2000:] != 7]
+    labels = [network.features(images)[1].argmax(1) for images in (real, fake)]
+    rows = class_histogram(real=labels[0], fake=labels[1], classes=network.classes)
+    assert [row.name for row in rows if row.high < 0.05 < row.real_share] == ["7"]
+    assert total_variation(rows) == pytest.approx(0.1, abs=0.04)
+
+
+def test_few_images_again_and_again(judged):
+    judge, pool, healthy = judged
+    repeated = judge(pool.images[:50].repeat(N // 50, 1, 1, 1))
+    assert repeated["FD"] > 3 * healthy["FD"]
+    assert repeated["recall"] < 0.1
+    assert repeated["coverage"] < healthy["coverage"] / 2
+    assert repeated["precision"] > healthy["precision"] - 0.05
+
+
+def test_copies_of_the_reference_look_too_good(judged, digits):
+    judge, _, healthy = judged
+    copies = judge(digits.images[:N])
+    assert copies["FD"] < 1e-4 < healthy["FD"]
+    assert (copies["precision"], copies["recall"], copies["coverage"]) == (1, 1, 1)
+    assert healthy["coverage"] < 1
