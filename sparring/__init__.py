@@ -1,10 +1,10 @@
 """sparring: generative models that learn by playing against each other.
 
-    data = sparring.load("fashion-mnist")
-    run = sparring.train("cs231n-dcgan", data, rounds=2000)
-    images = run.system().sample(64)
-    print(sparring.evaluate(run.system(), data))
-    sparring.report(run)
+data = sparring.load("fashion-mnist")
+run = sparring.train("cs231n-dcgan", data, rounds=2000)
+images = run.system().sample(64)
+print(sparring.evaluate(run.system(), data))
+sparring.report(run)
 """
 
 from __future__ import annotations

@@ -139,8 +139,9 @@ def evaluate(
         raise SparringError(f"{type(system).__name__} cannot sample, so its samples cannot be measured")
     result = evaluate(system, opened.data(), n=n, split=split, seed=seed, averaged=bool(system.averaged))
     opened.write_evaluation(result.as_dict())
-    for table in result.tables():
-        Console().print(table)
+    Console().print(result.table())
+    if result.classes:
+        Console().print(result.class_table())
 
 
 def report(run: RunPath, *, recipe: RecipeName = None) -> None:
@@ -277,7 +278,7 @@ def _read(prog: str, about: str, known: Sequence[Argument], argv: Sequence[str],
         default = a.default if is_flag else GIVEN_NOT
         fields.append((a.name, Annotated[kind, note], *([] if required else [field(default=default)])))
     fields.sort(key=len)
-    parsed = tyro.cli(make_dataclass("Options", fields), prog=prog, description=about, args=list(argv))
+    parsed: Any = tyro.cli(make_dataclass("Options", fields), prog=prog, description=about, args=list(argv))
     values = {f[0]: getattr(parsed, f[0]) for f in fields}
     return {name: value for name, value in values.items() if value != GIVEN_NOT}
 

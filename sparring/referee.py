@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from sparring.system import Draws, Move, System
 MakeOptimiser = Callable[[list[nn.Parameter]], Optimizer]
 """Builds an optimiser for a player's weights: `partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))`."""
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 Schedule = Callable[[int], Mapping[str, float]]
 """Round number (from 1) -> settings of the optimiser in that round, e.g. {"lr": 1e-4}. No state."""
 
@@ -35,6 +38,15 @@ EXPLOSION = 1e4
 
 AVERAGE_EVERY = 4
 """Rounds between two updates of the EMA; the decay is raised to this power, so the time constant is unchanged."""
+
+
+def processes() -> accelerate.PartialState:
+    """This process among those that train together (torchrun), and its device: gloo on CPUs, NCCL on GPUs.
+
+    accelerate forms no group of CPU processes unless it is told that they are CPU processes.
+    """
+    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return accelerate.PartialState(cpu=wanted or not torch.accelerator.is_available())
 
 
 def choose_precision(wish: str, device: torch.device) -> torch.dtype:
@@ -84,13 +96,13 @@ class Referee:
         precision: str = "auto",
         seed: int = 0,
     ) -> None:
-        self.processes = accelerate.PartialState()
+        self.processes = processes()
         self.device = self.processes.device
         self.seed, self.accumulate, self.average = seed, accumulate, average
         self.precision = choose_precision(precision, self.device)
         self.round = 0
 
-        self.system = system.to(self.device, memory_format=torch.channels_last).train()
+        self.system = system.to(self.device).to(memory_format=torch.channels_last).train()
         self.weights = self._weights_of_players()
         self.optimisers = self._make(optimisers)
         self.schedules = dict(schedules or {})
@@ -131,7 +143,7 @@ class Referee:
                 averaged.update_parameters(getattr(self.system, name))
         return told
 
-    def _next_moves(self, copies: list[Iterator[Move]], draws: list[Draws]) -> list[Move]:
+    def _next_moves(self, copies: Sequence[Iterator[Move]], draws: list[Draws]) -> list[Move]:
         """The next move of every copy, its gradient already in the player's weights; none when the round is over."""
         moves = []
         for one, its_draws in zip(copies, draws, strict=True):
@@ -258,8 +270,8 @@ class Referee:
                     raise SparringError(
                         f"{player}: {prefix}{slot} is {tuple(value.shape)}, its weight {tuple(weight.shape)}"
                     )
-            if mine:
-                state[index] = mine
+            if mine:  # fused steps read memory as it lies: a slot must have its weight's strides
+                state[index] = {k: torch.empty_like(weight).copy_(v) if v.ndim else v for k, v in mine.items()}
         if left:
             raise SparringError(f"{player}: optimiser state for unknown weights {sorted(left)[:3]}")
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
@@ -288,7 +300,7 @@ class Referee:
                     group["fused"] = True
         return made
 
-    def _average_in(self, averages: list[Tensor], live: list[Tensor], count: Tensor | int) -> None:
+    def _average_in(self, averages: Tensors, live: Tensors, count: Tensor | int) -> None:
         """EMA with a short memory at first: after n updates the decay is at most (1 + n) / (10 + n)."""
         n = int(count)
         decay = min(self.average**AVERAGE_EVERY, (1 + n) / (10 + n))

@@ -154,13 +154,13 @@ def _labelled(picture: Image.Image, label: str) -> Image.Image:
 def _final(run: Run, system: System) -> Markup | str:
     if not system.can("sample"):
         return ""
-    images = system.sample(64, seed=derive(run.facts["seed"], "report"))  # type: ignore[operator]
+    images = system.sample(64, seed=derive(run.facts["seed"], "report"))
     return _image(png(grid(images)), "png", "64 new samples, not picked")
 
 
 def _nearest(system: System, data: Dataset) -> Markup:
     """8 samples, and under each the training image with the smallest pixel distance."""
-    samples = to_uint8(system.sample(8, seed=derive("nearest")))  # type: ignore[operator]
+    samples = to_uint8(system.sample(8, seed=derive("nearest")))
     flat = samples.flatten(1).float()
     best = torch.full((8,), math.inf)
     index = torch.zeros(8, dtype=torch.long)
@@ -258,12 +258,12 @@ def _gradients(log: list[dict]) -> Markup:
 
 def _score_histogram(system: System, data: Dataset) -> Markup:
     def scores(images: Tensor) -> list[float]:
-        return system.score(images).tolist()  # type: ignore[operator]
+        return system.score(images).tolist()
 
     chosen = torch.randperm(len(data), generator=generator("report", "real"))[:1000]
     groups = [
         ("real, trained on", scores(to_float(data.images[chosen])), BLUE),
-        ("generated", scores(system.sample(1000, seed=derive("report", "fake"))), ORANGE),  # type: ignore[operator]
+        ("generated", scores(system.sample(1000, seed=derive("report", "fake"))), ORANGE),
     ]
     if data.held_out is not None:
         groups.insert(1, ("real, never seen", scores(to_float(data.held_out.images[:1000])), GREY))

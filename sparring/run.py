@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,21 @@ from sparring.data.sources import load
 from sparring.durable import DamagedError, Disk, read_folder, write_file, write_folder
 from sparring.errors import Diverged, SparringError, StorageError
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import Recipe, find, prepare_recipe, settle
+from sparring.recipes.recipe import MakeRecipe, find, prepare_recipe, settle
 from sparring.system import System
 
 FORMAT = 1
 KEPT = 3
 """Checkpoints kept. At least two: the newest may be the one that a crash damaged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What the referee needs to go on; complaints name newer checkpoints that were damaged."""
+
+    tensors: dict[str, dict[str, Tensor]]
+    numbers: dict[str, Any]
+    complaints: list[str]
 
 
 class Run:
@@ -136,11 +146,6 @@ class Run:
     def write_sample(self, round_number: int, picture: bytes) -> None:
         write_file(self.disk, self.path / "samples" / f"{round_number:06d}.png", picture)
 
-    def write_weights(self, shown: System, round_number: int) -> None:
-        """What the world is shown, in one safetensors file."""
-        data = _pack(shown.state_dict(), {"round": str(round_number)})
-        write_file(self.disk, self.path / "weights" / "model.safetensors", data)
-
     def write_failure(self, facts: Mapping[str, Any]) -> None:
         self.disk.mkdir(self.path / "failure")
         write_file(self.disk, self.path / "failure" / "failure.json", _json({**facts, "last": self.read("log")[-200:]}))
@@ -154,29 +159,35 @@ class Run:
 
     # Checkpoints.
 
-    def save(self, tensors: Mapping[str, Mapping[str, Tensor]], numbers: Mapping[str, Any]) -> None:
-        """A checkpoint of round numbers["round"]; older ones go once it is safely there.
+    def save(self, tensors: Mapping[str, Mapping[str, Tensor]], numbers: Mapping[str, Any], shown: System) -> None:
+        """The weights the world is shown, then a checkpoint of round numbers["round"]; older ones go once it is there.
 
+        Weights first: a run killed between the two plays on from the checkpoint before and writes both again.
         Raises Diverged when a weight is not finite (nothing is written), StorageError when the disk refuses.
         """
+        played = numbers["round"]
         for file, named in tensors.items():
             for name, value in named.items():
                 if value.is_floating_point() and not bool(value.isfinite().all()):
-                    raise Diverged(f"round {numbers['round']}: {file} {name} is not finite; not saved")
+                    raise Diverged(f"round {played}: {file} {name} is not finite; not saved")
+        weights = _pack(shown.state_dict(), {"round": str(played)})
+        write_file(self.disk, self.path / "weights" / "model.safetensors", weights)
+
+        if self._is_whole(played):  # saved before, resumed, and stopped again without a round between
+            return
         for log in ("log", "metrics"):
             self.disk.sync(self._log(log))
         offsets = {log: self._log(log).stat().st_size for log in ("log", "metrics")}
-        if self._is_whole(numbers["round"]):  # saved before, resumed, and stopped again without a round between
-            return
         files = {f"{file}.safetensors": _pack(named) for file, named in tensors.items()}
         files["state.json"] = _json({**numbers, "offsets": offsets})
         facts = {
             "format": FORMAT,
-            "round": numbers["round"],
+            "run": self.facts["id"],
+            "round": played,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
         }
-        write_folder(self.disk, self._checkpoint(numbers["round"]), files, facts)
+        write_folder(self.disk, self._checkpoint(played), files, facts)
         for old in self.checkpoints()[:-KEPT]:
             self.disk.remove(self._checkpoint(old))
         for stray in (self.path / "checkpoints").glob(".tmp-*"):
@@ -193,11 +204,8 @@ class Run:
         folders = (self.path / "checkpoints").glob("round-*")
         return sorted(int(p.name.removeprefix("round-")) for p in folders if p.name.removeprefix("round-").isdigit())
 
-    def newest_checkpoint(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], list[str]]:
-        """(tensors, numbers, complaints) of the newest checkpoint that is whole; complaints name those that were not.
-
-        Raises SparringError when there is none.
-        """
+    def newest_checkpoint(self) -> Checkpoint:
+        """The newest checkpoint that is whole. Raises SparringError when there is none."""
         complaints: list[str] = []
         for round_number in reversed(self.checkpoints()):
             try:
@@ -208,16 +216,19 @@ class Run:
                     raise DamagedError(f"round-{round_number:08d} has format {manifest.get('format')}, not {FORMAT}")
                 numbers = json.loads(files.pop("state.json"))
                 tensors = {name.removesuffix(".safetensors"): _unpack(data) for name, data in files.items()}
-                return tensors, numbers, complaints
+                return Checkpoint(tensors, numbers, complaints)
             except (DamagedError, KeyError, ValueError, safetensors.SafetensorError) as error:
                 complaints.append(f"checkpoint round-{round_number:08d} is damaged and was skipped: {error}")
         reasons = "".join(f"; {c}" for c in complaints)
         raise SparringError(f"{self.path} has no checkpoint that can be used{reasons}")
 
-    def rewind(self, numbers: Mapping[str, Any]) -> None:
-        """Cut the logs back to where they were when this checkpoint was written."""
-        for log, offset in numbers["offsets"].items():
+    def rewind(self, offsets: Mapping[str, int]) -> None:
+        """Cut the logs back to where they were when a checkpoint was written (without offsets: to nothing)."""
+        for log in ("log", "metrics"):
+            offset = offsets.get(log, 0)
             with open(self._log(log), "r+b") as file:
+                if file.seek(0, os.SEEK_END) < offset:
+                    raise SparringError(f"{self._log(log)} is shorter than it was at the checkpoint: was it edited?")
                 file.truncate(offset)
 
     def _checkpoint(self, round_number: int) -> Path:
@@ -265,8 +276,8 @@ class Run:
         data = load_for(facts["source"], self.facts["spec"]["size"])
         if data.fingerprint != facts["fingerprint"]:
             raise SparringError(
-                f"the data has changed since {self.path} was made: {facts['count']:,} images of '{facts['name']}' then, "
-                f"{len(data):,} of '{data.name}' now, with other content"
+                f"the data has changed since {self.path} was made: {facts['count']:,} images of '{facts['name']}' "
+                f"then, {len(data):,} of '{data.name}' now, with other content"
             )
         return data
 
@@ -282,7 +293,9 @@ def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
     """The system of a `weights/` folder (model.safetensors, config.json). Raises SparringError if it does not fit."""
     folder = Path(folder)
     config = _read_config(folder / "config.json")
-    system = build(config, recipe=recipe).system
+    function, spec = recipe_of(config, recipe), config["spec"]
+    data = Spec(spec["channels"], spec["size"], tuple(spec["classes"]))
+    system = prepare_recipe(function, data, settle(function, config["arguments"])).system
     try:
         state = _unpack((folder / "model.safetensors").read_bytes())
     except FileNotFoundError:
@@ -296,16 +309,11 @@ def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
     return system.eval()
 
 
-def build(config: Mapping[str, Any], *, recipe: str | None = None) -> Recipe:
-    """The recipe of a run or weights folder, freshly initialised, from its recorded arguments."""
-    name = recipe or config["recipe"]
-    function = find(name, RECIPES, trusted=recipe is not None)
-    spec = config["spec"]
-    return prepare_recipe(
-        function,
-        Spec(spec["channels"], spec["size"], tuple(spec["classes"])),
-        settle(function, config["arguments"]),
-    )
+def recipe_of(config: Mapping[str, Any], repeated: str | None) -> MakeRecipe:
+    """The recipe that a run or weights folder names; one that is not ours must be `repeated` by the user."""
+    if repeated is not None and repeated != config["recipe"]:
+        raise SparringError(f"this was made by recipe '{config['recipe']}', not by '{repeated}'")
+    return find(config["recipe"], RECIPES, trusted=repeated is not None)
 
 
 def command_line() -> str:

@@ -91,6 +91,11 @@ class System(nn.Module):
 
     players: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     averaged: ClassVar[tuple[str, ...]] = ()
+    # Abilities, each only where a system defines it.
+    sample: Callable[..., Tensor]
+    score: Callable[[Tensor], Tensor]
+    equilibrium: Callable[[], dict[str, float]]
+
     latent: int = 0
     noise_kind: str = "normal"
 

@@ -24,16 +24,19 @@ import sparring
 from sparring.data.dataset import Dataset
 from sparring.display import Display
 from sparring.errors import Diverged, Interrupted, SparringError
-from sparring.evaluate import Yardstick
+from sparring.evaluation import Yardstick
 from sparring.pictures import grid, png
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, Recipe, card, find, prepare_recipe, settle
 from sparring.referee import Referee
-from sparring.run import Run, build, command_line, load_for
+from sparring.run import Run, command_line, load_for, recipe_of
 from sparring.seeds import derive
 
 SHOWN = 64
 """Images in a sample grid."""
+
+FEWEST_HELD_OUT = 50
+"""With fewer held-out images an FD says nothing."""
 
 
 def train(
@@ -89,10 +92,7 @@ def train(
         data = load_for(source, card(function).size)
 
     # Networks, optimisers.
-    torch.manual_seed(derive(seed, "weights"))
-    made = prepare_recipe(function, data.spec, settled)
-    if made.prepare is not None:
-        made.prepare(data)
+    made = _fresh(function, settled, data, seed)
     rounds = rounds or made.rounds
     every = {
         "log": log_every,
@@ -120,7 +120,7 @@ def train(
         **_surroundings(referee),
     }
     run = _create(Path(out), f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
-    return _play(run, referee, data, quiet=quiet)
+    return _play(run, referee, data, quiet=quiet, offsets={}, notes=[])
 
 
 def resume(
@@ -140,28 +140,30 @@ def resume(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     facts = run.facts
-    tensors, numbers, complaints = run.newest_checkpoint()
+    saved = run.newest_checkpoint() if run.checkpoints() else None
     rounds = facts["rounds"] if rounds is None else rounds
-    if rounds < numbers["round"]:
-        raise SparringError(f"{run.path} has already played {numbers['round']} rounds; --rounds {rounds} is less")
+    if saved and rounds < saved.numbers["round"]:
+        raise SparringError(f"{run.path} has already played {saved.numbers['round']} rounds; --rounds {rounds} is less")
 
     data = run.data() if data is None else data
     if data.fingerprint != facts["data"]["fingerprint"]:
         raise SparringError(f"this is not the data that {run.path} was trained on (its content differs)")
-    made = build(facts, recipe=recipe)
+    made = _fresh(recipe_of(facts, recipe), facts["arguments"], data, facts["seed"])
     precision = {"bfloat16": "bf16", "float32": "fp32"}[facts["precision"]]
     referee = _referee(made, data, seed=facts["seed"], precision=precision, accumulate=facts["accumulate"])
-    referee.restore(tensors, numbers)
+    notes = []
+    if saved:
+        referee.restore(saved.tensors, saved.numbers)
+        notes += saved.complaints
     if rounds != facts["rounds"] and referee.processes.is_main_process:
         run.rewrite_facts(rounds=rounds)
     now = _surroundings(referee)
     for what in ("torch", "threads", "processes", "processor"):
         if now["machine"][what] != facts["machine"][what]:
             was, here = facts["machine"][what], now["machine"][what]
-            complaints.append(
-                f"{what}: {was} then, {here} now; the result will be as good, but not the same bit for bit"
-            )
-    return _play(run, referee, data, quiet=quiet, offsets=numbers, notes=complaints)
+            notes.append(f"{what}: {was} then, {here} now; the result will be as good, but not the same bit for bit")
+    offsets = saved.numbers["offsets"] if saved else {}
+    return _play(run, referee, data, quiet=quiet, offsets=offsets, notes=notes)
 
 
 def _play(
@@ -170,15 +172,18 @@ def _play(
     data: Dataset,
     *,
     quiet: bool,
-    offsets: dict[str, Any] | None = None,
-    notes: list[str] | None = None,
+    offsets: dict[str, int],
+    notes: list[str],
 ) -> Run:
     """The story of a training, from the referee's round to the run's last."""
     facts, every, last = run.facts, run.facts["every"], run.facts["rounds"]
     main = referee.processes.is_main_process
     shown = referee.averaged
     show_seed = derive(facts["seed"], "show")
-    yardstick = Yardstick(data) if main and data.held_out is not None and shown.can("sample") else None
+    measurable = shown.can("sample") and data.held_out is not None and len(data.held_out) >= FEWEST_HELD_OUT
+    yardstick = Yardstick(data) if main and measurable else None
+    if not measurable:
+        notes = [*notes, f"FD is not measured: that takes samples and {FEWEST_HELD_OUT} or more held-out images"]
     display = Display(run.path.name, referee.round, last, facts["batch"], quiet=quiet or not main)
 
     def show() -> None:
@@ -194,15 +199,14 @@ def _play(
             run.append("metrics", {"round": referee.round, "name": yardstick.name, "value": value, **floor})
 
     def save() -> None:
-        run.save(referee.tensors(), referee.numbers())
-        run.write_weights(shown, referee.round)
+        run.save(referee.tensors(), referee.numbers(), shown)
 
     with _locked(run, referee), _rng_left_alone(), _signals(referee) as signalled, display:
-        if main and offsets is not None:
-            run.rewind(offsets)
-        for note in [*data.notes, *(notes or [])]:
+        for note in [*data.notes, *notes]:
             display.say(note)
-        if main and offsets is None:
+        if main:
+            run.rewind(offsets)
+        if main and not offsets:  # not even round 0 is saved
             show()
             measure()
             save()
@@ -245,14 +249,21 @@ def _play(
             if main and (r % every["save"] == 0 or end or stop):
                 save()
             if stop and not end:
-                raise Interrupted(
-                    f"stopped by {signal.Signals(stop).name} at round {r}, saved; go on with: sparring resume {run.path}",
-                    stop,
-                )
+                name = signal.Signals(stop).name
+                raise Interrupted(f"{name} at round {r}: saved; go on with: sparring resume {run.path}", stop)
     return run
 
 
 # Pieces of the story that would interrupt it.
+
+
+def _fresh(function: MakeRecipe, settled: dict[str, Any], data: Dataset, seed: int) -> Recipe:
+    """The recipe at round 0: the same weights for the same seed."""
+    torch.manual_seed(derive(seed, "weights"))
+    made = prepare_recipe(function, data.spec, settled)
+    if made.prepare is not None:
+        made.prepare(data)
+    return made
 
 
 def _referee(made: Recipe, data: Dataset, *, seed: int, precision: str, accumulate: int) -> Referee:

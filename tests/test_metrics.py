@@ -243,6 +243,13 @@ def test_neighbours_of_copies_and_of_one_image():
     assert collapsed.recall == 1 / 50
 
 
+def test_ties_are_not_decided_by_rounding():
+    # Among copies the k-th neighbour sits exactly on the border: k + 1 balls around every point. Distances through
+    # |x|^2 + |y|^2 - 2 x.y lose a few of them.
+    points = normal(300, 63)
+    assert neighbours(real=points, fake=points.flip(0)).density == pytest.approx(6 / 5, abs=1e-12)
+
+
 # What is refused.
 
 

@@ -277,7 +277,7 @@ def test_a_zip_is_like_its_folder(tmp_path, prefix, labelled):
     for index in range(10):
         picture(folder / ("ab"[index % 2] if labelled else "") / f"{index}.png", index)
     (folder / "__MACOSX").mkdir()
-    (folder / "__MACOSX/._1.png").write_bytes(b"resource fork")
+    (folder / "__MACOSX/1.png").write_bytes(b"resource fork")
     zipped, plain = load(zip_of(folder, tmp_path / "all.zip", prefix), held_out=0), load(folder, held_out=0)
     assert torch.equal(zipped.images, plain.images)
     assert zipped.classes == plain.classes == (("a", "b") if labelled else ())
@@ -508,6 +508,7 @@ def test_arrays_and_tensors_of_all_layouts(number, side, channels, last):
         expected = images.flip(0) if isinstance(source, np.ndarray) and source.strides[0] < 0 else images
         data = load(source, held_out=0)
         assert torch.equal(data.images, expected)
+        assert data.images.is_contiguous()
         assert data.spec == Spec(channels, side)
     if channels == 1:
         assert torch.equal(load(images[:, 0], held_out=0).images, images)

@@ -66,7 +66,7 @@ def fit(images: Tensor, *, size: int, channels: int) -> Tensor:
     top, left = (height - side) // 2, (width - side) // 2
     images = images[:, :, top : top + side, left : left + side]
     if images.shape[1:] == (channels, size, size):
-        return images
+        return images.contiguous()
     fitted = torch.empty(len(images), channels, size, size, dtype=torch.uint8)
     for start in range(0, len(images), 1024):
         chunk = images[start : start + 1024].float()

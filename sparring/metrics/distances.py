@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparring.errors import SparringError
 
-BLOCK = 512  # rows of a distance or kernel matrix held at once
+BLOCK = 128  # rows of a distance or kernel matrix held at once
 
 
 def frechet_distance(*, real: Tensor, fake: Tensor) -> float:

@@ -23,7 +23,7 @@ def generator(latent: int, channels: int = 1) -> nn.Module:
         nn.ConvTranspose2d(64, channels, 4, stride=2, padding=1),
         nn.Tanh(),
     )
-    return xavier_uniform(network, nn.Linear, nn.ConvTranspose2d)
+    return xavier_uniform(network)
 
 
 def discriminator(channels: int = 1) -> nn.Module:
@@ -40,4 +40,4 @@ def discriminator(channels: int = 1) -> nn.Module:
         nn.LeakyReLU(0.01),
         nn.Linear(4 * 4 * 64, 1),
     )
-    return xavier_uniform(network, nn.Linear, nn.ConvTranspose2d)
+    return xavier_uniform(network)

@@ -18,7 +18,7 @@ def _halvings(size: int) -> int:
 
 
 def generator(latent: int, width: int, channels: int, size: int = 64) -> nn.Module:
-    """(B, latent) -> (B, channels, size, size) in [-1, 1]; `width` feature maps before the last layer, doubling down."""
+    """(B, latent) -> (B, channels, size, size) in [-1, 1]; `width` feature maps before the last layer."""
     maps = width << (_halvings(size) - 1)
     layers: list[nn.Module] = [
         nn.Unflatten(1, (latent, 1, 1)),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 
-def xavier_uniform(network: nn.Module, *kinds: type[nn.Module]) -> nn.Module:
-    """Glorot and Bengio 2010, eq. 16, on the weights of every layer of these kinds; biases stay as they are."""
+def xavier_uniform(network: nn.Module) -> nn.Module:
+    """Glorot and Bengio 2010, eq. 16, on linear and transposed convolutional layers, as the CS231n notebook does.
+
+    Biases and other convolutions keep PyTorch's own.
+    """
     for layer in network.modules():
-        if isinstance(layer, kinds):
+        if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
             nn.init.xavier_uniform_(layer.weight)
     return network
 

@@ -36,7 +36,7 @@ def cs231n_mlp(
     G = mlp.generator(latent, [1024, 1024], data.shape, activation=nn.ReLU)
     D = mlp.discriminator(data.shape, [256, 256], activation=leaky)
     return Recipe(
-        system=rules.gan(xavier_uniform(G, nn.Linear), xavier_uniform(D, nn.Linear), latent=latent, noise=noise),
+        system=rules.gan(xavier_uniform(G), xavier_uniform(D), latent=latent, noise=noise),
         optimisers=adam.for_gan(),
         batch=batch,
         rounds=3900,

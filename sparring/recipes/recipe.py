@@ -80,8 +80,8 @@ class Argument:
     group: str | None = None
 
 
-def arguments(function: MakeRecipe) -> list[Argument]:
-    """A recipe's arguments from its signature; a parameter that is a dataclass stands for its fields."""
+def arguments(function: Callable) -> list[Argument]:
+    """A function's keyword-only arguments from its signature; a parameter that is a dataclass stands for its fields."""
     found: list[Argument] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
@@ -103,8 +103,8 @@ def described(annotation: Any) -> str:
     return next((note.description for note in notes if isinstance(note, FieldInfo) and note.description), "")
 
 
-def settle(function: MakeRecipe, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every argument of the recipe with its value: defaults, overlaid by what was given, types and ranges checked.
+def settle(function: Callable, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every argument of the function with its value: defaults, overlaid by what was given, types and ranges checked.
 
     Raises SparringError that names the argument, what was given and what is possible.
     """

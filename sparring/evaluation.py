@@ -72,7 +72,7 @@ class Measure:
         low, high = self.interval or (self.value, self.value)
         floor_low, floor_high = self.floor_interval or (self.floor, self.floor)
         if low <= floor_high and floor_low <= high:
-            return "as real images"
+            return "not told apart from real images"
         if self.name.startswith(("FD-", "classes-")) and self.floor > 0:
             ratio = self.value / self.floor
             return f"{ratio:.1f} x the floor" if ratio > 0.5 else "closer than real images: copies?"
@@ -111,7 +111,7 @@ class Evaluation:
             "fingerprint": self.fingerprint,
             "n": self.n,
             "repeats": self.repeats,
-            "measures": [_plain(asdict(measure)) for measure in self.measures],
+            "metrics": [_plain(asdict(measure)) for measure in self.measures],
             "classes": [row._asdict() for row in self.classes],
         }
 
@@ -119,13 +119,24 @@ class Evaluation:
         """For the terminal: every number with its interval, its floor, and words."""
         split = self.measures[0].split.replace("_", "-")
         title = f"{self.data}: {self.n:,} samples, {self.repeats} times, against {self.n:,} {split} images"
-        table = Table("measure", title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        table.add_column("measure", no_wrap=True)
         for heading in ("value", "95 % interval", "real images"):
             table.add_column(heading, justify="right")
         table.add_column("in words")
         for measure in self.measures:
             between = f"{measure.interval[0]:.3g} to {measure.interval[1]:.3g}" if measure.interval else "one sample"
             table.add_row(measure.name, f"{measure.value:.3g}", between, f"{measure.floor:.3g}", measure.words)
+        return table
+
+    def class_table(self) -> Table:
+        """For the terminal: how often each class is made; no rows if the extractor does not know the classes."""
+        table = Table("class", title="classes of the samples", title_justify="left")
+        for heading in ("share", "95 % interval", "real images"):
+            table.add_column(heading, justify="right")
+        for row in self.classes:
+            share, low, high, real = (f"{100 * x:.1f} %" for x in row[1:])
+            table.add_row(row.name, share, f"{low} to {high}", real)
         return table
 
 

@@ -1,0 +1,457 @@
+"""What a run survives: kill -9 anywhere, power loss, damaged checkpoints, full disks, two owners, signals."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparring.durable import MANIFEST, DamagedError, Disk, read_folder, write_folder
+from sparring.errors import Interrupted, SparringError, StorageError
+from sparring.run import Run
+from sparring.training import resume, train
+
+HERE = Path(__file__).parent
+OPTIONS = {
+    "rounds": 24,
+    "save_every": 8,
+    "show_every": 8,
+    "measure_every": 24,
+    "log_every": 1,
+    "latent": 8,
+    "batch": 16,
+}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A small file of images, so that a resumed run can load it again."""
+    folder = tmp_path_factory.mktemp("data")
+    os.environ["SPARRING_CACHE"] = str(folder / "cache")
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 8, 8), dtype=np.uint8)
+    np.save(folder / "toy.npy", pixels)
+    return folder / "toy.npy"
+
+
+class Server:
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "victim.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert json.loads(self.process.stdout.readline())["ready"]
+
+    def order(self, verb, **order):
+        self.process.stdin.write(json.dumps({"verb": verb, **order}) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def server(data):
+    started = Server()
+    yield started
+    started.process.stdin.close()
+    started.process.wait()
+
+
+def orders(data, out, **options):
+    return {"recipe": "csc321-mlp", "data": str(data), "out": str(out), "options": OPTIONS | {"size": 8} | options}
+
+
+def only_run(out):
+    (path,) = Path(out).iterdir()
+    return path
+
+
+def everything(path):
+    """SHA-256 of all that must be equal: weights, newest checkpoint, logs, pictures."""
+    newest = sorted((path / "checkpoints").glob("round-*"))[-1]
+    files = [*newest.glob("*"), *(path / "samples").glob("*.png")]
+    files += [path / "log.jsonl", path / "metrics.jsonl", path / "weights" / "model.safetensors"]
+    return {str(f.relative_to(path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.name != MANIFEST}
+
+
+def until_done(server, out, data):
+    """Resume as a user would; a run that died before recipe.json was there is started again."""
+    paths = [p for p in Path(out).glob("*") if (p / "recipe.json").is_file()]
+    if not paths:
+        shutil.rmtree(out, ignore_errors=True)
+        end = server.order("train", **orders(data, out))
+    else:
+        end = server.order("resume", run=str(paths[0]))
+    assert end["code"] == 0, end["error"]
+    return only_run(out)
+
+
+@pytest.fixture(scope="session")
+def unharmed(server, data, tmp_path_factory):
+    """A run that nobody disturbed, and how many disk operations it took."""
+    out = tmp_path_factory.mktemp("unharmed")
+    end = server.order("train", **orders(data, out / "runs"), die_at=10**9, count=str(out / "count"))
+    assert end["code"] == 0, end["error"]
+    return everything(only_run(out / "runs")), json.loads((out / "count").read_text())
+
+
+def test_killed_at_random_moments(server, data, unharmed, tmp_path):
+    """G1: kill -9 at a random moment, three times in a row, then resume: the same bits."""
+    dice = random.Random(7)
+    deaths = 0
+    for number in range(8):
+        out = tmp_path / str(number)
+        end = server.order("train", **orders(data, out), signal_after=dice.uniform(0.02, 0.5))
+        deaths += end["signal"] == 9
+        for _ in range(2):
+            paths = [p for p in out.glob("*") if (p / "recipe.json").is_file()]
+            if paths:
+                end = server.order("resume", run=str(paths[0]), signal_after=dice.uniform(0.02, 0.4))
+                deaths += end["signal"] == 9
+        assert everything(until_done(server, out, data)) == unharmed[0]
+    assert deaths >= 8, "the kills came too late to prove anything"
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_killed_at_every_disk_operation(server, data, unharmed, tmp_path, part):
+    """G2, G3: kill -9 before each operation that changes the disk; then resume: the same bits."""
+    expected, operations = unharmed
+    assert operations > 60
+    for k in range(part, operations, 4):
+        out = tmp_path / str(k)
+        end = server.order("train", **orders(data, out), die_at=k)
+        assert end["signal"] == 9, (k, end)
+        runs = [p for p in out.glob("*") if (p / "recipe.json").is_file()]
+        if runs:
+            saved = Run.open(runs[0]).checkpoints()
+            played = [json.loads(line)["round"] for line in (runs[0] / "log.jsonl").read_text().splitlines()]
+            if played:
+                assert saved, k
+                assert max(played) - max(saved) <= OPTIONS["save_every"], k
+        assert everything(until_done(server, out, data)) == expected, k
+        shutil.rmtree(out)
+
+
+# Power loss, on the writer alone.
+
+
+class Recorder(Disk):
+    """Does nothing but remember."""
+
+    def __init__(self):
+        self.operations = []
+
+    def mkdir(self, path):
+        self.operations.append(("mkdir", path))
+        super().mkdir(path)
+
+    def write(self, path, data):
+        self.operations.append(("write", path, data))
+        super().write(path, data)
+
+    def sync(self, path):
+        self.operations.append(("sync", path))
+        super().sync(path)
+
+    def rename(self, old, new):
+        self.operations.append(("rename", old, new))
+        super().rename(old, new)
+
+    def remove(self, path):
+        self.operations.append(("remove", path))
+        super().remove(path)
+
+
+def after_power_loss(operations, root, empty, dice):
+    """The disk as it may be found: what was not synced is lost, empty or half there; renames only survive a sync
+    of their folder (or survive anyway, by chance)."""
+    content: dict[Path, bytes] = {}
+    synced: set[Path] = set()
+    pending: list[tuple[Path, Path]] = []
+
+    def apply(old, new):
+        for path in [p for p in content if old in [p, *p.parents]]:
+            content[new / path.relative_to(old) if path != old else new] = content.pop(path)
+            if path in synced:
+                synced.discard(path)
+                synced.add(new / path.relative_to(old) if path != old else new)
+
+    for operation in operations:
+        match operation:
+            case ("write", path, data):
+                content[path] = data
+                synced.discard(path)
+            case ("sync", path):
+                if path in content:
+                    synced.add(path)
+                for old, new in [r for r in pending if r[1].parent == path]:
+                    apply(old, new)
+                    pending.remove((old, new))
+            case ("rename", old, new):
+                pending.append((old, new))
+            case ("remove", path):
+                for p in [p for p in content if path in p.parents]:
+                    del content[p]
+    for old, new in pending:
+        if dice.random() < 0.5:
+            apply(old, new)
+    shutil.rmtree(empty, ignore_errors=True)
+    for path, data in content.items():
+        if path not in synced:
+            data = dice.choice([b"", data[: len(data) // 2], data])
+            if dice.random() < 0.3:
+                continue
+        target = empty / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def contents(version):
+    return {"a.safetensors": bytes([version]) * 3000, "b.safetensors": bytes([version + 100]) * 500}
+
+
+def surviving(folder):
+    found = []
+    for version in (1, 2):
+        try:
+            files, _ = read_folder(folder / f"round-{version}")
+            assert files == contents(version)
+            found.append(version)
+        except DamagedError:
+            pass
+    return found
+
+
+def naive(disk, folder, files, facts):
+    """How most libraries write: straight to the final place, no sync."""
+    sums = {n: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for n, d in files.items()}
+    disk.mkdir(folder)
+    for name, data in files.items():
+        disk.write(folder / name, data)
+    disk.write(folder / MANIFEST, json.dumps({"files": sums}).encode())
+
+
+def losses(write, tmp_path):
+    """Power losses, at every operation of a second save and 6 ways each, that left no save to use; and their number."""
+    disk, root = Recorder(), tmp_path / "disk"
+    write(disk, root / "round-1", contents(1), {})
+    first_done = len(disk.operations)
+    write(disk, root / "round-2", contents(2), {})
+    lost = total = 0
+    for k in range(first_done, len(disk.operations) + 1):
+        for seed in range(6):
+            after_power_loss(disk.operations[:k], root, tmp_path / "found", random.Random(seed))
+            found = surviving(tmp_path / "found")
+            lost += not found
+            total += 1
+            if write is write_folder and k == len(disk.operations):
+                assert 2 in found
+    return lost, total
+
+
+def test_power_loss_never_takes_the_last_checkpoint(tmp_path):
+    lost, total = losses(write_folder, tmp_path)
+    assert total > 40
+    assert lost == 0
+
+
+def test_the_power_loss_test_bites(tmp_path):
+    """The same test on a writer without sync and rename finds losses, so it can fail."""
+    lost, _ = losses(naive, tmp_path)
+    assert lost > 0
+
+
+# Damage.
+
+
+@pytest.fixture(scope="session")
+def finished(server, data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished")
+    end = server.order("train", **orders(data, out / "runs"))
+    assert end["code"] == 0, end["error"]
+    return only_run(out / "runs")
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / finished.name)
+    return tmp_path / finished.name
+
+
+def test_every_flipped_bit_is_noticed(copy):
+    """G5: 1,500 single-bit flips anywhere in the newest checkpoint: no wrong weight or number is ever loaded."""
+    dice = random.Random(3)
+    folder = copy / "checkpoints" / "round-00000024"
+    whole, _ = read_folder(folder)
+    passed = 0
+    for _ in range(1500):
+        file = dice.choice(sorted(p for p in folder.iterdir() if p.stat().st_size))
+        data = bytearray(file.read_bytes())
+        at, bit = dice.randrange(len(data)), dice.randrange(8)
+        data[at] ^= 1 << bit
+        file.write_bytes(data)
+        try:
+            files, _ = read_folder(folder)
+            passed += 1
+            assert file.name == MANIFEST, "only what the manifest says of the machine may change unnoticed"
+            assert files == whole
+        except DamagedError:
+            pass
+        data[at] ^= 1 << bit
+        file.write_bytes(data)
+    assert passed < 150
+
+
+@pytest.mark.parametrize(
+    "file", ["system.safetensors", "average.safetensors", "optimiser-generator.safetensors", "state.json", MANIFEST]
+)
+@pytest.mark.parametrize("keep", [0, 5, 0.5, -1])
+def test_truncated_files_mean_the_older_checkpoint(copy, file, keep):
+    damaged = copy / "checkpoints" / "round-00000024" / file
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
+    found = Run.open(copy).newest_checkpoint()
+    assert found.numbers["round"] == 16
+    assert "round-00000024 is damaged" in found.complaints[0]
+    assert file in found.complaints[0]
+
+
+def swap(copy, finished):
+    newest, older = copy / "checkpoints" / "round-00000024", copy / "checkpoints" / "round-00000016"
+    shutil.copy(older / "system.safetensors", newest / "system.safetensors")
+
+
+def missing(copy, finished):
+    (copy / "checkpoints" / "round-00000024" / "average.safetensors").unlink()
+
+
+def extra(copy, finished):
+    (copy / "checkpoints" / "round-00000024" / "more.safetensors").write_bytes(b"")
+
+
+def foreign(copy, finished):
+    newest = copy / "checkpoints" / "round-00000024" / MANIFEST
+    newest.write_text(newest.read_text().replace(Run.open(copy).facts["id"], "0" * 16))
+
+
+def traversal(copy, finished):
+    newest = copy / "checkpoints" / "round-00000024" / MANIFEST
+    newest.write_text(newest.read_text().replace("state.json", "../state.json"))
+
+
+@pytest.mark.parametrize("harm", [swap, missing, extra, foreign, traversal])
+def test_other_damage_means_the_older_checkpoint(copy, finished, harm):
+    harm(copy, finished)
+    found = Run.open(copy).newest_checkpoint()
+    assert found.numbers["round"] == 16
+    assert len(found.complaints) == 1
+
+
+def test_damage_costs_rounds_but_no_bits(copy, finished, server):
+    swap(copy, finished)
+    end = server.order("resume", run=str(copy))
+    assert end["code"] == 0, end["error"]
+    assert everything(copy) == everything(finished)
+
+
+def test_nothing_left_is_said(copy):
+    for folder in (copy / "checkpoints").iterdir():
+        (folder / "state.json").write_text("{}")
+    with pytest.raises(SparringError, match=r"no checkpoint that can be used.*state\.json"):
+        resume(copy, quiet=True)
+
+
+def test_leftovers_of_a_killed_save_are_ignored_and_cleaned(copy):
+    stray = copy / "checkpoints" / ".tmp-round-00000032-99"
+    stray.mkdir()
+    (stray / "system.safetensors").write_bytes(b"half")
+    resume(copy, rounds=25, quiet=True)
+    assert not stray.exists()
+    assert Run.open(copy).newest_checkpoint().numbers["round"] == 25
+
+
+# Going on.
+
+
+def test_longer_runs_go_on_where_the_shorter_ended(server, data, tmp_path, unharmed):
+    end = server.order("train", **orders(data, tmp_path / "a", rounds=16, measure_every=12))
+    assert end["code"] == 0, end["error"]
+    run = resume(only_run(tmp_path / "a"), rounds=24, quiet=True)
+    assert run.facts["rounds"] == 24
+    weights = hashlib.sha256((run.path / "weights" / "model.safetensors").read_bytes()).hexdigest()
+    assert weights == unharmed[0]["weights/model.safetensors"]
+
+
+def test_fewer_rounds_than_played_are_refused(copy):
+    with pytest.raises(SparringError, match="already played 24 rounds"):
+        resume(copy, rounds=10, quiet=True)
+
+
+def test_changed_data_are_refused(copy, data, tmp_path):
+    facts = json.loads((copy / "recipe.json").read_text())
+    other = np.load(data)
+    other[3] = 255 - other[3]
+    np.save(tmp_path / "other.npy", other)
+    facts["data"]["source"]["source"] = str(tmp_path / "other.npy")
+    (copy / "recipe.json").write_text(json.dumps(facts))
+    with pytest.raises(SparringError, match="data has changed"):
+        resume(copy, rounds=30, quiet=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_save_and_say_how_to_go_on(server, data, unharmed, tmp_path, number, code):
+    end = server.order("train", **orders(data, tmp_path / "runs", rounds=4000), signal_after=1.5, signal=int(number))
+    assert end["code"] == code, end
+    path = only_run(tmp_path / "runs")
+    assert f"sparring resume {path}" in end["error"]
+    played = json.loads((path / "log.jsonl").read_text().splitlines()[-1])["round"]
+    assert Run.open(path).newest_checkpoint().numbers["round"] == played
+    assert 0 < played < 4000
+
+
+def test_interrupted_is_not_divergence():
+    assert Interrupted("", signal.SIGTERM).exit_code == 143
+
+
+def test_a_second_owner_is_refused_by_name(copy):
+    with Run.open(copy).lock(), pytest.raises(SparringError, match=f"is being trained by process {os.getpid()} on "):
+        resume(copy, rounds=30, quiet=True)
+    resume(copy, rounds=25, quiet=True)
+
+
+# The disk refuses.
+
+
+class Full(Disk):
+    """No space left for file writes from operation `at` on."""
+
+    def __init__(self, at):
+        self.at, self.count = at, 0
+
+    def write(self, path, data):
+        self.count += 1
+        if self.count > self.at:
+            self._do(path, len(data), lambda: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        super().write(path, data)
+
+
+@pytest.mark.parametrize("at", range(0, 12, 3))
+def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(copy, finished, at):
+    full = Run.open(copy, Full(at))
+    with pytest.raises(
+        StorageError, match=r"cannot write .*No space left on device \(needs [\d,]+ bytes, [\d,]+ are free\)"
+    ):
+        resume(full, rounds=60, quiet=True)
+    kept = Run.open(copy).newest_checkpoint()
+    assert kept.numbers["round"] >= 24
+    resume(copy, rounds=60, quiet=True)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_first_round(data, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match=r"cannot write .*file"):
+        train("csc321-mlp", data, size=8, out=tmp_path / "file" / "runs", quiet=True, rounds=1)

@@ -1,0 +1,88 @@
+"""Arrows between the rooms of the house point down, never up, never in circles."""
+
+import ast
+from pathlib import Path
+
+import sparring
+
+HOUSE = Path(sparring.__file__).parent
+
+FLOORS = [
+    {"errors", "seeds"},
+    {"system", "losses", "networks", "data", "metrics", "durable", "pictures", "display"},
+    {"referee", "evaluation", "systems"},
+    {"recipes"},
+    {"run"},
+    {"training", "reporting"},
+    {"cli", "__init__", "__main__"},
+]
+SAME_FLOOR = {("pictures", "data")}
+"""Rooms that may look at a neighbour on their floor."""
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def floor(name: str) -> int:
+    return next(i for i, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def imports_at_run_time(file: Path):
+    """Modules of the house that a file imports, except those for type checkers only."""
+    tree = ast.parse(file.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sparring"):
+            yield node.module
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("sparring"))
+
+
+def test_every_file_has_a_floor():
+    for file in HOUSE.rglob("*.py"):
+        assert floor(file.relative_to(HOUSE).parts[0].removesuffix(".py")) >= 0
+
+
+def test_arrows_point_down():
+    upward = []
+    for file in HOUSE.rglob("*.py"):
+        mine = file.relative_to(HOUSE).parts[0].removesuffix(".py")
+        if mine == "__init__":
+            continue
+        for module in imports_at_run_time(file):
+            theirs = room(module)
+            if theirs in (mine, "__init__") or (mine, theirs) in SAME_FLOOR:
+                continue
+            if floor(theirs) >= floor(mine):
+                upward.append(f"{file.relative_to(HOUSE)} imports {module}")
+    assert not upward
+
+
+def test_systems_do_not_know_networks_and_losses_know_torch_only():
+    for file in (HOUSE / "systems").glob("*.py"):
+        assert not [m for m in imports_at_run_time(file) if room(m) == "networks"]
+    for file in [*(HOUSE / "networks").glob("*.py"), HOUSE / "losses.py"]:
+        others = {room(m) for m in imports_at_run_time(file)} - {"networks", "errors"}
+        assert not others, file
+
+
+def test_no_pickle_and_no_code_from_data():
+    banned = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
+    for file in HOUSE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            assert not banned & {n.split(".")[0] for n in names}, file
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "torch.load", "torch.save", "torch.hub.load"), file
+                if called == "np.load":
+                    assert any(k.arg == "allow_pickle" and k.value.value is False for k in node.keywords), file

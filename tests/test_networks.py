@@ -1,0 +1,118 @@
+"""Exact parameter counts of the published networks, their shapes and their initial weights."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from sparring.data.dataset import Spec
+from sparring.errors import SparringError
+from sparring.networks import cs231n, dcgan, mlp
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import find, prepare_recipe, settle
+
+GREY28 = Spec(1, 28)
+
+
+def count(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def system(name, spec=GREY28, **arguments):
+    function = find(name, RECIPES)
+    return prepare_recipe(function, spec, settle(function, arguments)).system
+
+
+@pytest.mark.parametrize(
+    ("recipe", "spec", "arguments", "d", "g"),
+    [
+        ("cs231n-mlp", GREY28, {}, 267009, 1952528),
+        ("cs231n-mlp", GREY28, {"latent": 4}, 267009, 1858320),
+        ("cs231n-lsgan", GREY28, {}, 267009, 1952528),
+        ("cs231n-dcgan", GREY28, {}, 1102721, 6675009),
+        ("cs231n-dcgan", GREY28, {"latent": 4}, 1102721, 6580801),
+        ("raschka-mlp", GREY28, {}, 100609, 114064),
+        ("csc321-mlp", GREY28, {}, 265701, 266284),
+        ("goodfellow-mlp", GREY28, {}, 1231441, 2503984),
+        ("dcgan", Spec(3, 64), {}, 2765568, 3576704),
+        ("dcgan", Spec(1, 64), {}, 2763520, 3574656),
+    ],
+)
+def test_parameter_counts(recipe, spec, arguments, d, g):
+    made = system(recipe, spec, **arguments)
+    assert (count(made.D), count(made.G)) == (d, g)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_dcgan_at_other_sizes(size, channels):
+    G, D = dcgan.generator(10, 8, channels, size), dcgan.discriminator(8, channels, size)
+    image = G(torch.randn(2, 10))
+    assert image.shape == (2, channels, size, size)
+    assert D(image).shape == (2, 1)
+
+
+@pytest.mark.parametrize("recipe", ["cs231n-mlp", "raschka-mlp", "csc321-mlp", "goodfellow-mlp"])
+def test_fully_connected_recipes_take_any_size(recipe):
+    made = system(recipe, Spec(3, 12))
+    fake = made.G(torch.randn(5, made.latent))
+    assert fake.shape == (5, 3, 12, 12)
+    assert float(fake.detach().abs().max()) <= 1
+    assert made.D(fake).shape == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "spec", "words"),
+    [
+        ("cs231n-dcgan", Spec(1, 32), "--size 28"),
+        ("dcgan", Spec(3, 60), "--size from"),
+    ],
+)
+def test_sizes_that_a_network_cannot_make_are_refused(recipe, spec, words):
+    with pytest.raises(SparringError, match=words):
+        system(recipe, spec)
+
+
+def test_cs231n_starts_with_xavier_except_in_convolutions():
+    G, D = cs231n.generator(96), cs231n.discriminator()
+    linear = G[0].weight
+    assert float(linear.detach().abs().max()) == pytest.approx((6 / (96 + 1024)) ** 0.5, rel=0.01)
+    conv = D[0].weight
+    assert float(conv.detach().abs().max()) == pytest.approx((1 / 25) ** 0.5, rel=0.05)  # PyTorch's own
+
+
+def test_radford_starts_normal():
+    D = dcgan.discriminator(64, 3)
+    assert float(D[5].weight.std()) == pytest.approx(0.02, rel=0.05)
+    norm = next(m for m in D if isinstance(m, nn.BatchNorm2d))
+    assert float(norm.weight.mean()) == pytest.approx(1, abs=0.02)
+    assert float(norm.weight.std()) == pytest.approx(0.02, rel=0.3)
+
+
+def test_goodfellow_starts_at_the_mean_image():
+    images = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
+    G = mlp.goodfellow_generator(100, 1200, (1, 28, 28))
+    assert float(G[0].weight.detach().abs().max()) == pytest.approx(0.05, rel=0.01)
+    mlp.start_at_marginals(G, images)
+    silent = G(torch.zeros(1, 100))
+    torch.testing.assert_close((silent[0] + 1) / 2, images.float().mean(0) / 255, atol=1e-5, rtol=0)
+
+
+def test_maxout_is_the_largest_of_its_pieces():
+    layer = mlp.Maxout(4, 3, 5)
+    x = torch.randn(2, 4)
+    for unit in range(3):
+        rows = slice(unit * 5, unit * 5 + 5)
+        pieces = x @ layer.linear.weight[rows].T + layer.linear.bias[rows]
+        torch.testing.assert_close(layer(x)[:, unit], pieces.max(1).values)
+
+
+def test_recipes_json_tells_the_counts(capsys):
+    from sparring.cli import main
+
+    main(["recipes", "cs231n-mlp", "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["networks"] == {"G": 1952528, "D": 267009}
+    assert facts["players"] == {"discriminator": ["D"], "generator": ["G"]}
+    assert {a["name"]: a["default"] for a in facts["arguments"]}["latent"] == 96

@@ -1,0 +1,447 @@
+"""The referee: who moves what, pieces and processes that equal the whole, guards, averages, precision."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from functools import partial
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from toys import Penalised, adam, gan, images, referee, state
+
+from sparring.errors import Diverged, SparringError
+from sparring.losses import game
+from sparring.networks import dcgan
+from sparring.referee import AVERAGE_EVERY, choose_precision
+from sparring.seeds import derive, generator
+from sparring.system import Draws, Move, System, truncated, uniform
+from sparring.systems.gan import GAN
+
+HERE = Path(__file__).parent
+
+
+def play(judge, rounds):
+    return [judge.agree(judge.play()) for _ in range(rounds)]
+
+
+def assert_same(a, b, **tolerance):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], **({"rtol": 0, "atol": 0} | tolerance), msg=name)
+
+
+# Moves.
+
+
+def test_only_the_named_player_learns_and_the_step_is_taken_when_the_next_line_runs():
+    seen = []
+
+    class Watched(GAN):
+        def round(self, feed):
+            def snapshot():
+                return {k: v.clone() for k, v in self.state_dict().items()}
+
+            before = snapshot()
+            for move in GAN.round(self, feed):
+                yield move
+                after = snapshot()
+                seen.append((move.player, {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}))
+                assert all(p.grad is None for p in self.parameters())
+                before = after
+
+    referee(gan(Watched)).play()
+    assert seen == [("discriminator", {"D"}), ("generator", {"G"})]
+
+
+def test_a_round_is_textbook_gan_training():
+    """The same numbers from the plainest loop one can write: algorithm 1 with Adam."""
+    judge = referee(gan())
+    plain = gan()
+    opt_d = torch.optim.Adam(plain.D.parameters(), lr=1e-3, betas=(0.5, 0.999))
+    opt_g = torch.optim.Adam(plain.G.parameters(), lr=1e-3, betas=(0.5, 0.999))
+    data = images()
+    for r in range(1, 6):
+        judge.play()
+        rows = judge.feeds[0].rows("train", r - 1)
+        x = data.images[rows].float() / 127.5 - 1
+        draws = generator(0, "noise", r)
+        bce = nn.functional.binary_cross_entropy_with_logits
+        fake = plain.G(torch.randn(16, 5, generator=draws)).detach()
+        loss = bce(plain.D(x), torch.ones(16, 1)) + bce(plain.D(fake), torch.zeros(16, 1))
+        opt_d.zero_grad()
+        loss.backward()
+        opt_d.step()
+        loss = bce(plain.D(plain.G(torch.randn(16, 5, generator=draws))), torch.ones(16, 1))
+        opt_g.zero_grad()
+        loss.backward()
+        opt_g.step()
+    for a, b in zip(judge.system.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_reused_fakes_are_the_ones_the_discriminator_saw():
+    fakes = []
+
+    class Spy(nn.Module):
+        def __init__(self, D):
+            super().__init__()
+            self.D = D
+
+        def forward(self, x):
+            fakes.append(x.detach().clone())
+            return self.D(x)
+
+    for fresh in (True, False):
+        fakes.clear()
+        system = gan(fresh_noise=fresh)
+        system.D = Spy(system.D)
+        referee(system).play()
+        assert torch.equal(fakes[1], fakes[2]) is not fresh  # real, fake, fake again
+
+
+def test_mixed_batches_share_batch_norm_statistics():
+    def norms(mixed):
+        D = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 1))
+        torch.manual_seed(0)
+        system = GAN(gan().G, D, latent=5, game=game("hinge"), mixed=mixed)
+        x, fake = torch.randn(8, 1, 4, 4) + 3, torch.randn(8, 1, 4, 4) - 3
+        system.scores(x, fake)
+        return D[1].num_batches_tracked.item()
+
+    assert norms(mixed=True) == 1
+    assert norms(mixed=False) == 2
+
+
+# Pieces and processes.
+
+
+@pytest.mark.parametrize("kind", [GAN, Penalised])
+def test_two_pieces_equal_the_whole(kind):
+    whole, pieces = referee(gan(kind).double()), referee(gan(kind).double(), accumulate=2)
+    told = play(whole, 5), play(pieces, 5)
+    assert_same(state(pieces), state(whole), rtol=1e-9, atol=1e-12)
+    for a, b in zip(*told, strict=True):
+        assert [m["player"] for m in a] == [m["player"] for m in b]
+        assert [m["loss"] for m in a] == pytest.approx([m["loss"] for m in b])
+
+
+def test_two_processes_equal_one(tmp_path):
+    """gloo, half the batch each, float64, no batch norm, a second derivative in the loss: the same weights."""
+    out = tmp_path / "two.safetensors"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(HERE / "two_processes.py"), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    one = referee(gan(Penalised).double(), batch=16)
+    logged = play(one, 5)
+    two = safetensors.torch.load_file(out)
+    assert_same(two, state(one), rtol=1e-9, atol=1e-12)
+    for mine, theirs in zip(logged, json.loads(Path(f"{out}.json").read_text()), strict=True):
+        assert [m["loss"] for m in mine] == pytest.approx([m["loss"] for m in theirs], rel=1e-6)
+
+    rows = {line["rank"]: line["rows"] for line in map(json.loads, done.stdout.splitlines())}
+    assert rows[0] + rows[1] == one.feeds[0].rows("train", 3).tolist()
+
+
+def test_draws_of_the_shares_are_the_rows_of_the_whole():
+    whole = Draws(generator(1, "noise", 7))
+    shares = [Draws(generator(1, "noise", 7), s, 3) for s in range(3)]
+    for _ in range(3):
+        expected = whole.take("normal", 12, 5)
+        assert torch.equal(torch.cat([d.take("normal", 4, 5) for d in shares]), expected)
+
+
+# What is refused.
+
+
+def test_a_round_without_yield_is_refused_when_the_class_is_made():
+    with pytest.raises(TypeError, match="never yields"):
+
+        class Silent(System):
+            def round(self, feed):
+                return None
+
+
+def test_a_yield_inside_no_grad_is_named():
+    class Sleepy(GAN):
+        def round(self, feed):
+            loss = self.D(feed("train")[0]).mean()
+            with torch.no_grad():
+                yield Move("discriminator", loss)
+
+    with pytest.raises(SparringError, match=r"inside torch\.no_grad"):
+        referee(gan(Sleepy)).play()
+    assert torch.is_grad_enabled()
+
+
+def test_copies_that_disagree_are_named():
+    class Torn(GAN):
+        turns = 0
+
+        def round(self, feed):
+            type(self).turns += 1
+            player = "discriminator" if type(self).turns % 2 else "generator"
+            yield Move(player, self.D(self.G(self.noise(4))).mean())
+
+    with pytest.raises(SparringError, match="disagree who moves"):
+        referee(gan(Torn), accumulate=2).play()
+
+
+def test_copies_with_different_numbers_of_moves_are_named():
+    class Uneven(GAN):
+        turns = 0
+
+        def round(self, feed):
+            type(self).turns += 1
+            for _ in range(type(self).turns):
+                yield Move("generator", self.D(self.G(self.noise(4))).mean())
+
+    with pytest.raises(SparringError, match="different numbers of moves"):
+        referee(gan(Uneven), accumulate=2).play()
+
+
+def test_optimisers_for_other_players_are_named():
+    with pytest.raises(SparringError, match=r"\['critic'\].*\['discriminator', 'generator'\]"):
+        referee(optimisers={"critic": adam()})
+
+
+def test_a_move_of_nobody_is_named():
+    class Stranger(GAN):
+        def round(self, feed):
+            yield Move("critic", self.D(self.G(self.noise(4))).mean())
+
+    with pytest.raises(SparringError, match="moves 'critic'"):
+        referee(gan(Stranger)).play()
+
+
+def test_a_detached_loss_is_named():
+    class Detached(GAN):
+        def round(self, feed):
+            yield Move("generator", self.D(self.G(self.noise(4)).detach()).mean())
+
+    with pytest.raises(SparringError, match="does not depend on its weights"):
+        referee(gan(Detached)).play()
+
+
+@pytest.mark.parametrize("poison", ["loss", "gradient"])
+def test_nothing_is_updated_with_numbers_that_are_not_finite(poison):
+    class Poisoned(GAN):
+        poisoned = False
+
+        def round(self, feed):
+            for move in GAN.round(self, feed):
+                if self.poisoned and move.player == "generator":
+                    if poison == "loss":
+                        move.loss = move.loss * float("nan")
+                    else:  # finite value, infinite slope: the square root of zero
+                        move.loss = move.loss + (self.G[0].weight[0, 0] * 0).sqrt()
+                yield move
+
+    judge = referee(gan(Poisoned))
+    play(judge, 3)
+    judge.system.poisoned = True
+    before = {k: v.clone() for k, v in judge.system.G.state_dict().items()}
+    with pytest.raises(Diverged, match=f"round 4: the generator's {poison}.* is"):
+        judge.play()
+    assert_same(judge.system.G.state_dict(), before)
+
+
+def test_an_explosion_stops_the_run_but_a_big_steady_gradient_does_not():
+    class Loud(GAN):
+        loud = 1.0
+
+        def round(self, feed):
+            for move in GAN.round(self, feed):
+                move.loss = move.loss * self.loud
+                yield move
+
+    judge = referee(gan(Loud))
+    judge.system.loud = 1e6
+    play(judge, 3)
+    judge.system.loud = 1e12
+    with pytest.raises(Diverged, match="recent median"):
+        judge.play()
+
+
+# Averages, schedules, precision.
+
+
+def test_average_follows_the_formula():
+    judge = referee(average=0.9)
+    shadow = judge.system.G[0].weight.detach().clone()
+    for n in range(6):
+        for _ in range(AVERAGE_EVERY):
+            judge.play()
+        live = judge.system.G[0].weight.detach()
+        decay = min(0.9**AVERAGE_EVERY, (1 + n) / (10 + n))
+        shadow = live.clone() if n == 0 else shadow * decay + live * (1 - decay)
+        torch.testing.assert_close(judge.averaged.G[0].weight.detach(), shadow)
+    assert judge.averaged.D is judge.system.D
+    assert not torch.equal(judge.averaged.sample(4), judge.system.sample(4))
+
+
+def test_average_zero_shows_the_live_weights():
+    judge = referee(average=0.0)
+    play(judge, 2 * AVERAGE_EVERY)
+    assert torch.equal(judge.averaged.sample(4, seed=3), judge.system.sample(4, seed=3))
+
+
+def test_schedules_set_the_optimiser_for_each_round():
+    sgd = partial(torch.optim.SGD, lr=1.0, momentum=0.5)
+    schedule = {"generator": lambda r: {"lr": 0.1 / r, "momentum": 0.5 + 0.01 * r}}
+    judge = referee(optimisers={"discriminator": sgd, "generator": sgd}, schedules=schedule)
+    play(judge, 4)
+    group = judge.optimisers["generator"].param_groups[0]
+    assert (group["lr"], group["momentum"]) == pytest.approx((0.025, 0.54))
+    assert judge.optimisers["discriminator"].param_groups[0]["lr"] == 1.0
+
+
+def test_bf16_stays_close_to_fp32_and_keeps_fp32_weights():
+    exact, coarse = referee(precision="fp32"), referee(precision="bf16")
+    a, b = play(exact, 10), play(coarse, 10)
+    assert all(p.dtype == torch.float32 for p in coarse.system.parameters())
+    assert a != b
+    for x, y in zip(a, b, strict=True):
+        assert [m["loss"] for m in x] == pytest.approx([m["loss"] for m in y], rel=0.05)
+
+
+def test_precision_names_are_checked():
+    with pytest.raises(SparringError, match="auto, fp32 or bf16"):
+        choose_precision("fp16", torch.device("cpu"))
+    assert choose_precision("fp32", torch.device("cpu")) == torch.float32
+
+
+def test_convolutions_are_channels_last():
+    system = GAN(dcgan.generator(5, 4, 3, 16), dcgan.discriminator(4, 3, 16), latent=5, game=game("hinge"))
+    judge = referee(system, images(shape=(3, 16, 16)))
+    play(judge, 2)
+    assert system.D[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+# Resume in memory, seeds, noise.
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gan(dropout=0.5),
+        lambda: gan(Penalised),
+        lambda: GAN(
+            dcgan.generator(5, 4, 1, 16),
+            dcgan.discriminator(4, 1, 16),
+            latent=5,
+            game=game("non-saturating", flips=0.1),
+        ),
+    ],
+)
+def test_restored_referee_continues_bit_for_bit(make):
+    def fresh():
+        torch.manual_seed(5)
+        system = make()
+        shape = (1, 16, 16) if isinstance(system.D[0], nn.Conv2d) else (1, 4, 4)
+        return referee(
+            system,
+            images(shape=shape),
+            precision="auto",
+            optimisers={"discriminator": adam(), "generator": partial(torch.optim.SGD, lr=0.01, momentum=0.9)},
+        )
+
+    straight = fresh()
+    first = play(straight, 7)
+    saved, numbers = state(straight), json.loads(json.dumps(straight.numbers()))
+    rest = play(straight, 6)
+
+    files = {}
+    for key, value in saved.items():
+        file, _, name = key.partition("/")
+        files.setdefault(file, {})[name] = value.contiguous()
+    resumed = fresh()
+    resumed.restore({"optimiser-generator": {}, **files}, numbers)
+    assert play(resumed, 6) == rest
+    assert_same(state(resumed), state(straight))
+    assert resumed.numbers() == straight.numbers()
+    assert first
+
+
+def test_everything_that_play_changes_is_in_the_checkpoint():
+    """R6: walk over every tensor and number reachable from the referee; what changes must be saved or derived."""
+    judge = referee(gan(dropout=0.5), images(40))
+    play(judge, 4)
+
+    def reachable(thing, path, seen):
+        if id(thing) in seen or isinstance(thing, type | FunctionType):
+            return
+        seen.add(id(thing))
+        if isinstance(thing, torch.Tensor):
+            values = thing.detach().double()
+            yield path, (tuple(thing.shape), values.sum().item(), values.abs().sum().item())
+        elif isinstance(thing, int | float | bool | str):
+            yield path, thing
+        elif isinstance(thing, dict):
+            for k, v in thing.items():
+                yield from reachable(v, f"{path}[{k if isinstance(k, str) else '...'}]", seen)
+        elif isinstance(thing, list | tuple | set | deque):
+            for i, v in enumerate(thing):
+                yield from reachable(v, f"{path}[{i}]", seen)
+        elif hasattr(thing, "__dict__") and type(thing).__module__.startswith(("sparring", "torch")):
+            for k, v in vars(thing).items():
+                yield from reachable(v, f"{path}.{k}", seen)
+
+    before = dict(reachable(judge, "", set()))
+    play(judge, 5)
+    after = dict(reachable(judge, "", set()))
+    changed = {path for path in before.keys() & after.keys() if before[path] != after[path]}
+    saved = (
+        "._recent",
+        ".round",
+        ".positions",
+        "_parameters",
+        "_buffers",
+        "n_averaged",
+        ".state[",
+        ".weights[",
+        ".averaged",
+    )
+    derived = ("._orders", "._seed")
+    unknown = {path for path in changed if not any(word in path for word in saved + derived)}
+    assert changed
+    assert not unknown
+
+
+def test_other_seeds_play_another_game():
+    assert play(referee(seed=1), 2) != play(referee(seed=2), 2)
+    assert play(referee(seed=1), 2) == play(referee(seed=1), 2)
+    assert derive(1, "a") != derive("1a") != derive(1, "b")
+
+
+def test_noise_kinds():
+    g = generator("test")
+    u = uniform(g, (50_000,))
+    t = truncated(g, (50_000,))
+    assert -1 <= float(u.min()) < -0.99 < 0.99 < float(u.max()) <= 1
+    assert float(t.abs().max()) <= 2
+    assert float(t.std()) == pytest.approx(0.8796, abs=0.01)  # of N(0, 1) within [-2, 2]
+    assert float((t.abs() < 1).float().mean()) == pytest.approx(0.6827 / 0.9545, abs=0.01)
+
+
+def test_samples_depend_on_weights_n_and_seed_only():
+    system = gan(noise="truncated")
+    a = system.sample(9, seed=4)
+    torch.manual_seed(99)
+    assert torch.equal(a, system.sample(9, seed=4))
+    assert not torch.equal(a, system.sample(9, seed=5))
+    assert system.training
+    assert a.shape == (9, 1, 4, 4)

@@ -1,0 +1,61 @@
+"""Small systems and data that several tests play with."""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from sparring.data.dataset import Dataset
+from sparring.losses import game, gradient_penalty, in_full
+from sparring.networks import mlp
+from sparring.referee import Referee
+from sparring.seeds import generator
+from sparring.system import Move
+from sparring.systems.gan import GAN
+
+SHAPE = (1, 4, 4)
+
+
+def images(count: int = 64, shape: tuple[int, int, int] = SHAPE) -> Dataset:
+    pixels = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator("toy"))
+    return Dataset("toy", pixels)
+
+
+def gan(kind: type[GAN] = GAN, *, dropout: float = 0.0, **options) -> GAN:
+    torch.manual_seed(11)
+    G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
+    D = mlp.discriminator(SHAPE, [16], activation=partial(nn.LeakyReLU, 0.2), dropout=dropout)
+    return kind(G, D, latent=5, game=game("non-saturating"), **options)
+
+
+class Penalised(GAN):
+    """A GAN with a zero-centred gradient penalty on real images: a second derivative in the loss."""
+
+    def round(self, feed):
+        x, _ = feed("train")
+        with torch.no_grad():
+            fake = self.G(self.noise(len(x)))
+        loss = self.game.discriminator(self.D(x), self.D(fake)) + 5 * gradient_penalty(self.D, x)
+        yield Move("discriminator", loss, real=in_full(self.D(x)).mean())
+        yield Move("generator", self.game.generator(self.D(self.G(self.noise(len(x))))))
+
+
+def adam(lr: float = 1e-3):
+    return partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999))
+
+
+def referee(system=None, data=None, *, batch: int = 16, precision: str = "fp32", **options) -> Referee:
+    system = gan() if system is None else system
+    optimisers = options.pop("optimisers", None) or {player: adam() for player in system.players}
+    return Referee(
+        system,
+        {"train": images() if data is None else data},
+        batch=batch,
+        optimisers=optimisers,
+        precision=precision,
+        **options,
+    )
+
+
+def state(judge: Referee) -> dict[str, torch.Tensor]:
+    return {f"{file}/{name}": v.clone() for file, named in judge.tensors().items() for name, v in named.items()}

@@ -1,0 +1,20 @@
+"""Started by torchrun in test_referee.py: plays a few rounds and leaves the weights behind."""
+
+import json
+import sys
+
+import safetensors.torch
+import torch
+from toys import Penalised, gan, referee, state
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    judge = referee(gan(Penalised).double(), batch=16)
+    logged = [judge.agree(judge.play()) for _ in range(5)]
+    rows = judge.feeds[0].rows("train", 3).tolist()
+    print(json.dumps({"rank": judge.processes.process_index, "rows": rows}), flush=True)
+    if judge.processes.is_main_process:
+        safetensors.torch.save_file({k: v.contiguous() for k, v in state(judge).items()}, sys.argv[1])
+        with open(sys.argv[1] + ".json", "w") as file:
+            json.dump(logged, file)
+    judge.processes.destroy_process_group()

@@ -1,0 +1,86 @@
+"""A server that imports once and then forks children that train, and may be killed: see test_faults.py.
+
+Each line on stdin is a JSON order; each line on stdout the child's end: {"pid", "signal", "code", "error"}.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+import torch._dynamo  # what the first optimiser imports; here, so that children need not
+
+import sparring.evaluation
+import sparring.training
+from sparring.durable import Disk
+from sparring.errors import SparringError
+from sparring.run import Run
+
+
+class Deadly(Disk):
+    """Kills its own process with signal 9 just before operation number `at` (counted over all operations)."""
+
+    def __init__(self, at):
+        self.at, self.count = at, 0
+
+    def _do(self, path, size, operation):
+        if self.count == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.count += 1
+        super()._do(path, size, operation)
+
+    def remove(self, path):
+        self._do(path, 0, lambda: Disk.remove(self, path))
+
+
+def child(order):
+    disk = Deadly(order["die_at"]) if order.get("die_at") is not None else Disk()
+    run_class = sparring.training.Run
+    create, opened = Run.create.__func__, Run.open.__func__
+    run_class.create = classmethod(lambda cls, out, name, facts, source: create(cls, out, name, facts, source, disk))
+    run_class.open = classmethod(lambda cls, path: opened(cls, path, disk))
+    if order["verb"] == "train":
+        sparring.training.train(order["recipe"], order["data"], out=order["out"], quiet=True, **order["options"])
+    else:
+        sparring.training.resume(order["run"], quiet=True)
+    if order.get("count"):
+        with open(order["count"], "w") as file:
+            json.dump(disk.count, file)
+
+
+def serve():
+    for line in sys.stdin:
+        order = json.loads(line)
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            try:
+                child(order)
+                os._exit(0)
+            except SparringError as error:
+                os.write(writing, str(error).encode()[:4000])
+                os._exit(error.exit_code)
+            except BaseException:
+                import traceback
+
+                os.write(writing, traceback.format_exc().encode()[-4000:])
+                os._exit(99)
+        os.close(writing)
+        if order.get("signal_after") is not None:
+            time.sleep(order["signal_after"])
+            os.kill(pid, order.get("signal", signal.SIGKILL))
+        select.select([reading], [], [], 120)
+        error = os.read(reading, 5000).decode()
+        os.close(reading)
+        _, status = os.waitpid(pid, 0)
+        end = {"signal": status & 127, "code": os.waitstatus_to_exitcode(status), "error": error}
+        print(json.dumps(end), flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps({"ready": True}), flush=True)
+    serve()
