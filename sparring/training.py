@@ -201,7 +201,7 @@ def _play(
     def save() -> None:
         run.save(referee.tensors(), referee.numbers(), shown)
 
-    with _locked(run, referee), _rng_left_alone(), _signals(referee) as signalled, display:
+    with _locked(run, referee), torch.random.fork_rng(), _signals(referee) as signalled, display:
         for note in [*data.notes, *notes]:
             display.say(note)
         if main:
@@ -259,8 +259,9 @@ def _play(
 
 def _fresh(function: MakeRecipe, settled: dict[str, Any], data: Dataset, seed: int) -> Recipe:
     """The recipe at round 0: the same weights for the same seed."""
-    torch.manual_seed(derive(seed, "weights"))
-    made = prepare_recipe(function, data.spec, settled)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "weights"))
+        made = prepare_recipe(function, data.spec, settled)
     if made.prepare is not None:
         made.prepare(data)
     return made
@@ -298,13 +299,6 @@ def _locked(run: Run, referee: Referee) -> Iterator[None]:
         with run.lock():
             yield
     else:
-        yield
-
-
-@contextmanager
-def _rng_left_alone() -> Iterator[None]:
-    """The caller's random numbers go on as if nothing had happened."""
-    with torch.random.fork_rng():
         yield
 
 

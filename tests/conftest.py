@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,3 +14,12 @@ def sparring_data():
     if not root:
         pytest.skip("SPARRING_DATA is not set: this test needs the full data sets (MNIST in torchvision's layout)")
     return root
+
+
+@pytest.fixture(scope="session")
+def toy_file(tmp_path_factory):
+    """A file of 600 grey 8x8 images: data that a resumed run can load again."""
+    folder = tmp_path_factory.mktemp("data")
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 8, 8), dtype=np.uint8)
+    np.save(folder / "toy.npy", pixels)
+    return folder / "toy.npy"

@@ -31,13 +31,8 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    """A small file of images, so that a resumed run can load it again."""
-    folder = tmp_path_factory.mktemp("data")
-    os.environ["SPARRING_CACHE"] = str(folder / "cache")
-    pixels = np.random.default_rng(0).integers(0, 256, (600, 8, 8), dtype=np.uint8)
-    np.save(folder / "toy.npy", pixels)
-    return folder / "toy.npy"
+def data(toy_file):
+    return toy_file
 
 
 class Server:

@@ -14,7 +14,8 @@ FLOORS = [
     {"recipes"},
     {"run"},
     {"training", "reporting"},
-    {"cli", "__init__", "__main__"},
+    {"cli", "__init__"},
+    {"__main__"},
 ]
 SAME_FLOOR = {("pictures", "data")}
 """Rooms that may look at a neighbour on their floor."""

@@ -1,0 +1,31 @@
+# Two commands: `make demo` trains a GAN on real handwritten digits and opens up what happened; `make test` runs all tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check clean
+
+demo: .venv/demo
+	$(BIN)/sparring train cs231n-dcgan --data digits --rounds 1000 --discriminator-lr 2e-4
+	@run=$$(ls -d runs/[0-9]*-cs231n-dcgan-digits | tail -n 1) && \
+	$(BIN)/sparring evaluate $$run && \
+	echo && echo "What happened, as a page: file://$$(pwd)/$$($(BIN)/sparring report $$run)"
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n auto
+
+check: .venv/dev
+	scripts/check
+
+# One marker per set of packages, so that nothing is installed twice and everything again when pyproject.toml changes.
+.venv/demo: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	touch $@
+
+.venv/dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv

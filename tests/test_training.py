@@ -1,0 +1,223 @@
+"""Every recipe at toy size: it plays, only moves its players, resumes bit for bit, samples; and what a run leaves."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sparring
+from sparring.data.dataset import Dataset, Spec
+from sparring.errors import Diverged, SparringError
+from sparring.losses import GAMES
+from sparring.recipes import RECIPES
+from sparring.recipes.arguments import GameName
+from sparring.recipes.recipe import arguments, card, find, prepare_recipe, settle
+from sparring.referee import Referee
+from sparring.run import Run, open_system
+from sparring.training import resume, train
+
+SMALL = {"dcgan": ({"width": 4}, 16)}
+"""Arguments and image size that make a recipe small enough for a test, where its own are too big."""
+
+
+def toy_data(size, count=600, channels=1):
+    pixels = np.random.default_rng(1).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
+    return sparring.load(pixels)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_plays_moves_only_its_players_and_samples(name):
+    extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
+    data = toy_data(size, 100)
+    function = find(name, RECIPES)
+    torch.manual_seed(0)
+    made = prepare_recipe(function, data.spec, settle(function, {"batch": 8, "latent": 6, **extra}))
+    if made.prepare:
+        made.prepare(data)
+    judge = Referee(
+        made.system,
+        {"train": data},
+        batch=made.batch,
+        optimisers=made.optimisers,
+        schedules=made.schedules,
+        precision="fp32",
+    )
+    for _ in range(3):
+        before = {k: v.clone() for k, v in made.system.named_parameters()}
+        told = judge.agree(judge.play())
+        assert {t["player"] for t in told} == set(made.system.players)
+        assert all(np.isfinite([v for k, v in t.items() if k != "player"]).all() for t in told)
+        moved = {k.split(".")[0] for k, v in made.system.named_parameters() if not torch.equal(v, before[k])}
+        assert moved == {network for networks in made.system.players.values() for network in networks}
+    assert made.system.can("sample")
+    assert made.system.can("score")
+    fake = judge.averaged.sample(5, seed=1)
+    assert fake.shape == (5, *data.spec.shape)
+    assert float(fake.abs().max()) <= 1
+    assert judge.averaged.score(fake).shape == (5,)
+    assert set(made.system.equilibrium()) == set(made.system.players)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_resumes_bit_for_bit(name, tmp_path):
+    extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
+    data = toy_data(size, 300)
+    options = {"batch": 8, "latent": 6, "quiet": True, "log_every": 1, **extra}
+    straight = train(name, data, rounds=4, save_every=2, out=tmp_path / "a", **options)
+    stopped = train(name, data, rounds=2, out=tmp_path / "b", **options, measure_every=1, show_every=1)
+    resumed = resume(stopped, rounds=4, data=data, quiet=True)
+    for file in ("log.jsonl", "weights/model.safetensors", "checkpoints/round-00000004/system.safetensors"):
+        assert (straight.path / file).read_bytes() == (resumed.path / file).read_bytes(), file
+
+
+def test_a_run_leaves_what_the_design_promises(tmp_path):
+    data = toy_data(28)
+    run = train("cs231n-mlp", data, rounds=20, out=tmp_path, seed=3, latent=6, batch=16, save_every=5, quiet=True)
+    assert run.path.name == "0001-cs231n-mlp-array"
+    facts = json.loads((run.path / "recipe.json").read_text())
+    assert facts["arguments"]["latent"] == 6
+    assert facts["arguments"]["generator_lr"] == 1e-3
+    assert facts["spec"] == {"channels": 1, "size": 28, "classes": []}
+    assert facts["data"]["count"] == 540
+    assert facts["seed"] == 3
+    assert facts["equilibrium"] == pytest.approx({"discriminator": 1.386294, "generator": 0.693147})
+    assert {"processor", "threads", "torch"} <= facts["machine"].keys()
+    assert "yield Move" in run.round_source()
+
+    log = run.read("log")
+    assert [line["round"] for line in log] == [10, 20]
+    assert [move["player"] for move in log[0]["moves"]] == ["discriminator", "generator"]
+    assert {"loss", "gradient", "real", "fake"} <= log[0]["moves"][0].keys()
+    assert all("seconds" not in line for line in log)
+    assert [line["round"] for line in run.read("timing")] == [10, 20]
+    assert [m["round"] for m in run.read("metrics")] == list(range(21))
+    assert {"value", "floor", "n", "extractor"} <= run.read("metrics")[0].keys()
+    assert run.checkpoints() == [10, 15, 20]
+    assert list(run.samples()) == list(range(21))
+    with Image.open(run.samples()[20]) as picture:
+        assert picture.size == (8 * 30 + 2, 8 * 30 + 2)
+
+    shown = run.system()
+    assert torch.equal(shown.sample(4, seed=9), open_system(run.path / "weights").sample(4, seed=9))
+    assert float(shown.sample(4).std()) > 0
+
+
+def test_the_same_seed_gives_the_same_run_and_leaves_the_callers_numbers_alone(tmp_path):
+    data = toy_data(28, 200)
+    torch.manual_seed(42)
+    before = torch.get_rng_state()
+    a = train("raschka-mlp", data, rounds=5, out=tmp_path / "a", batch=16, log_every=1, quiet=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    b = train("raschka-mlp", data, rounds=5, out=tmp_path / "b", batch=16, log_every=1, quiet=True)
+    c = train("raschka-mlp", data, rounds=5, out=tmp_path / "c", batch=16, log_every=1, quiet=True, seed=1)
+    assert a.read("log") == b.read("log") != c.read("log")
+
+
+def test_measuring_showing_and_saving_change_nothing(tmp_path):
+    data = toy_data(28, 600)
+    options = {"rounds": 12, "batch": 16, "log_every": 1, "quiet": True}
+    rare = train("raschka-mlp", data, out=tmp_path / "a", **options)
+    often = train("raschka-mlp", data, out=tmp_path / "b", show_every=1, measure_every=1, save_every=1, **options)
+    assert rare.read("log") == often.read("log")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"latnt": 3}, "unknown argument 'latnt'; did you mean 'latent'"),
+        ({"generator_lr": 0}, r"generator_lr \(--generator-lr\) is 0: input should be greater than 0"),
+        ({"generator_lr": float("nan")}, "finite number"),
+        ({"game": "hing"}, "'hinge'"),
+        ({"latent": "many"}, "valid integer"),
+        ({"batch": 10_000}, "larger than the 540 images"),
+        ({"rounds": 0}, "rounds is 0: it must be at least 1"),
+        ({"save_every": 0}, "save_every is 0"),
+        ({"accumulate": 3}, "cannot be split into 3"),
+        ({"precision": "fp16"}, "auto, fp32 or bf16"),
+        ({"game": "hinge", "smooth": 0.1}, "no labels"),
+        ({"smooth": 0.9}, "less than or equal to 0.5"),
+    ],
+)
+def test_wrong_arguments_stop_before_anything_is_made(tmp_path, arguments, words):
+    with pytest.raises(SparringError, match=words) as caught:
+        train("cs231n-mlp", toy_data(28), out=tmp_path / "runs", quiet=True, **arguments)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_wrong_recipes_and_data_are_named(tmp_path):
+    with pytest.raises(SparringError, match="unknown recipe 'dcgn'; did you mean 'dcgan'"):
+        train("dcgn", toy_data(28), out=tmp_path)
+    with pytest.raises(SparringError, match="cannot be imported"):
+        train("nowhere:nothing", toy_data(28), out=tmp_path)
+    with pytest.raises(SparringError, match="is no recipe"):
+        train("json:dumps", toy_data(28), out=tmp_path)
+    with pytest.raises(SparringError, match="--size 28"):
+        train("cs231n-dcgan", toy_data(32), out=tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def own_recipe(data: Spec, *, latent: int = 3):
+    function = find("raschka-mlp", RECIPES)
+    return prepare_recipe(function, data, settle(function, {"latent": latent, "batch": 16}))
+
+
+own_recipe.card = card(find("raschka-mlp", RECIPES))
+
+
+def test_recipes_outside_the_library_are_functions_and_are_not_imported_unasked(tmp_path):
+    run = train(own_recipe, toy_data(28, 200), rounds=2, out=tmp_path, quiet=True)
+    name = f"{own_recipe.__module__}:own_recipe"
+    assert run.facts["recipe"] == name
+    with pytest.raises(SparringError, match=f"not one of ours: give --recipe {re.escape(name)}"):
+        Run.open(run.path).system()
+    assert run.system(recipe=name).sample(2).shape == (2, 1, 28, 28)
+
+
+def test_divergence_leaves_a_note_and_finite_weights(tmp_path):
+    with pytest.raises(Diverged, match="Lower the learning rates") as caught:
+        train(
+            "goodfellow-mlp",
+            toy_data(28),
+            rounds=2000,
+            lr=1.0,
+            momentum=0.99,
+            final_momentum=0.99,
+            batch=16,
+            game="wasserstein",
+            out=tmp_path,
+            quiet=True,
+            save_every=10,
+        )
+    assert caught.value.exit_code == 3
+    (path,) = tmp_path.iterdir()
+    failure = json.loads((path / "failure" / "failure.json").read_text())
+    assert failure["round"] > 0
+    assert failure["last"][-1]["round"] < failure["round"] or failure["last"] == []
+    for value in Run.open(path).newest_checkpoint().tensors["system"].values():
+        assert bool(value.isfinite().all())
+
+
+def test_game_names_of_the_recipes_are_the_games():
+    assert set(GameName.__args__) == set(GAMES)
+
+
+def test_flags_of_recipes_and_of_training_do_not_collide():
+    from sparring.cli import training_options
+
+    ours = {a.name for a in arguments(training_options)}
+    for name in RECIPES:
+        theirs = [a.name for a in arguments(find(name, RECIPES))]
+        assert len(theirs) == len(set(theirs))
+        assert not ours & set(theirs), name
+        assert all(a.help for a in arguments(find(name, RECIPES))), name
+
+
+def test_small_held_out_parts_are_not_measured(tmp_path, capsys):
+    data = Dataset("few", torch.zeros(40, 1, 28, 28, dtype=torch.uint8)).hold_out(0.1)
+    run = train("raschka-mlp", data, rounds=1, batch=8, out=tmp_path)
+    assert run.read("metrics") == []
+    assert "FD is not measured" in capsys.readouterr().err
