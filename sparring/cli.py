@@ -46,7 +46,7 @@ def training_options(
     show_every: Annotated[
         int | None, Field(ge=1, description="rounds between sample grids (default: rounds/40)")
     ] = None,
-    measure_every: Annotated[int | None, Field(ge=1, description="rounds between FDs (default: rounds/20)")] = None,
+    measure_every: Annotated[int | None, Field(ge=1, description="rounds between FDs (default: rounds/10)")] = None,
     save_every: Annotated[int, Field(ge=1, description="rounds between checkpoints")] = 500,
 ) -> None:
     """Options of `sparring train` that every recipe has."""

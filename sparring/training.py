@@ -68,7 +68,7 @@ def train(
     accumulate  cut each batch into this many pieces, to save memory; the result is the same
     size, channels, classes, data_root  as in `sparring.load`
     log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40),
-                FD measurements (default: rounds / 20) and checkpoints
+                FD measurements (default: rounds / 10) and checkpoints
     arguments   the recipe's own, by name
 
     Raises SparringError before the first round for anything wrong with the arguments or the data, Diverged when
@@ -97,7 +97,7 @@ def train(
     every = {
         "log": log_every,
         "show": show_every or max(1, rounds // 40),
-        "measure": measure_every or max(1, rounds // 20),
+        "measure": measure_every or max(1, rounds // 10),
         "save": save_every,
     }
     referee = _referee(made, data, seed=seed, precision=precision, accumulate=accumulate)

@@ -74,5 +74,3 @@ def test_the_best_discriminator_is_the_ratio_of_the_densities():
     scores = D(level.float().view(4, 1) / 127.5 - 1).flatten()
     p = counts / counts.sum()
     torch.testing.assert_close(scores.detach(), (p / p.flip(0)).log(), atol=0.08, rtol=0)
-
-

@@ -18,7 +18,7 @@ from toys import Penalised, adam, gan, images, referee, state
 from sparring.errors import Diverged, SparringError
 from sparring.losses import game
 from sparring.networks import dcgan
-from sparring.referee import AVERAGE_EVERY, choose_precision
+from sparring.referee import AVERAGE_EVERY, choose_precision, total_norm
 from sparring.seeds import derive, generator
 from sparring.system import Draws, Move, System, truncated, uniform
 from sparring.systems.gan import GAN
@@ -297,6 +297,16 @@ def test_average_zero_shows_the_live_weights():
     judge = referee(average=0.0)
     play(judge, 2 * AVERAGE_EVERY)
     assert torch.equal(judge.averaged.sample(4, seed=3), judge.system.sample(4, seed=3))
+
+
+def test_the_norm_is_that_of_all_gradients_in_any_layout():
+    parts = [torch.randn(3, 5, 4, 4).to(memory_format=torch.channels_last), torch.randn(7), torch.randn(6, 2)]
+    expected = torch.cat([p.flatten() for p in parts]).norm()
+    torch.testing.assert_close(total_norm(parts), expected)
+    parts[1][2] = float("inf")
+    assert not bool(total_norm(parts).isfinite())
+    parts[1][2] = float("nan")
+    assert not bool(total_norm(parts).isfinite())
 
 
 def test_schedules_set_the_optimiser_for_each_round():
