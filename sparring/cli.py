@@ -67,11 +67,10 @@ def train(argv: Sequence[str]) -> None:
     options = settle(training_options, {a.name: given[a.name] for a in ours if a.name in given})
     chosen = settle(function, {a.name: given[a.name] for a in theirs if a.name in given})
 
-    from sparring.reporting import report
     from sparring.training import train
 
     run = train(name, options.pop("data"), **options, **chosen)
-    _say_where(run, report(run))
+    _show(run)
 
 
 def resume(
@@ -81,15 +80,18 @@ def resume(
     recipe: RecipeName = None,
 ) -> None:
     """go on where a run was stopped:  sparring resume runs/0001-cs231n-dcgan-digits"""
-    from sparring.reporting import report
     from sparring.training import resume
 
-    done = resume(run, rounds=rounds, recipe=recipe)
-    _say_where(done, report(done))
+    _show(resume(run, rounds=rounds, recipe=recipe), recipe=recipe)
 
 
-def _say_where(run: "Run", page: Path) -> None:
-    print(f"run     {run.path}\nreport  {page}")
+def _show(run: "Run", recipe: str | None = None) -> None:
+    """Write the report and say where it is; once, when several processes have trained together."""
+    from sparring.referee import processes
+    from sparring.reporting import report
+
+    if processes().is_main_process:
+        print(f"run     {run.path}\nreport  {report(run, recipe=recipe)}")
 
 
 def sample(
