@@ -109,9 +109,8 @@ class Run:
             raise SparringError(f"{path} is not a run: it has no recipe.json{runs}")
         return cls(path, _read_config(path / "recipe.json"), disk or Disk())
 
-    def rewrite_facts(self, **changes: Any) -> None:
-        """Change recipe.json (a resumed run may go on for longer)."""
-        self.facts.update(changes)
+    def write_facts(self) -> None:
+        """Replace recipe.json (a resumed run may go on for longer)."""
         write_file(self.disk, self.path / "recipe.json", _json(self.facts))
 
     # One process at a time.

@@ -155,8 +155,10 @@ def resume(
     if saved:
         referee.restore(saved.tensors, saved.numbers)
         notes += saved.complaints
-    if rounds != facts["rounds"] and referee.processes.is_main_process:
-        run.rewrite_facts(rounds=rounds)
+    if rounds != facts["rounds"]:
+        facts["rounds"] = rounds
+        if referee.processes.is_main_process:
+            run.write_facts()
     now = _surroundings(referee)
     for what in ("torch", "threads", "processes", "processor"):
         if now["machine"][what] != facts["machine"][what]:
@@ -206,6 +208,7 @@ def _play(
             display.say(note)
         if main:
             run.rewind(offsets)
+            display.measured = {m["name"]: m["value"] for m in run.read("metrics")[-1:]}
         if main and not offsets:  # not even round 0 is saved
             show()
             measure()

@@ -190,6 +190,24 @@ def test_a_process_that_is_killed_by_ctrl_c_saves(toy_file, tmp_path):
     assert "go on with: sparring resume" in err.splitlines()[-1]
 
 
+def test_two_processes_train_resume_and_write_once(toy_file, tmp_path):
+    """torchrun on two CPU processes: one run directory, the same weights as one process, a new end is heard by both."""
+    out = tmp_path / "two"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "sparring"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    options = ["--data", str(toy_file), "--precision", "fp32"]
+    for argv in ([*TRAIN, *options, "--out", str(out)], ["resume", str(out / "0001-csc321-mlp-toy"), "--rounds", "9"]):
+        done = subprocess.run([*launch, *argv], capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.count("report") == 2  # the word and the file, once
+    assert len(list(out.iterdir())) == 1
+    main([*TRAIN, *options, "--out", str(tmp_path / "one"), "--rounds", "9"])
+    two, one = (sparring.open(next(p.iterdir())).newest_checkpoint() for p in (out, tmp_path / "one"))
+    assert two.numbers["round"] == 9
+    for name, value in one.tensors["system"].items():
+        assert float((value - two.tensors["system"][name]).abs().max()) < 1e-4, name
+
+
 def test_the_face_is_small_and_explicit():
     assert sorted(sparring.__all__) == sorted(
         ["Dataset", "Run", "SparringError", "check", "evaluate", "load", "open", "report", "resume", "train"]
