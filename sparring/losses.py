@@ -208,13 +208,24 @@ def game(
     return replace(GAMES[name], labels=labels, halved=halved)
 
 
+def between(x: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """Gulrajani et al. 2017, algorithm 1, line 6: share x + (1 - share) fake, one share in [0, 1] per sample.
+
+    x, fake: (B, ...); share: (B,).
+    """
+    share = share.view(-1, *[1] * (x.ndim - 1))
+    return share * x + (1 - share) * fake
+
+
 def gradient_penalty(judge: Callable[[Tensor], Tensor], x: Tensor, *, target: float = 0.0) -> Tensor:
     """E (|grad_x D(x)| - target)^2, one norm per sample. R1 of Mescheder et al. 2018 is gamma/2 times it at 0.
 
     judge: (B, ...) -> (B,) or (B, 1), with no dependence between samples (no batch norm). x: (B, ...), any dtype.
-    `torch.func.grad` keeps the second-order term in eager mode and under torch.compile.
+    `torch.func.grad` keeps the second-order term in eager mode and under torch.compile. Autocast is switched off here:
+    a slope from bf16 scores has two digits.
     """
-    slope = torch.func.grad(lambda images: in_full(judge(images)).sum())(x)
+    with torch.autocast(x.device.type, enabled=False):
+        slope = torch.func.grad(lambda images: in_full(judge(images)).sum())(x)
     if target == 0:
         return in_full(slope).flatten(1).square().sum(1).mean()
     return (in_full(slope).flatten(1).norm(dim=1) - target).square().mean()

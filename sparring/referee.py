@@ -151,6 +151,7 @@ class Referee:
 
         Raises Diverged before an update that is not finite or explodes.
         """
+        self.system.played = self.round
         self.round += 1
         self._seed_everything_else(derive(self.seed, "round", self.round, self.processes.process_index))
         copies = [self.system.round(feed) for feed in self.feeds]

@@ -102,6 +102,7 @@ class System(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.draws: Draws | None = None
+        self.played = 0  # rounds before this one; the referee keeps count, as several copies of a round may be played
 
     round: Callable[[Feed], Generator[Move, None, None]]
     """The algorithm box of the paper, one `yield Move(...)` for each optimiser step; every system defines it."""
@@ -120,6 +121,11 @@ class System(nn.Module):
         draws = self.draws or Draws(torch.default_generator)
         like = next(self.parameters())
         return draws.take(self.noise_kind, n, self.latent).to(like)
+
+    def uniform(self, n: int) -> Tensor:
+        """(n,) numbers from U(0, 1), from the round's own draws."""
+        draws = self.draws or Draws(torch.default_generator)
+        return (draws.take("uniform", n).to(next(self.parameters())) + 1) / 2
 
     def codes(self, n: int, seed: int) -> Tensor:
         """(n, latent) codes that depend on (n, seed) only: what samples start from."""

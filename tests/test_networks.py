@@ -36,6 +36,9 @@ def system(name, spec=GREY28, **arguments):
         ("csc321-mlp", GREY28, {}, 265701, 266284),
         ("goodfellow-mlp", GREY28, {}, 1231441, 2503984),
         ("dcgan", Spec(3, 64), {}, 2765568, 3576704),
+        ("wgan", Spec(3, 64), {}, 2765568, 3576704),
+        ("wgan-gp", GREY28, {}, 1030145, 1554177),
+        ("wgan-gp-resnet", Spec(3, 32), {}, 1053825, 1204483),
         ("dcgan", Spec(1, 64), {}, 2763520, 3574656),
     ],
 )
@@ -67,6 +70,8 @@ def test_fully_connected_recipes_take_any_size(recipe):
     [
         ("cs231n-dcgan", Spec(1, 32), "--size 28"),
         ("dcgan", Spec(3, 60), "--size from"),
+        ("wgan-gp", Spec(1, 32), "--size 28"),
+        ("wgan-gp-resnet", Spec(1, 28), "--size 32"),
     ],
 )
 def test_sizes_that_a_network_cannot_make_are_refused(recipe, spec, words):

@@ -12,7 +12,8 @@ if __name__ == "__main__":
     judge = referee(gan(Penalised).double(), batch=16)
     logged = [judge.agree(judge.play()) for _ in range(5)]
     rows = judge.feeds[0].rows("train", 3).tolist()
-    print(json.dumps({"rank": judge.processes.process_index, "rows": rows}), flush=True)
+    with open(f"{sys.argv[1]}.rows{judge.processes.process_index}", "w") as file:
+        json.dump(rows, file)
     if judge.processes.is_main_process:
         safetensors.torch.save_file({k: v.contiguous() for k, v in state(judge).items()}, sys.argv[1])
         with open(sys.argv[1] + ".json", "w") as file:

@@ -8,4 +8,7 @@ RECIPES: dict[str, str] = {
     "raschka-mlp": "sparring.recipes.raschka:raschka_mlp",
     "csc321-mlp": "sparring.recipes.csc321:csc321_mlp",
     "dcgan": "sparring.recipes.radford:dcgan",
+    "wgan": "sparring.recipes.wasserstein:wgan",
+    "wgan-gp": "sparring.recipes.wasserstein:wgan_gp",
+    "wgan-gp-resnet": "sparring.recipes.wasserstein:wgan_gp_resnet",
 }

@@ -1,0 +1,129 @@
+"""The networks of Gulrajani et al. 2017 (igul222/improved_wgan_training): MNIST and the CIFAR-10 ResNet."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.networks.mlp import FromUnit, ToUnit
+
+
+class Crop(nn.Module):
+    """(B, C, H, W) -> (B, C, size, size): the upper left corner."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, : self.size, : self.size]
+
+
+def mnist_generator(latent: int, width: int = 64, channels: int = 1) -> nn.Sequential:
+    """(B, latent) -> (B, channels, 28, 28) in [-1, 1]: 4 -> 8 (cropped to 7) -> 14 -> 28, 5x5, no batch norm."""
+
+    def double(wide: int, narrow: int) -> nn.ConvTranspose2d:
+        return nn.ConvTranspose2d(wide, narrow, 5, stride=2, padding=2, output_padding=1)
+
+    return nn.Sequential(
+        nn.Linear(latent, 4 * width * 4 * 4),
+        nn.ReLU(),
+        nn.Unflatten(1, (4 * width, 4, 4)),
+        double(4 * width, 2 * width),
+        nn.ReLU(),
+        Crop(7),
+        double(2 * width, width),
+        nn.ReLU(),
+        double(width, channels),
+        nn.Sigmoid(),
+        FromUnit(),
+    )
+
+
+def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
+    """(B, channels, 28, 28) -> (B, 1): 5x5 convolutions with stride 2, LeakyReLU .2, no norm."""
+
+    def halve(narrow: int, wide: int) -> nn.Conv2d:
+        return nn.Conv2d(narrow, wide, 5, stride=2, padding=2)
+
+    return nn.Sequential(
+        ToUnit(),
+        halve(channels, width),
+        nn.LeakyReLU(0.2),
+        halve(width, 2 * width),
+        nn.LeakyReLU(0.2),
+        halve(2 * width, 4 * width),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(4 * width * 4 * 4, 1),
+    )
+
+
+class Residual(nn.Module):
+    """Pre-activation block: [norm] ReLU conv [norm] ReLU conv, beside a shortcut; nearest up, mean-pool down."""
+
+    def __init__(self, narrow: int, wide: int, resize: Literal["up", "down", "none"], *, norm: bool) -> None:
+        super().__init__()
+        self.resize = resize
+        self.norm1 = nn.BatchNorm2d(narrow) if norm else nn.Identity()
+        self.conv1 = nn.Conv2d(narrow, wide, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(wide) if norm else nn.Identity()
+        self.conv2 = nn.Conv2d(wide, wide, 3, padding=1)
+        self.shortcut = nn.Identity() if resize == "none" and narrow == wide else nn.Conv2d(narrow, wide, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, short = F.relu(self.norm1(x)), x
+        if self.resize == "up":
+            h, short = F.interpolate(h, scale_factor=2), F.interpolate(x, scale_factor=2)
+        h, short = self.conv2(F.relu(self.norm2(self.conv1(h)))), self.shortcut(short)
+        if self.resize == "down":
+            h, short = F.avg_pool2d(h, 2), F.avg_pool2d(short, 2)
+        return h + short
+
+
+class FirstDown(nn.Module):
+    """The critic's first block: no activation before the first convolution, pooling before the shortcut's."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.shortcut = nn.Conv2d(channels, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(self.conv2(F.relu(self.conv1(x))), 2) + self.shortcut(F.avg_pool2d(x, 2))
+
+
+class MeanPool(nn.Module):
+    """(B, C, H, W) -> (B, C): the mean over the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def resnet_generator(latent: int, width: int = 128, channels: int = 3) -> nn.Sequential:
+    """(B, latent) -> (B, channels, 32, 32) in [-1, 1]: three doubling residual blocks with batch norm."""
+    return nn.Sequential(
+        nn.Linear(latent, width * 4 * 4),
+        nn.Unflatten(1, (width, 4, 4)),
+        *[Residual(width, width, "up", norm=True) for _ in range(3)],
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, channels, 3, padding=1),
+        nn.Tanh(),
+    )
+
+
+def resnet_critic(width: int = 128, channels: int = 3) -> nn.Sequential:
+    """(B, channels, 32, 32) -> (B, 1): two halving and two flat residual blocks, no norm, mean over the image."""
+    return nn.Sequential(
+        FirstDown(channels, width),
+        Residual(width, width, "down", norm=False),
+        Residual(width, width, "none", norm=False),
+        Residual(width, width, "none", norm=False),
+        nn.ReLU(),
+        MeanPool(),
+        nn.Linear(width, 1),
+    )

@@ -1,0 +1,141 @@
+"""Wasserstein GANs: Arjovsky et al. 2017 with clipped weights, Gulrajani et al. 2017 with a gradient penalty."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from sparring.errors import SparringError
+from sparring.recipes.arguments import Average, Batch, Latent, Noise, Rate, Width
+from sparring.recipes.recipe import Recipe, published
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Spec
+
+CriticSteps = Annotated[int, Field(ge=1, description="critic moves per round")]
+Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight of the slope penalty (lambda)")]
+Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's momentum")]
+
+
+@published(paper="Arjovsky et al. 2017, Wasserstein GAN, arXiv 1701.07875", size=64)
+def wgan(
+    data: "Spec",
+    *,
+    latent: Latent = 100,
+    noise: Noise = "normal",
+    width: Width = 64,
+    batch: Batch = 64,
+    lr: Rate = 5e-5,
+    critic_steps: CriticSteps = 5,
+    warm_start: Annotated[int, Field(ge=1, description="critic moves in rounds 1 to 25 and in every 500th")] = 100,
+    clip: Annotated[float, Field(gt=0, description="the critic's weights stay within this of 0")] = 0.01,
+    average: Average = 0.999,
+) -> Recipe:
+    """DCGAN's networks, RMSprop, clipped critic weights, and the authors' warm start of the critic."""
+    import torch
+
+    from sparring.networks import dcgan
+    from sparring.systems.wgan import WGAN
+
+    rmsprop = partial(torch.optim.RMSprop, lr=lr)
+    return Recipe(
+        system=WGAN(
+            dcgan.generator(latent, width, data.channels, data.size),
+            dcgan.discriminator(width, data.channels, data.size),
+            latent=latent,
+            noise=noise,
+            critic_steps=critic_steps,
+            warm_start=warm_start,
+            clip=clip,
+        ),
+        optimisers={"critic": rmsprop, "generator": rmsprop},
+        batch=batch,
+        rounds=100_000,
+        average=average,
+    )
+
+
+@published(paper="Gulrajani et al. 2017, arXiv 1704.00028; their gan_mnist.py", size=28)
+def wgan_gp(
+    data: "Spec",
+    *,
+    latent: Latent = 128,
+    noise: Noise = "normal",
+    width: Width = 64,
+    batch: Batch = 50,
+    lr: Rate = 1e-4,
+    beta1: Beta1 = 0.5,
+    critic_steps: CriticSteps = 5,
+    penalty: Penalty = 10.0,
+    average: Average = 0.999,
+) -> Recipe:
+    """The MNIST networks of the paper's code, without any norm; Adam with beta 2 = .9; 28x28 only."""
+    import torch
+
+    from sparring.networks import gulrajani
+    from sparring.systems.wgan_gp import WGANGP
+
+    if data.size != 28:
+        raise SparringError(f"wgan-gp makes 28x28 images, the data is {data.size}x{data.size}: give --size 28")
+    adam = partial(torch.optim.Adam, lr=lr, betas=(beta1, 0.9))
+    return Recipe(
+        system=WGANGP(
+            gulrajani.mnist_generator(latent, width, data.channels),
+            gulrajani.mnist_critic(width, data.channels),
+            latent=latent,
+            noise=noise,
+            critic_steps=critic_steps,
+            penalty=penalty,
+        ),
+        optimisers={"critic": adam, "generator": adam},
+        batch=batch,
+        rounds=200_000,
+        average=average,
+    )
+
+
+@published(paper="Gulrajani et al. 2017, arXiv 1704.00028, appendix F; their gan_cifar_resnet.py", size=32)
+def wgan_gp_resnet(
+    data: "Spec",
+    *,
+    latent: Latent = 128,
+    noise: Noise = "normal",
+    width: Width = 128,
+    batch: Batch = 64,
+    lr: Rate = 2e-4,
+    decay_over: Annotated[int, Field(ge=1, description="rounds over which the rate falls linearly to 0")] = 100_000,
+    critic_steps: CriticSteps = 5,
+    penalty: Penalty = 10.0,
+    average: Average = 0.999,
+) -> Recipe:
+    """The CIFAR-10 ResNet, unconditional: batch norm in G, none in the critic; Adam (0, .9), rate falling to 0.
+
+    The paper's code gives the generator twice the critic's batch; here both see one batch size. 32x32 only.
+    """
+    import torch
+
+    from sparring.networks import gulrajani
+    from sparring.systems.wgan_gp import WGANGP
+
+    if data.size != 32:
+        raise SparringError(f"wgan-gp-resnet makes 32x32 images, the data is {data.size}x{data.size}: give --size 32")
+
+    def falling(round_number: int) -> dict[str, float]:
+        return {"lr": lr * max(0.0, 1 - (round_number - 1) / decay_over)}
+
+    adam = partial(torch.optim.Adam, lr=lr, betas=(0.0, 0.9))
+    return Recipe(
+        system=WGANGP(
+            gulrajani.resnet_generator(latent, width, data.channels),
+            gulrajani.resnet_critic(width, data.channels),
+            latent=latent,
+            noise=noise,
+            critic_steps=critic_steps,
+            penalty=penalty,
+        ),
+        optimisers={"critic": adam, "generator": adam},
+        schedules={"critic": falling, "generator": falling},
+        batch=batch,
+        rounds=100_000,
+        average=average,
+    )

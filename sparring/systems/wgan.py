@@ -1,0 +1,57 @@
+"""Arjovsky et al. 2017, "Wasserstein GAN", algorithm 1: a critic kept Lipschitz by clipping its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch
+from torch import nn
+
+from sparring.losses import GAMES, in_full
+from sparring.system import Feed, Move
+from sparring.systems.gan import GAN
+
+
+class WGAN(GAN):
+    """The critic estimates the distance of the two distributions, the generator shortens it.
+
+    G, D, latent, noise  as in GAN; D is the critic f, its scores have no scale of their own
+    critic_steps         critic moves per round (5)
+    warm_start           critic moves in the first 25 rounds and in every 500th (the authors' code: 100)
+    clip                 c: every weight of the critic stays in [-c, c] (.01)
+    """
+
+    players = {"critic": ("D",), "generator": ("G",)}
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        *,
+        latent: int,
+        noise: str = "normal",
+        critic_steps: int = 5,
+        warm_start: int = 100,
+        clip: float = 0.01,
+    ) -> None:
+        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"])
+        self.critic_steps, self.warm_start, self.clip = critic_steps, warm_start, clip
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        warm = self.played < 25 or self.played % 500 == 0
+        for _ in range(self.warm_start if warm else self.critic_steps):
+            x, _ = feed("train")
+            with torch.no_grad():
+                fake = self.G(self.noise(len(x)))
+            real_score, fake_score = (score.mean() for score in self.scores(x, fake))
+            distance = real_score - fake_score  # eq. 3, for the present critic
+            yield Move("critic", -distance, distance=distance, real=real_score, fake=fake_score)
+            with torch.no_grad():
+                for weight in self.D.parameters():
+                    weight.clamp_(-self.clip, self.clip)
+
+        yield Move("generator", -in_full(self.D(self.G(self.noise(len(x))))).mean())
+
+    def equilibrium(self) -> dict[str, float]:
+        """The critic's loss when it sees no distance; the generator's has no level, as scores have no zero."""
+        return {"critic": 0.0}

@@ -1,0 +1,53 @@
+"""Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", algorithm 1: a penalty on the critic's slope."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch
+from torch import nn
+
+from sparring.losses import GAMES, between, gradient_penalty, in_full
+from sparring.system import Feed, Move
+from sparring.systems.gan import GAN
+
+
+class WGANGP(GAN):
+    """WGAN whose critic is held to slope 1 between real and generated images.
+
+    G, D, latent, noise  as in GAN; D must score each image by itself: layer norm or none, no batch norm
+    critic_steps         critic moves per round, each with fresh data (5)
+    penalty              lambda of eq. 3 (10; .1 for the paper's toys)
+    """
+
+    players = {"critic": ("D",), "generator": ("G",)}
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        *,
+        latent: int,
+        noise: str = "normal",
+        critic_steps: int = 5,
+        penalty: float = 10.0,
+    ) -> None:
+        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"])
+        self.critic_steps, self.penalty = critic_steps, penalty
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        for _ in range(self.critic_steps):
+            x, _ = feed("train")
+            with torch.no_grad():
+                fake = self.G(self.noise(len(x)))
+            real_score, fake_score = (score.mean() for score in self.scores(x, fake))
+            distance = real_score - fake_score
+            slope = gradient_penalty(self.D, between(x, fake.to(x.dtype), self.uniform(len(x))), target=1.0)  # eq. 3
+            loss = -distance + self.penalty * slope
+            yield Move("critic", loss, distance=distance, slope=slope, real=real_score, fake=fake_score)
+
+        yield Move("generator", -in_full(self.D(self.G(self.noise(len(x))))).mean())
+
+    def equilibrium(self) -> dict[str, float]:
+        """None: the distance goes to 0, but the penalty and the level of the scores do not."""
+        return {}
