@@ -49,8 +49,8 @@ class Display:
             self._ticks.append((now, round_number))
 
     def tell(self, players: list[dict[str, float | str]]) -> None:
-        """The numbers of the last logged round, one dict per move."""
-        self.players = players
+        """The numbers of the last logged round, one dict per move; of several moves of a player the last is shown."""
+        self.players = players = list({p["player"]: p for p in players}.values())
         if not self.console.is_terminal and time.monotonic() > self._next_line:
             self._next_line = time.monotonic() + 15
             losses = "  ".join(f"{p['player']} {p['loss']:.3f}" for p in players)

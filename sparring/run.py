@@ -317,7 +317,8 @@ def recipe_of(config: Mapping[str, Any], repeated: str | None) -> MakeRecipe:
 
 def command_line() -> str:
     """How this process was started, for the record."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return " ".join(["sparring" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def _read_config(file: Path) -> dict[str, Any]:
