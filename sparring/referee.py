@@ -88,10 +88,20 @@ def keep_freed_memory() -> None:
 
 @dataclass
 class Told:
-    """What one move told: its player, and scalars by name ("loss", "gradient" = its norm, the move's own numbers)."""
+    """What one move told: the moves of all copies of the round, and the norm of the gradient they led to."""
 
-    player: str
-    numbers: dict[str, Tensor]
+    moves: list[Move]
+    gradient: Tensor
+
+    @property
+    def player(self) -> str:
+        return self.moves[0].player
+
+    @property
+    def numbers(self) -> dict[str, Tensor]:
+        """Scalars by name: "loss", "gradient", and the move's own numbers, means over the copies."""
+        means = {n: torch.stack([m.numbers[n] for m in self.moves]).mean() for n in self.moves[0].numbers}
+        return {"loss": torch.stack([m.loss for m in self.moves]).mean(), "gradient": self.gradient, **means}
 
 
 class Referee:
@@ -181,6 +191,7 @@ class Referee:
             moves.append(move)
             self._check(move, moves)
             (move.loss / self.accumulate).backward(inputs=self.weights[move.player])
+            move.loss = move.loss.detach()
         if moves and len(moves) < len(copies):
             raise SparringError(f"copies of {type(self.system).__name__}.round have different numbers of moves")
         return moves
@@ -206,9 +217,8 @@ class Referee:
             for g, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 g.copy_(mean.view_as(g))
 
-        loss = torch.stack([m.loss.detach() for m in moves]).mean()
         norm = total_norm(gradients)
-        self._guard(player, float(loss), float(norm))
+        self._guard(player, sum(float(m.loss) for m in moves) / len(moves), float(norm))
 
         optimiser = self.optimisers[player]
         if player in self.schedules:
@@ -216,8 +226,7 @@ class Referee:
                 group.update(self.schedules[player](self.round))
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        numbers = {name: torch.stack([m.numbers[name] for m in moves]).mean() for name in moves[0].numbers}
-        return Told(player, {"loss": loss, "gradient": norm, **numbers})
+        return Told(moves, norm)
 
     def _guard(self, player: str, loss: float, norm: float) -> None:
         recent = self._recent[player]
@@ -234,11 +243,15 @@ class Referee:
 
     def agree(self, told: list[Told]) -> list[dict[str, float | str]]:
         """What was told as plain numbers, averaged over the processes (all of them must call this)."""
-        flat = torch.stack([v.float() for t in told for v in t.numbers.values()])
+        named = [t.numbers for t in told]
+        flat = torch.stack([v.float() for numbers in named for v in numbers.values()])
         if self.processes.num_processes > 1:
             flat = accelerate.utils.reduce(flat, "mean")
         values = iter(flat.tolist())
-        return [{"player": t.player, **{name: next(values) for name in t.numbers}} for t in told]
+        return [
+            {"player": t.player, **{name: next(values) for name in numbers}}
+            for t, numbers in zip(told, named, strict=True)
+        ]
 
     # What a checkpoint holds.
 

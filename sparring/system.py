@@ -50,7 +50,7 @@ def normal(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
 @_noise("uniform")
 def uniform(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     """U(-1, 1)."""
-    return torch.rand(shape, generator=g) * 2 - 1
+    return torch.rand(shape, generator=g).mul_(2).sub_(1)
 
 
 @_noise("truncated")
