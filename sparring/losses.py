@@ -208,6 +208,14 @@ def game(
     return replace(GAMES[name], labels=labels, halved=halved)
 
 
+def relativistic(mine: Tensor, theirs: Tensor) -> Tensor:
+    """Jolicoeur-Martineau 2019 (RpGAN), as in Huang et al. 2024, eq. 2: E softplus(-(mine - theirs)), pair by pair.
+
+    The discriminator plays it with (real, fake), the generator with (fake, real); log 2 when neither stands out.
+    """
+    return F.softplus(in_full(theirs) - in_full(mine)).mean()
+
+
 def between(x: Tensor, fake: Tensor, share: Tensor) -> Tensor:
     """Gulrajani et al. 2017, algorithm 1, line 6: share x + (1 - share) fake, one share in [0, 1] per sample.
 

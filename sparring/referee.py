@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import accelerate
 import torch
@@ -32,7 +33,7 @@ MakeOptimiser = Callable[[list[nn.Parameter]], Optimizer]
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
-Schedule = Callable[[int], Mapping[str, float]]
+Schedule = Callable[[int], Mapping[str, Any]]
 """Round number (from 1) -> settings of the optimiser in that round, e.g. {"lr": 1e-4}. No state."""
 
 EXPLOSION = 1e4

@@ -38,6 +38,7 @@ def system(name, spec=GREY28, **arguments):
         ("dcgan", Spec(3, 64), {}, 2765568, 3576704),
         ("wgan", Spec(3, 64), {}, 2765568, 3576704),
         ("wgan-gp", GREY28, {}, 1030145, 1554177),
+        ("r3gan", Spec(3, 32), {}, 20683776, 20732160),
         ("wgan-gp-resnet", Spec(3, 32), {}, 1053825, 1204483),
         ("dcgan", Spec(1, 64), {}, 2763520, 3574656),
     ],
@@ -71,6 +72,7 @@ def test_fully_connected_recipes_take_any_size(recipe):
         ("cs231n-dcgan", Spec(1, 32), "--size 28"),
         ("dcgan", Spec(3, 60), "--size from"),
         ("wgan-gp", Spec(1, 32), "--size 28"),
+        ("r3gan", Spec(1, 28), "--size from"),
         ("wgan-gp-resnet", Spec(1, 28), "--size 32"),
     ],
 )

@@ -23,6 +23,7 @@ SMALL = {
     "dcgan": ({"width": 4}, 16),
     "wgan": ({"width": 4, "warm_start": 3, "critic_steps": 2}, 16),
     "wgan-gp": ({"width": 4, "critic_steps": 2}, 28),
+    "r3gan": ({"width": 8, "groups": 2, "blocks": 1}, 16),
     "wgan-gp-resnet": ({"width": 4, "critic_steps": 2}, 32),
 }
 """Arguments and image size that make a recipe small enough for a test, where its own are too big."""

@@ -10,5 +10,6 @@ RECIPES: dict[str, str] = {
     "dcgan": "sparring.recipes.radford:dcgan",
     "wgan": "sparring.recipes.wasserstein:wgan",
     "wgan-gp": "sparring.recipes.wasserstein:wgan_gp",
+    "r3gan": "sparring.recipes.r3gan:r3gan",
     "wgan-gp-resnet": "sparring.recipes.wasserstein:wgan_gp_resnet",
 }

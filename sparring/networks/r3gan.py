@@ -1,0 +1,108 @@
+"""The networks of Huang et al. 2024 (R3GAN): grouped bottleneck residual blocks, no normalisation anywhere."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.errors import SparringError
+
+SIZES = (16, 32, 64, 128, 256)
+SLOPE = 0.2
+GAIN = math.sqrt(2 / (1 + SLOPE**2))
+
+
+def scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+    """Weights N(0, gain^2 / fan_in)."""
+    nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[0].numel()))
+    return layer
+
+
+class Activation(nn.Module):
+    """Adds a bias to each channel, then LeakyReLU .2: the only place with biases."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.bias.view(-1, 1, 1), SLOPE)
+
+
+class Block(nn.Module):
+    """x + W3 lrelu(W2 lrelu(W1 x + b1) + b2): 1x1, 3x3 in groups, 1x1; W3 starts at 0, so a new block does nothing."""
+
+    def __init__(self, width: int, groups: int, blocks: int, expansion: int = 2) -> None:
+        super().__init__()
+        wide = width * expansion
+        gain = GAIN * blocks**-0.25  # blocks in the whole network: the sum of the branches keeps its variance
+        self.widen = scaled(nn.Conv2d(width, wide, 1, bias=False), gain)
+        self.spread = scaled(nn.Conv2d(wide, wide, 3, padding=1, groups=groups, bias=False), gain)
+        self.narrow = nn.Conv2d(wide, width, 1, bias=False)
+        nn.init.zeros_(self.narrow.weight)
+        self.first, self.second = Activation(wide), Activation(wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(self.second(self.spread(self.first(self.widen(x)))))
+
+
+class Resample(nn.Module):
+    """Twice the size or half of it, smoothed by [1, 2, 1] and the box of the resampling, [1, 3, 3, 1] together."""
+
+    kernel: Tensor
+
+    def __init__(self, width: int, *, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        line = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        kernel = torch.outer(line, line) * (4 if up else 1)
+        self.register_buffer("kernel", kernel.expand(width, 1, 4, 4).clone(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.kernel.to(x.dtype)
+        resample = F.conv_transpose2d if self.up else F.conv2d
+        return resample(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+
+class Basis(nn.Module):
+    """(B, latent) -> (B, width, 4, 4): a learnt 4x4 pattern per channel, as strong as a linear map of the code says."""
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        self.basis = nn.Parameter(torch.randn(width, 4, 4))
+        self.linear = scaled(nn.Linear(latent, width, bias=False))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.basis * self.linear(z)[:, :, None, None]
+
+
+def _stages(size: int, width: int, groups: int) -> int:
+    if size not in SIZES:
+        raise SparringError(f"R3GAN's networks cannot make {size}x{size} images: choose --size from {SIZES}")
+    if 2 * width % groups:
+        raise SparringError(f"width {width}: twice the width cannot be cut into {groups} groups")
+    return SIZES.index(size) + 3
+
+
+def generator(latent: int, width: int, groups: int, blocks: int, channels: int, size: int) -> nn.Sequential:
+    """(B, latent) -> (B, channels, size, size), about [-1, 1] and not bounded; `blocks` per size."""
+    stages = _stages(size, width, groups)
+    layers: list[nn.Module] = [Basis(latent, width)]
+    for stage in range(stages):
+        layers += [Resample(width, up=True)] if stage else []
+        layers += [Block(width, groups, stages * blocks) for _ in range(blocks)]
+    return nn.Sequential(*layers, scaled(nn.Conv2d(width, channels, 1, bias=False)))
+
+
+def discriminator(width: int, groups: int, blocks: int, channels: int, size: int) -> nn.Sequential:
+    """(B, channels, size, size) -> (B, 1) logits: the mirror image, ending in a depthwise 4x4 and a linear layer."""
+    stages = _stages(size, width, groups)
+    layers: list[nn.Module] = [scaled(nn.Conv2d(channels, width, 1, bias=False))]
+    for stage in range(stages):
+        layers += [Resample(width, up=False)] if stage else []
+        layers += [Block(width, groups, stages * blocks) for _ in range(blocks)]
+    ending = scaled(nn.Conv2d(width, width, 4, groups=width, bias=False))
+    return nn.Sequential(*layers, ending, nn.Flatten(), scaled(nn.Linear(width, 1, bias=False)))

@@ -1,0 +1,64 @@
+"""Huang et al. 2024, "The GAN is dead; long live the GAN!" (R3GAN): relativistic scores, penalties on both images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+
+import torch
+from torch import Tensor, nn
+
+from sparring.losses import GAMES, gradient_penalty, relativistic
+from sparring.system import Feed, Move
+from sparring.systems.gan import GAN
+
+
+class R3GAN(GAN):
+    """Real and generated scores meet in both moves, pair by pair; slopes are held to 0 on both kinds of images.
+
+    G, D, latent, noise  as in GAN; D must score each image by itself (no batch norm)
+    gamma, final_gamma   weight of the penalties at the start and after `ramp` rounds, on a cosine between
+    """
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        *,
+        latent: int,
+        noise: str = "normal",
+        gamma: float,
+        final_gamma: float,
+        ramp: int,
+    ) -> None:
+        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["non-saturating"])
+        self.gamma, self.final_gamma, self.ramp = gamma, final_gamma, ramp
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, _ = feed("train")
+        with torch.no_grad():
+            fake = self.G(self.noise(len(x))).to(x.dtype)
+        real_score, fake_score = self.scores(x, fake)
+        slopes = gradient_penalty(self.D, x) + gradient_penalty(self.D, fake)  # R1 + R2
+        loss = relativistic(real_score, fake_score) + self.present_gamma() / 2 * slopes
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), slopes=slopes)
+
+        real_score, fake_score = self.scores(x, self.G(self.noise(len(x))))
+        yield Move("generator", relativistic(fake_score, real_score))
+
+    def present_gamma(self) -> float:
+        """The penalties' weight in this round."""
+        return cosine(self.gamma, self.final_gamma, self.played / self.ramp)
+
+    def equilibrium(self) -> dict[str, float]:
+        """log 2 for both, where no image stands out against its partner and the slopes are 0."""
+        return dict.fromkeys(self.players, math.log(2))
+
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU: G has no tanh, so what lies beyond is cut."""
+        return super().sample(n, seed=seed).clamp(-1, 1)
+
+
+def cosine(start: float, end: float, share: float) -> float:
+    """From start (share 0) to end (share 1 and beyond) along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
