@@ -1,6 +1,8 @@
 """The command line: one function a verb. What is heavy is imported inside the verb that needs it."""
 
+import contextlib
 import inspect
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -256,7 +258,7 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
 def _read(prog: str, about: str, known: Sequence[Argument], argv: Sequence[str], first: Argument | None = None) -> dict:
     """Flags and values as strings, by argument name; only those that were given. tyro makes parser and help.
 
-    Unknown flags are named here, values are checked by `settle`: both errors are one line.
+    Unknown flags are named here, values are checked by `settle`, and what tyro says in a box is put on one line.
     """
     flags = {_flag(a): a for a in known}
     for token in argv:
@@ -280,9 +282,23 @@ def _read(prog: str, about: str, known: Sequence[Argument], argv: Sequence[str],
         default = a.default if is_flag else GIVEN_NOT
         fields.append((a.name, Annotated[kind, note], *([] if required else [field(default=default)])))
     fields.sort(key=len)
-    parsed: Any = tyro.cli(make_dataclass("Options", fields), prog=prog, description=about, args=list(argv))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed: Any = tyro.cli(make_dataclass("Options", fields), prog=prog, description=about, args=list(argv))
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise SparringError(f"{_unboxed(said.getvalue())} (help: {prog} --help)") from None
     values = {f[0]: getattr(parsed, f[0]) for f in fields}
     return {name: value for name, value in values.items() if value != GIVEN_NOT}
+
+
+def _unboxed(box: str) -> str:
+    """The words of a box up to its first rule, as one line."""
+    lines = [line.strip("│ ") for line in box.splitlines()]
+    rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
+    return " ".join(line for line in lines[:rule] if not line.startswith(("╭", "╰")))
 
 
 GIVEN_NOT = "\0"
