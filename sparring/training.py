@@ -66,7 +66,7 @@ def train(
     rounds      default: what the recipe's source used
     precision   "auto" (bf16 where the hardware multiplies it natively), "fp32" or "bf16"
     accumulate  cut each batch into this many pieces, to save memory; the result is the same
-    size, channels, classes, data_root  as in `sparring.load`
+    size, channels, classes, data_root  as in `sparring.load`; not for a Dataset, which is loaded already
     log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40),
                 FD measurements (default: rounds / 10) and checkpoints
     arguments   the recipe's own, by name
@@ -90,6 +90,8 @@ def train(
         source = {"source": _absolute(data), "size": size, "channels": channels, "classes": classes}
         source["root"] = None if data_root is None else str(Path(data_root).resolve())
         data = load_for(source, card(function).size)
+    elif any(wish is not None for wish in (size, channels, classes, data_root)):
+        raise SparringError("size, channels, classes and data_root are for loading: give them to sparring.load instead")
 
     # Networks, optimisers.
     made = _fresh(function, settled, data, seed)
@@ -155,6 +157,8 @@ def resume(
     if saved:
         referee.restore(saved.tensors, saved.numbers)
         notes += saved.complaints
+    if saved and rounds == saved.numbers["round"]:
+        notes.append(f"all {rounds} rounds are played; to go on, give a new end: --rounds N")
     if rounds != facts["rounds"]:
         facts["rounds"] = rounds
         if referee.processes.is_main_process:

@@ -381,6 +381,13 @@ def test_longer_runs_go_on_where_the_shorter_ended(server, data, tmp_path, unhar
     assert weights == unharmed[0]["weights/model.safetensors"]
 
 
+def test_a_finished_run_is_said_to_be_finished(copy, capsys):
+    before = everything(copy)
+    resume(copy)
+    assert "all 24 rounds are played" in capsys.readouterr().err
+    assert everything(copy) == before
+
+
 def test_fewer_rounds_than_played_are_refused(copy):
     with pytest.raises(SparringError, match="already played 24 rounds"):
         resume(copy, rounds=10, quiet=True)

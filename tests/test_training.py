@@ -142,6 +142,7 @@ def test_measuring_showing_and_saving_change_nothing(tmp_path):
         ({"rounds": 0}, "rounds is 0: it must be at least 1"),
         ({"save_every": 0}, "save_every is 0"),
         ({"accumulate": 3}, "cannot be split into 3"),
+        ({"size": 28}, "give them to sparring.load"),
         ({"precision": "fp16"}, "auto, fp32 or bf16"),
         ({"game": "hinge", "smooth": 0.1}, "no labels"),
         ({"smooth": 0.9}, "less than or equal to 0.5"),
