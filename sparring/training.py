@@ -88,7 +88,8 @@ def train(
     source: dict[str, Any] | None = None
     if not isinstance(data, Dataset):
         source = {"source": _absolute(data), "size": size, "channels": channels, "classes": classes}
-        source["root"] = None if data_root is None else str(Path(data_root).resolve())
+        root = data_root or os.environ.get("SPARRING_DATA")  # where it is found today, it is looked for tomorrow
+        source["root"] = str(Path(root).resolve()) if root else None
         data = load_for(source, card(function).size)
     elif any(wish is not None for wish in (size, channels, classes, data_root)):
         raise SparringError("size, channels, classes and data_root are for loading: give them to sparring.load instead")

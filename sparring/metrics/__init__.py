@@ -4,6 +4,7 @@ from sparring.metrics.classes import ClassShare, class_histogram, total_variatio
 from sparring.metrics.distances import Neighbours, frechet_distance, kernel_distance, neighbours
 from sparring.metrics.extractors import EXTRACTORS, LENET_MNIST, RANDOM_CONV64, Extractor, extractor, for_dataset
 from sparring.metrics.intervals import mean_interval, wilson_interval
+from sparring.metrics.spectrum import nyquist_energy
 
 __all__ = [
     "EXTRACTORS",
@@ -19,6 +20,7 @@ __all__ = [
     "kernel_distance",
     "mean_interval",
     "neighbours",
+    "nyquist_energy",
     "total_variation",
     "wilson_interval",
 ]
