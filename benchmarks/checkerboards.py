@@ -4,8 +4,8 @@
 
 Stride 2 with kernels 3, 4 and 5, and nearest or bilinear resizing followed by a 3x3 convolution. "ones": all weights
 equal, which is what the geometry alone does: constant exactly where the kernel's size is a multiple of the stride.
-"random": weights N(0, .02), 1 channel from 64, as a generator starts; mean over 200 draws. The number is the power at the
-Nyquist frequencies inside the image (sparring.metrics.nyquist_energy), divided by the mean square of the output.
+"random": weights N(0, .02), 1 channel from 64, as a generator starts; mean over 200 draws. The number is the power at
+the Nyquist frequencies inside the image (sparring.metrics.nyquist_energy), divided by the output's mean square.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
         random = [inside(make, ones=False) for _ in range(200)]
         energy = sum(map(relative_energy, random)) / len(random)
         print(f"{name:<26} ones {relative_energy(inside(make, ones=True)):.4f}   random {energy:.4f}")
-        rows += [image / image.abs().max() for image in random[:8]]
+        rows += [(image - image.mean()) / image.square().mean().sqrt() for image in random[:8]]  # grey: the mean
     if options.out:
         picture = grid(torch.cat(rows), columns=8)
         picture.resize((picture.width * 4, picture.height * 4), 0).save(options.out)
