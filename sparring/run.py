@@ -117,8 +117,15 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run; the kernel lets go when this process dies. Raises SparringError that names the other holder."""
-        with open(self.path / "run.lock", "a+", encoding="utf-8") as file:
+        """Hold the run; the kernel lets go when this process dies.
+
+        Raises SparringError that names the other holder, StorageError where nothing can be written or locked.
+        """
+        try:
+            file = open(self.path / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115 (held below)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path / 'run.lock'}: {error.strerror}") from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -126,6 +133,8 @@ class Run:
                 raise SparringError(
                     f"{self.path} is being trained by {file.read().strip() or 'another process'}"
                 ) from None
+            except OSError as error:
+                raise StorageError(f"cannot lock {self.path / 'run.lock'}: {error.strerror}") from None
             file.truncate(0)
             started = time.strftime("%Y-%m-%d %H:%M:%S")
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
@@ -225,10 +234,15 @@ class Run:
         """Cut the logs back to where they were when a checkpoint was written (without offsets: to nothing)."""
         for log in ("log", "metrics"):
             offset = offsets.get(log, 0)
-            with open(self._log(log), "r+b") as file:
-                if file.seek(0, os.SEEK_END) < offset:
-                    raise SparringError(f"{self._log(log)} is shorter than it was at the checkpoint: was it edited?")
-                file.truncate(offset)
+            try:
+                with open(self._log(log), "r+b") as file:
+                    if file.seek(0, os.SEEK_END) < offset:
+                        raise SparringError(
+                            f"{self._log(log)} is shorter than it was at the checkpoint; was it edited?"
+                        )
+                    file.truncate(offset)
+            except OSError as error:
+                raise StorageError(f"cannot write {self._log(log)}: {error.strerror}") from None
 
     def _checkpoint(self, round_number: int) -> Path:
         return self.path / "checkpoints" / f"round-{round_number:08d}"

@@ -388,6 +388,23 @@ def test_a_finished_run_is_said_to_be_finished(copy, capsys):
     assert everything(copy) == before
 
 
+def test_logs_that_were_tampered_with_are_said(copy):
+    text = (copy / "log.jsonl").read_text()
+    (copy / "log.jsonl").write_text(text[: len(text) // 2])
+    with pytest.raises(SparringError, match="shorter than it was"):
+        resume(copy, rounds=30, quiet=True)
+    (copy / "log.jsonl").unlink()
+    with pytest.raises(StorageError, match=r"cannot write .*log\.jsonl: No such file"):
+        resume(copy, rounds=30, quiet=True)
+
+
+def test_a_run_that_cannot_be_locked_is_refused(copy):
+    (copy / "run.lock").unlink()
+    (copy / "run.lock").mkdir()
+    with pytest.raises(StorageError, match=r"cannot write .*run\.lock: Is a directory"):
+        resume(copy, rounds=30, quiet=True)
+
+
 def test_fewer_rounds_than_played_are_refused(copy):
     with pytest.raises(SparringError, match="already played 24 rounds"):
         resume(copy, rounds=10, quiet=True)
