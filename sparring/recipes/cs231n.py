@@ -26,6 +26,9 @@ def cs231n_mlp(
 
     The notebook reads the images in order and shows the live weights; here the order is random and the shown
     weights are a moving average (average=0 shows the live ones).
+
+    Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 238 on MNIST after 4,000 rounds in
+    2 minutes, where real images score 3.1.
     """
     from torch import nn
 
@@ -55,7 +58,11 @@ def cs231n_lsgan(
     average: Average = 0.999,
     rules: Rules = Rules(game="least-squares"),
 ) -> Recipe:
-    """The second GAN of the notebook: the networks of cs231n-mlp, playing the least-squares game."""
+    """The second GAN of the notebook: the networks of cs231n-mlp, playing the least-squares game.
+
+    Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 219 on MNIST after 3,900 rounds in
+    2 minutes, where real images score 3.1.
+    """
     return cs231n_mlp(
         data,
         latent=latent,
@@ -78,7 +85,11 @@ def cs231n_dcgan(
     average: Average = 0.999,
     rules: Rules = Rules(),
 ) -> Recipe:
-    """The third GAN of the notebook: convolutions, max pooling in D, batch norm after ReLU in G; 28x28 only."""
+    """The third GAN of the notebook: convolutions, max pooling in D, batch norm after ReLU in G; 28x28 only.
+
+    Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 45 on MNIST after 1,950 rounds in
+    5 minutes, where real images score 3.1.
+    """
     from sparring.networks import cs231n
 
     if data.size != 28:

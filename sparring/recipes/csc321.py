@@ -26,6 +26,9 @@ def csc321_mlp(
     The lecture says that real 0 / fake 1 works better; the last layer of D is symmetric, so nothing should change:
     try --real-label 1 --fake-label 0. Optimiser, batch and length are not in the lecture and are ours; with one rate of
     2e-4 for both players most classes are lost, with the generator at 1e-3 fewer (docs/results/mnist.md).
+
+    Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 365 on MNIST after 20,000 rounds in
+    3 minutes, where real images score 3.1.
     """
     from torch import nn
 

@@ -24,6 +24,9 @@ def raschka_mlp(
     """One hidden layer of 128 and dropout on each side; the generator answers for the fakes D has just seen.
 
     D's loss is halved, as in the slides (with Adam the scale of a loss hardly matters).
+
+    Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 430 on MNIST after 46,900 rounds in
+    7 minutes, where real images score 3.1.
     """
     from torch import nn
 
