@@ -237,7 +237,8 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
     from rich.table import Table
 
     out = Console(highlight=False)
-    out.print(f"[bold]{name}[/bold]   {facts['paper']}\n\n{facts['about']}\n")
+    paragraphs = [" ".join(p.split()) for p in str(facts["about"]).split("\n\n")]  # the terminal wraps them
+    out.print("\n\n".join([f"[bold]{name}[/bold]   {facts['paper']}", *paragraphs]), end="\n\n")
     out.print(
         f"Rounds {made.rounds}, batch {made.batch}; counted for {spec.channels}x{spec.size}x{spec.size} images.\n"
     )
