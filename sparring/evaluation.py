@@ -66,6 +66,10 @@ class Measure:
     averaged: bool | None
     seed: int
 
+    def __str__(self) -> str:
+        between = f" ({self.interval[0]:.3g} to {self.interval[1]:.3g})" if self.interval else ""
+        return f"{self.name} {self.value:.3g}{between}, real images {self.floor:.3g}: {self.words}"
+
     @property
     def words(self) -> str:
         """The number against its floor, in plain language."""

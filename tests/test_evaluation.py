@@ -244,6 +244,11 @@ def test_words(name, value, interval, floor, floor_interval, words):
     assert Measure(name, value, 9, interval, floor, floor_interval, "x", "", "held_out", None, 0).words == words
 
 
+def test_a_measure_prints_as_one_line():
+    measure = Measure("FD-x@9", 20.704, 9, (20.2, 21.2), 1.0716, (0.9, 1.2), "x", "", "held_out", None, 0)
+    assert str(measure) == f"FD-x@9 20.7 (20.2 to 21.2), real images 1.07: {measure.words}"
+
+
 # The yardstick.
 
 
