@@ -226,7 +226,8 @@ def _play(
                 told = referee.play()
             except Diverged as error:
                 if main:
-                    run.write_failure({"reason": str(error), "round": referee.round, **referee.numbers()})
+                    rows = referee.feeds[0].last_rows()
+                    run.write_failure({"reason": str(error), "seed": facts["seed"], "rows": rows, **referee.numbers()})
                 raise Diverged(
                     f"{error}. Lower the learning rates by 2 to 5 times; what was known is in {run.path / 'failure'}, "
                     f"the last good weights in {run.path / 'weights'}"

@@ -51,6 +51,13 @@ def test_a_batch_depends_on_seed_stream_and_number_only():
     assert not torch.equal(jumped.rows("train", 0), feed(seed=1).rows("train", 0))
 
 
+def test_the_last_images_are_known():
+    one = feed()
+    assert one.last_rows() == {}
+    _, y = one("train")
+    assert one.last_rows() == {"train": y.tolist()}
+
+
 def test_streams_advance_by_themselves():
     one = feed()
     one("train")

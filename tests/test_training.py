@@ -203,6 +203,8 @@ def test_divergence_leaves_a_note_and_finite_weights(tmp_path):
     (path,) = tmp_path.iterdir()
     failure = json.loads((path / "failure" / "failure.json").read_text())
     assert failure["round"] > 0
+    assert failure["seed"] == 0
+    assert len(failure["rows"]["train"]) == 16
     assert failure["last"][-1]["round"] < failure["round"] or failure["last"] == []
     for value in Run.open(path).newest_checkpoint().tensors["system"].values():
         assert bool(value.isfinite().all())

@@ -68,6 +68,10 @@ class Feed:
             first, size = first + len(piece), size - len(piece)
         return torch.cat(pieces)
 
+    def last_rows(self) -> dict[str, list[int]]:
+        """Stream -> indexes of the images it gave last, for a note on what went wrong."""
+        return {stream: self.rows(stream, k - 1).tolist() for stream, k in self.positions.items() if k}
+
     def _order(self, stream: str, epoch: int, total: int) -> Tensor:
         known = self._orders.get(stream)
         if known is None or known[0] != epoch:
