@@ -260,6 +260,7 @@ def _play(
             if stop and not end:
                 name = signal.Signals(stop).name
                 raise Interrupted(f"{name} at round {r}: saved; go on with: sparring resume {run.path}", stop)
+    referee.processes.wait_for_everyone()
     return run
 
 

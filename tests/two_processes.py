@@ -1,6 +1,7 @@
 """Started by torchrun in test_referee.py: plays a few rounds and leaves the weights behind."""
 
 import json
+import os
 import sys
 
 import safetensors.torch
@@ -18,4 +19,6 @@ if __name__ == "__main__":
         safetensors.torch.save_file({k: v.contiguous() for k, v in state(judge).items()}, sys.argv[1])
         with open(sys.argv[1] + ".json", "w") as file:
             json.dump(logged, file)
-    judge.processes.destroy_process_group()
+    judge.processes.wait_for_everyone()
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads now and then abort the interpreter's own way out, after all is done
