@@ -5,7 +5,7 @@ import inspect
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -20,9 +20,14 @@ from sparring.recipes.recipe import Argument, MakeRecipe, arguments, card, descr
 
 if TYPE_CHECKING:
     from sparring.run import Run
+    from sparring.system import System
 
 RunPath = Annotated[Path, Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits")]
 RecipeName = Annotated[str | None, Field(description="a recipe that is not ours and that you trust: module:function")]
+Truncation = Annotated[
+    float | None,
+    Field(gt=0, description="redraw codes beyond +- this: fewer, better images (BigGAN; default: none are)"),
+]
 Rounds = Annotated[int | None, Field(ge=1, description="rounds to play in all (default: the recipe's own)")]
 
 
@@ -101,6 +106,10 @@ def sample(
     *,
     n: Annotated[int, Field(ge=1, le=4096, description="how many images")] = 64,
     seed: Annotated[int, Field(ge=0, description="the same seed gives the same images")] = 0,
+    labels: Annotated[
+        str | None, Field(description="classes to make, by name or number: 3 or 0,1,2 (default: each in turn)")
+    ] = None,
+    truncation: Truncation = None,
     out: Annotated[Path, Field(description="the picture, a PNG")] = Path("samples.png"),
     recipe: RecipeName = None,
 ) -> None:
@@ -110,15 +119,40 @@ def sample(
 
     if out.suffix.lower() != ".png":
         raise SparringError(f"--out is {out}: the picture is a PNG, let its name end in .png")
-    system = Run.open(run).system(recipe=recipe)
+    opened = Run.open(run)
+    system = opened.system(recipe=recipe)
     if not system.can("sample"):
         raise SparringError(f"{type(system).__name__} cannot sample")
-    picture = png(grid(system.sample(n, seed=seed)))
+    asked = {"labels": _labels(labels, opened.facts["spec"]["classes"]), "truncation": truncation}
+    picture = png(grid(system.sample(n, seed=seed, **_sampling(system, asked))))
     try:
         out.write_bytes(picture)
     except OSError as error:
         raise SparringError(f"cannot write {out}: {error.strerror}") from None
     print(out)
+
+
+def _labels(text: str | None, classes: Sequence[str]) -> list[int] | None:
+    """Names or numbers, comma-separated, as numbers."""
+    if text is None:
+        return None
+    numbers = []
+    for word in text.split(","):
+        name = word.strip()
+        if name not in classes and not name.isdigit():
+            raise unknown("class", name, classes)
+        numbers.append(list(classes).index(name) if name in classes else int(name))
+    return numbers
+
+
+def _sampling(system: "System", asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for and this system's `sample` understands; an error for what it does not."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    possible = inspect.signature(system.sample).parameters
+    for name in given:
+        if name not in possible:
+            raise SparringError(f"--{name}: samples of {type(system).__name__} have no {name}")
+    return given
 
 
 def evaluate(
@@ -129,6 +163,7 @@ def evaluate(
         Literal["held_out", "test", "train"], Field(description="real images to compare with")
     ] = "held_out",
     seed: Annotated[int, Field(ge=0, description="of the samples")] = 0,
+    truncation: Truncation = None,
     recipe: RecipeName = None,
 ) -> None:
     """measure a run, each number beside its real-vs-real floor:  sparring evaluate RUN --n 2000"""
@@ -141,11 +176,15 @@ def evaluate(
     system = opened.system(recipe=recipe)
     if not system.can("sample"):
         raise SparringError(f"{type(system).__name__} cannot sample, so its samples cannot be measured")
-    result = evaluate(system, opened.data(), n=n, split=split, seed=seed, averaged=bool(system.averaged))
+    sampling = _sampling(system, {"truncation": truncation})
+    averaged = bool(system.averaged)
+    result = evaluate(system, opened.data(), n=n, split=split, seed=seed, averaged=averaged, sampling=sampling)
     opened.write_evaluation(result.as_dict())
     Console().print(result.table())
     if result.classes:
         Console().print(result.class_table())
+    for rate in result.rates:
+        print(rate)
 
 
 def report(run: RunPath, *, recipe: RecipeName = None) -> None:
@@ -211,7 +250,7 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
     from sparring.recipes.recipe import prepare_recipe
 
     channels = 1 if card(function).size == 28 else 3
-    spec = Spec(channels, card(function).size)
+    spec = Spec(channels, card(function).size, tuple(map(str, range(card(function).classes))))
     with torch.device("meta"):
         made = prepare_recipe(function, spec, settle(function, {}))
     networks = {n: sum(p.numel() for p in net.parameters()) for n, net in made.system.named_children()}

@@ -21,7 +21,7 @@ class Display:
         self.title, self.first, self.rounds, self.batch = title, first, rounds, batch
         self.round = first
         self.players: list[dict[str, float | str]] = []
-        self.measured: dict[str, float] = {}
+        self.measured: dict[str, str] = {}
         self._ticks = deque([(time.monotonic(), first)], maxlen=200)
         self._live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=4, transient=False)
         self._next_line = 0.0
@@ -54,7 +54,7 @@ class Display:
         if not self.console.is_terminal and time.monotonic() > self._next_line:
             self._next_line = time.monotonic() + 15
             losses = "  ".join(f"{p['player']} {p['loss']:.3f}" for p in players)
-            measured = "  ".join(f"{name} {value:.2f}" for name, value in self.measured.items())
+            measured = "  ".join(f"{name} {value}" for name, value in self.measured.items())
             self.say(f"round {self.round}/{self.rounds}  {losses}  {measured}  {self._speed()}")
 
     def _speed(self) -> str:
@@ -77,7 +77,7 @@ class Display:
         for p in self.players:
             cells = [f"{p[name]:.4g}" if name in p else "" for name in columns]
             table.add_row(str(p["player"]), *cells)
-        measured = "   ".join(f"{name} {value:.2f}" for name, value in self.measured.items())
+        measured = "   ".join(f"{name} {value}" for name, value in self.measured.items())
         return Group(head, table, Text(measured, style="cyan"))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from statistics import mean
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
-from sparring.data.pixels import to_uint8
+from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError, unknown
 from sparring.metrics import (
     ClassShare,
@@ -24,6 +25,7 @@ from sparring.metrics import (
     mean_interval,
     neighbours,
     total_variation,
+    wilson_interval,
 )
 from sparring.seeds import derive, generator
 
@@ -31,9 +33,35 @@ SPLITS = ("held_out", "test", "train")
 
 
 class Sampler(Protocol):
-    """What `evaluate` asks of a system: images (n, C, H, W) in [-1, 1] that depend on (n, seed) only."""
+    """What `evaluate` asks of a system: images (n, C, H, W) in [-1, 1] that depend on (n, seed) only.
+
+    With `classes`, sample takes labels; with `classify`, real images are classified.
+    """
 
     def sample(self, n: int, *, seed: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something happened, of n times, with its 95 % Wilson interval.
+
+    name   "classification error" of the system on real images of `split`; "class agreement": how often `judge` sees
+           the class that a sample was asked to be
+    real   the judge's agreement with the labels of real images; None where there is no judge
+    """
+
+    name: str
+    value: float
+    n: int
+    interval: tuple[float, float]
+    split: str
+    judge: str | None = None
+    real: float | None = None
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        beside = f"; {self.judge} agrees on {100 * self.real:.1f} % of real images" if self.real is not None else ""
+        return f"{self.name} {100 * self.value:.2f} % ({100 * low:.2f} to {100 * high:.2f}), n = {self.n:,}{beside}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +120,8 @@ class Evaluation:
     n, repeats   images per repeat, number of repeats
     measures     the numbers
     classes      shares of the classes over all repeats; () if the extractor does not know the data's classes
+    rates        classification error and class agreement, where the system classifies or takes labels
+    sampling     what `sample` was asked for beside number and seed
     """
 
     data: str
@@ -100,6 +130,8 @@ class Evaluation:
     repeats: int
     measures: tuple[Measure, ...]
     classes: tuple[ClassShare, ...]
+    rates: tuple[Rate, ...] = ()
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Measure:
         """The measure of that name; 'FD', 'KID' and 'classes' may stay short."""
@@ -117,12 +149,15 @@ class Evaluation:
             "repeats": self.repeats,
             "metrics": [_plain(asdict(measure)) for measure in self.measures],
             "classes": [row._asdict() for row in self.classes],
+            "rates": [_plain(asdict(rate)) for rate in self.rates],
+            "sampling": dict(self.sampling),
         }
 
     def table(self) -> Table:
         """For the terminal: every number with its interval, its floor, and words."""
         split = self.measures[0].split.replace("_", "-")
         title = f"{self.data}: {self.n:,} samples, {self.repeats} times, against {self.n:,} {split} images"
+        title += "".join(f", {name} {value}" for name, value in self.sampling.items())
         table = Table(title=title, title_justify="left")
         table.add_column("measure", no_wrap=True)
         for heading in ("value", "95 % interval", "real images"):
@@ -154,6 +189,7 @@ def evaluate(
     extractor: Extractor | None = None,
     repeats: int = 5,
     averaged: bool | None = None,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Measure a system against images it was not trained on.
 
@@ -162,6 +198,7 @@ def evaluate(
     up to `repeats` disjoint subsets of the training images in the place of the samples. n shrinks to what the
     reference and the training images can give; with split="train" the two halves of the training images play the two
     parts. The extractor is the one that knows the data best, unless given; `averaged` is only noted on the cards.
+    `sampling` goes to `system.sample` (truncation=.5) and is kept with the numbers.
 
     Reference and floor depend on data, split and n, not on the seed. Raises SparringError for an unknown or missing
     split, too few images, and samples of a wrong shape or that are not finite.
@@ -172,23 +209,31 @@ def evaluate(
     reference, others = _reference(data, split, n, repeats)
     n = len(reference)
     real, real_logits = extractor.features(reference)
+    judges = real_logits is not None and data.classes == extractor.classes
 
     # Sample, and compare.
-    fakes = [
-        extractor.features(_pixels(system.sample(n, seed=derive("evaluate", seed, i)), n, data)) for i in range(repeats)
-    ]
+    sample = partial(system.sample, n, **(sampling or {}))
+    fakes = [extractor.features(_pixels(sample(seed=derive("evaluate", seed, i)), n, data)) for i in range(repeats)]
     floors = [extractor.features(images) for images in others.split(n) if len(images) == n]
     values = [_distances(extractor.name, real=real, fake=fake) for fake, _ in fakes]
     floor_values = [_distances(extractor.name, real=real, fake=fake) for fake, _ in floors]
 
     # Count the classes.
     histogram: list[ClassShare] = []
-    if real_logits is not None and data.classes == extractor.classes:
+    if real_logits is not None and judges:
         count = partial(class_histogram, real=real_logits.argmax(1), classes=extractor.classes)
         labels = [logits.argmax(1) for _, logits in fakes + floors if logits is not None]
         histogram = count(fake=torch.cat(labels[:repeats]))
         for row, label in zip(values + floor_values, labels, strict=True):
             row["classes-TV"] = total_variation(count(fake=label))
+
+    # Ask for classes, and give classes.
+    rates = []
+    part: Dataset = data if split == "train" else getattr(data, split)
+    if judges and getattr(system, "classes", None) and "labels" not in (sampling or {}):
+        rates.append(class_agreement(fakes, part, extractor, split))
+    if callable(getattr(system, "classify", None)) and part.labels is not None:
+        rates.append(classification_error(system, part, split))
 
     # Write the cards.
     measures = []
@@ -197,7 +242,37 @@ def evaluate(
         floor = [row[name] for row in floor_values]
         numbers = (mean(repeated), n, mean_interval(repeated), mean(floor), mean_interval(floor))
         measures.append(Measure(name, *numbers, extractor.name, extractor.digest, split, averaged, seed))
-    return Evaluation(data.name, data.fingerprint, n, repeats, tuple(measures), tuple(histogram))
+    return Evaluation(
+        data.name, data.fingerprint, n, repeats, tuple(measures), tuple(histogram), tuple(rates), dict(sampling or {})
+    )
+
+
+def class_agreement(fakes: Sequence[tuple[Tensor, Tensor | None]], real: Dataset, judge: Extractor, split: str) -> Rate:
+    """How often the judge sees in a sample the class it was asked to be; samples were asked for each class in turn.
+
+    fakes: (features, logits) of samples, as `Extractor.features` gives them.
+    """
+    classes = len(judge.classes)
+    hits = n = 0
+    for _, logits in fakes:
+        assert logits is not None
+        hits += int((logits.argmax(1) == torch.arange(len(logits)) % classes).sum())
+        n += len(logits)
+    _, logits = judge.features(real.images)
+    assert logits is not None
+    assert real.labels is not None
+    agreement = float((logits.argmax(1) == real.labels).float().mean())
+    return Rate("class agreement", hits / n, n, wilson_interval(hits, n), split, judge.name, agreement)
+
+
+def classification_error(system: Any, part: Dataset, split: str) -> Rate:
+    """How often `system.classify` is wrong on labelled images."""
+    assert part.labels is not None
+    wrong = sum(
+        int((system.classify(to_float(part.images[rows])).argmax(1) != part.labels[rows]).sum())
+        for rows in torch.arange(len(part)).split(2000)
+    )
+    return Rate("classification error", wrong / len(part), len(part), wilson_interval(wrong, len(part)), split)
 
 
 class Yardstick:

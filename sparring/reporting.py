@@ -49,6 +49,7 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
             missing = str(error)
     system = run.system(recipe=recipe)
     log, metrics = run.read("log"), run.read("metrics")
+    distances, errors = [m for m in metrics if "floor" in m], [m for m in metrics if "floor" not in m]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (files("sparring") / "report.html.j2").read_text(encoding="utf-8")
     )
@@ -56,7 +57,7 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
         run=run,
         facts=run.facts,
         title=run.path.name,
-        summary=_summary(run, log, metrics),
+        summary=_summary(run, log, distances, errors),
         growing=_growing(run.samples()),
         final=_final(run, system),
         losses=_losses(log, run.facts["equilibrium"]) if log else "",
@@ -64,8 +65,9 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
         scores=_mean_scores(log) if log else "",
         histogram=_score_histogram(system, data) if data and system.can("score") and system.can("sample") else "",
         gradients=_gradients(log) if log else "",
-        distance=_distance(metrics) if metrics else "",
-        metrics=metrics,
+        distance=_distance(distances) if distances else "",
+        metrics=distances,
+        errors=_errors(errors) if errors else "",
         neighbours=_nearest(system, data) if data and system.can("sample") else "",
         missing=missing,
         evaluation=run.evaluation(),
@@ -85,7 +87,7 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
     return run.write_report(page)
 
 
-def _summary(run: Run, log: list[dict], metrics: list[dict]) -> str:
+def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict]) -> str:
     facts = run.facts
     played = log[-1]["round"] if log else 0
     length = f" in {_duration(run)}" if run.read("timing") else ""
@@ -99,6 +101,9 @@ def _summary(run: Run, log: list[dict], metrics: list[dict]) -> str:
             f" Its distance to real images ({last['name']}) went from {first['value']:,.0f} to {last['value']:,.1f}; "
             f"two sets of real images are {last['floor']:,.1f} apart."
         )
+    if errors:
+        last = errors[-1]
+        text += f" It puts {100 * last['value']:.2f} % of {last['n']:,} held-out images into a wrong class."
     return text
 
 
@@ -289,6 +294,13 @@ def _distance(metrics: list[dict]) -> Markup:
         axes.set_yscale("log")
     axes.legend(fontsize=8, frameon=False)
     return _svg(figure, "Distance to real images over the rounds, with its floor")
+
+
+def _errors(errors: list[dict]) -> Markup:
+    figure, axes = _axes("Classification error, % of held-out images")
+    axes.plot([m["round"] for m in errors], [100 * m["value"] for m in errors], color=BLUE, marker="o", markersize=3)
+    axes.set_ylim(bottom=0)
+    return _svg(figure, "Classification error on held-out images over the rounds")
 
 
 def _source(text: str) -> Markup:

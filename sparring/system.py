@@ -6,18 +6,26 @@ When the line after a `yield` runs, that step has been taken. The referee takes 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sparring.errors import unknown
+from sparring.errors import SparringError, unknown
 from sparring.seeds import generator
 
 Feed = Callable[[str], tuple[Tensor, Tensor | None]]
 """`feed("train")` gives the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None."""
+
+
+def labelled(feed: Feed, stream: str = "train") -> tuple[Tensor, Tensor]:
+    """The stream's next batch with its labels. Raises SparringError when the data has none."""
+    x, y = feed(stream)
+    if y is None:
+        raise SparringError(f"the images of '{stream}' have no labels, and this system learns from labels")
+    return x, y
 
 
 class Move:
@@ -61,6 +69,13 @@ def truncated(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     return (torch.special.erfinv(u * share) * 2**0.5).float()
 
 
+@_noise("spherical")
+def spherical(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+    """Uniform on the sphere of radius sqrt(d), where N(0, 1) in d dimensions concentrates."""
+    z = torch.randn(shape, generator=g)
+    return z * (shape[-1] ** 0.5 / z.norm(dim=-1, keepdim=True))
+
+
 @dataclass
 class Draws:
     """The random numbers of one share of a round.
@@ -84,6 +99,7 @@ class System(nn.Module):
 
     players   player -> names of the networks it moves; players may overlap
     averaged  networks shown to the world through an exponential moving average (EMA) of their weights
+    classes   how many classes `sample(labels=...)` can be asked for; 0: it takes no labels
 
     Whatever lives from round to round must be a parameter or a buffer, so that it is saved with the weights.
     What a system can do beside playing is an ability: a method of `ABILITIES` that it defines.
@@ -94,15 +110,17 @@ class System(nn.Module):
     # Abilities, each only where a system defines it.
     sample: Callable[..., Tensor]
     score: Callable[[Tensor], Tensor]
+    classify: Callable[[Tensor], Tensor]
     equilibrium: Callable[[], dict[str, float]]
 
     latent: int = 0
     noise_kind: str = "normal"
+    classes: int = 0
 
     def __init__(self) -> None:
         super().__init__()
         self.draws: Draws | None = None
-        self.played = 0  # rounds before this one; the referee keeps count, as several copies of a round may be played
+        self._played = 0
 
     round: Callable[[Feed], Generator[Move, None, None]]
     """The algorithm box of the paper, one `yield Move(...)` for each optimiser step; every system defines it."""
@@ -116,6 +134,21 @@ class System(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    @property
+    def played(self) -> int:
+        """Rounds before this one. The referee keeps count, as several copies of a round may be played.
+
+        A layer that changes with time has an attribute `played` of its own, and is told.
+        """
+        return self._played
+
+    @played.setter
+    def played(self, rounds: int) -> None:
+        self._played = rounds
+        for layer in self.modules():
+            if "played" in layer.__dict__:
+                layer.played = rounds  # type: ignore[assignment]
+
     def noise(self, n: int) -> Tensor:
         """(n, latent) codes of the system's kind of noise, from the round's own draws."""
         draws = self.draws or Draws(torch.default_generator)
@@ -127,17 +160,40 @@ class System(nn.Module):
         draws = self.draws or Draws(torch.default_generator)
         return (draws.take("uniform", n).to(next(self.parameters())) + 1) / 2
 
+    def any_labels(self, n: int) -> Tensor:
+        """(n,) int64 labels, each class equally likely, from the round's own draws."""
+        return (self.uniform(n) * self.classes).long().clamp_(max=self.classes - 1)
+
     def codes(self, n: int, seed: int) -> Tensor:
         """(n, latent) codes that depend on (n, seed) only: what samples start from."""
         return NOISES[self.noise_kind](generator("sample", seed), (n, self.latent)).to(next(self.parameters()))
 
+    def labels_for(self, n: int, labels: int | Sequence[int] | Tensor | None) -> Tensor:
+        """(n,) int64 labels to sample with: one for all, a sequence that is repeated up to n, or None: each in turn.
+
+        Raises SparringError for a label that is no class of this system.
+        """
+        asked = torch.arange(self.classes) if labels is None else torch.as_tensor(labels).reshape(-1)
+        if not len(asked) or int(asked.min()) < 0 or int(asked.max()) >= self.classes:
+            wrong = next((int(y) for y in asked if not 0 <= int(y) < self.classes), "nothing")
+            raise SparringError(f"label {wrong} is no class: {type(self).__name__} knows 0 to {self.classes - 1}")
+        return asked.long().repeat(-(-n // len(asked)))[:n].to(self.device)
+
     @torch.no_grad()
-    def in_batches(self, network: nn.Module, inputs: Tensor, size: int = 250) -> Tensor:
-        """`network(inputs)` in evaluation mode, `size` rows at a time, as float32 on the CPU."""
+    def in_batches(self, network: nn.Module, *inputs: Tensor, size: int = 250) -> Tensor:
+        """`network(*inputs)` in evaluation mode, `size` rows at a time, as float32 on the CPU.
+
+        Layers that stay random in evaluation mode draw from a fixed seed: equal inputs give equal outputs.
+        """
         was_training = network.training
         network.eval()
         try:
-            pieces = [network(piece.to(self.device)).float().cpu() for piece in inputs.split(size)]
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                pieces = [
+                    network(*(one.to(self.device) for one in rows)).float().cpu()
+                    for rows in zip(*(one.split(size) for one in inputs), strict=True)
+                ]
         finally:
             network.train(was_training)
         return torch.cat(pieces)
@@ -150,8 +206,9 @@ class System(nn.Module):
 
 
 ABILITIES: dict[str, str] = {
-    "sample": "sample(n, *, seed=0, labels=None) -> (n, C, H, W) images in [-1, 1]",
+    "sample": "sample(n, *, seed=0) -> (n, C, H, W) images in [-1, 1]; with `classes` also labels=",
     "score": "score(images) -> (n,) the judge's scores, higher = more real",
+    "classify": "classify(images) -> (n, classes) log-probabilities",
     "equilibrium": "equilibrium() -> {player: its loss where neither player can gain}",
 }
 """What systems can do beside playing. Reports, evaluation and command line ask `system.can(...)`, never for a class."""

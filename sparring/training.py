@@ -24,7 +24,7 @@ import sparring
 from sparring.data.dataset import Dataset
 from sparring.display import Display
 from sparring.errors import Diverged, Interrupted, SparringError
-from sparring.evaluation import Yardstick
+from sparring.evaluation import Yardstick, classification_error
 from sparring.pictures import grid, png
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, Recipe, card, find, prepare_recipe, settle
@@ -189,6 +189,7 @@ def _play(
     show_seed = derive(facts["seed"], "show")
     measurable = shown.can("sample") and data.held_out is not None and len(data.held_out) >= FEWEST_HELD_OUT
     yardstick = Yardstick(data) if main and measurable else None
+    exam = data.held_out if main and shown.can("classify") and data.held_out and data.labels is not None else None
     if not measurable:
         notes = [*notes, f"FD is not measured: that takes samples and {FEWEST_HELD_OUT} or more held-out images"]
     display = Display(run.path.name, referee.round, last, facts["batch"], quiet=quiet or not main)
@@ -201,9 +202,13 @@ def _play(
         if yardstick is not None:
             fakes = shown.sample(yardstick.n, seed=derive(facts["seed"], "measure", referee.round))
             value = yardstick.fd(fakes)
-            display.measured = {yardstick.name: value}
+            display.measured[yardstick.name] = f"{value:.2f}"
             floor = {"floor": yardstick.floor, "n": yardstick.n, "extractor": yardstick.extractor.name}
             run.append("metrics", {"round": referee.round, "name": yardstick.name, "value": value, **floor})
+        if exam is not None:
+            error = classification_error(shown, exam, "held_out")
+            display.measured["held-out error"] = f"{100 * error.value:.2f} %"
+            run.append("metrics", {"round": referee.round, "name": error.name, "value": error.value, "n": error.n})
 
     def save() -> None:
         run.save(referee.tensors(), referee.numbers(), shown)
@@ -213,7 +218,6 @@ def _play(
             display.say(note)
         if main:
             run.rewind(offsets)
-            display.measured = {m["name"]: m["value"] for m in run.read("metrics")[-1:]}
         if main and not offsets:  # not even round 0 is saved
             show()
             measure()
@@ -272,15 +276,15 @@ def _fresh(function: MakeRecipe, settled: dict[str, Any], data: Dataset, seed: i
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "weights"))
         made = prepare_recipe(function, data.spec, settled)
-    if made.prepare is not None:
-        made.prepare(data)
+        if made.prepare is not None:
+            made.prepare(data)
     return made
 
 
 def _referee(made: Recipe, data: Dataset, *, seed: int, precision: str, accumulate: int) -> Referee:
     return Referee(
         made.system,
-        {"train": data},
+        made.streams(data, seed) if made.streams else {"train": data},
         batch=made.batch,
         optimisers=made.optimisers,
         schedules=made.schedules,

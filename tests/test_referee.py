@@ -425,7 +425,7 @@ def test_everything_that_play_changes_is_in_the_checkpoint():
         ".weights[",
         ".averaged",
     )
-    derived = ("._orders", "._seed", ".played")
+    derived = ("._orders", "._seed", "played")
     unknown = {path for path in changed if not any(word in path for word in saved + derived)}
     assert changed
     assert not unknown

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,28 +25,38 @@ SMALL = {
     "wgan": ({"width": 4, "warm_start": 3, "critic_steps": 2}, 16),
     "wgan-gp": ({"width": 4, "critic_steps": 2}, 28),
     "r3gan": ({"width": 8, "groups": 2, "blocks": 1}, 16),
+    "improved-gan": ({"labelled": 20}, 28),
     "wgan-gp-resnet": ({"width": 4, "critic_steps": 2}, 32),
 }
 """Arguments and image size that make a recipe small enough for a test, where its own are too big."""
 
 
-def toy_data(size, count=600, channels=1):
+def toy_data(size, count=600, channels=1, classes=0):
     pixels = np.random.default_rng(1).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
-    return sparring.load(pixels)
+    data = sparring.load(pixels)
+    return labelled(data, classes) if classes else data
+
+
+def labelled(data, classes):
+    """The same images; their labels go round."""
+    part = data.held_out and labelled(data.held_out, classes)
+    return replace(
+        data, labels=torch.arange(len(data)) % classes, classes=tuple(map(str, range(classes))), held_out=part
+    )
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
-    data = toy_data(size, 100)
     function = find(name, RECIPES)
+    data = toy_data(size, 100, classes=min(card(function).classes, 10))
     torch.manual_seed(0)
     made = prepare_recipe(function, data.spec, settle(function, {"batch": 8, "latent": 6, **extra}))
     if made.prepare:
         made.prepare(data)
     judge = Referee(
         made.system,
-        {"train": data},
+        made.streams(data, 0) if made.streams else {"train": data},
         batch=made.batch,
         optimisers=made.optimisers,
         schedules=made.schedules,
@@ -70,7 +81,7 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_resumes_bit_for_bit(name, tmp_path):
     extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
-    data = toy_data(size, 300)
+    data = toy_data(size, 300, classes=min(card(find(name, RECIPES)).classes, 10))
     options = {"batch": 8, "latent": 6, "quiet": True, "log_every": 1, **extra}
     straight = train(name, data, rounds=4, save_every=2, out=tmp_path / "a", **options)
     stopped = train(name, data, rounds=2, out=tmp_path / "b", **options, measure_every=1, show_every=1)

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sparring.errors import SparringError
 from sparring.seeds import generator
 
 
@@ -56,6 +57,27 @@ class Dataset:
         """The images (and labels) of these rows, without held-out part."""
         labels = None if self.labels is None else self.labels[index]
         return replace(self, images=self.images[index], labels=labels, held_out=None, test=None, notes=())
+
+    def few_labels(self, count: int, seed: int) -> Dataset:
+        """`count` images, as many of each class, chosen by the seed.
+
+        Raises SparringError for unlabelled data, and when a class has too few images.
+        """
+        if self.labels is None:
+            raise SparringError(f"'{self.name}' has no labels")
+        each = count // len(self.classes)
+        order = torch.randperm(len(self), generator=generator(seed, "few labels"))
+        chosen = []
+        for y, name in enumerate(self.classes):
+            of_class = order[self.labels[order] == y]
+            if len(of_class) < each:
+                raise SparringError(f"{each} labelled images of each class asked for; '{name}' has {len(of_class)}")
+            chosen.append(of_class[:each])
+        return self.rows(torch.cat(chosen))
+
+    def repeated(self, at_least: int) -> Dataset:
+        """The same images over and over, so that there are at least that many: a batch may exceed a handful."""
+        return self.rows(torch.arange(len(self)).repeat(-(-at_least // len(self))))
 
     def hold_out(self, share: float) -> Dataset:
         """Move `share` of the images into `held_out`; the same ones every time, whatever the run's seed."""

@@ -12,4 +12,5 @@ RECIPES: dict[str, str] = {
     "wgan-gp": "sparring.recipes.wasserstein:wgan_gp",
     "r3gan": "sparring.recipes.r3gan:r3gan",
     "wgan-gp-resnet": "sparring.recipes.wasserstein:wgan_gp_resnet",
+    "improved-gan": "sparring.recipes.improved:improved_gan",
 }

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 Latent = Annotated[int, Field(gt=0, le=65536, description="length of the noise vector")]
 Noise = Annotated[
-    Literal["normal", "uniform", "truncated"],
-    Field(description="N(0, 1), U(-1, 1), or N(0, 1) kept within [-2, 2]"),
+    Literal["normal", "uniform", "truncated", "spherical"],
+    Field(description="N(0, 1); U(-1, 1); N(0, 1) within [-2, 2]; or uniform on the sphere of radius sqrt(latent)"),
 ]
 Batch = Annotated[int, Field(gt=0, description="images per optimiser step, over all processes")]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="learning rate")]

@@ -31,6 +31,7 @@ class Recipe:
     rounds      how long the source trained
     average     decay per round of the EMA of the shown weights
     prepare     called once with the data before the first round (initial values that depend on data)
+    streams     the data and the run's seed -> what `feed` gives, by name (default: all of it as "train")
     """
 
     system: System
@@ -40,6 +41,7 @@ class Recipe:
     average: float = 0.999
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     prepare: Callable[[Dataset], None] | None = None
+    streams: Callable[[Dataset, int], Mapping[str, Dataset]] | None = None
 
 
 MakeRecipe = Callable[..., Recipe]
@@ -48,17 +50,30 @@ MakeRecipe = Callable[..., Recipe]
 
 @dataclass(frozen=True)
 class Card:
-    """Where a recipe comes from, and the image size it was made for."""
+    """Where a recipe comes from, and the images it was made for: side in pixels, number of classes (0: no labels)."""
 
     paper: str
     size: int
+    classes: int = 0
 
 
-def published(*, paper: str, size: int) -> Callable[[MakeRecipe], MakeRecipe]:
-    """Marks a function as a recipe: its paper, and the side in pixels that pictures without a size of their own get."""
+def classes_of(data: Spec, name: str) -> int:
+    """How many classes the data has, for a recipe that cannot do without. Raises SparringError for unlabelled data."""
+    if not data.classes:
+        raise SparringError(
+            f"{name} learns from labels and the data has none: give labelled data (one folder per class), "
+            "or choose a recipe without labels"
+        )
+    return len(data.classes)
+
+
+def published(*, paper: str, size: int, classes: int = 0) -> Callable[[MakeRecipe], MakeRecipe]:
+    """Marks a function as a recipe: its paper, the side in pixels that pictures without a size of their own get, and,
+    for a recipe that learns from labels, the number of classes of the paper's data.
+    """
 
     def mark(function: MakeRecipe) -> MakeRecipe:
-        function.card = Card(paper, size)  # type: ignore[attr-defined]
+        function.card = Card(paper, size, classes)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -1,0 +1,70 @@
+"""Salimans et al. 2016, "Improved Techniques for Training GANs", sections 3.1 and 5: a classifier from few labels."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.losses import in_full
+from sparring.system import Feed, Move, System, labelled
+
+
+class ImprovedGAN(System):
+    """The discriminator classifies; what it believes in no class is generated. The generator matches its features.
+
+    G        (B, latent) -> (B, C, H, W) in [-1, 1]
+    D        (B, C, H, W) -> (B, classes) logits; D.features(images) -> (B, F), what the generator matches
+    The feed has two streams: "labelled" and "unlabelled".
+    """
+
+    players = {"discriminator": ("D",), "generator": ("G",)}
+    averaged = ("G", "D")
+    D: Any
+
+    def __init__(self, G: nn.Module, D: nn.Module, *, latent: int, noise: str = "uniform") -> None:
+        super().__init__()
+        self.G, self.D = G, D
+        self.latent, self.noise_kind = latent, noise
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        (x, y), (u, _) = labelled(feed, "labelled"), feed("unlabelled")
+        with torch.no_grad():
+            fake = self.G(self.noise(len(u))).to(x.dtype)
+        logits = in_full(self.D(torch.cat([x, u, fake])))
+        told, unlabelled, generated = logits.split([len(x), len(u), len(fake)])
+        known = F.cross_entropy(told, y)  # section 5, L_supervised
+        real, made = odds(unlabelled), odds(generated)  # D(x) = Z / (Z + 1): sigmoid of log Z
+        believed = (F.softplus(-real).mean() + F.softplus(made).mean()) / 2  # section 5, L_unsupervised
+        correct = (told.argmax(1) == y).float().mean()
+        yield Move("discriminator", known + believed, known=known, real=real.mean(), fake=made.mean(), correct=correct)
+
+        u, _ = feed("unlabelled")
+        with torch.no_grad():
+            wanted = in_full(self.D.features(u)).mean(0)
+        offered = in_full(self.D.features(self.G(self.noise(len(u))))).mean(0)
+        yield Move("generator", (offered - wanted).square().mean())  # section 3.1
+
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and (n, seed) only."""
+        return self.in_batches(self.G, self.codes(n, seed))
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n,) logits of "real" of (n, C, H, W) images in [-1, 1]."""
+        return odds(self.in_batches(self.D, images))
+
+    def classify(self, images: Tensor) -> Tensor:
+        """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(self.D, images).log_softmax(1)
+
+    def equilibrium(self) -> dict[str, float]:
+        """The generator's loss when its features agree with those of real images."""
+        return {"generator": 0.0}
+
+
+def odds(logits: Tensor) -> Tensor:
+    """Section 5: log Z(x) of (B, classes) logits, the logarithm of the odds that an image is real."""
+    return logits.logsumexp(1)
