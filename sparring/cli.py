@@ -104,7 +104,7 @@ def _show(run: "Run", recipe: str | None = None) -> None:
 def sample(
     run: RunPath,
     *,
-    n: Annotated[int, Field(ge=1, le=4096, description="how many images")] = 64,
+    n: Annotated[int | None, Field(ge=1, le=4096, description="how many images (default: 8 rows)")] = None,
     seed: Annotated[int, Field(ge=0, description="the same seed gives the same images")] = 0,
     labels: Annotated[
         str | None, Field(description="classes to make, by name or number: 3 or 0,1,2 (default: each in turn)")
@@ -123,8 +123,12 @@ def sample(
     system = opened.system(recipe=recipe)
     if not system.can("sample"):
         raise SparringError(f"{type(system).__name__} cannot sample")
-    asked = {"labels": _labels(labels, opened.facts["spec"]["classes"]), "truncation": truncation}
-    picture = png(grid(system.sample(n, seed=seed, **_sampling(system, asked))))
+    kinds = _labels(labels, opened.facts["spec"]["classes"])
+    columns = len(kinds) if kinds and len(kinds) > 1 else system.columns
+    images = system.sample(
+        n or 8 * columns, seed=seed, **_sampling(system, {"labels": kinds, "truncation": truncation})
+    )
+    picture = png(grid(images, columns=columns if n is None or kinds else None))
     try:
         out.write_bytes(picture)
     except OSError as error:

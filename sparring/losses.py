@@ -7,7 +7,7 @@ better.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -237,3 +237,17 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], x: Tensor, *, target: fl
     if target == 0:
         return in_full(slope).flatten(1).square().sum(1).mean()
     return (in_full(slope).flatten(1).norm(dim=1) - target).square().mean()
+
+
+def unorthogonality(weights: Sequence[Tensor]) -> Tensor:
+    """Brock et al. 2019, eq. 3: the sum over the weights of |W W^T o (1 - I)|^2, one row of W per output.
+
+    1/2 beta times it has the gradient 2 beta (W W^T o (1 - I)) W of the authors' code.
+    """
+    skew = torch.zeros((), device=weights[0].device)
+    with torch.autocast(weights[0].device.type, enabled=False):
+        for weight in weights:
+            rows = weight.flatten(1)
+            gram = rows @ rows.T
+            skew = skew + gram.square().sum() - gram.diagonal().square().sum()
+    return skew

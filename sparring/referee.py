@@ -114,6 +114,7 @@ class Referee:
     schedules    player -> settings per round
     accumulate   pieces that a batch is cut into; n copies of the round advance in step and share each optimiser step
     average      decay per round of the weights' EMA (0: no memory, the live weights)
+    average_from round from which on there is an average; before it, the live weights are shown
     precision    "auto", "fp32" or "bf16" autocast; losses are in float32 always
     """
 
@@ -127,12 +128,14 @@ class Referee:
         schedules: Mapping[str, Schedule] | None = None,
         accumulate: int = 1,
         average: float = 0.999,
+        average_from: int = 0,
         precision: str = "auto",
         seed: int = 0,
     ) -> None:
         self.processes = processes()
         self.device = self.processes.device
-        self.seed, self.accumulate, self.average = seed, accumulate, average
+        self.seed, self.accumulate = seed, accumulate
+        self.average, self.average_from = average, average_from
         self.precision = choose_precision(precision, self.device)
         self.round = 0
         if self.device.type == "cpu":
@@ -342,8 +345,8 @@ class Referee:
 
     def _average_in(self, averages: Tensors, live: Tensors, count: Tensor | int) -> None:
         """EMA with a short memory at first: after n updates the decay is at most (1 + n) / (10 + n)."""
-        n = int(count)
-        decay = min(self.average**AVERAGE_EVERY, (1 + n) / (10 + n))
+        n = int(count) - self.average_from // AVERAGE_EVERY
+        decay = min(self.average**AVERAGE_EVERY, (1 + n) / (10 + n)) if n >= 0 else 0.0
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, live, 1 - decay)
         else:  # counters, such as batch norm's number of batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import math
 from collections.abc import Sequence
@@ -159,8 +160,8 @@ def _labelled(picture: Image.Image, label: str) -> Image.Image:
 def _final(run: Run, system: System) -> Markup | str:
     if not system.can("sample"):
         return ""
-    images = system.sample(64, seed=derive(run.facts["seed"], "report"))
-    return _image(png(grid(images)), "png", "64 new samples, not picked")
+    images = system.sample(8 * system.columns, seed=derive(run.facts["seed"], "report"))
+    return _image(png(grid(images, columns=system.columns)), "png", "New samples, not picked")
 
 
 def _nearest(system: System, data: Dataset) -> Markup:
@@ -262,16 +263,18 @@ def _gradients(log: list[dict]) -> Markup:
 
 
 def _score_histogram(system: System, data: Dataset) -> Markup:
-    def scores(images: Tensor) -> list[float]:
-        return system.score(images).tolist()
+    told = "labels" in inspect.signature(system.score).parameters  # samples come in each class in turn
+
+    def scores(images: Tensor, labels: Tensor | None = None) -> list[float]:
+        return (system.score(images, labels=labels) if told else system.score(images)).tolist()
 
     chosen = torch.randperm(len(data), generator=generator("report", "real"))[:1000]
     groups = [
-        ("real, trained on", scores(to_float(data.images[chosen])), BLUE),
+        ("real, trained on", scores(*_pictures(data, chosen)), BLUE),
         ("generated", scores(system.sample(1000, seed=derive("report", "fake"))), ORANGE),
     ]
     if data.held_out is not None:
-        groups.insert(1, ("real, never seen", scores(to_float(data.held_out.images[:1000])), GREY))
+        groups.insert(1, ("real, never seen", scores(*_pictures(data.held_out, slice(0, 1000))), GREY))
     everything = torch.tensor([s for _, group, _ in groups for s in group])
     low, high = (float(q) for q in everything.quantile(torch.tensor([0.002, 0.998])))
     edges = torch.linspace(low - 1e-3, high + 1e-3, 41).tolist()
@@ -284,6 +287,10 @@ def _score_histogram(system: System, data: Dataset) -> Markup:
     axes.set_yticks([])
     axes.legend(fontsize=8, frameon=False)
     return _svg(figure, "Histograms of the scores of real and generated images")
+
+
+def _pictures(data: Dataset, rows: Tensor | slice) -> tuple[Tensor, Tensor | None]:
+    return to_float(data.images[rows]), None if data.labels is None else data.labels[rows]
 
 
 def _distance(metrics: list[dict]) -> Markup:

@@ -63,8 +63,16 @@ def uniform(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
 
 @_noise("truncated")
 def truncated(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """N(0, 1) restricted to [-2, 2], by inverting its distribution function (Brock et al. 2019 resample instead)."""
-    share = torch.special.erf(torch.tensor(2.0, dtype=torch.float64) / 2**0.5)
+    """N(0, 1) within [-2, 2]."""
+    return truncated_normal(g, shape, 2.0)
+
+
+def truncated_normal(g: torch.Generator, shape: tuple[int, ...], threshold: float) -> Tensor:
+    """N(0, 1) within [-threshold, threshold], as if what lies beyond were drawn again until it does not.
+
+    By inverting the distribution function: the same distribution, in one step for the smallest threshold.
+    """
+    share = torch.special.erf(torch.tensor(threshold, dtype=torch.float64) / 2**0.5)
     u = torch.rand(shape, generator=g, dtype=torch.float64) * 2 - 1
     return (torch.special.erfinv(u * share) * 2**0.5).float()
 
@@ -100,6 +108,7 @@ class System(nn.Module):
     players   player -> names of the networks it moves; players may overlap
     averaged  networks shown to the world through an exponential moving average (EMA) of their weights
     classes   how many classes `sample(labels=...)` can be asked for; 0: it takes no labels
+    columns   of a grid of samples; where samples come in each class in turn, one column per class
 
     Whatever lives from round to round must be a parameter or a buffer, so that it is saved with the weights.
     What a system can do beside playing is an ability: a method of `ABILITIES` that it defines.
@@ -109,13 +118,14 @@ class System(nn.Module):
     averaged: ClassVar[tuple[str, ...]] = ()
     # Abilities, each only where a system defines it.
     sample: Callable[..., Tensor]
-    score: Callable[[Tensor], Tensor]
+    score: Callable[..., Tensor]
     classify: Callable[[Tensor], Tensor]
     equilibrium: Callable[[], dict[str, float]]
 
     latent: int = 0
     noise_kind: str = "normal"
     classes: int = 0
+    columns: int = 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -207,7 +217,7 @@ class System(nn.Module):
 
 ABILITIES: dict[str, str] = {
     "sample": "sample(n, *, seed=0) -> (n, C, H, W) images in [-1, 1]; with `classes` also labels=",
-    "score": "score(images) -> (n,) the judge's scores, higher = more real",
+    "score": "score(images) -> (n,) the judge's scores, higher = more real; perhaps also labels=",
     "classify": "classify(images) -> (n, classes) log-probabilities",
     "equilibrium": "equilibrium() -> {player: its loss where neither player can gain}",
 }

@@ -32,8 +32,8 @@ from sparring.referee import Referee
 from sparring.run import Run, command_line, load_for, recipe_of
 from sparring.seeds import derive
 
-SHOWN = 64
-"""Images in a sample grid."""
+SHOWN = 8
+"""Rows of a sample grid."""
 
 FEWEST_HELD_OUT = 50
 """With fewer held-out images an FD says nothing."""
@@ -196,7 +196,9 @@ def _play(
 
     def show() -> None:
         if shown.can("sample"):
-            run.write_sample(referee.round, png(grid(shown.sample(SHOWN, seed=show_seed))))
+            run.write_sample(
+                referee.round, png(grid(shown.sample(SHOWN * shown.columns, seed=show_seed), columns=shown.columns))
+            )
 
     def measure() -> None:
         if yardstick is not None:
@@ -290,6 +292,7 @@ def _referee(made: Recipe, data: Dataset, *, seed: int, precision: str, accumula
         schedules=made.schedules,
         accumulate=accumulate,
         average=made.average,
+        average_from=made.average_from,
         precision=precision,
         seed=seed,
     )

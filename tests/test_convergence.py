@@ -5,13 +5,14 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from toys import SHAPE, Penalised, adam, referee
+from toys import SHAPE, adam, referee
 
 from sparring.data.dataset import Dataset
 from sparring.losses import game
 from sparring.networks import mlp
 from sparring.seeds import generator
 from sparring.system import Move, System
+from sparring.systems.r1 import PenalisedGAN
 
 
 def two_tone() -> Dataset:
@@ -29,7 +30,7 @@ def test_both_kinds_of_images_are_made_in_equal_parts(seed):
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     calm = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99))
     judge = referee(
-        Penalised(G, D, latent=5, game=game("non-saturating")),
+        PenalisedGAN(G, D, latent=5, game=game("non-saturating")),
         two_tone(),
         batch=64,
         seed=seed,

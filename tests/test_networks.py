@@ -8,7 +8,7 @@ from torch import nn
 
 from sparring.data.dataset import Spec
 from sparring.errors import SparringError
-from sparring.networks import cs231n, dcgan, mlp
+from sparring.networks import cs231n, dcgan, gulrajani, mlp
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import find, prepare_recipe, settle
 
@@ -38,6 +38,7 @@ def system(name, spec=GREY28, **arguments):
         ("dcgan", Spec(3, 64), {}, 2765568, 3576704),
         ("wgan", Spec(3, 64), {}, 2765568, 3576704),
         ("wgan-gp", GREY28, {}, 1030145, 1554177),
+        ("r1gan", GREY28, {}, 1030145, 1554177),
         ("r3gan", Spec(3, 32), {}, 20683776, 20732160),
         ("wgan-gp-resnet", Spec(3, 32), {}, 1053825, 1204483),
         ("dcgan", Spec(1, 64), {}, 2763520, 3574656),
@@ -46,6 +47,11 @@ def system(name, spec=GREY28, **arguments):
 def test_parameter_counts(recipe, spec, arguments, d, g):
     made = system(recipe, spec, **arguments)
     assert (count(made.D), count(made.G)) == (d, g)
+
+
+def test_toy_networks_of_wgan_gp():
+    assert (count(gulrajani.toy_generator()), count(gulrajani.toy_critic())) == (527874, 527361)
+    assert gulrajani.toy_critic()(gulrajani.toy_generator()(torch.randn(3, 2))).shape == (3, 1)
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128])

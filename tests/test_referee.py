@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
-from toys import Penalised, adam, gan, images, referee, state
+from toys import adam, gan, images, referee, state
 
 from sparring.errors import Diverged, SparringError
 from sparring.losses import game
@@ -22,6 +22,7 @@ from sparring.referee import AVERAGE_EVERY, choose_precision, total_norm
 from sparring.seeds import derive, generator
 from sparring.system import Draws, Move, System, truncated, uniform
 from sparring.systems.gan import GAN
+from sparring.systems.r1 import PenalisedGAN
 
 HERE = Path(__file__).parent
 
@@ -121,7 +122,7 @@ def test_mixed_batches_share_batch_norm_statistics():
 # Pieces and processes.
 
 
-@pytest.mark.parametrize("kind", [GAN, Penalised])
+@pytest.mark.parametrize("kind", [GAN, PenalisedGAN])
 def test_two_pieces_equal_the_whole(kind):
     whole, pieces = referee(gan(kind).double()), referee(gan(kind).double(), accumulate=2)
     told = play(whole, 5), play(pieces, 5)
@@ -145,7 +146,7 @@ def test_two_processes_equal_one(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
-    one = referee(gan(Penalised).double(), batch=16)
+    one = referee(gan(PenalisedGAN).double(), batch=16)
     logged = play(one, 5)
     two = safetensors.torch.load_file(out)
     assert_same(two, state(one), rtol=1e-9, atol=1e-12)
@@ -348,7 +349,7 @@ def test_convolutions_are_channels_last():
     "make",
     [
         lambda: gan(dropout=0.5),
-        lambda: gan(Penalised),
+        lambda: gan(PenalisedGAN),
         lambda: GAN(
             dcgan.generator(5, 4, 1, 16),
             dcgan.discriminator(4, 1, 16),

@@ -6,11 +6,10 @@ import torch
 from torch import nn
 
 from sparring.data.dataset import Dataset
-from sparring.losses import game, gradient_penalty, in_full
+from sparring.losses import game
 from sparring.networks import mlp
 from sparring.referee import Referee
 from sparring.seeds import generator
-from sparring.system import Move
 from sparring.systems.gan import GAN
 
 SHAPE = (1, 4, 4)
@@ -26,18 +25,6 @@ def gan(kind: type[GAN] = GAN, *, dropout: float = 0.0, **options) -> GAN:
     G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [16], activation=partial(nn.LeakyReLU, 0.2), dropout=dropout)
     return kind(G, D, latent=5, game=game("non-saturating"), **options)
-
-
-class Penalised(GAN):
-    """A GAN with a zero-centred gradient penalty on real images: a second derivative in the loss."""
-
-    def round(self, feed):
-        x, _ = feed("train")
-        with torch.no_grad():
-            fake = self.G(self.noise(len(x)))
-        loss = self.game.discriminator(self.D(x), self.D(fake)) + 5 * gradient_penalty(self.D, x)
-        yield Move("discriminator", loss, real=in_full(self.D(x)).mean())
-        yield Move("generator", self.game.generator(self.D(self.G(self.noise(len(x))))))
 
 
 def adam(lr: float = 1e-3):

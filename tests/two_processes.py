@@ -6,11 +6,13 @@ import sys
 
 import safetensors.torch
 import torch
-from toys import Penalised, gan, referee, state
+from toys import gan, referee, state
+
+from sparring.systems.r1 import PenalisedGAN
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    judge = referee(gan(Penalised).double(), batch=16)
+    judge = referee(gan(PenalisedGAN).double(), batch=16)
     logged = [judge.agree(judge.play()) for _ in range(5)]
     rows = judge.feeds[0].rows("train", 3).tolist()
     with open(f"{sys.argv[1]}.rows{judge.processes.process_index}", "w") as file:

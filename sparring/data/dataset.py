@@ -71,7 +71,9 @@ class Dataset:
         for y, name in enumerate(self.classes):
             of_class = order[self.labels[order] == y]
             if len(of_class) < each:
-                raise SparringError(f"{each} labelled images of each class asked for; '{name}' has {len(of_class)}")
+                raise SparringError(
+                    f"{each} labelled images of each class asked for; class '{name}' has {len(of_class)}"
+                )
             chosen.append(of_class[:each])
         return self.rows(torch.cat(chosen))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch.nn.functional as F
@@ -59,6 +60,23 @@ def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(4 * width * 4 * 4, 1),
     )
+
+
+def toy_generator(latent: int = 2, width: int = 512, outputs: int = 2) -> nn.Sequential:
+    """(B, latent) -> (B, outputs): the paper's toys in the plane (figure 1); three ReLU layers, nothing at the end."""
+    return _toy([latent, width, width, width, outputs])
+
+
+def toy_critic(inputs: int = 2, width: int = 512) -> nn.Sequential:
+    """(B, inputs) -> (B, 1): three ReLU layers. The paper's penalty for the toys is .1."""
+    return _toy([inputs, width, width, width, 1])
+
+
+def _toy(widths: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(widths):
+        layers += [nn.Linear(wide, narrow), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 class Residual(nn.Module):

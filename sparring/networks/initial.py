@@ -32,3 +32,14 @@ def radford(network: nn.Module) -> nn.Module:
             nn.init.normal_(layer.weight, 1.0, 0.02)
             nn.init.zeros_(layer.bias)
     return network
+
+
+def orthogonal(network: nn.Module) -> nn.Module:
+    """Saxe et al. 2014: convolutional, linear and embedding weights with orthonormal rows or columns.
+
+    A convolution counts as a matrix, outputs by all others. Biases keep PyTorch's own.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+            nn.init.orthogonal_(layer.weight)
+    return network

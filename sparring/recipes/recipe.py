@@ -29,7 +29,7 @@ class Recipe:
     schedules   player -> the optimiser's settings per round
     batch       images per optimiser step, over all processes
     rounds      how long the source trained
-    average     decay per round of the EMA of the shown weights
+    average     decay per round of the EMA of the shown weights, from round `average_from` on
     prepare     called once with the data before the first round (initial values that depend on data)
     streams     the data and the run's seed -> what `feed` gives, by name (default: all of it as "train")
     """
@@ -39,6 +39,7 @@ class Recipe:
     batch: int
     rounds: int
     average: float = 0.999
+    average_from: int = 0
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     prepare: Callable[[Dataset], None] | None = None
     streams: Callable[[Dataset, int], Mapping[str, Dataset]] | None = None

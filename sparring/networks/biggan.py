@@ -1,0 +1,234 @@
+"""The networks of Brock et al. 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis" (BigGAN).
+
+Appendix B and the authors' published code. Every channel count is a multiple of `width`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.errors import SparringError
+from sparring.networks.attention import NonLocal
+from sparring.networks.initial import orthogonal
+from sparring.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear
+
+GENERATOR: dict[int, tuple[int, ...]] = {
+    28: (4, 4, 4),
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+}
+"""Image size -> multiples of the width before the first block and after each; every block doubles the size."""
+
+DISCRIMINATOR: dict[int, tuple[tuple[int, ...], int]] = {
+    28: ((4, 4, 4, 4), 2),
+    32: ((4, 4, 4, 4), 2),
+    64: ((1, 2, 4, 8, 16), 4),
+    128: ((1, 2, 4, 8, 16, 16), 5),
+    256: ((1, 2, 4, 8, 8, 16, 16), 6),
+}
+"""Image size -> multiples of the width, and how many blocks halve the size; in BigGAN the others come last."""
+
+Norm = Callable[[int], nn.Module]
+"""Number of channels -> conditional batch norm."""
+
+
+def check(size: int, attention: int) -> None:
+    """Refuses images that no table has, and attention at a size that no block of the generator ends with."""
+    if size not in GENERATOR:
+        raise SparringError(
+            f"BigGAN's networks cannot make {size}x{size} images: choose --size from {tuple(GENERATOR)}"
+        )
+    maps = [size >> halvings for halvings in reversed(range(len(GENERATOR[size]) - 1))]
+    if attention not in (0, *maps):
+        raise SparringError(f"no feature maps are {attention}x{attention}: choose --attention from {(0, *maps)}")
+
+
+class ConditionalBatchNorm(nn.Module):
+    """(B, C, H, W), (B, condition) -> (B, C, H, W): batch norm with gain 1 + W c and bias V c.
+
+    linear  makes W and V, which have no bias of their own
+    """
+
+    def __init__(self, channels: int, *, condition: int, linear: type[nn.Linear]) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.gain = linear(condition, channels, bias=False)
+        self.bias = linear(condition, channels, bias=False)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        gain, bias = 1 + self.gain(condition), self.bias(condition)
+        return torch.addcmul(bias[:, :, None, None], self.norm(x), gain[:, :, None, None])
+
+
+class GeneratorBlock(nn.Module):
+    """(B, before, H, W), (B, condition) -> (B, after, 2H, 2W): BN ReLU up conv3 BN ReLU conv3, beside up conv1.
+
+    The shortcut's 1x1 convolution runs before the doubling: the same result for a quarter of the work.
+    """
+
+    def __init__(self, before: int, after: int, norm: Norm, *, attend: bool) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = norm(before), norm(after)
+        self.conv1, self.conv2 = SpectralConv2d(before, after, 3), SpectralConv2d(after, after, 3)
+        self.shortcut = SpectralConv2d(before, after, 1)
+        self.attention = NonLocal(after) if attend else nn.Identity()
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        h = F.interpolate(F.relu(self.norm1(x, condition)), scale_factor=2)
+        h = self.conv2(F.relu(self.norm2(self.conv1(h), condition)))
+        return self.attention(h + F.interpolate(self.shortcut(x), scale_factor=2))
+
+
+class Generator(nn.Module):
+    """(B, latent), (B,) int64 -> (B, channels, size, size) in [-1, 1].
+
+    shared     length of the class embedding that all blocks share. The code is cut into equal chunks: the first makes
+               the first feature maps, each of the others joins the embedding in one block's batch norms. None: every
+               batch norm has gains and biases per class, and the whole code makes the first feature maps.
+    attention  a non-local block follows the block that ends with feature maps of this size; 0: none
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        width: int,
+        channels: int,
+        size: int,
+        *,
+        classes: int,
+        shared: int | None = 128,
+        attention: int = 0,
+    ) -> None:
+        super().__init__()
+        check(size, attention)
+        maps = [width * multiple for multiple in GENERATOR[size]]
+        blocks = len(maps) - 1
+        self.classes = classes
+        self.embedding = nn.Embedding(classes, shared) if shared else None  # not normalised: it cripples G
+        self.chunk = _chunk(latent, blocks + 1) if shared else latent
+        norm: Norm
+        if shared:
+            norm = partial(ConditionalBatchNorm, condition=shared + self.chunk, linear=SpectralLinear)
+        else:
+            norm = partial(ConditionalBatchNorm, condition=classes, linear=nn.Linear)
+
+        start = size >> blocks
+        self.linear = SpectralLinear(self.chunk, maps[0] * start**2)
+        self.unflatten = nn.Unflatten(1, (maps[0], start, start))
+        self.blocks = nn.ModuleList(
+            GeneratorBlock(maps[i], maps[i + 1], norm, attend=attention == start << (i + 1)) for i in range(blocks)
+        )
+        self.ending = Ending(maps[-1], channels)
+        orthogonal(self)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.from_embedding(z, self.embed(y))
+
+    def embed(self, y: Tensor) -> Tensor:
+        """(B,) int64 -> (B, shared) class embeddings; (B, classes) one-hot vectors if there are none."""
+        if self.embedding is None:
+            return F.one_hot(y, self.classes).to(self.linear.weight)
+        return self.embedding(y)
+
+    def from_embedding(self, z: Tensor, e: Tensor) -> Tensor:
+        """(B, latent), (B, shared) or (B, classes) -> images: between two classes lies a mixture of their rows."""
+        first, *others = z.split(self.chunk, dim=1)
+        conditions = [torch.cat([e, other], dim=1) for other in others] or [e] * len(self.blocks)
+        h = self.unflatten(self.linear(first))
+        for block, condition in zip(self.blocks, conditions, strict=True):
+            h = block(h, condition)
+        return self.ending(h)
+
+
+def _chunk(latent: int, chunks: int) -> int:
+    """The length of each of `chunks` equal parts of a code."""
+    if latent % chunks:
+        fewer, more = latent // chunks * chunks, (latent // chunks + 1) * chunks
+        raise SparringError(
+            f"a code of {latent} numbers cannot be cut into {chunks} equal chunks, one for the first layer and one "
+            f"for each block: choose --latent {f'{fewer} or {more}' if fewer else more}"
+        )
+    return latent // chunks
+
+
+class Ending(nn.Sequential):
+    """(B, width, H, W) -> (B, channels, H, W) in [-1, 1]: BN ReLU conv3 tanh."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__(nn.BatchNorm2d(width), nn.ReLU(), SpectralConv2d(width, channels, 3), nn.Tanh())
+
+
+class DiscriminatorBlock(nn.Module):
+    """(B, before, H, W) -> (B, after, H, W), half the size if `halve`: ReLU conv3 ReLU conv3 pool, beside pool conv1.
+
+    first  the input is an image: no ReLU before the first convolution
+
+    The shortcut's 1x1 convolution runs after the mean pooling: the same result for a quarter of the work.
+    """
+
+    def __init__(self, before: int, after: int, *, first: bool, halve: bool, attend: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.conv1, self.conv2 = SpectralConv2d(before, after, 3), SpectralConv2d(after, after, 3)
+        self.resize = nn.AvgPool2d(2) if halve else nn.Identity()
+        self.shortcut = SpectralConv2d(before, after, 1) if halve or before != after else nn.Identity()
+        self.attention = NonLocal(after) if attend else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(x if self.first else F.relu(x))
+        h = self.resize(self.conv2(F.relu(h)))
+        return self.attention(h + self.shortcut(self.resize(x)))
+
+
+class Projection(nn.Module):
+    """Miyato and Koyama 2018, figure 1d: (B, C, H, W), (B,) int64 -> (B, 1) scores w.h + b + <e_y, h>.
+
+    h is the sum of the rectified features over the image.
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.linear = SpectralLinear(features, 1)
+        self.embedding = SpectralEmbedding(classes, features)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        h = F.relu(x).sum((2, 3))
+        return self.linear(h) + (self.embedding(y) * h).sum(1, keepdim=True)
+
+
+class Discriminator(nn.Module):
+    """(B, channels, size, size), (B,) int64 -> (B, 1) scores.
+
+    attention  a non-local block follows the block that halves the feature maps to this size; 0, or the size of the
+               images: none
+    """
+
+    def __init__(self, width: int, channels: int, size: int, *, classes: int, attention: int = 0) -> None:
+        super().__init__()
+        check(size, attention)
+        multiples, halvings = DISCRIMINATOR[size]
+        maps = [channels, *(width * multiple for multiple in multiples)]
+        self.blocks = nn.Sequential(
+            *(
+                DiscriminatorBlock(
+                    maps[i],
+                    maps[i + 1],
+                    first=i == 0,
+                    halve=i < halvings,
+                    attend=attention == size >> (i + 1),
+                )
+                for i in range(len(multiples))
+            )
+        )
+        self.ending = Projection(maps[-1], classes)
+        orthogonal(self)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.ending(self.blocks(x), y)

@@ -1,0 +1,166 @@
+"""The networks of BigGAN-deep (Brock et al. 2019, appendix B): bottlenecks, two per size, shortcuts that keep channels.
+
+A shortcut changes the number of channels without touching those that stay.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.errors import SparringError
+from sparring.networks.attention import NonLocal
+from sparring.networks.biggan import (
+    DISCRIMINATOR,
+    GENERATOR,
+    ConditionalBatchNorm,
+    Ending,
+    Norm,
+    Projection,
+    check,
+)
+from sparring.networks.initial import orthogonal
+from sparring.networks.spectral import SpectralConv2d, SpectralLinear
+
+RATIO = 4
+"""How much narrower the two 3x3 convolutions of a bottleneck are."""
+
+
+class GeneratorBlock(nn.Module):
+    """(B, before, H, W), (B, condition) -> (B, after, H, W), twice the size if `double`; conv 1, 3, 3, 1.
+
+    Each convolution follows BN ReLU; the size doubles before the first 3x3. The shortcut drops the last channels.
+    """
+
+    def __init__(self, before: int, after: int, norm: Norm, *, double: bool, attend: bool) -> None:
+        super().__init__()
+        self.after = after
+        inner = before // RATIO
+        self.norm1, self.norm2, self.norm3, self.norm4 = norm(before), norm(inner), norm(inner), norm(inner)
+        self.narrow = SpectralConv2d(before, inner, 1)
+        self.conv1, self.conv2 = SpectralConv2d(inner, inner, 3), SpectralConv2d(inner, inner, 3)
+        self.widen = SpectralConv2d(inner, after, 1)
+        self.resize = nn.Upsample(scale_factor=2) if double else nn.Identity()
+        self.attention = NonLocal(after) if attend else nn.Identity()
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        h = self.narrow(F.relu(self.norm1(x, condition)))
+        h = self.conv1(self.resize(F.relu(self.norm2(h, condition))))
+        h = self.conv2(F.relu(self.norm3(h, condition)))
+        h = self.widen(F.relu(self.norm4(h, condition)))
+        return self.attention(h + self.resize(x[:, : self.after]))
+
+
+class Generator(nn.Module):
+    """(B, latent), (B,) int64 -> (B, channels, size, size) in [-1, 1].
+
+    The whole code joins the class embedding (`shared` numbers) in the first layer and in every batch norm.
+    attention as in BigGAN.
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        width: int,
+        channels: int,
+        size: int,
+        *,
+        classes: int,
+        shared: int = 128,
+        attention: int = 0,
+    ) -> None:
+        super().__init__()
+        check(size, attention)
+        _check_width(width, min(GENERATOR[size][:-1]))
+        maps = [width * multiple for multiple in GENERATOR[size]]
+        stages = len(maps) - 1
+        self.embedding = nn.Embedding(classes, shared)
+        norm: Norm = partial(ConditionalBatchNorm, condition=shared + latent, linear=SpectralLinear)
+
+        start = size >> stages
+        self.linear = SpectralLinear(shared + latent, maps[0] * start**2)
+        self.unflatten = nn.Unflatten(1, (maps[0], start, start))
+        blocks: list[nn.Module] = []
+        for i in range(stages):
+            blocks += [
+                GeneratorBlock(maps[i], maps[i], norm, double=False, attend=False),
+                GeneratorBlock(maps[i], maps[i + 1], norm, double=True, attend=attention == start << (i + 1)),
+            ]
+        self.blocks = nn.ModuleList(blocks)
+        self.ending = Ending(maps[-1], channels)
+        orthogonal(self)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.from_embedding(z, self.embed(y))
+
+    def embed(self, y: Tensor) -> Tensor:
+        """(B,) int64 -> (B, shared) class embeddings."""
+        return self.embedding(y)
+
+    def from_embedding(self, z: Tensor, e: Tensor) -> Tensor:
+        """(B, latent), (B, shared) -> images: between two classes lies a mixture of their embeddings."""
+        condition = torch.cat([e, z], dim=1)
+        h = self.unflatten(self.linear(condition))
+        for block in self.blocks:
+            h = block(h, condition)
+        return self.ending(h)
+
+
+class DiscriminatorBlock(nn.Module):
+    """(B, before, H, W) -> (B, after, H, W), half the size if `halve`; ReLU before conv 1, 3, 3, 1.
+
+    The size halves (mean) before the last convolution. The shortcut pools and appends the channels that it lacks, a 1x1
+    convolution of those it has.
+    """
+
+    def __init__(self, before: int, after: int, *, halve: bool, attend: bool) -> None:
+        super().__init__()
+        inner = after // RATIO
+        self.narrow = SpectralConv2d(before, inner, 1)
+        self.conv1, self.conv2 = SpectralConv2d(inner, inner, 3), SpectralConv2d(inner, inner, 3)
+        self.widen = SpectralConv2d(inner, after, 1)
+        self.append = SpectralConv2d(before, after - before, 1) if after > before else None
+        self.resize = nn.AvgPool2d(2) if halve else nn.Identity()
+        self.attention = NonLocal(after) if attend else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.relu(self.narrow(F.relu(x))))
+        h = self.widen(self.resize(F.relu(self.conv2(F.relu(h)))))
+        short = self.resize(x)
+        if self.append is not None:
+            short = torch.cat([short, self.append(short)], dim=1)
+        return self.attention(h + short)
+
+
+class Discriminator(nn.Module):
+    """(B, channels, size, size), (B,) int64 -> (B, 1) scores; attention as in BigGAN."""
+
+    def __init__(self, width: int, channels: int, size: int, *, classes: int, attention: int = 0) -> None:
+        super().__init__()
+        check(size, attention)
+        multiples, halvings = DISCRIMINATOR[size]
+        _check_width(width, min(multiples[1:]))
+        maps = [width * multiple for multiple in multiples]
+        layers: list[nn.Module] = [SpectralConv2d(channels, maps[0], 3)]
+        for i in range(len(maps) - 1):
+            layers += [
+                DiscriminatorBlock(maps[i], maps[i + 1], halve=i < halvings, attend=False),
+                DiscriminatorBlock(maps[i + 1], maps[i + 1], halve=False, attend=attention == size >> (i + 1)),
+            ]
+        self.blocks = nn.Sequential(*layers)
+        self.ending = Projection(maps[-1], classes)
+        orthogonal(self)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.ending(self.blocks(x), y)
+
+
+def _check_width(width: int, narrowest: int) -> None:
+    """Refuses a width whose narrowest bottleneck would have no channels."""
+    if width * narrowest < RATIO:
+        raise SparringError(
+            f"--width {width} leaves a bottleneck without channels: choose {-(-RATIO // narrowest)} or more"
+        )

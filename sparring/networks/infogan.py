@@ -1,0 +1,69 @@
+"""The MNIST networks of Chen et al. 2016 (InfoGAN), appendix C.1, for 28x28 images; AC-GAN plays with them here too."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sparring.networks.initial import radford
+
+FEATURES = 1024
+"""Length of the trunk's output."""
+
+
+def generator(inputs: int, channels: int = 1) -> nn.Module:
+    """(B, inputs) -> (B, channels, 28, 28) in [-1, 1]: two linear and two 4x4 transposed convolutional layers."""
+    return radford(
+        nn.Sequential(
+            nn.Linear(inputs, 1024),
+            nn.BatchNorm1d(1024),
+            nn.ReLU(),
+            nn.Linear(1024, 7 * 7 * 128),
+            nn.BatchNorm1d(7 * 7 * 128),
+            nn.ReLU(),
+            nn.Unflatten(1, (128, 7, 7)),
+            nn.ConvTranspose2d(128, 64, 4, 2, 1),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, channels, 4, 2, 1),
+            nn.Tanh(),
+        )
+    )
+
+
+def trunk(channels: int = 1) -> nn.Module:
+    """(B, channels, 28, 28) -> (B, 1024): two 4x4 convolutions with stride 2 and a linear layer, LeakyReLU .1."""
+    return radford(
+        nn.Sequential(
+            nn.Conv2d(channels, 64, 4, 2, 1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(64, 128, 4, 2, 1),
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(0.1),
+            nn.Flatten(),
+            nn.Linear(7 * 7 * 128, FEATURES),
+            nn.BatchNorm1d(FEATURES),
+            nn.LeakyReLU(0.1),
+        )
+    )
+
+
+def reader(outputs: int) -> nn.Module:
+    """(B, 1024) -> (B, outputs): one hidden layer of 128 with batch norm."""
+    return nn.Sequential(
+        nn.Linear(FEATURES, 128),
+        nn.BatchNorm1d(128),
+        nn.LeakyReLU(0.1),
+        nn.Linear(128, outputs),
+    )
+
+
+class WithClass(nn.Module):
+    """(B, latent), (B,) int64 -> network((B, latent + classes)): the class is a one-hot part of the input."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network, self.classes = network, classes
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.network(torch.cat([z, nn.functional.one_hot(y, self.classes).to(z)], 1))

@@ -1,0 +1,68 @@
+"""Miyato et al. 2018, "Spectral Normalization for GANs": layers whose weight is divided by its largest singular value.
+
+Weights and biases are named, initialised and saved as in the plain layers; `spectral.u` is the only addition.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SpectralNorm(nn.Module):
+    """W -> W / sigma(W), sigma found by one step of power iteration per forward pass (algorithm 1).
+
+    W is taken as a matrix, its first dimension by all others. `u` (rows,) is the left singular vector so far. Training
+    mode keeps the step, evaluation mode takes it and forgets it. Only the direction of `u` counts: a mean of several
+    (EMA) is no unit vector, and sigma does not suffer from that.
+    """
+
+    u: Tensor
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.register_buffer("u", torch.randn(rows))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.movedim(1, -1).flatten(1)  # a view of channels-last memory; sigma ignores the order
+            v = F.normalize(torch.mv(matrix.detach().T, self.u), dim=0)
+            image = torch.mv(matrix, v)
+            u = F.normalize(image.detach(), dim=0)
+            if self.training:
+                torch.mul(u, 1, out=self.u)  # torch.func.grad forbids self.u.copy_(u)
+            return weight / torch.dot(u, image)
+
+
+class SpectralConv2d(nn.Conv2d):
+    """(B, narrow, H, W) -> (B, wide, H, W): stride 1, padded to keep the size."""
+
+    def __init__(self, narrow: int, wide: int, kernel: int, *, bias: bool = True) -> None:
+        super().__init__(narrow, wide, kernel, padding=kernel // 2, bias=bias)
+        self.spectral = SpectralNorm(wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.spectral(self.weight), self.bias, padding=self.padding)
+
+
+class SpectralLinear(nn.Linear):
+    """(B, narrow) -> (B, wide)."""
+
+    def __init__(self, narrow: int, wide: int, *, bias: bool = True) -> None:
+        super().__init__(narrow, wide, bias)
+        self.spectral = SpectralNorm(wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.spectral(self.weight), self.bias)
+
+
+class SpectralEmbedding(nn.Embedding):
+    """(B,) int64 -> (B, length): the whole table is normalised, not each row."""
+
+    def __init__(self, classes: int, length: int) -> None:
+        super().__init__(classes, length)
+        self.spectral = SpectralNorm(classes)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return F.embedding(y, self.spectral(self.weight))

@@ -1,0 +1,157 @@
+"""Systems that are told classes (conditional GAN, AC-GAN) and InfoGAN, which finds them: InfoGAN's networks."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from sparring.errors import SparringError
+from sparring.recipes.arguments import Adam, Average, Batch, GameName, Latent, Noise
+from sparring.recipes.recipe import Recipe, classes_of, published
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Spec
+
+Game = Annotated[GameName, Field(description="the pair of losses")]
+
+
+MAPS = 4
+"""Channels that a label becomes in front of cgan's discriminator."""
+
+
+def _side(data: "Spec", name: str) -> None:
+    if data.size != 28:
+        raise SparringError(f"{name} makes 28x28 images, the data is {data.size}x{data.size}: give --size 28")
+
+
+@published(
+    paper="Mirza and Osindero 2014, Conditional Generative Adversarial Nets, arXiv 1411.1784", size=28, classes=10
+)
+def cgan(
+    data: "Spec",
+    *,
+    latent: Latent = 62,
+    noise: Noise = "normal",
+    batch: Batch = 128,
+    game: Game = "non-saturating",
+    adam: Adam = Adam(2e-4, 1e-3),
+    average: Average = 0.999,
+) -> Recipe:
+    """Both players are told the class: G as a one-hot part of its input, D as extra channels made of its embedding.
+
+    The paper's networks are fully connected; these are InfoGAN's, with the embedding as channels (ganhacks 16).
+    """
+    from torch import nn
+
+    from sparring.losses import game as game_of
+    from sparring.networks import infogan
+    from sparring.networks.labels import LabelChannels
+    from sparring.systems.cgan import ConditionalGAN
+
+    _side(data, "cgan")
+    classes = classes_of(data, "cgan")
+    judge = nn.Sequential(infogan.trunk(data.channels + MAPS), nn.Linear(infogan.FEATURES, 1))
+    return Recipe(
+        system=ConditionalGAN(
+            infogan.WithClass(infogan.generator(latent + classes, data.channels), classes),
+            LabelChannels(nn.Identity(), judge, classes, MAPS),
+            latent=latent,
+            classes=classes,
+            game=game_of(game),
+            noise=noise,
+        ),
+        optimisers=adam.for_gan(),
+        batch=batch,
+        rounds=20_000,
+        average=average,
+    )
+
+
+@published(paper="Odena et al. 2017, Auxiliary Classifier GANs, arXiv 1610.09585", size=28, classes=10)
+def acgan(
+    data: "Spec",
+    *,
+    latent: Latent = 62,
+    noise: Noise = "normal",
+    batch: Batch = 128,
+    game: Game = "non-saturating",
+    told: Annotated[float, Field(ge=0, description="weight of the classes in D's loss")] = 1.0,
+    wanted: Annotated[float, Field(ge=0, description="their weight in G's loss (Gulrajani et al. 2017: .1)")] = 1.0,
+    adam: Adam = Adam(2e-4, 1e-3),
+    average: Average = 0.999,
+) -> Recipe:
+    """D has a second head that names the class, and G wants it to be right.
+
+    The paper's networks are for ImageNet and CIFAR-10; these are InfoGAN's for MNIST, without dropout.
+    """
+    from torch import nn
+
+    from sparring.losses import game as game_of
+    from sparring.networks import infogan
+    from sparring.systems.acgan import ACGAN
+
+    _side(data, "acgan")
+    classes = classes_of(data, "acgan")
+    return Recipe(
+        system=ACGAN(
+            infogan.WithClass(infogan.generator(latent + classes, data.channels), classes),
+            infogan.trunk(data.channels),
+            nn.Linear(infogan.FEATURES, 1),
+            nn.Linear(infogan.FEATURES, classes),
+            latent=latent,
+            classes=classes,
+            game=game_of(game),
+            noise=noise,
+            told=told,
+            wanted=wanted,
+        ),
+        optimisers=adam.for_gan(),
+        batch=batch,
+        rounds=20_000,
+        average=average,
+    )
+
+
+@published(paper="Chen et al. 2016, InfoGAN, arXiv 1606.03657, appendix C.1", size=28)
+def infogan(
+    data: "Spec",
+    *,
+    latent: Latent = 62,
+    noise: Noise = "normal",
+    categories: Annotated[int, Field(ge=2, description="kinds that the category of the message can be")] = 10,
+    values: Annotated[int, Field(ge=0, description="numbers in the message, each from U(-1, 1)")] = 2,
+    weight: Annotated[float, Field(ge=0, description="weight of the mutual information (lambda)")] = 1.0,
+    batch: Batch = 128,
+    game: Game = "non-saturating",
+    adam: Adam = Adam(2e-4, 1e-3),
+    average: Average = 0.999,
+) -> Recipe:
+    """G is given a message that a head of D must read from the image: categories become kinds, values become style.
+
+    No labels are used. Look at `system.sample(n, codes=...)` with one category per row and a value that grows along
+    it. The paper adds the information to both players' losses, as here.
+    """
+    from torch import nn
+
+    from sparring.losses import game as game_of
+    from sparring.networks import infogan
+    from sparring.systems.infogan import InfoGAN
+
+    _side(data, "infogan")
+    return Recipe(
+        system=InfoGAN(
+            infogan.generator(latent + categories + values, data.channels),
+            infogan.trunk(data.channels),
+            nn.Linear(infogan.FEATURES, 1),
+            infogan.reader(categories + 2 * values),
+            latent=latent,
+            categories=categories,
+            values=values,
+            game=game_of(game),
+            noise=noise,
+            weight=weight,
+        ),
+        optimisers=adam.for_gan(),
+        batch=batch,
+        rounds=20_000,
+        average=average,
+    )

@@ -1,0 +1,110 @@
+"""Brock et al. 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis" (BigGAN)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Generator
+
+import torch
+from torch import Tensor, nn
+
+from sparring.errors import SparringError
+from sparring.losses import GAMES, in_full, unorthogonality
+from sparring.seeds import generator
+from sparring.system import Feed, Move, labelled, truncated_normal
+from sparring.systems.cgan import Classes, ConditionalGAN
+
+
+class BigGAN(ConditionalGAN):
+    """The hinge game on images and classes, with more steps for the discriminator than for the generator.
+
+    G, D, latent, classes  as in ConditionalGAN; G.blocks hold the weights that are kept orthogonal
+    critic_steps           discriminator moves per round, each with fresh data (2)
+    orthogonal             beta of eq. 3 (1e-4), which makes truncation possible; 0: none
+    standing               batches that batch norm's statistics are measured on before sampling (section 4.1: 100)
+    """
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        *,
+        latent: int,
+        classes: int,
+        critic_steps: int = 2,
+        orthogonal: float = 1e-4,
+        standing: int = 16,
+    ) -> None:
+        super().__init__(G, D, latent=latent, classes=classes, game=GAMES["hinge"])
+        self.critic_steps, self.orthogonal, self.standing = critic_steps, orthogonal, standing
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        for _ in range(self.critic_steps):
+            x, y = labelled(feed)
+            told = self.any_labels(len(x))
+            with torch.no_grad():
+                fake = self.G(self.noise(len(x)), told)
+            real_score, fake_score = in_full(self.D(x, y)), in_full(self.D(fake, told))
+            loss = self.game.discriminator(real_score, fake_score)
+            yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
+
+        told = self.any_labels(len(x))
+        score = self.D(self.G(self.noise(len(x)), told), told)
+        skew = unorthogonality(self.regularised()) if self.orthogonal else torch.zeros(())
+        yield Move("generator", self.game.generator(score) + self.orthogonal / 2 * skew, skew=skew)
+
+    def regularised(self) -> list[Tensor]:
+        """G's matrices and kernels, without the shared class embedding."""
+        return [w for name, w in self.G.named_parameters() if w.ndim >= 2 and not name.startswith("embedding")]
+
+    def sample(self, n: int, *, seed: int = 0, labels: Classes = None, truncation: float | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
+
+        truncation  every number of a code beyond +- this is drawn again (section 3.1): fewer kinds of better images
+
+        Raises SparringError for a truncation that is not positive, and for labels that are no classes.
+        """
+        if truncation is not None and not truncation > 0:
+            raise SparringError(f"truncation is {truncation}: it must be above 0 (2 cuts little, .5 much)")
+        labels = self.labels_for(n, labels)
+
+        def codes(source: torch.Generator, count: int) -> Tensor:
+            shape = (count, self.latent)
+            z = (
+                torch.randn(shape, generator=source)
+                if truncation is None
+                else truncated_normal(source, shape, truncation)
+            )
+            return z.to(next(self.parameters()))
+
+        G = copy.deepcopy(self.G)
+        warm = generator("standing statistics")
+        several = torch.arange(64) % self.classes
+        standing_statistics(G, lambda: G(codes(warm, 64), several.to(self.device)), self.standing)
+        return self.in_batches(G, codes(generator("sample", seed), n), labels)
+
+
+@torch.no_grad()
+def standing_statistics(network: nn.Module, forward: Callable[[], object], passes: int) -> None:
+    """Section 4.1: replaces the running mean and variance of every batch norm by their means over `passes` batches.
+
+    forward  runs the network once on a new batch, with codes and classes drawn as they will be for sampling
+
+    Only batch norms see the batch as in training; modes and momenta are afterwards what they were.
+    """
+    modes = {module: module.training for module in network.modules()}
+    norms = [module for module in modes if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+        norm.train()
+    try:
+        for _ in range(passes):
+            forward()
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode

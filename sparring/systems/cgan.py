@@ -1,0 +1,53 @@
+"""Mirza and Osindero 2014, "Conditional Generative Adversarial Nets": both players are told the class."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sparring.losses import Game, in_full
+from sparring.system import Feed, Move, labelled
+from sparring.systems.gan import GAN
+
+Classes = int | Sequence[int] | Tensor | None
+"""Classes asked for: one for all images, a sequence that is repeated, or None for each in turn."""
+
+WIDEST = 16
+"""With more classes than this, a grid of samples has no column for each."""
+
+
+class ConditionalGAN(GAN):
+    """Eq. 2: the discriminator judges an image and its class together, the generator makes images of a class.
+
+    G        (B, latent), (B,) int64 -> (B, C, H, W) in [-1, 1]
+    D        (B, C, H, W), (B,) int64 -> (B, 1) or (B,) scores (logits)
+    classes  how many
+    game, noise  as in GAN
+    """
+
+    def __init__(
+        self, G: nn.Module, D: nn.Module, *, latent: int, classes: int, game: Game, noise: str = "normal"
+    ) -> None:
+        super().__init__(G, D, latent=latent, game=game, noise=noise)
+        self.classes = classes
+        self.columns = classes if classes <= WIDEST else 8
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, y = labelled(feed)
+        with torch.no_grad():
+            fake = self.G(self.noise(len(x)), y)
+        real_score, fake_score = in_full(self.D(x, y)), in_full(self.D(fake, y))
+        loss = self.game.discriminator(real_score, fake_score)
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
+
+        yield Move("generator", self.game.generator(self.D(self.G(self.noise(len(x)), y), y)))
+
+    def sample(self, n: int, *, seed: int = 0, labels: Classes = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and (n, seed, labels) only."""
+        return self.in_batches(self.G, self.codes(n, seed), self.labels_for(n, labels))
+
+    def score(self, images: Tensor, *, labels: Classes = None) -> Tensor:
+        """(n,) scores of (n, C, H, W) images in [-1, 1], taken to be of these classes."""
+        return self.in_batches(self.D, images, self.labels_for(len(images), labels)).flatten()

@@ -1,0 +1,115 @@
+"""Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing GANs"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.errors import SparringError
+from sparring.losses import Game, in_full
+from sparring.seeds import generator
+from sparring.system import NOISES, Feed, Move
+from sparring.systems.gan import GAN
+
+
+class InfoGAN(GAN):
+    """Part of the generator's input is a message; a head of the discriminator reads it from the image.
+
+    T           (B, C, H, W) -> (B, F): the trunk that judge and reader share
+    D           (B, F) -> (B, 1) scores (logits)
+    Q           (B, F) -> (B, categories + 2 values): logits, then mean and log standard deviation of every value
+    G           (B, latent + categories + values) -> (B, C, H, W) in [-1, 1]
+    categories  the one-hot part of the message
+    values      numbers of the message from U(-1, 1)
+    weight      lambda of eq. 6
+    """
+
+    players = {"discriminator": ("T", "D", "Q"), "generator": ("G",)}
+    Q: Any
+
+    def __init__(
+        self,
+        G: nn.Module,
+        T: nn.Module,
+        D: nn.Module,
+        Q: nn.Module,
+        *,
+        latent: int,
+        categories: int,
+        values: int,
+        game: Game,
+        noise: str = "normal",
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(G, D, latent=latent, game=game, noise=noise)
+        self.T, self.Q = T, Q
+        self.categories, self.values = categories, values
+        self.columns = categories
+        self.weight = weight
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, _ = feed("train")
+        message = self.message(len(x))
+        with torch.no_grad():
+            fake = self.G(torch.cat([self.noise(len(x)), message], 1))
+        made = self.T(fake)
+        real_score, fake_score = in_full(self.D(self.T(x))), in_full(self.D(made))
+        loss = self.game.discriminator(real_score, fake_score) - self.weight * self.information(made, message)
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
+
+        message = self.message(len(x))
+        made = self.T(self.G(torch.cat([self.noise(len(x)), message], 1)))
+        information = self.information(made, message)
+        yield Move("generator", self.game.generator(self.D(made)) - self.weight * information, information=information)
+
+    def message(self, n: int) -> Tensor:
+        """(n, categories + values) messages from the round's own draws: a category at random, values from U(-1, 1)."""
+        kinds = (self.uniform(n) * self.categories).long().clamp_(max=self.categories - 1)
+        values = [2 * self.uniform(n) - 1 for _ in range(self.values)]
+        return torch.cat([F.one_hot(kinds, self.categories).to(self.uniform(1)), *(v[:, None] for v in values)], 1)
+
+    def information(self, features: Tensor, message: Tensor) -> Tensor:
+        """Eq. 5: L_I(G, Q), a lower bound of the mutual information of message and image, in nats.
+
+        At most log(categories) for the category; values have densities, so their part has no upper bound.
+        """
+        read = in_full(self.Q(features))
+        logits, mean, log_std = read.split([self.categories, self.values, self.values], 1)
+        kinds, values = message.split([self.categories, self.values], 1)
+        said = (kinds * logits.log_softmax(1)).sum(1).mean() + math.log(self.categories)
+        error = (values - mean) * (-log_std).exp()
+        density = -(error.square() / 2 + log_std + math.log(2 * math.pi) / 2).sum(1).mean()
+        return said + density + self.values * math.log(2)
+
+    def sample(self, n: int, *, seed: int = 0, codes: Tensor | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
+
+        codes  (n, categories + values): a one-hot category (or a mixture), then values, [-1, 1] in training;
+               default: drawn as in training
+
+        Raises SparringError for codes of another shape.
+        """
+        noise = self.codes(n, seed)
+        if codes is None:
+            kinds = torch.arange(n) % self.categories
+            values = NOISES["uniform"](generator("message", seed), (n, self.values))
+            codes = torch.cat([F.one_hot(kinds, self.categories), values], 1)
+        if codes.shape != (n, self.categories + self.values):
+            raise SparringError(
+                f"codes are {tuple(codes.shape)}: they must be ({n}, {self.categories + self.values}), a one-hot "
+                f"category of {self.categories} and {self.values} values in [-1, 1]"
+            )
+        return self.in_batches(self.G, torch.cat([noise, codes.to(noise)], 1))
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n,) scores of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(nn.Sequential(self.T, self.D), images).flatten()
+
+    def equilibrium(self) -> dict[str, float]:
+        """None: how much the image can tell of the message depends on the data."""
+        return {}

@@ -1,0 +1,331 @@
+"""Systems that know classes: what is asked for is what is made, and what the heads are told is what the paper says."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_convergence import two_tone
+from torch import nn
+from toys import SHAPE, images, referee, state
+
+import sparring
+from sparring.errors import SparringError
+from sparring.evaluation import Rate, classification_error, evaluate
+from sparring.losses import game, unorthogonality
+from sparring.networks import mlp
+from sparring.networks.biggan import Discriminator, Generator
+from sparring.networks.infogan import WithClass
+from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.seeds import generator
+from sparring.system import labelled, truncated_normal
+from sparring.systems.acgan import ACGAN
+from sparring.systems.biggan import BigGAN, standing_statistics
+from sparring.systems.cgan import ConditionalGAN
+from sparring.systems.infogan import InfoGAN
+
+CLASSES = 2
+
+
+def with_labels(data):
+    """Dark images are class 0, light ones class 1."""
+    light = (data.images.float().mean((1, 2, 3)) > 127).long()
+    return replace(data, labels=light, classes=("dark", "light"))
+
+
+class Told(nn.Module):
+    """An MLP discriminator of (image, class)."""
+
+    def __init__(self):
+        super().__init__()
+        self.judge = mlp.discriminator((1, 4, 4 + 1), [64, 64], activation=nn.LeakyReLU)
+
+    def forward(self, x, y):
+        column = F.one_hot(y, 4).to(x)[:, None, :, None]
+        return self.judge(torch.cat([x, column], 3))
+
+
+def conditional():
+    torch.manual_seed(3)
+    G = WithClass(mlp.generator(5 + CLASSES, [64, 64], SHAPE, activation=nn.ReLU), CLASSES)
+    return ConditionalGAN(G, Told(), latent=5, classes=CLASSES, game=game("non-saturating"))
+
+
+def auxiliary(**weights):
+    torch.manual_seed(3)
+    G = WithClass(mlp.generator(5 + CLASSES, [64, 64], SHAPE, activation=nn.ReLU), CLASSES)
+    T = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.LeakyReLU(0.2), nn.Linear(64, 32), nn.LeakyReLU(0.2))
+    D, C = nn.Linear(32, 1), nn.Linear(32, CLASSES)
+    return ACGAN(G, T, D, C, latent=5, classes=CLASSES, game=game("non-saturating"), **weights)
+
+
+def informed(**options):
+    torch.manual_seed(3)
+    G = mlp.generator(4 + 2 + 1, [64, 64], SHAPE, activation=nn.ReLU)
+    T = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.LeakyReLU(0.2))
+    parts = {"latent": 4, "categories": 2, "values": 1, "game": game("non-saturating")}
+    return InfoGAN(G, T, nn.Linear(64, 1), nn.Linear(64, 4), **parts, **options)
+
+
+def big(**options):
+    torch.manual_seed(3)
+    G = Generator(6, 4, 1, 28, classes=3, shared=4)
+    return BigGAN(G, Discriminator(4, 1, 28, classes=3), latent=6, classes=3, **options)
+
+
+def played(system, rounds=250, **options):
+    judge = referee(system, with_labels(two_tone()), batch=64, average=0.99, **options)
+    for _ in range(rounds):
+        judge.play()
+    return judge.averaged
+
+
+@pytest.mark.parametrize("kind", [conditional, auxiliary])
+def test_the_class_that_is_asked_for_is_made(kind):
+    shown = played(kind())
+    for y, sign in ((0, -1), (1, 1)):
+        tone = shown.sample(200, labels=y).mean((1, 2, 3)) * sign
+        assert float((tone > 0.2).float().mean()) > 0.95
+    in_turn = shown.sample(200).mean((1, 2, 3)) > 0
+    assert float((in_turn == (torch.arange(200) % 2 == 1)).float().mean()) > 0.95
+
+
+def test_a_conditional_discriminator_tells_right_classes_from_wrong_ones():
+    shown = played(conditional())
+    data = with_labels(two_tone())
+    x, y = data.images[:100].float() / 127.5 - 1, data.labels[:100]
+    assert float((shown.score(x, labels=y) > shown.score(x, labels=1 - y)).float().mean()) > 0.95
+
+
+def test_the_auxiliary_classifier_classifies():
+    shown = played(auxiliary())
+    data = with_labels(two_tone())
+    rate = classification_error(shown, data, "train")
+    assert rate.value < 0.02
+    assert rate.interval[0] <= rate.value <= rate.interval[1]
+    log_p = shown.classify(data.images[:10].float() / 127.5 - 1)
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(10))
+
+
+def test_the_losses_of_acgan_are_those_of_the_paper():
+    """Odena et al. 2017, eqs. 2 and 3, written out again; weights scale the classes' part only."""
+    judge = referee(auxiliary(told=0.5, wanted=0.1), with_labels(images()))
+    named = dict(auxiliary().named_children())
+    G, T, D, C = named["G"], named["T"], named["D"], named["C"]
+    told = judge.play()
+
+    data, draws = with_labels(images()), generator(0, "noise", 1)
+    rows = judge.feeds[0].rows("train", 0)
+    x, y = data.images[rows].float() / 127.5 - 1, data.labels[rows]
+    asked = (((torch.rand(16, generator=draws) * 2 - 1) + 1) / 2 * CLASSES).long()
+    fake = G(torch.randn(16, 5, generator=draws), asked).detach()
+    p_real, p_fake = D(T(x)).sigmoid(), D(T(fake)).sigmoid()
+    source = -p_real.log().mean() - (1 - p_fake).log().mean()
+    of_real = -C(T(x)).log_softmax(1)[torch.arange(16), y].mean()
+    of_fake = -C(T(fake)).log_softmax(1)[torch.arange(16), asked].mean()
+    expected = source + 0.5 * (of_real + of_fake) / 2
+    torch.testing.assert_close(told[0].numbers["loss"], expected.detach())
+    assert float(told[1].numbers["loss"]) == pytest.approx(
+        float(F.softplus(torch.tensor(0.0))) + 0.1 * math.log(2), abs=0.3
+    )
+
+
+@pytest.mark.parametrize("labels", [2, -1, [0, 1, 5], []])
+def test_unknown_classes_are_refused(labels):
+    with pytest.raises(SparringError, match=r"is no class: ConditionalGAN knows 0 to 1"):
+        conditional().sample(4, labels=labels)
+
+
+def test_labels_are_repeated_and_default_to_each_in_turn():
+    system = conditional()
+    assert system.labels_for(5, None).tolist() == [0, 1, 0, 1, 0]
+    assert system.labels_for(3, 1).tolist() == [1, 1, 1]
+    assert system.labels_for(5, [1, 0, 0]).tolist() == [1, 0, 0, 1, 0]
+    drawn = system.any_labels(1000)
+    assert drawn.dtype == torch.int64
+    assert drawn.bincount().tolist() == pytest.approx([500, 500], abs=80)
+
+
+def test_data_without_labels_is_refused_before_the_first_round():
+    for name in ("cgan", "acgan", "biggan", "biggan-small", "biggan-deep", "improved-gan"):
+        with pytest.raises(SparringError, match="the data has none"):
+            sparring.train(name, images(80, (1, 28, 28)))
+    with pytest.raises(SparringError, match="have no labels"):
+        labelled(lambda stream: (torch.zeros(1), None))
+
+
+# InfoGAN.
+
+
+def test_the_information_is_that_of_the_message():
+    """Eq. 5 in closed form: a reader that knows nothing, and one that is certain of the category."""
+    system = informed()
+    features = torch.zeros(6, 64)
+    message = torch.cat([F.one_hot(torch.arange(6) % 2, 2).float(), torch.linspace(-1, 1, 6)[:, None]], 1)
+    with torch.no_grad():
+        system.Q.weight.zero_()
+        system.Q.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0]))  # logits 0, mean 0, standard deviation 1
+        knows_nothing = system.information(features, message)
+        second = message[:, 2].square().mean() / 2 + math.log(2 * math.pi) / 2
+        torch.testing.assert_close(knows_nothing, math.log(2) - second)
+        system.Q.bias.copy_(torch.tensor([100.0, 0.0, 0.0, 0.0]))
+        certain = system.information(features, message * torch.tensor([0.0, 0.0, 1.0]) + torch.tensor([1.0, 0.0, 0.0]))
+        torch.testing.assert_close(certain, 2 * math.log(2) - second)
+
+
+def test_the_message_can_be_read_from_the_image():
+    """Category and value are in the image: the reader finds both in new samples, and the bound is near its best."""
+    torch.manual_seed(0)
+    judge = referee(informed(), two_tone(), batch=64, average=0.99)
+    for _ in range(300):
+        told = judge.play()
+    assert float(told[1].numbers["information"]) > 0.6
+    kinds, values = torch.arange(200) % 2, torch.linspace(-1, 1, 200)
+    code = torch.cat([F.one_hot(kinds, 2).float(), values[:, None]], 1)
+    system = judge.averaged
+    read = system.in_batches(nn.Sequential(system.T, system.Q), system.sample(200, codes=code))
+    assert float((read[:, :2].argmax(1) == kinds).float().mean()) > 0.95
+    assert float(torch.corrcoef(torch.stack([read[:, 2], values]))[0, 1]) > 0.7
+
+
+def test_messages_are_one_hot_and_uniform():
+    message = informed().message(2000)
+    assert message.shape == (2000, 3)
+    assert torch.equal(message[:, :2].sum(1), torch.ones(2000))
+    assert float(message[:, 0].mean()) == pytest.approx(0.5, abs=0.05)
+    assert float(message[:, 2].std()) == pytest.approx(1 / 3**0.5, abs=0.03)
+
+
+def test_codes_of_another_shape_are_refused():
+    with pytest.raises(SparringError, match=r"codes are \(4, 2\): they must be \(4, 3\)"):
+        informed().sample(4, codes=torch.zeros(4, 2))
+
+
+# BigGAN.
+
+
+def test_biggan_plays_two_steps_against_one():
+    judge = referee(big(), replace(images(64, (1, 28, 28)), labels=torch.arange(64) % 3, classes=("a", "b", "c")))
+    told = judge.play()
+    assert [t.player for t in told] == ["discriminator", "discriminator", "generator"]
+    assert judge.feeds[0].positions == {"train": 2}
+
+
+def test_the_orthogonal_penalty_has_the_published_gradient():
+    """The authors' code adds 2 beta ((W W^T) o (1 - I)) W to the gradient."""
+    torch.manual_seed(0)
+    w = torch.randn(5, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    beta = 0.01
+    (beta / 2 * unorthogonality([w])).backward()
+    rows = w.detach().flatten(1)
+    expected = 2 * beta * (rows @ rows.T * (1 - torch.eye(5))) @ rows
+    torch.testing.assert_close(w.grad.flatten(1), expected)
+    rows = torch.linalg.qr(torch.randn(6, 6))[0][:4]
+    assert float(unorthogonality([rows])) == pytest.approx(0, abs=1e-8)
+
+
+def test_the_class_embedding_is_not_regularised():
+    system = big()
+    kept = {id(w) for w in system.regularised()}
+    names = {name for name, w in system.G.named_parameters() if id(w) in kept}
+    assert "embedding.weight" not in names
+    assert "linear.weight" in names
+    assert all(w.ndim >= 2 for w in system.regularised())
+
+
+@pytest.mark.parametrize("threshold", [0.04, 0.5, 2.0])
+def test_truncation_resamples_and_does_not_scale(threshold):
+    z = truncated_normal(generator("t"), (20_000,), threshold).double()
+    redrawn = torch.randn(2_000_000, dtype=torch.float64, generator=generator("r"))
+    redrawn = redrawn[redrawn.abs() <= threshold]
+    assert float(z.abs().max()) <= threshold
+    assert float(z.std()) == pytest.approx(float(redrawn.std()), rel=0.03)
+    for share in (0.25, 0.75):
+        assert float(z.quantile(share)) == pytest.approx(float(redrawn[:100_000].quantile(share)), abs=0.03 * threshold)
+
+
+@pytest.mark.parametrize("truncation", [0, -1.0, math.nan])
+def test_a_truncation_that_cuts_everything_is_refused(truncation):
+    with pytest.raises(SparringError, match="must be above 0"):
+        big().sample(2, truncation=truncation)
+
+
+def test_samples_use_standing_statistics_of_their_own_truncation():
+    system = big(standing=3).eval()
+    before = {k: v.clone() for k, v in system.state_dict().items()}
+    full, cut = system.sample(6, seed=1), system.sample(6, seed=1, truncation=0.1)
+    assert not torch.equal(full, cut)
+    assert torch.equal(system.sample(6, seed=1), full)
+    assert all(torch.equal(v, before[k]) for k, v in system.state_dict().items())
+    same = [system.sample(30, truncation=1e-3, labels=y) for y in (0, 1)]
+    assert float(same[0].std(0).max()) < 0.05  # hardly any variety is left
+    assert float((same[0].mean(0) - same[1].mean(0)).abs().max()) > 0.05  # but the classes are
+
+
+def test_standing_statistics_are_means_over_the_passes():
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(0.5))
+    batches = [torch.randn(8, 2) * (i + 1) + i for i in range(4)]
+    queue = iter(batches)
+    standing_statistics(network, lambda: network(next(queue)), 4)
+    torch.testing.assert_close(network[0].running_mean, torch.stack([b.mean(0) for b in batches]).mean(0))
+    torch.testing.assert_close(network[0].running_var, torch.stack([b.var(0) for b in batches]).mean(0))
+    assert network.training
+    assert network[0].momentum == 0.1
+
+
+# What is measured.
+
+
+class Painter:
+    """Makes real digits of the class it is asked for, and for `confused` others the next class."""
+
+    classes = 10
+
+    def __init__(self, data, confused=()):
+        self.by_class = [data.images[data.labels == y] for y in range(10)]
+        self.confused = confused
+
+    def sample(self, n, *, seed):
+        asked = [y + (y in self.confused) for y in (i % 10 for i in range(n))]
+        return torch.stack([self.by_class[y][(seed + i) % len(self.by_class[y])] for i, y in enumerate(asked)])
+
+
+def test_class_agreement_counts_what_was_asked_for():
+    data = sparring.load("digits", size=28)
+    right = evaluate(Painter(data), data, n=200, repeats=2).rates[0]
+    wrong = evaluate(Painter(data, confused=(3, 4)), data, n=200, repeats=2).rates[0]
+    assert right.name == "class agreement"
+    assert right.n == 400
+    assert right.value > 0.97
+    assert wrong.value == pytest.approx(0.8, abs=0.02)
+    assert right.real > 0.97
+    assert "lenet-mnist agrees on" in str(right)
+    assert str(Rate("classification error", 0.01, 100, (0.0, 0.05), "test")).startswith("classification error 1.00 %")
+
+
+def test_every_size_of_biggan_is_a_recipe():
+    from sparring.data.dataset import Spec
+    from sparring.recipes import RECIPES
+
+    for name, latent, size, attention in (
+        ("biggan", 100, 64, 32),
+        ("biggan", 120, 32, 0),
+        ("biggan-deep", 128, 32, 16),
+    ):
+        function = find(name, RECIPES)
+        spec = Spec(3, size, tuple("abcdefghij"))
+        chosen = settle(function, {"latent": latent, "width": 8, "attention": attention, "standing": 1})
+        system = prepare_recipe(function, spec, chosen).system
+        assert system.sample(2, labels=[3]).shape == (2, 3, size, size)
+
+
+def test_pieces_of_a_conditional_game_equal_the_whole():
+    whole = referee(conditional().double(), with_labels(images()))
+    pieces = referee(conditional().double(), with_labels(images()), accumulate=2)
+    for judge in (whole, pieces):
+        for _ in range(3):
+            judge.play()
+    ours, theirs = state(pieces), state(whole)
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-9, atol=1e-12)

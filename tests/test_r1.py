@@ -1,0 +1,117 @@
+"""Zero-centred penalties: the right place, the right scale, also when they are lazy."""
+
+from functools import partial
+
+import pytest
+import torch
+from test_convergence import two_tone
+from torch import nn
+from toys import SHAPE, referee, state
+
+from sparring.errors import SparringError
+from sparring.losses import game, gradient_penalty
+from sparring.networks import mlp
+from sparring.systems.r1 import PLACES, PenalisedGAN
+
+
+def system(**options):
+    torch.manual_seed(11)
+    G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
+    D = mlp.discriminator(SHAPE, [16], activation=nn.Softplus)
+    return PenalisedGAN(G, D, latent=5, game=game("non-saturating"), **options)
+
+
+def linear():
+    torch.manual_seed(11)
+    G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
+    return PenalisedGAN(G, nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), latent=5, game=game("hinge"), gamma=3.0)
+
+
+def test_a_linear_discriminator_pays_its_squared_weight():
+    """R1 is gamma/2 |w|^2 wherever it is taken."""
+    judged = linear()
+    norm = judged.D[1].weight.detach().square().sum()
+    free = referee(PenalisedGAN(judged.G, judged.D, latent=5, game=game("hinge"), gamma=0.0)).play()[0]
+    judged = linear()
+    told = referee(judged).play()[0]
+    torch.testing.assert_close(told.numbers["slope"], norm)
+    torch.testing.assert_close(told.numbers["loss"] - free.numbers["loss"], 3.0 / 2 * norm)
+
+
+def test_the_places_are_what_they_say():
+    x, fake = torch.ones(6, *SHAPE), -torch.ones(6, *SHAPE)
+    slopes = {place: system(place=place).slope(x, fake) for place in PLACES}
+    D = system().D
+    torch.testing.assert_close(slopes["real"], gradient_penalty(D, x))
+    torch.testing.assert_close(slopes["fake"], gradient_penalty(D, fake))
+    torch.testing.assert_close(slopes["both"], slopes["real"] + slopes["fake"])
+    assert not torch.isclose(slopes["between"], slopes["real"])
+    assert not torch.isclose(slopes["between"], slopes["fake"])
+    with pytest.raises(SparringError, match="unknown place 'reel'"):
+        system(place="reel")
+
+
+def test_the_lazy_form_is_rare_and_as_much_stronger():
+    """Every 4th round, 4 times as strong: the sum over 4 rounds of unmoving networks is that of the eager form."""
+
+    def penalties(every):
+        judge = referee(system(every=every), optimisers=dict.fromkeys(("discriminator", "generator"), still()))
+        free = referee(system(gamma=0.0), optimisers=dict.fromkeys(("discriminator", "generator"), still()))
+        pairs = [(judge.play()[0].numbers["loss"], free.play()[0].numbers["loss"]) for _ in range(4)]
+        return torch.stack([with_penalty - without for with_penalty, without in pairs])
+
+    eager, lazy = penalties(1), penalties(4)
+    assert (lazy[1:].abs() < 1e-6).all()
+    torch.testing.assert_close(lazy[0], 4 * eager[0], rtol=1e-4, atol=1e-6)
+
+
+def still():
+    return partial(torch.optim.SGD, lr=0.0)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_two_pieces_equal_the_whole(place):
+    whole = referee(system(place=place, every=2).double())
+    pieces = referee(system(place=place, every=2).double(), accumulate=2)
+    for judge in (whole, pieces):
+        for _ in range(4):
+            judge.play()
+    ours, theirs = state(pieces), state(whole)
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-9, atol=1e-12)
+
+
+def test_the_second_derivative_is_right():
+    """gradgradcheck of the penalty against finite differences."""
+    torch.manual_seed(0)
+    D = mlp.discriminator(SHAPE, [6], activation=nn.Tanh).double()
+    x = torch.randn(3, *SHAPE, dtype=torch.float64)
+    names = [name for name, _ in D.named_parameters()]
+
+    def penalty(*weights):
+        return gradient_penalty(
+            lambda one: torch.func.functional_call(D, dict(zip(names, weights, strict=True)), one), x
+        )
+
+    weights = [w.detach().clone().requires_grad_() for w in D.parameters()]
+    assert torch.autograd.gradcheck(penalty, weights)
+    assert torch.autograd.gradgradcheck(penalty, weights)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_both_kinds_are_made_in_equal_parts(seed):
+    torch.manual_seed(seed)
+    G = mlp.generator(5, [64, 64], SHAPE, activation=nn.ReLU)
+    D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
+    judge = referee(
+        PenalisedGAN(G, D, latent=5, game=game("non-saturating"), gamma=1.0),
+        two_tone(),
+        batch=64,
+        seed=seed,
+        average=0.99,
+    )
+    for _ in range(600):
+        judge.play()
+    tone = judge.averaged.sample(1000).mean((1, 2, 3))
+    assert float((tone < -0.4).float().mean()) == pytest.approx(0.5, abs=0.15)
+    assert float((tone > 0.4).float().mean()) == pytest.approx(0.5, abs=0.15)
