@@ -21,7 +21,7 @@ from sparring.recipes.recipe import find, prepare_recipe, settle
 from sparring.seeds import generator
 from sparring.system import labelled, truncated_normal
 from sparring.systems.acgan import ACGAN
-from sparring.systems.biggan import BigGAN, standing_statistics
+from sparring.systems.biggan import BigGAN
 from sparring.systems.cgan import ConditionalGAN
 from sparring.systems.infogan import InfoGAN
 
@@ -261,17 +261,6 @@ def test_samples_use_standing_statistics_of_their_own_truncation():
     same = [system.sample(30, truncation=1e-3, labels=y) for y in (0, 1)]
     assert float(same[0].std(0).max()) < 0.05  # hardly any variety is left
     assert float((same[0].mean(0) - same[1].mean(0)).abs().max()) > 0.05  # but the classes are
-
-
-def test_standing_statistics_are_means_over_the_passes():
-    network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(0.5))
-    batches = [torch.randn(8, 2) * (i + 1) + i for i in range(4)]
-    queue = iter(batches)
-    standing_statistics(network, lambda: network(next(queue)), 4)
-    torch.testing.assert_close(network[0].running_mean, torch.stack([b.mean(0) for b in batches]).mean(0))
-    torch.testing.assert_close(network[0].running_var, torch.stack([b.var(0) for b in batches]).mean(0))
-    assert network.training
-    assert network[0].momentum == 0.1
 
 
 # What is measured.

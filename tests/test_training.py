@@ -29,6 +29,11 @@ SMALL = {
     "biggan-small": ({"width": 4, "standing": 1}, 28),
     "biggan-deep": ({"width": 4, "attention": 0, "standing": 1, "average_from": 2}, 28),
     "r3gan": ({"width": 8, "groups": 2, "blocks": 1}, 16),
+    "chollet-frogs": ({"width": 4}, 32),
+    "smu-frogs": ({}, 16),
+    "smu-frogs-lsgan": ({}, 16),
+    "smu-frogs-wgan-gp": ({"critic_steps": 2}, 16),
+    "ganhacks": ({"width": 4}, 28),
     "improved-gan": ({"labelled": 20}, 28),
     "wgan-gp-resnet": ({"width": 4, "critic_steps": 2}, 32),
 }

@@ -19,5 +19,10 @@ RECIPES: dict[str, str] = {
     "biggan": "sparring.recipes.biggan:biggan",
     "biggan-small": "sparring.recipes.biggan:biggan_small",
     "biggan-deep": "sparring.recipes.biggan:biggan_deep",
+    "chollet-frogs": "sparring.recipes.frogs:chollet_frogs",
+    "smu-frogs": "sparring.recipes.frogs:smu_frogs",
+    "smu-frogs-lsgan": "sparring.recipes.frogs:smu_frogs_lsgan",
+    "smu-frogs-wgan-gp": "sparring.recipes.frogs:smu_frogs_wgan_gp",
+    "ganhacks": "sparring.recipes.ganhacks:ganhacks",
     "improved-gan": "sparring.recipes.improved:improved_gan",
 }

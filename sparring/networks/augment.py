@@ -1,0 +1,190 @@
+"""Augmentation between images and discriminator: differentiable, so that it teaches the generator too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sparring.errors import unknown
+
+REACH = 0.125
+"""How far images are moved at most, as a share of their side, in both papers."""
+
+
+def each(x: Tensor) -> Tensor:
+    """(B, 1, 1, 1) numbers from U(0, 1), one for each image."""
+    return torch.rand(len(x), 1, 1, 1, device=x.device)
+
+
+def brighten(x: Tensor, by: Tensor) -> Tensor:
+    """Adds the same to all channels of an image."""
+    return x + by
+
+
+def saturate(x: Tensor, times: Tensor) -> Tensor:
+    """Stretches the colour of each pixel about its grey; a grey image stays as it is."""
+    grey = x.mean(1, keepdim=True)
+    return grey + (x - grey) * times
+
+
+def stretch(x: Tensor, times: Tensor) -> Tensor:
+    """Stretches each image about its own mean."""
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return mean + (x - mean) * times
+
+
+def taken(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """For each image its pixels at these rows (B, H) and columns (B, W)."""
+    image = torch.arange(len(x), device=x.device)[:, None, None]
+    return x[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def places(x: Tensor, shift: Tensor, dim: int) -> Tensor:
+    """(B, side): where the pixels of images that are moved by `shift` (B,) come from; it may lie outside."""
+    return torch.arange(x.shape[dim], device=x.device) - shift[:, None]
+
+
+def move(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Moves each image by whole pixels (B,), (B,); what comes in is 0."""
+    rows, columns = places(x, down, 2), places(x, right, 3)
+    height, width = x.shape[2:]
+    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[:, None, None]
+    return taken(x, rows.clamp(0, height - 1), columns.clamp(0, width - 1)) * inside
+
+
+def move_mirrored(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Moves each image by whole pixels (B,), (B,); what comes in is the mirrored image."""
+
+    def mirror(place: Tensor, side: int) -> Tensor:
+        return (side - 1) - ((side - 1) - place.abs()).abs()
+
+    return taken(x, mirror(places(x, down, 2), x.shape[2]), mirror(places(x, right, 3), x.shape[3]))
+
+
+def cut_out(x: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Makes a square of half the side 0 in each image; (B,), (B,) its corners, which may lie outside the image."""
+    half = x.shape[2] // 2
+    rows, columns = places(x, top, 2), places(x, left, 3)
+    hole = ((rows >= 0) & (rows < half))[:, None, :, None] & ((columns >= 0) & (columns < half))[:, None, None]
+    return x * ~hole
+
+
+def any_brightness(x: Tensor) -> Tensor:
+    """+ U(-.5, .5)."""
+    return brighten(x, each(x) - 0.5)
+
+
+def any_saturation(x: Tensor) -> Tensor:
+    """Times U(0, 2)."""
+    return saturate(x, 2 * each(x))
+
+
+def any_contrast(x: Tensor) -> Tensor:
+    """Times U(.5, 1.5)."""
+    return stretch(x, 0.5 + each(x))
+
+
+def any_translation(x: Tensor) -> Tensor:
+    """Up to an eighth of the side either way."""
+    most = int(REACH * x.shape[2])
+    down, right = torch.randint(-most, most + 1, (2, len(x)), device=x.device)
+    return move(x, down, right)
+
+
+def any_cutout(x: Tensor) -> Tensor:
+    """A square whose middle lies anywhere in the image, so a part of it may lie outside."""
+    side = x.shape[2]
+    top, left = torch.randint(side + 1 - side // 2 % 2, (2, len(x)), device=x.device) - side // 4
+    return cut_out(x, top, left)
+
+
+POLICIES: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
+    "color": (any_brightness, any_saturation, any_contrast),
+    "translation": (any_translation,),
+    "cutout": (any_cutout,),
+}
+
+
+class DiffAugment(nn.Module):
+    """Zhao et al. 2020 (DiffAugment): (B, C, H, W) -> the same shape, each image changed in its own way.
+
+    policy  names of POLICIES joined by "+", applied in this order
+
+    Before D in an nn.Sequential it is applied to real and generated images in both players' moves, as the paper has it;
+    in evaluation mode it does nothing.
+    """
+
+    def __init__(self, policy: str) -> None:
+        super().__init__()
+        names = policy.split("+")
+        for name in names:
+            if name not in POLICIES:
+                raise unknown("augmentation", name, POLICIES)
+        self.changes = [change for name in names for change in POLICIES[name]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            for change in self.changes:
+                x = change(x)
+        return x
+
+
+class AdaptiveAugment(nn.Module):
+    """Karras et al. 2020 (ADA): (B, C, S, S) -> the same shape; each change befalls each image with probability p.
+
+    Of the paper's pipeline (appendix B): mirroring, turns by 90 degrees, moves by whole pixels up to an eighth of the
+    side, brightness, contrast, saturation. Not: scaling, turns by other angles, luma flip, hue, filters, corruption.
+
+    target  r_t = E[sign D(real)] (eq. 1, right) that p is steered to: .6
+    images  real images that D sees while p goes from 0 to 1, or back: 500,000
+    """
+
+    p: Tensor
+    signs: Tensor
+    seen: Tensor
+
+    def __init__(self, target: float = 0.6, images: int = 500_000) -> None:
+        super().__init__()
+        self.target, self.images = target, images
+        self.register_buffer("p", torch.zeros(()))
+        self.register_buffer("signs", torch.zeros(()))  # sum of sign D(real) since p was last moved
+        self.register_buffer("seen", torch.zeros(()))  # and the number of images in it
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        n, side = len(x), x.shape[2]
+        x = torch.where(self.befalls(x) & (each(x) < 0.5), x.flip(3), x)
+        turns = torch.randint(4, (n,), device=x.device) * self.befalls(x).flatten()
+        x = torch.stack([x.rot90(k, (2, 3)) for k in range(4)])[turns, torch.arange(n, device=x.device)]
+        shifts = ((2 * torch.rand(2, n, device=x.device) - 1) * REACH * side).round().long()
+        down, right = shifts * self.befalls(x).flatten()
+        x = move_mirrored(x, down, right)
+        x = torch.where(self.befalls(x), brighten(x, 0.2 * normal(x)), x)
+        x = torch.where(self.befalls(x), x * (0.5 * normal(x)).exp2(), x)  # contrast, about 0
+        return torch.where(self.befalls(x), saturate(x, normal(x).exp2()), x)
+
+    def befalls(self, x: Tensor) -> Tensor:
+        """(B, 1, 1, 1) bool, true with probability p."""
+        return each(x) < self.p
+
+    @torch.no_grad()
+    def observe(self, real_scores: Tensor, images: int) -> None:
+        """D's scores of this many (augmented) real images; above 0 means that D takes them for real."""
+        self.signs += real_scores.sign().mean() * images
+        self.seen += images
+
+    @torch.no_grad()
+    def adapt(self) -> None:
+        """Moves p by what was observed since the last time: up where r_t is above the target, down where below."""
+        self.p += torch.sign(self.signs - self.target * self.seen) * self.seen / self.images
+        self.p.clamp_(0, 1)
+        self.signs.zero_()
+        self.seen.zero_()
+
+
+def normal(x: Tensor) -> Tensor:
+    """(B, 1, 1, 1) numbers from N(0, 1), one for each image."""
+    return torch.randn(len(x), 1, 1, 1, device=x.device)

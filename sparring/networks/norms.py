@@ -1,0 +1,74 @@
+"""Normalisation layers by name, and virtual batch normalisation with the reference batch it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from sparring.errors import SparringError
+
+
+class VirtualBatchNorm(nn.Module):
+    """Salimans et al. 2016, section 3.5: (R + B, C, ...) -> the same shape; the first R rows are the reference batch.
+
+    The reference is normalised with its own statistics. Every other example is normalised with those of the reference
+    and of itself together, its own weighing 1 / (R + 1), so no example depends on another. `Virtual` sets R.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.reference_size, self.eps = 0, eps
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.reference_size:
+            raise SparringError("virtual batch norm has no reference batch: wrap the network in Virtual")
+        flat = x.flatten(2) if x.ndim > 2 else x[:, :, None]
+        flat = flat.to(torch.promote_types(x.dtype, torch.float32))
+        var, mean = torch.var_mean(flat, 2, correction=0, keepdim=True)  # (R + B, C, 1): of each example by itself
+
+        reference_mean = mean[: self.reference_size].mean(0)
+        reference_var = (var + (mean - reference_mean).square())[: self.reference_size].mean(0)
+
+        own = torch.full((len(x), 1, 1), 1 / (self.reference_size + 1), device=x.device, dtype=flat.dtype)
+        own[: self.reference_size] = 0
+        joint_mean = reference_mean.lerp(mean, own)
+        joint_var = (1 - own) * (reference_var + (reference_mean - joint_mean).square())
+        joint_var = joint_var + own * (var + (mean - joint_mean).square())
+
+        y = (flat - joint_mean) * (joint_var + self.eps).rsqrt() * self.weight[:, None] + self.bias[:, None]
+        return y.to(x.dtype).view(x.shape)
+
+
+class Virtual(nn.Module):
+    """`network` with a fixed reference batch put before every batch; its outputs are dropped again.
+
+    network    holds layers of VirtualBatchNorm, and none that mix the rows of a batch
+    reference  (R, ...) inputs of the network: a buffer, saved with the weights
+    """
+
+    reference: Tensor
+
+    def __init__(self, network: nn.Module, reference: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("reference", reference)
+        for layer in network.modules():
+            if isinstance(layer, VirtualBatchNorm):
+                layer.reference_size = len(reference)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(torch.cat([self.reference.to(x.dtype), x]))[len(self.reference) :]
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+    "layer": partial(nn.GroupNorm, 1),
+    "virtual": VirtualBatchNorm,
+    "none": lambda channels: nn.Identity(),
+}
+"""Number of feature maps -> a layer (B, C, H, W) -> (B, C, H, W). "layer" is over all maps and places of an image."""

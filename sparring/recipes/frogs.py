@@ -1,0 +1,215 @@
+"""Frogs from CIFAR-10: Chollet's GAN (Deep Learning with Python, 8.5) and the SMU course's PyTorch versions of it."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from sparring.errors import SparringError
+from sparring.recipes.arguments import Average, Batch, Latent, Noise, Rate, Rules
+from sparring.recipes.optimisers import clipping_gradients, clipping_weights, inverse_time
+from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.wasserstein import Beta1, CriticSteps, Penalty
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Spec
+    from sparring.referee import MakeOptimiser, Schedule
+
+CLIP, DECAY = 1.0, 1e-8
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """RMSprop with the `clipvalue=1.0` and `decay=1e-8` of Keras: what they mean there, or what they were taken for."""
+
+    discriminator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="D's learning rate")] = 8e-4
+    generator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="G's learning rate")] = 4e-4
+    clip: Annotated[
+        Literal["gradients", "weights", "none"],
+        Field(description="what is kept within [-1, 1]: both players' gradients (Keras), or all weights of D (SMU)"),
+    ] = "gradients"
+    decay: Annotated[
+        Literal["rate", "weights", "none"],
+        Field(description="what 1e-8 shrinks: both rates, as 1 / (1 + 1e-8 rounds) (Keras), or both weights (SMU)"),
+    ] = "rate"
+
+    def for_gan(self, *, alpha: float) -> "dict[str, MakeOptimiser]":
+        """Player -> how to make its optimiser; alpha is the memory of the squared gradient (Keras: rho)."""
+        import torch
+
+        rmsprop = partial(torch.optim.RMSprop, alpha=alpha, weight_decay=DECAY if self.decay == "weights" else 0.0)
+        discriminator: MakeOptimiser = partial(rmsprop, lr=self.discriminator_lr)
+        generator: MakeOptimiser = partial(rmsprop, lr=self.generator_lr)
+        if self.clip == "gradients":
+            discriminator, generator = clipping_gradients(discriminator, CLIP), clipping_gradients(generator, CLIP)
+        if self.clip == "weights":
+            discriminator = clipping_weights(discriminator, CLIP)
+        return {"discriminator": discriminator, "generator": generator}
+
+    def schedules(self) -> "dict[str, Schedule]":
+        """Player -> its rate per round, where the rate decays."""
+        if self.decay != "rate":
+            return {}
+        return {
+            "discriminator": inverse_time(self.discriminator_lr, DECAY),
+            "generator": inverse_time(self.generator_lr, DECAY),
+        }
+
+
+FROGS = RMSprop()
+"""Both sources write the same rates."""
+
+
+@published(paper="Chollet 2017, Deep Learning with Python, section 8.5", size=32)
+def chollet_frogs(
+    data: "Spec",
+    *,
+    latent: Latent = 32,
+    noise: Noise = "normal",
+    width: Annotated[int, Field(gt=0, description="feature maps of D's layers; G has as many, then twice")] = 128,
+    batch: Batch = 20,
+    unit_data: Annotated[
+        bool, Field(description="the source's slip: real pixels in [0, 1], G's own in [-1, 1]")
+    ] = False,
+    rmsprop: RMSprop = FROGS,
+    average: Average = 0.999,
+    rules: Rules = Rules(real_label=0.0, fake_label=1.0, label_noise=0.05, halved=True, mixed=True),
+) -> Recipe:
+    """Large kernels and no batch norm in G, dropout in D, labels real 0 and fake 1 with noise, one mixed batch; 32x32.
+
+    Two things are put right. The book feeds real pixels in [0, 1] although G ends in tanh; here both are in [-1, 1].
+    `--unit-data` brings that back: D sees what it saw in the book, and samples are cut to [-1, 1]. The book adds
+    .05 U(0, 1) to every label, so that fakes are told up to 1.05, which is no probability; here targets move inwards,
+    and the other way is not offered. The book reads the images in order and shows the live weights; here the order is
+    random and the shown weights are a moving average (average=0 shows the live ones).
+    """
+    from sparring.networks import chollet
+
+    if data.size != 32:
+        raise SparringError(f"chollet-frogs makes 32x32 images, the data is {data.size}x{data.size}: give --size 32")
+    return Recipe(
+        system=rules.gan(
+            chollet.generator(latent, width, data.channels, unit=unit_data),
+            chollet.discriminator(width, data.channels, unit=unit_data),
+            latent=latent,
+            noise=noise,
+        ),
+        optimisers=rmsprop.for_gan(alpha=0.9),
+        schedules=rmsprop.schedules(),
+        batch=batch,
+        rounds=10_000,
+        average=average,
+    )
+
+
+@published(paper="SMU, notebook GansWithTorch, first GAN; after Chollet 2017", size=32)
+def smu_frogs(
+    data: "Spec",
+    *,
+    latent: Latent = 32,
+    noise: Noise = "normal",
+    batch: Batch = 250,
+    rmsprop: RMSprop = FROGS,
+    average: Average = 0.999,
+    rules: Rules = Rules(label_noise=0.05, halved=True, fresh_noise=False),
+) -> Recipe:
+    """Bilinear upsampling in G, batch norm after LeakyReLU in D; any multiple of 16 pixels.
+
+    The notebook takes Keras's clipvalue (of gradients) for a bound on D's weights, and its decay (of the rate) for
+    weight decay: `--clip weights --decay weights`. Here both mean what they do in Keras. Its labels are real 1 and
+    fake 0, to each of which it adds .05 U(0, 1); here targets move inwards, as a target of 1.05 is no probability. Its
+    generator moves before the discriminator, ours after; both answer for one batch of fakes.
+    """
+    from sparring.networks import smu
+
+    return Recipe(
+        system=rules.gan(
+            smu.initial(smu.generator(latent, data.channels, data.size)),
+            smu.initial(smu.discriminator(data.channels, data.size)),
+            latent=latent,
+            noise=noise,
+        ),
+        optimisers=rmsprop.for_gan(alpha=0.99),
+        schedules=rmsprop.schedules(),
+        batch=batch,
+        rounds=10_000,
+        average=average,
+    )
+
+
+@published(paper="SMU, notebook GansWithTorch, second GAN; game: Mao et al. 2017, arXiv 1611.04076", size=32)
+def smu_frogs_lsgan(
+    data: "Spec",
+    *,
+    latent: Latent = 32,
+    noise: Noise = "normal",
+    batch: Batch = 250,
+    sigmoid: Annotated[bool, Field(description="the source's slip: squared errors of D's sigmoid")] = False,
+    rmsprop: RMSprop = FROGS,
+    average: Average = 0.999,
+    rules: Rules = Rules(game="least-squares", label_noise=0.05, fresh_noise=False),
+) -> Recipe:
+    """The networks of smu-frogs, playing the least-squares game; what it says of clipping, decay and labels holds.
+
+    The notebook changes the loss and leaves the sigmoid at D's end, so that its gradient vanishes where D is sure:
+    the saturation that least squares are to prevent (Mao et al. 2017, section 3). Here D's scores have no bounds;
+    `--sigmoid` brings it back. In the notebook's log D has won after 490 epochs: its loss is .0009, G's is .95.
+    """
+    from sparring.networks import smu
+
+    if sigmoid and rules.game != "least-squares":
+        raise SparringError(f"--sigmoid is for the least-squares game: the {rules.game} game takes scores as they are")
+    return Recipe(
+        system=rules.gan(
+            smu.initial(smu.generator(latent, data.channels, data.size)),
+            smu.initial(smu.discriminator(data.channels, data.size, sigmoid=sigmoid)),
+            latent=latent,
+            noise=noise,
+        ),
+        optimisers=rmsprop.for_gan(alpha=0.99),
+        schedules=rmsprop.schedules(),
+        batch=batch,
+        rounds=10_000,
+        average=average,
+    )
+
+
+@published(paper="SMU, notebook GansWithTorch, third GAN; game: Gulrajani et al. 2017, arXiv 1704.00028", size=32)
+def smu_frogs_wgan_gp(
+    data: "Spec",
+    *,
+    latent: Latent = 32,
+    noise: Noise = "normal",
+    batch: Batch = 250,
+    lr: Rate = 1e-4,
+    beta1: Beta1 = 0.0,
+    critic_steps: CriticSteps = 5,
+    penalty: Penalty = 10.0,
+    average: Average = 0.999,
+) -> Recipe:
+    """The generator of smu-frogs and a critic with layer norm, penalised slope; Adam with beta 2 = .9.
+
+    This part of the notebook starts from PyTorch's own initial weights in both players, and was continued to 1,580
+    epochs of 20 critic moves. Its generator answers for the critic's last codes, ours for new ones (algorithm 1).
+    """
+    import torch
+
+    from sparring.networks import smu
+    from sparring.systems.wgan_gp import WGANGP
+
+    adam = partial(torch.optim.Adam, lr=lr, betas=(beta1, 0.9))
+    return Recipe(
+        system=WGANGP(
+            smu.generator(latent, data.channels, data.size),
+            smu.critic(data.channels, data.size),
+            latent=latent,
+            noise=noise,
+            critic_steps=critic_steps,
+            penalty=penalty,
+        ),
+        optimisers={"critic": adam, "generator": adam},
+        batch=batch,
+        rounds=6_320,
+        average=average,
+    )

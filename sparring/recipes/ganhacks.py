@@ -1,0 +1,267 @@
+"""The bag of tricks: ganhacks' seventeen and Chollet's five, each an argument of one recipe (docs/tricks.md)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from sparring.errors import SparringError
+from sparring.recipes.arguments import Average, Batch, Latent, Noise, Rules, Width
+from sparring.recipes.recipe import Recipe, classes_of, published
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from sparring.data.dataset import Dataset, Spec
+    from sparring.referee import MakeOptimiser
+    from sparring.systems.gan import GAN
+
+Norm = Literal["batch", "instance", "layer", "virtual", "none"]
+Activation = Literal["relu", "leaky-relu"]
+OptimiserName = Literal["adam", "sgd", "rmsprop"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Optimisers:
+    """An optimiser and a rate for each player."""
+
+    discriminator_optimiser: Annotated[OptimiserName, Field(description="D's optimiser (ganhacks 9: sgd)")] = "adam"
+    discriminator_lr: Annotated[float, Field(gt=0, le=1, description="D's learning rate (more for sgd: .01)")] = 2e-4
+    generator_optimiser: Annotated[OptimiserName, Field(description="G's optimiser (ganhacks 9: adam)")] = "adam"
+    generator_lr: Annotated[float, Field(gt=0, le=1, description="G's learning rate")] = 1e-3
+    beta1: Annotated[float, Field(ge=0, lt=1, description="Adam's momentum; the others have none")] = 0.5
+
+    def for_gan(self) -> "dict[str, MakeOptimiser]":
+        """Player -> how to make its optimiser."""
+        import torch
+
+        table: dict[str, Callable[..., Optimizer]] = {
+            "adam": partial(torch.optim.Adam, betas=(self.beta1, 0.999)),
+            "sgd": torch.optim.SGD,
+            "rmsprop": torch.optim.RMSprop,
+        }
+        return {
+            "discriminator": partial(table[self.discriminator_optimiser], lr=self.discriminator_lr),
+            "generator": partial(table[self.generator_optimiser], lr=self.generator_lr),
+        }
+
+
+@dataclass(frozen=True)
+class GeneratorParts:
+    """What the generator is made of."""
+
+    up: Annotated[
+        Literal["transposed", "pixel-shuffle", "bilinear", "nearest"],
+        Field(description="how G doubles its maps (ganhacks 5, Chollet 5)"),
+    ] = "transposed"
+    generator_norm: Annotated[Norm, Field(description="after each of G's layers but the last (ganhacks 4)")] = "batch"
+    generator_activation: Annotated[Activation, Field(description="in G (ganhacks 5: leaky-relu)")] = "leaky-relu"
+    output: Annotated[
+        Literal["tanh", "sigmoid"], Field(description="G's end; sigmoid is moved to [-1, 1] (ganhacks 1: tanh)")
+    ] = "tanh"
+    layer_noise: Annotated[
+        float, Field(ge=0, le=10, description="standard deviation of the noise in G's layers (ganhacks 13)")
+    ] = 0.0
+    generator_dropout: Annotated[Share, Field(description="share of G's activations made 0 (ganhacks 17: .5)")] = 0.0
+    lasting_dropout: Annotated[bool, Field(description="that dropout also in samples (ganhacks 17)")] = True
+
+    def network(self, latent: int, width: int, channels: int, size: int, reference: int) -> "nn.Module":
+        """(B, latent) -> (B, channels, size, size)."""
+        from sparring.networks.ganhacks import generator
+
+        return generator(
+            latent,
+            width,
+            channels,
+            size,
+            up=self.up,
+            norm=self.generator_norm,
+            activation=self.generator_activation,
+            output=self.output,
+            noise=self.layer_noise,
+            dropout=self.generator_dropout,
+            lasting=self.lasting_dropout,
+            reference=reference,
+        )
+
+
+@dataclass(frozen=True)
+class DiscriminatorParts:
+    """What the discriminator is made of, and what befalls images on the way to it."""
+
+    down: Annotated[
+        Literal["strided", "average-pool", "bilinear", "max-pool"],
+        Field(description="how D halves its maps (ganhacks 5: strided or average-pool)"),
+    ] = "strided"
+    discriminator_norm: Annotated[Norm, Field(description="after each of D's layers but the first and last")] = "batch"
+    discriminator_activation: Annotated[Activation, Field(description="in D (ganhacks 5, Chollet 4)")] = "leaky-relu"
+    discriminator_dropout: Annotated[Share, Field(description="before D's last layer (Chollet 3: .4)")] = 0.0
+    unit_pixels: Annotated[bool, Field(description="D sees pixels in [0, 1] (ganhacks 1: [-1, 1])")] = False
+    instance_noise: Annotated[
+        float, Field(ge=0, le=10, description="standard deviation of the noise on D's images at first (ganhacks 13)")
+    ] = 0.0
+    noise_over: Annotated[int, Field(ge=1, description="rounds after which that noise has fallen to 0")] = 5_000
+    minibatch: Annotated[
+        Literal["none", "discrimination", "std"],
+        Field(description="how D sees that images of a batch are alike (ganhacks 15)"),
+    ] = "none"
+    group: Annotated[int, Field(ge=2, description="images that --minibatch std compares")] = 4
+    packing: Annotated[int, Field(ge=1, le=16, description="images that D judges together (PacGAN); 1: one")] = 1
+    augment: Annotated[
+        Literal[
+            "none",
+            "color",
+            "translation",
+            "cutout",
+            "color+translation",
+            "color+cutout",
+            "translation+cutout",
+            "color+translation+cutout",
+            "adaptive",
+        ],
+        Field(description="how images are changed for D: DiffAugment's policies, or ADA"),
+    ] = "none"
+
+    def look(self) -> "nn.Sequential":
+        """(B, C, H, W) -> the same: what befalls images first."""
+        from torch import nn
+
+        from sparring.networks.augment import DiffAugment
+        from sparring.networks.noise import InstanceNoise
+
+        steps: list[nn.Module] = [] if self.augment in ("none", "adaptive") else [DiffAugment(self.augment)]
+        steps += [InstanceNoise(self.instance_noise, self.noise_over)] if self.instance_noise else []
+        return nn.Sequential(*steps)
+
+    def network(self, width: int, channels: int, size: int, reference: int) -> "nn.Module":
+        """(B, channels, size, size) -> (B / packing, 1)."""
+        from sparring.networks.ganhacks import discriminator
+        from sparring.networks.minibatch import Packed
+
+        judge = discriminator(
+            width,
+            channels * self.packing,
+            size,
+            down=self.down,
+            norm=self.discriminator_norm,
+            activation=self.discriminator_activation,
+            unit=self.unit_pixels,
+            dropout=self.discriminator_dropout,
+            minibatch=self.minibatch,
+            group=self.group,
+            reference=reference,
+        )
+        return judge if self.packing == 1 else Packed(judge, self.packing)
+
+
+OPTIMISERS, GENERATOR, DISCRIMINATOR = Optimisers(), GeneratorParts(), DiscriminatorParts()
+
+
+@published(paper="Chintala et al. 2016, How to Train a GAN (ganhacks); Chollet 2017, section 8.5.2", size=28)
+def ganhacks(
+    data: "Spec",
+    *,
+    latent: Latent = 100,
+    noise: Noise = "normal",
+    width: Width = 64,
+    batch: Batch = 64,
+    generator: GeneratorParts = GENERATOR,
+    discriminator: DiscriminatorParts = DISCRIMINATOR,
+    optimisers: Optimisers = OPTIMISERS,
+    replay: Annotated[
+        int, Field(ge=0, description="rounds whose fakes come back in later ones (ganhacks 8); 0: none do")
+    ] = 0,
+    label_channels: Annotated[
+        int, Field(ge=0, description="learn with labels, as so many extra channels (ganhacks 16); 0: without")
+    ] = 0,
+    reference: Annotated[int, Field(ge=2, description="size of virtual batch norm's reference batch")] = 64,
+    average: Average = 0.999,
+    rules: Rules = Rules(smooth=0.1, fresh_noise=False),
+) -> Recipe:
+    """DCGAN in which every trick of the trade is an argument; 28, 32 or 64 pixels.
+
+    As it comes: what the two lists agree on. To see what a trick does, change one and compare two runs; docs/tricks.md
+    says what each claims. Old fakes, labels and adaptive augmentation are three different rounds: one at a time. With
+    labels the generator's step always has new noise.
+    """
+    from torch import nn
+
+    from sparring.networks.labels import LabelChannels, LabelledCode
+
+    asked = {
+        "--replay": replay,
+        "--label-channels": label_channels,
+        "--augment adaptive": discriminator.augment == "adaptive",
+    }
+    if sum(map(bool, asked.values())) > 1:
+        raise SparringError(f"{' and '.join(flag for flag in asked if asked[flag])} are different rounds: choose one")
+    if label_channels and "virtual" in (generator.generator_norm, discriminator.discriminator_norm):
+        raise SparringError("virtual batch norm's reference batch has no labels: choose another norm or no labels")
+
+    if label_channels and rules.mixed:
+        raise SparringError("labelled images come in separate batches: no --mixed with --label-channels")
+
+    G: nn.Module
+    D: nn.Module
+    G = generator.network(latent + label_channels, width, data.channels, data.size, reference)
+    D = discriminator.network(width, data.channels + label_channels, data.size, reference)
+    if label_channels:
+        classes = classes_of(data, "ganhacks --label-channels")
+        G, D = LabelledCode(G, classes, label_channels), LabelChannels(discriminator.look(), D, classes, label_channels)
+    else:
+        D = nn.Sequential(discriminator.look(), D)
+
+    system = rules.gan(G, D, latent=latent, noise=noise)
+    options: dict[str, Any] = {
+        "latent": latent,
+        "game": system.game,
+        "noise": noise,
+        "fresh_noise": rules.fresh_noise,
+        "mixed": rules.mixed,
+    }
+    if replay:
+        from sparring.systems.replay import Replay
+
+        system = Replay(G, D, batch=batch, shape=data.shape, memory=replay, **options)
+    if discriminator.augment == "adaptive":
+        from sparring.networks.augment import AdaptiveAugment
+        from sparring.systems.ada import ADA
+
+        system = ADA(G, D, AdaptiveAugment(), **options)
+    if label_channels:
+        from sparring.systems.cgan import ConditionalGAN
+
+        system = ConditionalGAN(G, D, latent=latent, classes=classes, game=system.game, noise=noise)
+
+    def start(dataset: "Dataset") -> None:
+        fill_references(system, dataset, packing=discriminator.packing)
+
+    return Recipe(
+        system=system,
+        optimisers=optimisers.for_gan(),
+        batch=batch,
+        rounds=20_000,
+        average=average,
+        prepare=start,
+    )
+
+
+def fill_references(system: "GAN", dataset: "Dataset", *, packing: int) -> None:
+    """Virtual batch norm's reference batches: codes of the system's kind for G, real images (in packs) for D."""
+    import torch
+
+    from sparring.data.pixels import to_float
+    from sparring.networks.norms import Virtual
+    from sparring.seeds import generator
+    from sparring.system import NOISES
+
+    g = generator("reference")
+    for virtual in (m for m in system.G.modules() if isinstance(m, Virtual)):
+        virtual.reference.copy_(NOISES[system.noise_kind](g, tuple(virtual.reference.shape)))
+    for virtual in (m for m in system.D.modules() if isinstance(m, Virtual)):
+        chosen = torch.randint(len(dataset), (len(virtual.reference) * packing,), generator=g)
+        virtual.reference.copy_(to_float(dataset.images[chosen]).view_as(virtual.reference))

@@ -1,0 +1,52 @@
+"""Optimisers that do something more around each step, and how rates fall. No torch here until one is made."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from sparring.referee import MakeOptimiser, Schedule
+
+
+def clipping_gradients(make: "MakeOptimiser", bound: float) -> "MakeOptimiser":
+    """The same optimiser; before each step every element of the gradient is cut to [-bound, bound] (Keras: clipvalue).
+
+    By then the referee has summed the pieces of a batch and averaged over processes; it logs the norm before the cut.
+    """
+
+    def made(weights: "list[nn.Parameter]") -> "Optimizer":
+        from torch.nn.utils import clip_grad_value_
+
+        optimiser = make(weights)
+        optimiser.register_step_pre_hook(lambda *_: clip_grad_value_(weights, bound))
+        return optimiser
+
+    return made
+
+
+def clipping_weights(make: "MakeOptimiser", bound: float) -> "MakeOptimiser":
+    """The same optimiser; after each step every weight is cut to [-bound, bound]."""
+
+    def made(weights: "list[nn.Parameter]") -> "Optimizer":
+        import torch
+
+        @torch.no_grad()
+        def cut(*_: object) -> None:
+            for weight in weights:
+                weight.clamp_(-bound, bound)
+
+        optimiser = make(weights)
+        optimiser.register_step_post_hook(cut)
+        return optimiser
+
+    return made
+
+
+def inverse_time(lr: float, decay: float) -> "Schedule":
+    """lr / (1 + decay t), where t counts the steps before this one, one a round (Keras: decay)."""
+
+    def settings(round_number: int) -> dict[str, Any]:
+        return {"lr": lr / (1 + decay * (round_number - 1))}
+
+    return settings

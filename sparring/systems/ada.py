@@ -1,0 +1,78 @@
+"""Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA), section 3."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sparring.errors import SparringError
+from sparring.losses import Game
+from sparring.system import Feed, Move
+from sparring.systems.gan import GAN
+
+
+class Augment(Protocol):
+    """A module that changes images (B, C, H, W) with probability p, and moves p by what it is told."""
+
+    p: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def observe(self, real_scores: Tensor, images: int) -> None:
+        """D's scores of this many real images; above 0 means that D takes them for real."""
+
+    def adapt(self) -> None:
+        """Moves p by what was observed since the last time."""
+
+
+class ADA(GAN):
+    """The discriminator sees augmented images only, real and generated ones, the more so the more it overfits.
+
+    G, D, latent, game, noise, fresh_noise, mixed  as in GAN; the game's scores must have a level (not Wasserstein)
+    augment  told in every round what D says of real images; before every `every`-th round (4) it adapts
+
+    Pieces of a batch are observed together; every process steers a p of its own.
+    """
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        augment: Augment,
+        *,
+        latent: int,
+        game: Game,
+        every: int = 4,
+        noise: str = "normal",
+        fresh_noise: bool = True,
+        mixed: bool = False,
+    ) -> None:
+        super().__init__(G, D, latent=latent, game=game, noise=noise, fresh_noise=fresh_noise, mixed=mixed)
+        if game.name == "wasserstein":
+            raise SparringError("ADA asks whether D takes real images for real; Wasserstein scores have no zero")
+        self.augment, self.every = augment, every
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        if self.played % self.every == 0:
+            self.augment.adapt()
+
+        x, _ = feed("train")
+        with torch.set_grad_enabled(not self.fresh_noise):
+            fake = self.G(self.noise(len(x)))
+        real_score, fake_score = self.scores(self.augment(x), self.augment(fake.detach()))
+        loss = self.game.discriminator(real_score, fake_score)
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), p=self.augment.p.clone())
+
+        self.augment.observe(self.lead(real_score), len(x))
+        if self.fresh_noise:
+            fake = self.G(self.noise(len(x)))
+        yield Move("generator", self.game.generator(self.D(self.augment(fake))))
+
+    def lead(self, score: Tensor) -> Tensor:
+        """How far a score is on the side of real images, from where it stays when D cannot tell them apart."""
+        labels = self.game.labels
+        towards_real = 1 if labels.real > labels.fake else -1
+        return towards_real * (score.detach() - self.game.balance(labels))
