@@ -212,6 +212,24 @@ def test_biggan_plays_two_steps_against_one():
     assert judge.feeds[0].positions == {"train": 2}
 
 
+def test_biggan_plays_large_batches_in_pieces():
+    data = replace(images(64, (1, 28, 28)), labels=torch.arange(64) % 3, classes=("a", "b", "c"))
+    judge = referee(big(), data, accumulate=4)
+    before = judge.system.G.linear.weight.clone()
+    told = [t.numbers["loss"] for _ in range(2) for t in judge.play()]
+    assert bool(torch.stack(told).isfinite().all())
+    assert not torch.equal(judge.system.G.linear.weight, before)
+
+
+def test_the_average_starts_where_it_is_told():
+    data = replace(images(64, (1, 28, 28)), labels=torch.arange(64) % 3, classes=("a", "b", "c"))
+    judge = referee(big(critic_steps=1), data, average=0.999, average_from=16)
+    for played in range(1, 33):
+        judge.play()
+        live, shown = judge.system.G.linear.bias, judge.averaged.G.linear.bias
+        assert torch.equal(live, shown) == (played in (8, 16)), played  # copied every 8th round, then averaged
+
+
 def test_the_orthogonal_penalty_has_the_published_gradient():
     """The authors' code adds 2 beta ((W W^T) o (1 - I)) W to the gradient."""
     torch.manual_seed(0)

@@ -13,6 +13,7 @@ from sparring.recipes import RECIPES
 from sparring.recipes.recipe import find, prepare_recipe, settle
 
 GREY28 = Spec(1, 28)
+CLASSES1000 = tuple(map(str, range(1000)))
 
 
 def count(network):
@@ -42,10 +43,19 @@ def system(name, spec=GREY28, **arguments):
         ("r3gan", Spec(3, 32), {}, 20683776, 20732160),
         ("wgan-gp-resnet", Spec(3, 32), {}, 1053825, 1204483),
         ("dcgan", Spec(1, 64), {}, 2763520, 3574656),
+        ("biggan", Spec(3, 128, CLASSES1000), {}, 87982370, 70433988),
+        ("biggan-cifar", Spec(3, 32, tuple("0123456789")), {}, 4207361, 4304387),
+        ("biggan-deep", Spec(3, 128, CLASSES1000), {}, 34590210, 50244484),
+        ("chollet-frogs", Spec(3, 32), {}, 790913, 6264579),
+        ("smu-frogs", Spec(3, 32), {}, 98401, 641667),
+        ("smu-frogs-lsgan", Spec(3, 32), {}, 98401, 641667),
+        ("smu-frogs-wgan-gp", Spec(3, 32), {}, 98401, 641667),
+        ("ganhacks", GREY28, {}, 138817, 766017),
     ],
 )
 def test_parameter_counts(recipe, spec, arguments, d, g):
-    made = system(recipe, spec, **arguments)
+    with torch.device("meta"):
+        made = system(recipe, spec, **arguments)
     assert (count(made.D), count(made.G)) == (d, g)
 
 

@@ -43,3 +43,11 @@ def orthogonal(network: nn.Module) -> nn.Module:
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             nn.init.orthogonal_(layer.weight)
     return network
+
+
+def normal(network: nn.Module, std: float = 0.02) -> nn.Module:
+    """N(0, std^2) convolutional, linear and embedding weights (BigGAN's CIFAR-10 script); biases keep PyTorch's own."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+            nn.init.normal_(layer.weight, 0.0, std)
+    return network

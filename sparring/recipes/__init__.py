@@ -18,6 +18,7 @@ RECIPES: dict[str, str] = {
     "infogan": "sparring.recipes.conditional:infogan",
     "biggan": "sparring.recipes.biggan:biggan",
     "biggan-small": "sparring.recipes.biggan:biggan_small",
+    "biggan-cifar": "sparring.recipes.biggan:biggan_cifar",
     "biggan-deep": "sparring.recipes.biggan:biggan_deep",
     "chollet-frogs": "sparring.recipes.frogs:chollet_frogs",
     "smu-frogs": "sparring.recipes.frogs:smu_frogs",

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from sparring.data.dataset import Spec
 
 Width = Annotated[int, Field(gt=0, description="feature maps, of which every layer has a multiple (ch)")]
-Shared = Annotated[int, Field(gt=0, description="length of the class embedding that all layers of G share")]
+Shared = Annotated[
+    int, Field(ge=0, description="length of the class embedding that all of G shares; 0: every norm has its own")
+]
 Attention = Annotated[int, Field(ge=0, description="side of the feature maps with a non-local block; 0: none")]
 Steps = Annotated[int, Field(ge=1, description="discriminator moves per round")]
 Orthogonal = Annotated[float, Field(ge=0, description="weight of the orthogonal regularisation of G (beta)")]
@@ -52,7 +54,7 @@ def biggan(
     return Recipe(
         system=BigGAN(
             networks.Generator(
-                latent, width, data.channels, data.size, classes=classes, shared=shared, attention=attention
+                latent, width, data.channels, data.size, classes=classes, shared=shared or None, attention=attention
             ),
             networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
             latent=latent,
@@ -67,6 +69,46 @@ def biggan(
         average=average,
         average_from=average_from,
     )
+
+
+@published(paper="Brock et al. 2019; launch_cifar_ema.sh of the authors' BigGAN-PyTorch", size=32, classes=10)
+def biggan_cifar(
+    data: "Spec",
+    *,
+    latent: Latent = 128,
+    width: Width = 64,
+    batch: Batch = 50,
+    critic_steps: Steps = 4,
+    discriminator_lr: Rate = 2e-4,
+    generator_lr: Rate = 2e-4,
+    standing: Standing = 16,
+    average: Average = 0.9999,
+    average_from: AverageFrom = 1000,
+) -> Recipe:
+    """The authors' settings for CIFAR-10: classes in every batch norm, no attention, weights N(0, .02), 32 pixels.
+
+    4 discriminator steps per round; no orthogonal regularisation.
+    """
+    from sparring.networks.initial import normal
+
+    made = biggan(
+        data,
+        latent=latent,
+        width=width,
+        shared=0,
+        attention=0,
+        batch=batch,
+        critic_steps=critic_steps,
+        discriminator_lr=discriminator_lr,
+        generator_lr=generator_lr,
+        orthogonal=0.0,
+        standing=standing,
+        average=average,
+        average_from=average_from,
+    )
+    normal(made.system)
+    made.rounds = 125_000
+    return made
 
 
 @published(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096; reduced", size=28, classes=10)
