@@ -32,8 +32,7 @@ from sparring.systems.ada import ADA
 from sparring.systems.gan import GAN
 from sparring.systems.replay import Replay
 
-KNOWN = {**RECIPES, "ganhacks": "sparring.recipes.ganhacks:ganhacks"}
-RECIPE = find("ganhacks", KNOWN)
+RECIPE = find("ganhacks", RECIPES)
 
 
 @pytest.fixture(autouse=True)
@@ -802,7 +801,7 @@ def test_the_parts_go_together_as_the_page_says():
 def test_every_command_of_the_page_is_one_that_its_recipe_takes(command):
     _, _, recipe, data, mnist, *flags = shlex.split(command)
     assert (data, mnist) == ("--data", "mnist")
-    function = find(recipe, KNOWN)
+    function = find(recipe, RECIPES)
     given = {}
     while flags:
         name = flags.pop(0).removeprefix("--")

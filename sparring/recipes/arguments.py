@@ -11,6 +11,7 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import nn
 
+    from sparring.losses import Game
     from sparring.referee import MakeOptimiser
     from sparring.systems.gan import GAN
 
@@ -63,12 +64,11 @@ class Rules:
     fresh_noise: Annotated[bool, Field(description="new noise for the generator's step; no: reuse the fakes")] = True
     mixed: Annotated[bool, Field(description="real and generated images in one batch; no: two batches")] = False
 
-    def gan(self, G: nn.Module, D: nn.Module, *, latent: int, noise: str) -> GAN:
-        """These two networks, playing by these rules."""
+    def pair(self) -> Game:
+        """The pair of losses, with these labels."""
         from sparring.losses import game
-        from sparring.systems.gan import GAN
 
-        played = game(
+        return game(
             self.game,
             real_label=self.real_label,
             fake_label=self.fake_label,
@@ -77,4 +77,9 @@ class Rules:
             flips=self.flips,
             halved=self.halved,
         )
-        return GAN(G, D, latent=latent, game=played, noise=noise, fresh_noise=self.fresh_noise, mixed=self.mixed)
+
+    def gan(self, G: nn.Module, D: nn.Module, *, latent: int, noise: str) -> GAN:
+        """These two networks, playing by these rules."""
+        from sparring.systems.gan import GAN
+
+        return GAN(G, D, latent=latent, game=self.pair(), noise=noise, fresh_noise=self.fresh_noise, mixed=self.mixed)

@@ -190,7 +190,11 @@ def ganhacks(
     """
     from torch import nn
 
+    from sparring.networks.augment import AdaptiveAugment
     from sparring.networks.labels import LabelChannels, LabelledCode
+    from sparring.systems.ada import ADA
+    from sparring.systems.cgan import ConditionalGAN
+    from sparring.systems.replay import Replay
 
     asked = {
         "--replay": replay,
@@ -201,7 +205,6 @@ def ganhacks(
         raise SparringError(f"{' and '.join(flag for flag in asked if asked[flag])} are different rounds: choose one")
     if label_channels and "virtual" in (generator.generator_norm, discriminator.discriminator_norm):
         raise SparringError("virtual batch norm's reference batch has no labels: choose another norm or no labels")
-
     if label_channels and rules.mixed:
         raise SparringError("labelled images come in separate batches: no --mixed with --label-channels")
 
@@ -215,27 +218,17 @@ def ganhacks(
     else:
         D = nn.Sequential(discriminator.look(), D)
 
-    system = rules.gan(G, D, latent=latent, noise=noise)
-    options: dict[str, Any] = {
-        "latent": latent,
-        "game": system.game,
-        "noise": noise,
-        "fresh_noise": rules.fresh_noise,
-        "mixed": rules.mixed,
-    }
+    told: dict[str, Any] = {"latent": latent, "game": rules.pair(), "noise": noise}
+    shown: dict[str, Any] = {"fresh_noise": rules.fresh_noise, "mixed": rules.mixed}
+    system: GAN
     if replay:
-        from sparring.systems.replay import Replay
-
-        system = Replay(G, D, batch=batch, shape=data.shape, memory=replay, **options)
-    if discriminator.augment == "adaptive":
-        from sparring.networks.augment import AdaptiveAugment
-        from sparring.systems.ada import ADA
-
-        system = ADA(G, D, AdaptiveAugment(), **options)
-    if label_channels:
-        from sparring.systems.cgan import ConditionalGAN
-
-        system = ConditionalGAN(G, D, latent=latent, classes=classes, game=system.game, noise=noise)
+        system = Replay(G, D, batch=batch, shape=data.shape, memory=replay, **told, **shown)
+    elif discriminator.augment == "adaptive":
+        system = ADA(G, D, AdaptiveAugment(), **told, **shown)
+    elif label_channels:
+        system = ConditionalGAN(G, D, classes=classes, **told)
+    else:
+        system = rules.gan(G, D, latent=latent, noise=noise)
 
     def start(dataset: "Dataset") -> None:
         fill_references(system, dataset, packing=discriminator.packing)
