@@ -116,7 +116,7 @@ def infogan(
     data: "Spec",
     *,
     latent: Latent = 62,
-    noise: Noise = "normal",
+    noise: Noise = "uniform",
     categories: Annotated[int, Field(ge=2, description="kinds that the category of the message can be")] = 10,
     values: Annotated[int, Field(ge=0, description="numbers in the message, each from U(-1, 1)")] = 2,
     weight: Annotated[float, Field(ge=0, description="weight of the mutual information (lambda)")] = 1.0,
@@ -127,8 +127,9 @@ def infogan(
 ) -> Recipe:
     """G is given a message that a head of D must read from the image: categories become kinds, values become style.
 
-    No labels are used. Look at `system.sample(n, codes=...)` with one category per row and a value that grows along
-    it. The paper adds the information to both players' losses, as here.
+    No labels are used. `system.sample(n, codes=...)` shows what was found: a category per row, a value growing along
+    it. As in the authors' code the information is added to both players' losses and values are read with a fixed
+    deviation; their pixels come from a sigmoid, ours from tanh.
     """
     from torch import nn
 
@@ -142,7 +143,7 @@ def infogan(
             infogan.generator(latent + categories + values, data.channels),
             infogan.trunk(data.channels),
             nn.Linear(infogan.FEATURES, 1),
-            infogan.reader(categories + 2 * values),
+            infogan.reader(categories + values),
             latent=latent,
             categories=categories,
             values=values,
@@ -152,6 +153,6 @@ def infogan(
         ),
         optimisers=adam.for_gan(),
         batch=batch,
-        rounds=20_000,
+        rounds=5_000,
         average=average,
     )

@@ -22,7 +22,7 @@ class InfoGAN(GAN):
 
     T           (B, C, H, W) -> (B, F): the trunk that judge and reader share
     D           (B, F) -> (B, 1) scores (logits)
-    Q           (B, F) -> (B, categories + 2 values): logits, then mean and log standard deviation of every value
+    Q           (B, F) -> (B, categories + values): logits, then the mean of every value (its deviation is fixed at 1)
     G           (B, latent + categories + values) -> (B, C, H, W) in [-1, 1]
     categories  the one-hot part of the message
     values      numbers of the message from U(-1, 1)
@@ -76,14 +76,12 @@ class InfoGAN(GAN):
     def information(self, features: Tensor, message: Tensor) -> Tensor:
         """Eq. 5: L_I(G, Q), a lower bound of the mutual information of message and image, in nats.
 
-        At most log(categories) for the category; values have densities, so their part has no upper bound.
+        At most log(categories) + values log(2 / sqrt(2 pi)): a value is read as N(mean, 1) (authors' code).
         """
-        read = in_full(self.Q(features))
-        logits, mean, log_std = read.split([self.categories, self.values, self.values], 1)
+        logits, mean = in_full(self.Q(features)).split([self.categories, self.values], 1)
         kinds, values = message.split([self.categories, self.values], 1)
         said = (kinds * logits.log_softmax(1)).sum(1).mean() + math.log(self.categories)
-        error = (values - mean) * (-log_std).exp()
-        density = -(error.square() / 2 + log_std + math.log(2 * math.pi) / 2).sum(1).mean()
+        density = -((values - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()
         return said + density + self.values * math.log(2)
 
     def sample(self, n: int, *, seed: int = 0, codes: Tensor | None = None) -> Tensor:
