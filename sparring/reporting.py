@@ -306,7 +306,8 @@ def _distance(metrics: list[dict]) -> Markup:
 def _errors(errors: list[dict]) -> Markup:
     figure, axes = _axes("Classification error, % of held-out images")
     axes.plot([m["round"] for m in errors], [100 * m["value"] for m in errors], color=BLUE, marker="o", markersize=3)
-    axes.set_ylim(bottom=0)
+    if min(m["value"] for m in errors) > 0:
+        axes.set_yscale("log")
     return _svg(figure, "Classification error on held-out images over the rounds")
 
 

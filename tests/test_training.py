@@ -88,6 +88,35 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     assert set(made.system.equilibrium()) <= set(made.system.players)
 
 
+BATCH_FREE = ("cs231n-mlp", "cs231n-lsgan", "csc321-mlp", "wgan-gp", "r1gan", "r3gan")
+"""Recipes whose networks treat each image by itself and draw nothing: no batch norm, dropout or spectral norm."""
+
+
+@pytest.mark.parametrize("name", BATCH_FREE)
+def test_pieces_of_a_batch_equal_the_whole(name):
+    extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
+    function = find(name, RECIPES)
+    data = toy_data(size, 100)
+    states = []
+    for accumulate in (1, 2):
+        torch.manual_seed(0)
+        made = prepare_recipe(function, data.spec, settle(function, {"batch": 8, "latent": 6, **extra}))
+        judge = Referee(
+            made.system.double(),
+            {"train": data},
+            batch=made.batch,
+            optimisers=made.optimisers,
+            schedules=made.schedules,
+            accumulate=accumulate,
+            precision="fp32",
+        )
+        for _ in range(2):
+            judge.play()
+        states.append(made.system.state_dict())
+    for key, whole in states[0].items():
+        torch.testing.assert_close(states[1][key], whole, rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_resumes_bit_for_bit(name, tmp_path):
     extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
