@@ -123,12 +123,13 @@ def sample(
     system = opened.system(recipe=recipe)
     if not system.can("sample"):
         raise SparringError(f"{type(system).__name__} cannot sample")
-    kinds = _labels(labels, opened.facts["spec"]["classes"])
-    columns = len(kinds) if kinds and len(kinds) > 1 else system.columns
-    images = system.sample(
-        n or 8 * columns, seed=seed, **_sampling(system, {"labels": kinds, "truncation": truncation})
-    )
-    picture = png(grid(images, columns=columns if n is None or kinds else None))
+    asked = _sampling(system, {"labels": labels, "truncation": truncation})
+    columns = system.columns
+    if labels is not None:
+        asked["labels"] = kinds = _labels(labels, opened.facts["spec"]["classes"])
+        columns = len(kinds) if len(kinds) > 1 else columns
+    images = system.sample(n or 8 * columns, seed=seed, **asked)
+    picture = png(grid(images, columns=columns if n is None or labels is not None else None))
     try:
         out.write_bytes(picture)
     except OSError as error:
@@ -136,10 +137,8 @@ def sample(
     print(out)
 
 
-def _labels(text: str | None, classes: Sequence[str]) -> list[int] | None:
+def _labels(text: str, classes: Sequence[str]) -> list[int]:
     """Names or numbers, comma-separated, as numbers."""
-    if text is None:
-        return None
     numbers = []
     for word in text.split(","):
         name = word.strip()

@@ -7,10 +7,12 @@ import sys
 import time
 
 import pytest
+import torch
 from PIL import Image
 
 import sparring
 from sparring.cli import VERBS, main
+from sparring.data.dataset import Dataset
 from sparring.recipes import RECIPES
 
 TRAIN = ["train", "csc321-mlp", "--size", "8", "--rounds", "4", "--latent", "8", "--batch", "16"]
@@ -221,3 +223,45 @@ def test_the_face_is_small_and_explicit():
         assert getattr(sparring, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'utils'"):
         _ = sparring.utils
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A tiny run of a system that knows three classes."""
+    pixels = torch.randint(0, 256, (200, 1, 28, 28), dtype=torch.uint8)
+    data = Dataset("shapes", pixels, torch.arange(200) % 3, ("circle", "square", "cross")).hold_out(0.3)
+    out = tmp_path_factory.mktemp("told")
+    options = {"latent": 6, "width": 4, "shared": 4, "standing": 1, "batch": 8}
+    return sparring.train("biggan-small", data, rounds=1, out=out, quiet=True, **options)
+
+
+def test_classes_are_asked_for_by_name_or_number(told, tmp_path, capsys):
+    by_name, by_number = tmp_path / "a.png", tmp_path / "b.png"
+    main(["sample", str(told.path), "--labels", "square,cross", "--out", str(by_name)])
+    main(["sample", str(told.path), "--labels", "1, 2", "--out", str(by_number)])
+    assert by_name.read_bytes() == by_number.read_bytes()
+    assert Image.open(by_name).width == 2 * 30 + 2  # a column for each
+    main(["sample", str(told.path), "-n", "6", "--truncation", "0.5", "--out", str(by_name)])
+    assert by_name.read_bytes() != by_number.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--labels", "triangle"], "unknown class 'triangle' (possible: circle, square, cross)"),
+        (["--labels", "7"], "label 7 is no class: BigGAN knows 0 to 2"),
+        (["--truncation", "0"], "truncation (--truncation) is '0': input should be greater than 0"),
+        (["--truncation", "-1"], "truncation (--truncation) is '-1': input should be greater than 0"),
+    ],
+)
+def test_classes_and_truncations_that_cannot_be(told, flags, words, tmp_path, capsys):
+    code, line = fails(capsys, "sample", told.path, *flags, "--out", tmp_path / "a.png")
+    assert code == 2
+    assert words in line
+
+
+@pytest.mark.parametrize(("flag", "value"), [("labels", "cat"), ("labels", "3"), ("truncation", "1")])
+def test_what_a_system_does_not_know_cannot_be_asked_of_it(capsys, run, flag, value):
+    code, line = fails(capsys, "sample", run, f"--{flag}", value)
+    assert code == 2
+    assert f"--{flag}: samples of GAN have no {flag}" in line
