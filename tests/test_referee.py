@@ -456,3 +456,26 @@ def test_samples_depend_on_weights_n_and_seed_only():
     assert not torch.equal(a, system.sample(9, seed=5))
     assert system.training
     assert a.shape == (9, 1, 4, 4)
+
+
+def test_the_average_starts_where_it_is_told():
+    judge = referee(gan(), average=0.999, average_from=40)
+    for played in range(1, 57):
+        judge.play()
+        if played % 8 == 0:  # the average looks at every 8th round
+            live, shown = judge.system.G[0].bias, judge.averaged.G[0].bias
+            assert torch.equal(live, shown) == (played <= 40), played
+
+
+def test_samples_of_networks_that_stay_random_depend_on_their_seed_only():
+    from sparring.networks.noise import LastingDropout
+
+    system = gan()
+    system.G.insert(2, LastingDropout(0.5))
+    torch.manual_seed(1)
+    first, state_before = system.sample(4, seed=3), torch.random.get_rng_state()
+    torch.manual_seed(2)
+    assert torch.equal(system.sample(4, seed=3), first)
+    torch.manual_seed(1)
+    system.sample(4, seed=3)
+    assert torch.equal(torch.random.get_rng_state(), state_before)
