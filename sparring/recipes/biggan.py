@@ -128,7 +128,11 @@ def biggan_small(
     average: Average = 0.999,
     average_from: AverageFrom = 0,
 ) -> Recipe:
-    """BigGAN for two cores: 32 feature maps in every layer, small batches, higher rates; 28 or 32 pixels."""
+    """BigGAN for two cores: 32 feature maps in every layer, small batches, higher rates; 28 or 32 pixels.
+
+    Measured (docs/results/classes.md; seed 0, one CPU thread): after 7,000 rounds in 39 minutes on MNIST 99.4 % of the
+    samples are of the class asked for, FD-lenet-mnist@5000 9.9 where real images score 5.0.
+    """
     return biggan(
         data,
         latent=latent,
