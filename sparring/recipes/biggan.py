@@ -9,6 +9,8 @@ from sparring.recipes.arguments import Average, Batch, Latent, Rate
 from sparring.recipes.recipe import Recipe, classes_of, published
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sparring.data.dataset import Spec
 
 Width = Annotated[int, Field(gt=0, description="feature maps, of which every layer has a multiple (ch)")]
@@ -44,28 +46,22 @@ def biggan(
     A batch of 2048 is cut into pieces with --accumulate 64. Spectral norm sees every piece, so pieces are close to the
     whole but not equal to it, as in the authors' code. `biggan-small` is this for two cores.
     """
-    import torch
-
     from sparring.networks import biggan as networks
-    from sparring.systems.biggan import BigGAN
 
     classes = classes_of(data, "biggan")
-    adam = partial(torch.optim.Adam, betas=(0.0, 0.999), eps=1e-6)
-    return Recipe(
-        system=BigGAN(
-            networks.Generator(
-                latent, width, data.channels, data.size, classes=classes, shared=shared or None, attention=attention
-            ),
-            networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
-            latent=latent,
-            classes=classes,
-            critic_steps=critic_steps,
-            orthogonal=orthogonal,
-            standing=standing,
+    return _played(
+        networks.Generator(
+            latent, width, data.channels, data.size, classes=classes, shared=shared or None, attention=attention
         ),
-        optimisers={"discriminator": partial(adam, lr=discriminator_lr), "generator": partial(adam, lr=generator_lr)},
+        networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
+        latent=latent,
+        classes=classes,
         batch=batch,
-        rounds=200_000,
+        critic_steps=critic_steps,
+        discriminator_lr=discriminator_lr,
+        generator_lr=generator_lr,
+        orthogonal=orthogonal,
+        standing=standing,
         average=average,
         average_from=average_from,
     )
@@ -156,7 +152,7 @@ def biggan_deep(
     *,
     latent: Latent = 128,
     width: Width = 128,
-    shared: Shared = 128,
+    shared: Annotated[int, Field(gt=0, description="length of the class embedding that all of G shares")] = 128,
     attention: Attention = 64,
     batch: Batch = 2048,
     critic_steps: Steps = 2,
@@ -171,19 +167,52 @@ def biggan_deep(
 
     No public training of these networks to the paper's figures is known, and none was tried here.
     """
-    import torch
-
     from sparring.networks import biggan_deep as networks
-    from sparring.systems.biggan import BigGAN
 
     classes = classes_of(data, "biggan-deep")
+    return _played(
+        networks.Generator(
+            latent, width, data.channels, data.size, classes=classes, shared=shared, attention=attention
+        ),
+        networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
+        latent=latent,
+        classes=classes,
+        batch=batch,
+        critic_steps=critic_steps,
+        discriminator_lr=discriminator_lr,
+        generator_lr=generator_lr,
+        orthogonal=orthogonal,
+        standing=standing,
+        average=average,
+        average_from=average_from,
+    )
+
+
+def _played(
+    G: "nn.Module",
+    D: "nn.Module",
+    *,
+    latent: int,
+    classes: int,
+    batch: int,
+    critic_steps: int,
+    discriminator_lr: float,
+    generator_lr: float,
+    orthogonal: float,
+    standing: int,
+    average: float,
+    average_from: int,
+) -> Recipe:
+    """These networks in BigGAN's game, with its optimiser: Adam (0, .999) with epsilon 1e-6."""
+    import torch
+
+    from sparring.systems.biggan import BigGAN
+
     adam = partial(torch.optim.Adam, betas=(0.0, 0.999), eps=1e-6)
     return Recipe(
         system=BigGAN(
-            networks.Generator(
-                latent, width, data.channels, data.size, classes=classes, shared=shared, attention=attention
-            ),
-            networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
+            G,
+            D,
             latent=latent,
             classes=classes,
             critic_steps=critic_steps,
