@@ -40,7 +40,8 @@ def training_options(
     out: Annotated[Path, Field(description="where run directories are made")] = Path("runs"),
     seed: Annotated[int, Field(ge=0, description="all randomness comes from it")] = 0,
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], Field(description="auto: bf16 where the hardware multiplies it natively")
+        Literal["auto", "fp32", "bf16"],
+        Field(description="auto: bf16 where the hardware multiplies it natively and the recipe allows it"),
     ] = "auto",
     accumulate: Annotated[int, Field(ge=1, description="pieces each batch is cut into, to save memory")] = 1,
     size: Annotated[

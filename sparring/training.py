@@ -64,7 +64,7 @@ def train(
     recipe      a name of `sparring recipes`, "package.module:function", or such a function
     data        a name ("mnist"), a folder or zip of images, or a Dataset
     rounds      default: what the recipe's source used
-    precision   "auto" (bf16 where the hardware multiplies it natively), "fp32" or "bf16"
+    precision   "auto" (bf16 where the hardware multiplies it natively, unless the recipe needs fp32), "fp32" or "bf16"
     accumulate  cut each batch into this many pieces, to save memory; the result is the same
     size, channels, classes, data_root  as in `sparring.load`; not for a Dataset, which is loaded already
     log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40),
@@ -293,7 +293,7 @@ def _referee(made: Recipe, data: Dataset, *, seed: int, precision: str, accumula
         accumulate=accumulate,
         average=made.average,
         average_from=made.average_from,
-        precision=precision,
+        precision=made.precision if precision == "auto" else precision,
         seed=seed,
     )
 

@@ -139,6 +139,7 @@ def test_an_exam_is_held_while_training(tmp_path):
     run = sparring.train(
         "improved-gan", data, rounds=2, labelled=10, batch=10, measure_every=1, out=tmp_path, quiet=True
     )
+    assert run.facts["precision"] == "float32"  # as the recipe asks, whatever the hardware
     exams = [m for m in run.read("metrics") if m["name"] == "classification error"]
     assert [m["round"] for m in exams] == [0, 1, 2]
     assert exams[0]["n"] == 60

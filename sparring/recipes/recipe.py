@@ -31,6 +31,7 @@ class Recipe:
     rounds      how long the source trained
     average     decay per round of the EMA of the shown weights, from round `average_from` on
     prepare     called once with the data before the first round (initial values that depend on data)
+    precision   what `--precision auto` means here: "auto" (bf16 where the hardware has it) or "fp32"
     streams     the data and the run's seed -> what `feed` gives, by name (default: all of it as "train")
     """
 
@@ -40,6 +41,7 @@ class Recipe:
     rounds: int
     average: float = 0.999
     average_from: int = 0
+    precision: str = "auto"
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     prepare: Callable[[Dataset], None] | None = None
     streams: Callable[[Dataset, int], Mapping[str, Dataset]] | None = None
