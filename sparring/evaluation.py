@@ -161,7 +161,7 @@ class Evaluation:
         table = Table(title=title, title_justify="left")
         table.add_column("measure", no_wrap=True)
         for heading in ("value", "95 % interval", "real images"):
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("in words")
         for measure in self.measures:
             between = f"{measure.interval[0]:.3g} to {measure.interval[1]:.3g}" if measure.interval else "one sample"
