@@ -82,6 +82,9 @@ def acgan(
     """D has a second head that names the class, and G wants it to be right.
 
     The paper's networks are for ImageNet and CIFAR-10; these are InfoGAN's for MNIST, without dropout.
+
+    Measured (docs/results/classes.md; seed 0, one CPU thread): after 2,000 rounds in 7 minutes on MNIST 99.9 % of the
+    samples are of the class asked for, FD-lenet-mnist@10000 9.9 where real images score 3.1.
     """
     from torch import nn
 
@@ -130,6 +133,9 @@ def infogan(
     No labels are used. `system.sample(n, codes=...)` shows what was found: a category per row, a value growing along
     it. As in the authors' code the information is added to both players' losses and values are read with a fixed
     deviation; their pixels come from a sigmoid, ours from tanh.
+
+    Measured (docs/results/classes.md; seed 0, one CPU thread): FD-lenet-mnist@10000 9.1 on MNIST after 4,000 rounds in
+    28 minutes, where real images score 3.1; the categories agree with digits to 80 %.
     """
     from torch import nn
 
