@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.noise import TrainingNoise
 
 
 class WeightNormLinear(nn.Module):
@@ -29,17 +30,6 @@ class WeightNormLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.direction * (self.scale / self.direction.norm(dim=1))[:, None], self.bias)
-
-
-class TrainingNoise(nn.Module):
-    """Adds N(0, std^2) while training; nothing in evaluation mode."""
-
-    def __init__(self, std: float) -> None:
-        super().__init__()
-        self.std = std
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.std * torch.randn_like(x) if self.training else x
 
 
 class Classifier(nn.Module):

@@ -1,4 +1,4 @@
-"""Noise inside networks: on the discriminator's images, in the generator's layers, and dropout that never stops."""
+"""Noise inside networks: on the discriminator's images, in its layers or the generator's, and lasting dropout."""
 
 from __future__ import annotations
 
@@ -26,6 +26,17 @@ class InstanceNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         std = self.present_std() if self.training else 0.0
         return x + std * torch.randn_like(x) if std else x
+
+
+class TrainingNoise(nn.Module):
+    """Adds N(0, std^2) while training; nothing in evaluation mode."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.std * torch.randn_like(x) if self.training else x
 
 
 class GaussianNoise(nn.Module):

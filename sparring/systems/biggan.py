@@ -18,7 +18,7 @@ from sparring.systems.cgan import Classes, ConditionalGAN
 class BigGAN(ConditionalGAN):
     """The hinge game on images and classes, with more steps for the discriminator than for the generator.
 
-    G, D, latent, classes  as in ConditionalGAN; G.blocks hold the weights that are kept orthogonal
+    G, D, latent, classes  as in ConditionalGAN; the class embedding is G.embedding
     critic_steps           discriminator moves per round, each with fresh data (2)
     orthogonal             beta of eq. 3 (1e-4), which makes truncation possible; 0: none
     standing               batches that batch norm's statistics are measured on before sampling (section 4.1: 100)
@@ -50,7 +50,7 @@ class BigGAN(ConditionalGAN):
 
         told = self.any_labels(len(x))
         score = self.D(self.G(self.noise(len(x)), told), told)
-        skew = unorthogonality(self.regularised()) if self.orthogonal else torch.zeros(())
+        skew = unorthogonality(self.regularised()) if self.orthogonal else x.new_zeros(())
         yield Move("generator", self.game.generator(score) + self.orthogonal / 2 * skew, skew=skew)
 
     def regularised(self) -> list[Tensor]:

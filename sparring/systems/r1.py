@@ -48,7 +48,7 @@ class PenalisedGAN(GAN):
             fake = self.G(self.noise(len(x))).to(x.dtype)
         real_score, fake_score = self.scores(x, fake)
         loss = self.game.discriminator(real_score, fake_score)
-        slope = torch.zeros(())
+        slope = x.new_zeros(())
         if self.played % self.every == 0:
             slope = self.slope(x, fake)
             loss = loss + self.every * self.gamma / 2 * slope
