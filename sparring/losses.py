@@ -251,3 +251,29 @@ def unorthogonality(weights: Sequence[Tensor]) -> Tensor:
             gram = rows @ rows.T
             skew = skew + gram.square().sum() - gram.diagonal().square().sum()
     return skew
+
+
+def half_squared_error(decoded: Tensor, x: Tensor) -> Tensor:
+    """(B,) 1/2 |x - decoded|^2, summed over pixels in [0, 1]; both (B, C, H, W) in [-1, 1]."""
+    return ((in_full(decoded) - x) / 2).square().flatten(1).sum(1) / 2
+
+
+def bernoulli_surprise(logits: Tensor, x: Tensor) -> Tensor:
+    """(B,) -log p(x) in nats, every pixel of [0, 1] a Bernoulli variable (Kingma and Welling 2014, appendix C.1).
+
+    logits: (B, C, H, W); x: the same shape in [-1, 1].
+    """
+    s = in_full(logits)
+    return (F.softplus(s) - s * (x + 1) / 2).flatten(1).sum(1)
+
+
+def gaussian_surprise(mean: Tensor, x: Tensor, *, std: float) -> Tensor:
+    """(B,) -log p(x) in nats, every pixel of [0, 1] drawn from N(mean, std^2); both (B, C, H, W) in [-1, 1]."""
+    pixels = mean[0].numel()
+    return half_squared_error(mean, x) / std**2 + pixels * math.log(std * math.sqrt(2 * math.pi))
+
+
+def divergence_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """(B, d) KL(N(mean, variance) || N(0, 1)) of each unit in nats (Kingma and Welling 2014, appendix B)."""
+    mean, log_variance = in_full(mean), in_full(log_variance)
+    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2

@@ -96,10 +96,10 @@ class Draws:
     share: int = 0
     shares: int = 1
 
-    def take(self, kind: str, n: int, *shape: int) -> Tensor:
-        """(n, *shape) rows of the next global draw of `n * shares` rows."""
-        rows = NOISES[kind](self.generator, (n * self.shares, *shape))
-        return rows[self.share * n : (self.share + 1) * n]
+    def rows(self, draw: Callable[[torch.Generator, int], Tensor], n: int) -> Tensor:
+        """(n, ...) rows of the next global draw of `n * shares` rows: `draw(generator, rows)`."""
+        every = draw(self.generator, n * self.shares)
+        return every[self.share * n : (self.share + 1) * n]
 
 
 class System(nn.Module):
@@ -120,6 +120,14 @@ class System(nn.Module):
     sample: Callable[..., Tensor]
     score: Callable[..., Tensor]
     classify: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    reconstruct: Callable[..., Tensor]
+    prior_codes: Callable[..., Tensor]
+    walks: Callable[[], Mapping[str, Tensor]]
+    cluster: Callable[[Tensor], Tensor]
+    divergence: Callable[[Tensor], Tensor]
+    log_likelihood: Callable[..., Tensor]
     equilibrium: Callable[[], dict[str, float]]
 
     latent: int = 0
@@ -159,16 +167,22 @@ class System(nn.Module):
             if "played" in layer.__dict__:
                 layer.played = rounds  # type: ignore[assignment]
 
+    @property
+    def own_draws(self) -> Draws:
+        """The round's random numbers; outside a round those of the global generator."""
+        return self.draws or Draws(torch.default_generator)
+
+    def drawn(self, draw: Callable[[torch.Generator, int], Tensor], n: int) -> Tensor:
+        """(n, ...) rows of `draw(generator, rows)`, from the round's own draws: codes of a prior, for instance."""
+        return self.own_draws.rows(draw, n).to(next(self.parameters()))
+
     def noise(self, n: int) -> Tensor:
         """(n, latent) codes of the system's kind of noise, from the round's own draws."""
-        draws = self.draws or Draws(torch.default_generator)
-        like = next(self.parameters())
-        return draws.take(self.noise_kind, n, self.latent).to(like)
+        return self.drawn(lambda g, rows: NOISES[self.noise_kind](g, (rows, self.latent)), n)
 
     def uniform(self, n: int) -> Tensor:
         """(n,) numbers from U(0, 1), from the round's own draws."""
-        draws = self.draws or Draws(torch.default_generator)
-        return (draws.take("uniform", n).to(next(self.parameters())) + 1) / 2
+        return self.drawn(lambda g, rows: torch.rand(rows, generator=g), n)
 
     def any_labels(self, n: int) -> Tensor:
         """(n,) int64 labels, each class equally likely, from the round's own draws."""
@@ -219,6 +233,14 @@ ABILITIES: dict[str, str] = {
     "sample": "sample(n, *, seed=0) -> (n, C, H, W) images in [-1, 1]; with `classes` also labels=",
     "score": "score(images) -> (n,) the judge's scores, higher = more real; perhaps also labels=",
     "classify": "classify(images) -> (n, classes) log-probabilities",
+    "encode": "encode(images) -> (n, code) the codes of images, without noise",
+    "decode": "decode(codes) -> (n, C, H, W) images in [-1, 1] of codes (n, code)",
+    "reconstruct": "reconstruct(images) -> the images of their codes; perhaps also labels=",
+    "prior_codes": "prior_codes(n, *, seed=0) -> (n, code) codes as they are in samples: what `encode` should give",
+    "walks": "walks() -> {title: (rows, columns, code)} codes worth looking at",
+    "cluster": "cluster(images) -> (n, clusters) log-probabilities of clusters that no label has named",
+    "divergence": "divergence(images) -> (n, latent) KL of each unit's code from the prior, in nats",
+    "log_likelihood": "log_likelihood(images, *, draws=100, seed=0) -> (n,) log p(x) in nats, estimated from below",
     "equilibrium": "equilibrium() -> {player: its loss where neither player can gain}",
 }
 """What systems can do beside playing. Reports, evaluation and command line ask `system.can(...)`, never for a class."""

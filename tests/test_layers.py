@@ -9,7 +9,7 @@ HOUSE = Path(sparring.__file__).parent
 
 FLOORS = [
     {"errors", "seeds"},
-    {"system", "losses", "networks", "data", "metrics", "durable", "pictures", "display"},
+    {"system", "losses", "priors", "networks", "data", "metrics", "durable", "pictures", "drawings", "display"},
     {"referee", "evaluation", "systems"},
     {"recipes"},
     {"run"},

@@ -158,11 +158,14 @@ def test_two_processes_equal_one(tmp_path):
 
 
 def test_draws_of_the_shares_are_the_rows_of_the_whole():
+    def five_numbers(g, rows):
+        return torch.randn(rows, 5, generator=g)
+
     whole = Draws(generator(1, "noise", 7))
     shares = [Draws(generator(1, "noise", 7), s, 3) for s in range(3)]
     for _ in range(3):
-        expected = whole.take("normal", 12, 5)
-        assert torch.equal(torch.cat([d.take("normal", 4, 5) for d in shares]), expected)
+        expected = whole.rows(five_numbers, 12)
+        assert torch.equal(torch.cat([d.rows(five_numbers, 4) for d in shares]), expected)
 
 
 # What is refused.

@@ -11,6 +11,7 @@ from PIL import Image
 
 import sparring
 from sparring.data.dataset import Dataset, Spec
+from sparring.data.pixels import to_float
 from sparring.errors import Diverged, SparringError
 from sparring.losses import GAMES
 from sparring.recipes import RECIPES
@@ -18,6 +19,7 @@ from sparring.recipes.arguments import GameName
 from sparring.recipes.recipe import arguments, card, find, prepare_recipe, settle
 from sparring.referee import Referee
 from sparring.run import Run, open_system
+from sparring.system import ABILITIES
 from sparring.training import resume, train
 
 SMALL = {
@@ -37,8 +39,47 @@ SMALL = {
     "ganhacks": ({"width": 4}, 28),
     "improved-gan": ({"labelled": 20}, 28),
     "wgan-gp-resnet": ({"width": 4, "critic_steps": 2}, 32),
+    "mlp-classifier": ({"labelled": 20, "width": 16}, 28),
+    "autoencoder": ({"width": 16}, 16),
+    "vae": ({"width": 16}, 16),
+    "aae": ({"width": 16}, 16),
+    "aae-labelled-prior": ({"labelled": 20, "width": 16}, 16),
+    "aae-supervised": ({"width": 16}, 16),
+    "aae-semi-supervised": ({"labelled": 20, "width": 16}, 16),
+    "aae-clustering": ({"width": 16}, 16),
+    "aae-reduction": ({"width": 16}, 16),
+    "aae-labelled-reduction": ({"labelled": 20, "width": 16}, 16),
 }
 """Arguments and image size that make a recipe small enough for a test, where its own are too big."""
+
+CODES = {"encode", "decode", "reconstruct"}
+GENERATIVE = CODES | {"sample", "prior_codes", "walks"}
+PROMISED = {
+    "mnist-net": {"classify"},
+    "mlp-classifier": {"classify"},
+    "autoencoder": CODES,
+    "vae": GENERATIVE | {"divergence", "log_likelihood"},
+    "chollet-vae": GENERATIVE | {"divergence", "log_likelihood"},
+    "smu-vae": GENERATIVE | {"divergence", "log_likelihood"},
+    "aae": GENERATIVE,
+    "aae-labelled-prior": GENERATIVE,
+    "aae-supervised": GENERATIVE,
+    "aae-semi-supervised": GENERATIVE | {"classify"},
+    "aae-clustering": GENERATIVE | {"cluster"},
+    "aae-reduction": GENERATIVE | {"cluster"},
+    "aae-labelled-reduction": GENERATIVE | {"cluster", "classify"},
+    "improved-gan": {"sample", "score", "classify"},
+    "acgan": {"sample", "score", "classify"},
+}
+"""What a system can do beside playing, where it is not what all GANs can: make images and judge them."""
+
+
+def small(name):
+    """Arguments that make a recipe small enough for a test, and the side of its images."""
+    function = find(name, RECIPES)
+    extra, size = SMALL.get(name, ({}, card(function).size))
+    short = {"latent": 6} if "latent" in {a.name for a in arguments(function)} else {}
+    return {"batch": 8, **short, **extra}, size
 
 
 def toy_data(size, count=600, channels=1, classes=0):
@@ -57,11 +98,11 @@ def labelled(data, classes):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_plays_moves_only_its_players_and_samples(name):
-    extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
+    extra, size = small(name)
     function = find(name, RECIPES)
     data = toy_data(size, 100, classes=min(card(function).classes, 10))
     torch.manual_seed(0)
-    made = prepare_recipe(function, data.spec, settle(function, {"batch": 8, "latent": 6, **extra}))
+    made = prepare_recipe(function, data.spec, settle(function, extra))
     if made.prepare:
         made.prepare(data)
     judge = Referee(
@@ -79,31 +120,71 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
         assert all(np.isfinite([v for k, v in t.items() if k != "player"]).all() for t in told)
         moved = {k.split(".")[0] for k, v in made.system.named_parameters() if not torch.equal(v, before[k])}
         assert moved == {network for networks in made.system.players.values() for network in networks}
-    assert made.system.can("sample")
-    assert made.system.can("score")
-    fake = judge.averaged.sample(5, seed=1)
-    assert fake.shape == (5, *data.spec.shape)
-    assert float(fake.abs().max()) <= 1
-    assert judge.averaged.score(fake).shape == (5,)
-    assert set(made.system.equilibrium()) <= set(made.system.players)
+    shown, shape = judge.averaged, (5, *data.spec.shape)
+    can = {ability for ability in ABILITIES if shown.can(ability)}
+    assert can - {"equilibrium"} == PROMISED.get(name, {"sample", "score"})
+    images = to_float(data.images[:5])
+    if "sample" in can:
+        fake = shown.sample(5, seed=1)
+        assert fake.shape == shape
+        assert float(fake.abs().max()) <= 1
+        assert torch.equal(fake, shown.sample(5, seed=1))
+        assert not torch.equal(fake, shown.sample(5, seed=2))
+    if "score" in can:
+        assert shown.score(images).shape == (5,)
+    if "classify" in can:
+        torch.testing.assert_close(shown.classify(images).exp().sum(1), torch.ones(5))
+    if "cluster" in can:
+        torch.testing.assert_close(shown.cluster(images).exp().sum(1), torch.ones(5))
+    if "reconstruct" in can:
+        assert shown.reconstruct(images).shape == shape
+        assert shown.encode(images).shape[0] == 5
+    if "prior_codes" in can:
+        codes = shown.prior_codes(5, seed=1)
+        assert (
+            shown.decode(codes if name != "aae-supervised" else torch.cat([torch.eye(10)[:5], codes], 1)).shape == shape
+        )
+        assert codes.shape == shown.encode(images).shape
+        for walk in shown.walks().values():
+            assert shown.decode(walk.flatten(0, 1)).shape[1:] == shape[1:]
+    if "divergence" in can:
+        assert shown.divergence(images).shape == codes.shape
+        assert shown.log_likelihood(images, draws=3).shape == (5,)
+    if "equilibrium" in can:
+        assert set(shown.equilibrium()) <= set(shown.players)
 
 
-BATCH_FREE = ("cs231n-mlp", "cs231n-lsgan", "csc321-mlp", "wgan-gp", "r1gan", "r3gan")
+BATCH_FREE = (
+    *(
+        "cs231n-mlp",
+        "cs231n-lsgan",
+        "csc321-mlp",
+        "wgan-gp",
+        "r1gan",
+        "r3gan",
+        "mnist-net",
+        "autoencoder",
+        "vae",
+        "aae",
+    ),
+    *("aae-labelled-prior", "aae-supervised", "aae-semi-supervised", "aae-reduction", "aae-labelled-reduction"),
+)
 """Recipes whose networks treat each image by itself and draw nothing: no batch norm, dropout or spectral norm."""
 
 
 @pytest.mark.parametrize("name", BATCH_FREE)
 def test_pieces_of_a_batch_equal_the_whole(name):
-    extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
+    extra, size = small(name)
     function = find(name, RECIPES)
-    data = toy_data(size, 100)
+    data = toy_data(size, 100, classes=min(card(function).classes, 10))
+    extra |= {"noise": 0.0} if name in ("aae-semi-supervised", "aae-reduction", "aae-labelled-reduction") else {}
     states = []
     for accumulate in (1, 2):
         torch.manual_seed(0)
-        made = prepare_recipe(function, data.spec, settle(function, {"batch": 8, "latent": 6, **extra}))
+        made = prepare_recipe(function, data.spec, settle(function, extra))
         judge = Referee(
             made.system.double(),
-            {"train": data},
+            made.streams(data, 0) if made.streams else {"train": data},
             batch=made.batch,
             optimisers=made.optimisers,
             schedules=made.schedules,
@@ -119,9 +200,9 @@ def test_pieces_of_a_batch_equal_the_whole(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_resumes_bit_for_bit(name, tmp_path):
-    extra, size = SMALL.get(name, ({}, card(find(name, RECIPES)).size))
+    extra, size = small(name)
     data = toy_data(size, 300, classes=min(card(find(name, RECIPES)).classes, 10))
-    options = {"batch": 8, "latent": 6, "quiet": True, "log_every": 1, **extra}
+    options = {"quiet": True, "log_every": 1, **extra}
     straight = train(name, data, rounds=4, save_every=2, out=tmp_path / "a", **options)
     stopped = train(name, data, rounds=2, out=tmp_path / "b", **options, measure_every=1, show_every=1)
     resumed = resume(stopped, rounds=4, data=data, quiet=True)

@@ -63,6 +63,9 @@ class Dataset:
 
         Raises SparringError for unlabelled data, and when a class has too few images.
         """
+        return self.rows(self._of_each_class(count, seed))
+
+    def _of_each_class(self, count: int, seed: int) -> Tensor:
         if self.labels is None:
             raise SparringError(f"'{self.name}' has no labels")
         each = count // len(self.classes)
@@ -75,7 +78,18 @@ class Dataset:
                     f"{each} labelled images of each class asked for; class '{name}' has {len(of_class)}"
                 )
             chosen.append(of_class[:each])
-        return self.rows(torch.cat(chosen))
+        return torch.cat(chosen)
+
+    def tell_labels(self, count: int, seed: int) -> Dataset:
+        """All images; the label of all but `count` (as many of each class, chosen by the seed) becomes "not known".
+
+        That is one more than the classes have. Raises SparringError as `few_labels` does.
+        """
+        told = self._of_each_class(count, seed)
+        assert self.labels is not None
+        labels = torch.full_like(self.labels, len(self.classes))
+        labels[told] = self.labels[told]
+        return replace(self, labels=labels, held_out=None, test=None, notes=())
 
     def repeated(self, at_least: int) -> Dataset:
         """The same images over and over, so that there are at least that many: a batch may exceed a handful."""

@@ -1,5 +1,6 @@
 """Optimisers that do something more around each step, and how rates fall. No torch here until one is made."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,5 +49,14 @@ def inverse_time(lr: float, decay: float) -> "Schedule":
 
     def settings(round_number: int) -> dict[str, Any]:
         return {"lr": lr / (1 + decay * (round_number - 1))}
+
+    return settings
+
+
+def dropping(lr: float, drops: Sequence[int]) -> "Schedule":
+    """lr, and a tenth of it from each of these rounds on."""
+
+    def settings(round_number: int) -> dict[str, Any]:
+        return {"lr": lr * 0.1 ** sum(round_number >= drop for drop in drops)}
 
     return settings

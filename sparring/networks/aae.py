@@ -1,0 +1,86 @@
+"""The fully connected networks of Makhzani et al. 2016, appendix A: two hidden ReLU layers, weights N(0, .01^2).
+
+The paper writes N(0, .01) for the initial weights; it is read as a standard deviation of .01. Biases start at 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.noise import TrainingNoise
+
+
+def encoder(
+    shape: tuple[int, int, int],
+    width: int,
+    outputs: int,
+    *,
+    noise: float = 0.0,
+    dropout: float = 0.0,
+    norm: bool = False,
+) -> nn.Sequential:
+    """(B, *shape) in [-1, 1] -> (B, outputs), linear.
+
+    noise    deviation of Gaussian noise on pixels of [0, 1] while training
+    dropout  share of pixels made 0 while training
+    norm     batch norm after both hidden layers
+    """
+    pixels = math.prod(shape)
+    between = [nn.BatchNorm1d(width)] if norm else []
+    again = [nn.BatchNorm1d(width)] if norm else []
+    return started(
+        nn.Sequential(
+            ToUnit(),
+            nn.Flatten(),
+            *([TrainingNoise(noise)] if noise else []),
+            *([nn.Dropout(dropout)] if dropout else []),
+            nn.Linear(pixels, width),
+            *between,
+            nn.ReLU(),
+            nn.Linear(width, width),
+            *again,
+            nn.ReLU(),
+            nn.Linear(width, outputs),
+        )
+    )
+
+
+def decoder(inputs: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
+    """(B, inputs) -> (B, *shape) in [-1, 1] from a sigmoid."""
+    return started(
+        nn.Sequential(
+            nn.Linear(inputs, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, math.prod(shape)),
+            nn.Sigmoid(),
+            FromUnit(),
+            nn.Unflatten(1, shape),
+        )
+    )
+
+
+def discriminator(inputs: int, width: int) -> nn.Sequential:
+    """(B, inputs) codes -> (B, 1) logits."""
+    return started(
+        nn.Sequential(
+            nn.Linear(inputs, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 1),
+        )
+    )
+
+
+def started(network: nn.Sequential, std: float = 0.01) -> nn.Sequential:
+    """N(0, std^2) weights and zero biases in every linear layer."""
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, std)
+            nn.init.zeros_(layer.bias)
+    return network

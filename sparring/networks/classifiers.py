@@ -1,0 +1,39 @@
+"""Networks that name classes."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from sparring.networks.mlp import ToUnit
+
+
+def mnist_net(classes: int, channels: int = 1) -> nn.Sequential:
+    """(B, channels, 28, 28) in [-1, 1] -> (B, classes) logits: two 5x5 convolutions, each pooled, and 500 units."""
+    return nn.Sequential(
+        ToUnit(),
+        nn.Conv2d(channels, 20, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(50 * 4 * 4, 500),
+        nn.ReLU(),
+        nn.Linear(500, classes),
+    )
+
+
+def perceptron(shape: tuple[int, int, int], width: int, classes: int) -> nn.Sequential:
+    """(B, *shape) in [-1, 1] -> (B, classes) logits: two hidden ReLU layers."""
+    return nn.Sequential(
+        ToUnit(),
+        nn.Flatten(),
+        nn.Linear(math.prod(shape), width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, classes),
+    )

@@ -1,0 +1,96 @@
+"""Encoders and decoders of three VAEs. Encoders end in means and log-variances, decoders in logits of pixels."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from sparring.networks.aae import started
+from sparring.networks.chollet import keras
+from sparring.networks.mlp import FromUnit, ToUnit
+
+
+def image() -> nn.Sequential:
+    """Logits -> the mean image of their Bernoulli variables, in [-1, 1]."""
+    return nn.Sequential(nn.Sigmoid(), FromUnit())
+
+
+def kingma_encoder(shape: tuple[int, int, int], width: int, latent: int) -> nn.Sequential:
+    """Kingma and Welling 2014, appendix C: (B, *shape) -> (B, 2 latent), one tanh layer; weights N(0, .01^2)."""
+    pixels = math.prod(shape)
+    return started(
+        nn.Sequential(ToUnit(), nn.Flatten(), nn.Linear(pixels, width), nn.Tanh(), nn.Linear(width, 2 * latent))
+    )
+
+
+def kingma_decoder(latent: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
+    """Kingma and Welling 2014, appendix C.1: (B, latent) -> (B, *shape) logits, one tanh layer."""
+    pixels = math.prod(shape)
+    return started(nn.Sequential(nn.Linear(latent, width), nn.Tanh(), nn.Linear(width, pixels), nn.Unflatten(1, shape)))
+
+
+def chollet_encoder(latent: int, channels: int = 1) -> nn.Sequential:
+    """Chollet 2017, listing 8.23: (B, channels, 28, 28) -> (B, 2 latent)."""
+    return keras(
+        nn.Sequential(
+            ToUnit(),
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.ZeroPad2d((0, 1, 0, 1)),  # Keras's "same" for an even side: what is missing goes right and below
+            nn.Conv2d(32, 64, 3, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * 14 * 14, 32),
+            nn.ReLU(),
+            nn.Linear(32, 2 * latent),
+        )
+    )
+
+
+def chollet_decoder(latent: int, channels: int = 1) -> nn.Sequential:
+    """Chollet 2017, listing 8.25: (B, latent) -> (B, channels, 28, 28) logits."""
+    return keras(
+        nn.Sequential(
+            nn.Linear(latent, 64 * 14 * 14),
+            nn.ReLU(),
+            nn.Unflatten(1, (64, 14, 14)),
+            nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, channels, 3, padding=1),
+        )
+    )
+
+
+def smu_encoder(latent: int, channels: int = 1) -> nn.Sequential:
+    """SMU's notebook 07a: (B, channels, 28, 28) -> (B, 2 latent); its layer of 32 is linear."""
+    return nn.Sequential(
+        ToUnit(),
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 32),
+        nn.Linear(32, 2 * latent),
+    )
+
+
+def smu_decoder(latent: int, channels: int = 1) -> nn.Sequential:
+    """SMU's notebook 07a: (B, latent) -> (B, channels, 28, 28) logits; kernels of 4 with stride 2 double the side."""
+    return nn.Sequential(
+        nn.Linear(latent, 64 * 7 * 7),
+        nn.ReLU(),
+        nn.Unflatten(1, (64, 7, 7)),
+        nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, channels, 3, padding=1),
+    )

@@ -1,0 +1,141 @@
+"""Adversarial latent autoencoders (Pidhorskyi et al. 2020): fully connected for MNIST; with StyleGAN's generator."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from sparring.recipes.arguments import Batch, Latent, Noise, Rate
+from sparring.recipes.recipe import Recipe, published
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from sparring.data.dataset import Spec
+    from sparring.referee import MakeOptimiser
+
+Gamma = Annotated[
+    float, Field(ge=0, allow_inf_nan=False, description="weight (halved) of D's squared slope on real images")
+]
+HalfLife = Annotated[int, Field(gt=0, description="images after which old weights count half in the shown average")]
+Layers = Annotated[int, Field(gt=0, description="layers of F, from noise to code")]
+
+
+@published(paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; branch mnist_ref", size=28)
+def alae(
+    data: "Spec",
+    *,
+    latent: Latent = 50,
+    noise: Noise = "normal",
+    width: Annotated[int, Field(gt=0, description="units of each hidden layer of G and E")] = 1024,
+    mapping_layers: Layers = 6,
+    batch: Batch = 128,
+    lr: Rate = 2e-3,
+    gamma: Gamma = 10.0,
+    half_life: HalfLife = 10_000,
+) -> Recipe:
+    """Permutation-invariant MNIST: fully connected, any size and number of channels. 800 epochs in the paper's code.
+
+    The authors' pixels lie in [0, 1], and gamma is for those. Weights that two players move keep one running square of
+    their gradients, as in the authors' code, where two optimisers share the three steps.
+    """
+    from sparring.networks import alae as networks
+    from sparring.systems.alae import ALAE
+
+    adam = shared_adam(lr)
+    return Recipe(
+        system=ALAE(
+            networks.mapping(latent, mapping_layers),
+            networks.generator(latent, width, data.shape),
+            networks.Encoder(data.shape, width, latent),
+            networks.discriminator(latent, latent),
+            latent=latent,
+            noise=noise,
+            gamma=gamma * 4,  # pixels in [-1, 1]: half the slope, a quarter of its square
+        ),
+        optimisers={"discriminator": adam, "generator": adam, "autoencoder": adam},
+        batch=batch,
+        rounds=375_000,
+        average=0.5 ** (batch / half_life),
+    )
+
+
+@published(paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; reduced", size=32)
+def style_alae(
+    data: "Spec",
+    *,
+    latent: Latent = 64,
+    noise: Noise = "normal",
+    width: Annotated[
+        int, Field(gt=0, description="feature maps next to the image; twice as many at half the size")
+    ] = 16,
+    widest: Annotated[int, Field(gt=0, description="feature maps at most")] = 64,
+    mapping_layers: Layers = 8,
+    rounds_per_level: Annotated[
+        int, Field(ge=0, description="rounds before images double their side; 0: full-grown from the start")
+    ] = 2000,
+    mixing: Annotated[float, Field(ge=0, le=1, description="share of generated images with two codes")] = 0.9,
+    batch: Batch = 32,
+    lr: Rate = 1.5e-3,
+    gamma: Gamma = 10.0,
+    half_life: HalfLife = 10_000,
+) -> Recipe:
+    """StyleALAE at 8, 16, 32, ... 1024 pixels; the defaults are for two cores.
+
+    For FFHQ the authors have --size 1024 --latent 512 --widest 512, width 16 and 8 mapping layers as here, 16 epochs of
+    60,000 images a level, and batches of 512, 256, 128, 64 and then 32 as the images grow; the batch is fixed here
+    (--batch 32 --rounds-per-level 30000). They forget Adam's squares at each new level, and draw once for a batch
+    whether and where codes are mixed; here each image is mixed by itself. As theirs, the rate rises to 4/3 of --lr at
+    256 pixels and to twice --lr beyond. Their D has three layers, the paper's eight.
+    """
+    from sparring.networks import alae, style_alae
+    from sparring.systems.style_alae import StyleALAE
+
+    levels = style_alae.levels_of(data.size)
+    shape = (latent, width, widest, data.channels, data.size)
+
+    def rising(round_number: int) -> dict[str, float]:
+        level, _ = style_alae.grown(round_number - 1, levels, rounds_per_level)
+        return {"lr": lr * {256: 4 / 3, 512: 2, 1024: 2}.get(4 << level, 1)}
+
+    adam = shared_adam(lr)
+    players = ("discriminator", "generator", "autoencoder")
+    return Recipe(
+        system=StyleALAE(
+            alae.mapping(latent, mapping_layers),
+            style_alae.Generator(*shape, rounds_per_level=rounds_per_level),
+            style_alae.Encoder(*shape, rounds_per_level=rounds_per_level),
+            alae.discriminator(latent, 1),
+            latent=latent,
+            noise=noise,
+            gamma=gamma,
+            mixing=mixing,
+        ),
+        optimisers=dict.fromkeys(players, adam),
+        schedules=dict.fromkeys(players, rising),
+        batch=batch,
+        rounds=2 * levels * (rounds_per_level or 2000),
+        average=0.5 ** (batch / half_life),
+    )
+
+
+def shared_adam(lr: float) -> "MakeOptimiser":
+    """Adam (0, .99); a weight that several players move has one running square of its gradients, not one for each."""
+    slots: dict[Tensor, Any] = {}
+
+    def made(weights: "list[nn.Parameter]") -> "Optimizer":
+        import torch
+
+        def fetch(optimiser: "Optimizer", *_: object) -> None:
+            optimiser.state.update({w: slots[w] for w in weights if w in slots})
+
+        def leave(optimiser: "Optimizer", *_: object) -> None:
+            slots.update(optimiser.state)
+
+        optimiser = torch.optim.Adam(weights, lr=lr, betas=(0.0, 0.99))
+        optimiser.register_step_pre_hook(fetch)
+        optimiser.register_step_post_hook(leave)
+        optimiser.register_load_state_dict_post_hook(leave)
+        return optimiser
+
+    return made

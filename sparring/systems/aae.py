@@ -1,0 +1,61 @@
+"""Makhzani et al. 2016, "Adversarial Autoencoders", section 2: an autoencoder whose codes follow a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sparring.losses import Game, half_squared_error, in_full
+from sparring.priors import Prior
+from sparring.seeds import generator
+from sparring.system import Feed, Move
+from sparring.systems.autoencoder import Autoencoder
+
+
+class AAE(Autoencoder):
+    """The encoder plays twice: with the decoder to keep the image, and against a discriminator of codes.
+
+    encoder  (B, C, H, W) -> (B, latent)
+    decoder  (B, latent) -> (B, C, H, W) in [-1, 1]
+    D        (B, latent) -> (B, 1) scores (logits): from the prior, or from the encoder?
+    prior    what the codes are to follow
+    game     the pair of losses (sparring.losses.GAMES)
+    """
+
+    players = {"autoencoder": ("encoder", "decoder"), "discriminator": ("D",), "encoder": ("encoder",)}
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, D: nn.Module, *, prior: Prior, game: Game) -> None:
+        super().__init__(encoder, decoder, latent=prior.latent)
+        self.D = D
+        self.prior, self.game = prior, game
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, _ = feed("train")
+        yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())  # reconstruction phase
+
+        with torch.no_grad():
+            code = self.encoder(x)
+        from_prior, from_image = in_full(self.D(self.drawn(self.prior.draw, len(x)))), in_full(self.D(code))
+        loss = self.game.discriminator(from_prior, from_image)  # regularisation phase, first step
+        yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
+
+        yield Move("encoder", self.game.generator(self.D(self.encoder(x))))  # regularisation phase, second step
+
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of codes from the prior; they depend on the weights and (n, seed) only."""
+        return self.decode(self.prior_codes(n, seed=seed))
+
+    def prior_codes(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, latent) codes from the prior."""
+        return self.prior.draw(generator("sample", seed), n)
+
+    def walks(self) -> Mapping[str, Tensor]:
+        """Title -> (rows, columns, latent) codes worth looking at."""
+        return self.prior.walks
+
+    def equilibrium(self) -> dict[str, float]:
+        """The losses when codes and prior cannot be told apart."""
+        discriminator, encoder = self.game.equilibrium()
+        return {"discriminator": discriminator, "encoder": encoder}

@@ -1,0 +1,95 @@
+"""Makhzani et al. 2016, section 6: clusters are found by a code with a categorical part; no labels are used."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from sparring.losses import Game, half_squared_error, in_full
+from sparring.priors import Prior, categories
+from sparring.seeds import generator
+from sparring.system import Feed, Move
+from sparring.systems.aae_supervised import in_every_class
+from sparring.systems.autoencoder import Autoencoder
+
+
+class ClusteringAAE(Autoencoder):
+    """A code is a cluster and a style; one discriminator for each part.
+
+    encoder   (B, C, H, W) -> (B, clusters + latent): logits, then the style
+    decoder   (B, clusters + latent) -> (B, C, H, W) in [-1, 1]: probabilities, then the style
+    Dz        (B, latent) -> (B, 1): a style from the prior, or from the encoder?
+    Dy        (B, clusters) -> (B, 1): a one-hot vector, or the encoder's probabilities?
+    clusters  how many; all equally likely
+    prior     of the style
+    """
+
+    players = {"autoencoder": ("encoder", "decoder"), "discriminators": ("Dz", "Dy"), "encoder": ("encoder",)}
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        Dz: nn.Module,
+        Dy: nn.Module,
+        *,
+        clusters: int,
+        prior: Prior,
+        game: Game,
+    ) -> None:
+        super().__init__(encoder, decoder, latent=prior.latent)
+        self.Dz, self.Dy = Dz, Dy
+        self.prior, self.game = prior, game
+        self.clusters = self.columns = clusters
+        self.kinds = categories(clusters)
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, _ = feed("train")
+        y, z = self.parts(x)
+        yield Move("autoencoder", half_squared_error(self.decoder(torch.cat([y, z], 1)), x).mean())
+
+        with torch.no_grad():
+            y, z = self.parts(x)
+        drawn_y, drawn_z = self.drawn(self.kinds.draw, len(x)), self.drawn(self.prior.draw, len(x))
+        loss_y = self.game.discriminator(in_full(self.Dy(drawn_y)), in_full(self.Dy(y)))
+        loss_z = self.game.discriminator(in_full(self.Dz(drawn_z)), in_full(self.Dz(z)))
+        yield Move("discriminators", loss_y + loss_z, kind=loss_y, style=loss_z)
+
+        y, z = self.parts(x)
+        fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
+        yield Move("encoder", fools_y + fools_z, kind=fools_y, style=fools_z)
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, clusters) probabilities and (B, latent) styles of (B, C, H, W) images."""
+        logits, z = in_full(self.encoder(x)).split([self.clusters, self.latent], 1)
+        return logits.softmax(1), z
+
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, C, H, W) images in [-1, 1], each cluster in turn; they depend on the weights and (n, seed) only."""
+        return self.decode(self.prior_codes(n, seed=seed))
+
+    def prior_codes(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, clusters + latent) one-hot clusters, each in turn, and styles."""
+        told = one_hot(torch.arange(n) % self.clusters, self.clusters)
+        return torch.cat([told, self.prior.draw(generator("sample", seed), n)], 1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(n, clusters + latent) probabilities and styles of (n, C, H, W) images in [-1, 1]."""
+        logits, z = self.in_batches(self.encoder, images).split([self.clusters, self.latent], 1)
+        return torch.cat([logits.softmax(1), z], 1)
+
+    def cluster(self, images: Tensor) -> Tensor:
+        """(n, clusters) log-probabilities of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(self.encoder, images)[:, : self.clusters].log_softmax(1)
+
+    def walks(self) -> Mapping[str, Tensor]:
+        """Rows of one style in every cluster."""
+        return {"every row one style, every column a cluster": in_every_class(self.prior, self.clusters)}
+
+    def equilibrium(self) -> dict[str, float]:
+        """The losses when codes and priors cannot be told apart: two games at once."""
+        discriminator, encoder = self.game.equilibrium()
+        return {"discriminators": 2 * discriminator, "encoder": 2 * encoder}

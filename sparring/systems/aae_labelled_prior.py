@@ -1,0 +1,65 @@
+"""Makhzani et al. 2016, section 2.3: labels say which component of the prior an image's code should be in."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from sparring.errors import SparringError
+from sparring.losses import Game, half_squared_error, in_full
+from sparring.priors import Prior
+from sparring.seeds import generator
+from sparring.system import Feed, Move, labelled
+from sparring.systems.aae import AAE
+
+
+class LabelledPriorAAE(AAE):
+    """The discriminator is told the class beside the code; a label of one more than the classes: not known.
+
+    D        (B, latent + components + 1) -> (B, 1) scores (logits) of a code and a one-hot label
+    prior    with one component for each class
+    classes  of the data; the label `classes` means that the image is unlabelled, its code may be anywhere
+    encoder, decoder, game  as in AAE
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, D: nn.Module, *, prior: Prior, classes: int, game: Game
+    ) -> None:
+        super().__init__(encoder, decoder, D, prior=prior, game=game)
+        if prior.components != classes:
+            raise SparringError(
+                f"the prior has {prior.components} components and the data {classes} classes: each class needs its own"
+            )
+        self.classes = self.columns = classes
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, y = labelled(feed)
+        told = one_hot(y, self.classes + 1).to(x)
+        yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())
+
+        with torch.no_grad():
+            code = self.encoder(x)
+        drawn = self.drawn_for(y)
+        from_prior, from_image = (in_full(self.D(torch.cat([z, told], 1))) for z in (drawn, code))
+        loss = self.game.discriminator(from_prior, from_image)
+        yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
+
+        yield Move("encoder", self.game.generator(self.D(torch.cat([self.encoder(x), told], 1))))
+
+    def drawn_for(self, y: Tensor) -> Tensor:
+        """(n, latent) codes of the prior: of the component of each label, of any where the label is not known."""
+        each = self.drawn(self.prior.each, len(y))
+        kinds = torch.where(y == self.classes, self.any_labels(len(y)), y)
+        return each[torch.arange(len(y)), kinds]
+
+    def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of codes from the components asked for (default: each in turn)."""
+        return self.decode(self.prior_codes(n, seed=seed, labels=labels))
+
+    def prior_codes(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+        """(n, latent) codes from the components asked for (default: each in turn)."""
+        every = self.prior.each(generator("sample", seed), n)
+        return every[torch.arange(n), self.labels_for(n, labels).cpu()]

@@ -1,0 +1,109 @@
+"""Makhzani et al. 2016, section 5: a classifier from few labels, as one part of an autoencoder's code."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from sparring.losses import Game, half_squared_error, in_full
+from sparring.priors import Prior, categories
+from sparring.seeds import generator
+from sparring.system import Feed, Move, labelled
+from sparring.systems.aae_supervised import in_every_class
+from sparring.systems.autoencoder import Autoencoder
+
+
+class SemiSupervisedAAE(Autoencoder):
+    """A code is a class and a style. All images are reconstructed, a few say what the classes are.
+
+    encoder  (B, C, H, W) -> (B, classes + latent): logits, then the style
+    decoder  (B, classes + latent) -> (B, C, H, W) in [-1, 1]: probabilities, then the style
+    Dz       (B, latent) -> (B, 1): a style from the prior, or from the encoder?
+    Dy       (B, classes) -> (B, 1): a one-hot vector, or the encoder's probabilities?
+    prior    of the style
+    The feed has two streams: "labelled" and "unlabelled".
+    """
+
+    players = {
+        "autoencoder": ("encoder", "decoder"),
+        "discriminators": ("Dz", "Dy"),
+        "encoder": ("encoder",),
+        "classifier": ("encoder",),
+    }
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        Dz: nn.Module,
+        Dy: nn.Module,
+        *,
+        classes: int,
+        prior: Prior,
+        game: Game,
+    ) -> None:
+        super().__init__(encoder, decoder, latent=prior.latent)
+        self.Dz, self.Dy = Dz, Dy
+        self.prior, self.game = prior, game
+        self.classes = self.columns = classes
+        self.kinds = categories(classes)
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        # Reconstruction phase.
+        x, _ = feed("unlabelled")
+        y, z = self.parts(x)
+        yield Move("autoencoder", half_squared_error(self.decoder(torch.cat([y, z], 1)), x).mean())
+
+        # Regularisation phase.
+        with torch.no_grad():
+            y, z = self.parts(x)
+        drawn_y, drawn_z = self.drawn(self.kinds.draw, len(x)), self.drawn(self.prior.draw, len(x))
+        loss_y = self.game.discriminator(in_full(self.Dy(drawn_y)), in_full(self.Dy(y)))
+        loss_z = self.game.discriminator(in_full(self.Dz(drawn_z)), in_full(self.Dz(z)))
+        yield Move("discriminators", loss_y + loss_z, kind=loss_y, style=loss_z)
+
+        y, z = self.parts(x)
+        fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
+        yield Move("encoder", fools_y + fools_z, kind=fools_y, style=fools_z)
+
+        # Semi-supervised classification phase.
+        x, told = labelled(feed, "labelled")
+        logits = in_full(self.encoder(x))[:, : self.classes]
+        correct = (logits.argmax(1) == told).float().mean()
+        yield Move("classifier", F.cross_entropy(logits, told), correct=correct)
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, classes) probabilities and (B, latent) styles of (B, C, H, W) images."""
+        logits, z = in_full(self.encoder(x)).split([self.classes, self.latent], 1)
+        return logits.softmax(1), z
+
+    def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of the classes asked for (default: each in turn), in styles of the prior."""
+        return self.decode(self.prior_codes(n, seed=seed, labels=labels))
+
+    def prior_codes(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+        """(n, classes + latent) one-hot classes (default: each in turn) and styles."""
+        told = one_hot(self.labels_for(n, labels).cpu(), self.classes)
+        return torch.cat([told, self.prior.draw(generator("sample", seed), n)], 1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(n, classes + latent) probabilities and styles of (n, C, H, W) images in [-1, 1]."""
+        logits, z = self.in_batches(self.encoder, images).split([self.classes, self.latent], 1)
+        return torch.cat([logits.softmax(1), z], 1)
+
+    def classify(self, images: Tensor) -> Tensor:
+        """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(self.encoder, images)[:, : self.classes].log_softmax(1)
+
+    def walks(self) -> Mapping[str, Tensor]:
+        """Rows of one style in every class."""
+        return {"every row one style, every column a class": in_every_class(self.prior, self.classes)}
+
+    def equilibrium(self) -> dict[str, float]:
+        """The losses when codes and priors cannot be told apart: two games at once."""
+        discriminator, encoder = self.game.equilibrium()
+        return {"discriminators": 2 * discriminator, "encoder": 2 * encoder}

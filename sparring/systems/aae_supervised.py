@@ -1,0 +1,68 @@
+"""Makhzani et al. 2016, section 4: the decoder is told the class, so the code keeps what is left: the style."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from sparring.losses import Game, half_squared_error, in_full
+from sparring.priors import Prior
+from sparring.seeds import generator
+from sparring.system import Feed, Move, labelled
+from sparring.systems.aae import AAE
+
+
+class SupervisedAAE(AAE):
+    """Content and style come apart.
+
+    decoder  (B, classes + latent) -> (B, C, H, W) in [-1, 1]: a one-hot class, then the style
+    encoder, D, prior, game  as in AAE
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, D: nn.Module, *, prior: Prior, classes: int, game: Game
+    ) -> None:
+        super().__init__(encoder, decoder, D, prior=prior, game=game)
+        self.classes = self.columns = classes
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, y = labelled(feed)
+        told = one_hot(y, self.classes).to(x)
+        decoded = self.decoder(torch.cat([told, self.encoder(x)], 1))
+        yield Move("autoencoder", half_squared_error(decoded, x).mean())
+
+        with torch.no_grad():
+            code = self.encoder(x)
+        from_prior, from_image = in_full(self.D(self.drawn(self.prior.draw, len(x)))), in_full(self.D(code))
+        loss = self.game.discriminator(from_prior, from_image)
+        yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
+
+        yield Move("encoder", self.game.generator(self.D(self.encoder(x))))
+
+    def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of the classes asked for (default: each in turn), in styles of the prior."""
+        told = one_hot(self.labels_for(n, labels).cpu(), self.classes)
+        return self.decode(torch.cat([told, self.prior_codes(n, seed=seed)], 1))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of (n, classes + latent) one-hot classes and styles."""
+        return self.in_batches(self.decoder, codes)
+
+    def reconstruct(self, images: Tensor, *, labels: int | list[int] | Tensor | None = None) -> Tensor:
+        """What class and style keep of (n, C, H, W) images in [-1, 1]."""
+        told = one_hot(self.labels_for(len(images), labels).cpu(), self.classes)
+        return self.decode(torch.cat([told, self.encode(images)], 1))
+
+    def walks(self) -> Mapping[str, Tensor]:
+        """Rows of one style in every class."""
+        return {"every row one style, every column a class": in_every_class(self.prior, self.classes)}
+
+
+def in_every_class(prior: Prior, classes: int, rows: int = 8) -> Tensor:
+    """(rows, classes, classes + latent) codes: as many styles, each in every class."""
+    styles = prior.draw(generator("styles"), rows)
+    told = torch.eye(classes).expand(rows, -1, -1)
+    return torch.cat([told, styles[:, None].expand(-1, classes, -1)], 2)

@@ -1,0 +1,43 @@
+"""The lectures' baseline: an image is squeezed into a code and painted again, with the squared error as loss."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from sparring.losses import half_squared_error
+from sparring.system import Feed, Move, System
+
+
+class Autoencoder(System):
+    """Encoder and decoder are one player.
+
+    encoder  (B, C, H, W) -> (B, latent)
+    decoder  (B, latent) -> (B, C, H, W) in [-1, 1]
+    """
+
+    players = {"autoencoder": ("encoder", "decoder")}
+    averaged: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, latent: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.latent = latent
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, _ = feed("train")
+        yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(n, latent) codes of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(self.encoder, images)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of (n, latent) codes."""
+        return self.in_batches(self.decoder, codes)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """What the codes keep of (n, C, H, W) images in [-1, 1]."""
+        return self.decode(self.encode(images))

@@ -1,0 +1,35 @@
+"""The simplest system there is: one player, one move."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.losses import in_full
+from sparring.system import Feed, Move, System, labelled
+
+
+class Classifier(System):
+    """A network learns to name the class of an image.
+
+    C  (B, C, H, W) -> (B, classes) logits
+    """
+
+    players = {"classifier": ("C",)}
+    averaged = ("C",)
+
+    def __init__(self, C: nn.Module) -> None:
+        super().__init__()
+        self.C = C
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, y = labelled(feed)
+        logits = in_full(self.C(x))
+        correct = (logits.argmax(1) == y).float().mean()
+        yield Move("classifier", F.cross_entropy(logits, y), correct=correct)
+
+    def classify(self, images: Tensor) -> Tensor:
+        """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(self.C, images).log_softmax(1)
