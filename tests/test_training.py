@@ -49,6 +49,8 @@ SMALL = {
     "aae-clustering": ({"width": 16}, 16),
     "aae-reduction": ({"width": 16}, 16),
     "aae-labelled-reduction": ({"labelled": 20, "width": 16}, 16),
+    "alae": ({"width": 16}, 16),
+    "style-alae": ({"width": 4, "widest": 8, "mapping_layers": 2, "rounds_per_level": 2}, 16),
 }
 """Arguments and image size that make a recipe small enough for a test, where its own are too big."""
 
@@ -68,6 +70,8 @@ PROMISED = {
     "aae-clustering": GENERATIVE | {"cluster"},
     "aae-reduction": GENERATIVE | {"cluster"},
     "aae-labelled-reduction": GENERATIVE | {"cluster", "classify"},
+    "alae": GENERATIVE | {"score"},
+    "style-alae": GENERATIVE | {"score"},
     "improved-gan": {"sample", "score", "classify"},
     "acgan": {"sample", "score", "classify"},
 }
@@ -168,6 +172,7 @@ BATCH_FREE = (
         "aae",
     ),
     *("aae-labelled-prior", "aae-supervised", "aae-semi-supervised", "aae-reduction", "aae-labelled-reduction"),
+    "alae",
 )
 """Recipes whose networks treat each image by itself and draw nothing: no batch norm, dropout or spectral norm."""
 

@@ -39,4 +39,6 @@ RECIPES: dict[str, str] = {
     "aae-clustering": "sparring.recipes.aae:aae_clustering",
     "aae-reduction": "sparring.recipes.aae:aae_reduction",
     "aae-labelled-reduction": "sparring.recipes.aae:aae_labelled_reduction",
+    "alae": "sparring.recipes.alae:alae",
+    "style-alae": "sparring.recipes.alae:style_alae",
 }

@@ -1,0 +1,104 @@
+"""Pidhorskyi et al. 2020, "Adversarial Latent Autoencoders" (ALAE), algorithm 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from sparring.losses import gradient_penalty, in_full
+from sparring.system import Feed, Move, System
+
+
+class ALAE(System):
+    """A GAN cut at a code w: the generator is G after F, the discriminator D after E, and E is to give back G's w.
+
+    F      (B, latent) noise -> (B, latent) codes w: their distribution is learned
+    G      (B, latent) -> (B, C, H, W), about [-1, 1]
+    E      (B, C, H, W) -> (B, latent), each image by itself (no batch norm); E.features, where it has one: a network
+           (B, C, H, W) -> (B, N), its last hidden layer
+    D      (B, latent) -> (B, 1) scores (logits)
+    gamma  weight of the slope on real images, of pixels in [-1, 1] (in [0, 1], slopes are twice as steep)
+    """
+
+    players = {"discriminator": ("E", "D"), "generator": ("F", "G"), "autoencoder": ("E", "G")}
+    averaged = ("F", "G", "E", "D")
+    E: Any
+
+    def __init__(
+        self,
+        F: nn.Module,
+        G: nn.Module,
+        E: nn.Module,
+        D: nn.Module,
+        *,
+        latent: int,
+        noise: str = "normal",
+        gamma: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.F, self.G, self.E, self.D = F, G, E, D
+        self.latent, self.noise_kind = latent, noise
+        self.gamma = gamma
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, _ = feed("train")
+        with torch.no_grad():
+            fake = self.G(self.F(self.noise(len(x)))).to(x.dtype)
+        real_score, fake_score = self.judged(x), self.judged(fake)
+        slope = gradient_penalty(self.judged, x)
+        loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * slope
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), slope=slope)  # step I
+
+        fake = self.G(self.F(self.noise(len(x))))
+        yield Move("generator", softplus(-self.judged(fake)).mean())  # step II
+
+        with torch.no_grad():
+            w = in_full(self.F(self.noise(len(x))))
+        yield Move("autoencoder", (w - in_full(self.E(self.G(w)))).square().mean())  # step III
+
+    def judged(self, x: Tensor) -> Tensor:
+        """(B, 1) scores of (B, C, H, W) images."""
+        return in_full(self.D(self.E(x)))
+
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and (n, seed) only."""
+        return self.decode(self.prior_codes(n, seed=seed))
+
+    def prior_codes(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, latent) codes w of noise."""
+        return self.in_batches(self.F, self.codes(n, seed))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(n, latent) codes w of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(self.E, images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(n, N) last hidden layer of E of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(self.E.features, images)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """(n, C, H, W) images of (n, latent) codes w: G is not bounded, so what lies beyond [-1, 1] is cut."""
+        return self.in_batches(self.G, codes).clamp(-1, 1)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """What the codes keep of (n, C, H, W) images in [-1, 1]."""
+        return self.decode(self.encode(images))
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n,) scores of (n, C, H, W) images in [-1, 1]."""
+        return self.in_batches(nn.Sequential(self.E, self.D), images).flatten()
+
+    def walks(self) -> Mapping[str, Tensor]:
+        """Rows from one code to another: w, unlike noise, is made for straight lines."""
+        start, end = self.prior_codes(16)[:, None].chunk(2)
+        share = torch.linspace(0, 1, 15)[:, None]
+        return {"from one code w to another, in equal steps": torch.lerp(start, end, share)}
+
+    def equilibrium(self) -> dict[str, float]:
+        """The losses when generated and real images cannot be told apart, the slope is 0 and E undoes G."""
+        return {"discriminator": 2 * math.log(2), "generator": math.log(2), "autoencoder": 0.0}

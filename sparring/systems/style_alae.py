@@ -1,0 +1,88 @@
+"""StyleALAE (Pidhorskyi et al. 2020, section 4): ALAE with the generator and the training of StyleGAN."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from sparring.errors import SparringError
+from sparring.losses import gradient_penalty, in_full
+from sparring.system import Feed, Move
+from sparring.systems.alae import ALAE
+
+
+class StyleALAE(ALAE):
+    """Networks grow from 4x4 images, and a generated image may have two codes: one says how it begins, one the rest.
+
+    F, D    as in ALAE
+    G       (B, latent) codes w, or (B, layers, latent) styles -> images of the present size while training, else of
+            the full size; G.layers: how many layers there are at present
+    E       such images -> (B, latent); E.fade(images): real images of the full size -> what E is shown at present
+    mixing  share of generated images with two codes, in steps I and II (Karras et al. 2019, section 3.1)
+    gamma   weight of the slope on real images of the present size
+    """
+
+    G: Any
+
+    def __init__(
+        self,
+        F: nn.Module,
+        G: nn.Module,
+        E: nn.Module,
+        D: nn.Module,
+        *,
+        latent: int,
+        noise: str = "normal",
+        gamma: float = 10.0,
+        mixing: float = 0.9,
+    ) -> None:
+        super().__init__(F, G, E, D, latent=latent, noise=noise, gamma=gamma)
+        self.mixing = mixing
+
+    def round(self, feed: Feed) -> Generator[Move, None, None]:
+        x, _ = feed("train")
+        x = self.E.fade(x)
+        with torch.no_grad():
+            fake = self.G(self.styles(len(x))).to(x.dtype)
+        real_score, fake_score = self.judged(x), self.judged(fake)
+        slope = gradient_penalty(self.judged, x)
+        loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * slope
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), slope=slope)  # step I
+
+        fake = self.G(self.styles(len(x)))
+        yield Move("generator", softplus(-self.judged(fake)).mean())  # step II
+
+        with torch.no_grad():
+            w = in_full(self.F(self.noise(len(x))))
+        yield Move("autoencoder", (w - in_full(self.E(self.G(w)))).square().mean())  # step III
+
+    def styles(self, n: int) -> Tensor:
+        """(n, layers, latent) codes w of noise, one an image, or (`mixing`) two: the second from some layer on."""
+        w, other = self.F(self.noise(n))[:, None], self.F(self.noise(n))[:, None]
+        some = 1 + (self.uniform(n) * self.G.layers).long()
+        mixed = self.uniform(n) < self.mixing
+        layer = torch.arange(self.G.layers, device=w.device)
+        second = mixed[:, None] & (layer >= some[:, None])
+        return torch.where(second[:, :, None], other, w)
+
+    def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
+
+        truncation  codes of the first 8 layers are drawn to their mean, down to this share of the way (the authors'
+                    pictures: .7): fewer kinds of better images
+
+        Raises SparringError for a truncation outside [0, 1].
+        """
+        w = self.prior_codes(n, seed=seed)
+        if truncation is None:
+            return self.decode(w)
+        if not 0 <= truncation <= 1:
+            raise SparringError(f"truncation is {truncation}: it must be from 0 (the mean image) to 1 (nothing is cut)")
+        centre = self.prior_codes(2000).mean(0)
+        near = torch.lerp(centre, w, truncation)[:, None]
+        first = torch.arange(self.G.layers)[:, None] < 8
+        return self.decode(torch.where(first, near, w[:, None]))
