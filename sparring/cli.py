@@ -3,10 +3,10 @@
 import contextlib
 import inspect
 import io
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, make_dataclass
+from dataclasses import field, make_dataclass, replace
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -19,10 +19,14 @@ from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Argument, MakeRecipe, arguments, card, described, find, settle
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sparring.data.dataset import Dataset
     from sparring.run import Run
     from sparring.system import System
 
 RunPath = Annotated[Path, Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits")]
+ImagesPath = Annotated[Path, Field(description="an image, or a folder or zip of images")]
 RecipeName = Annotated[str | None, Field(description="a recipe that is not ours and that you trust: module:function")]
 Truncation = Annotated[
     float | None,
@@ -118,8 +122,7 @@ def sample(
     from sparring.pictures import grid, png
     from sparring.run import Run
 
-    if out.suffix.lower() != ".png":
-        raise SparringError(f"--out is {out}: the picture is a PNG, let its name end in .png")
+    _require_png(out)
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
     if not system.can("sample"):
@@ -130,12 +133,20 @@ def sample(
         asked["labels"] = kinds = _labels(labels, opened.facts["spec"]["classes"])
         columns = len(kinds) if len(kinds) > 1 else columns
     images = system.sample(n or 8 * columns, seed=seed, **asked)
-    picture = png(grid(images, columns=columns if n is None or labels is not None else None))
+    _write(out, png(grid(images, columns=columns if n is None or labels is not None else None)))
+    print(out)
+
+
+def _require_png(out: Path) -> None:
+    if out.suffix.lower() != ".png":
+        raise SparringError(f"--out is {out}: the picture is a PNG, let its name end in .png")
+
+
+def _write(out: Path, picture: bytes) -> None:
     try:
         out.write_bytes(picture)
     except OSError as error:
         raise SparringError(f"cannot write {out}: {error.strerror}") from None
-    print(out)
 
 
 def _labels(text: str, classes: Sequence[str]) -> list[int]:
@@ -152,7 +163,7 @@ def _labels(text: str, classes: Sequence[str]) -> list[int]:
 def _sampling(system: "System", asked: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for and this system's `sample` understands; an error for what it does not."""
     given = {name: value for name, value in asked.items() if value is not None}
-    possible = inspect.signature(system.sample).parameters
+    possible = inspect.signature(system.sample).parameters if system.can("sample") else {}
     for name in given:
         if name not in possible:
             raise SparringError(f"--{name}: samples of {type(system).__name__} have no {name}")
@@ -168,6 +179,9 @@ def evaluate(
     ] = "held_out",
     seed: Annotated[int, Field(ge=0, description="of the samples")] = 0,
     truncation: Truncation = None,
+    parzen: Annotated[
+        bool, Field(description="the log-likelihood of Goodfellow et al. 2014 too: history, no claim of quality")
+    ] = False,
     recipe: RecipeName = None,
 ) -> None:
     """measure a run, each number beside its real-vs-real floor:  sparring evaluate RUN --n 2000"""
@@ -178,17 +192,125 @@ def evaluate(
 
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    if not system.can("sample"):
-        raise SparringError(f"{type(system).__name__} cannot sample, so its samples cannot be measured")
-    sampling = _sampling(system, {"truncation": truncation})
-    averaged = bool(system.averaged)
-    result = evaluate(system, opened.data(), n=n, split=split, seed=seed, averaged=averaged, sampling=sampling)
+    result = evaluate(
+        system,
+        opened.data(),
+        n=n,
+        split=split,
+        seed=seed,
+        averaged=bool(system.averaged),
+        sampling=_sampling(system, {"truncation": truncation}),
+        parzen=parzen,
+    )
     opened.write_evaluation(result.as_dict())
-    Console().print(result.table())
+    if result.measures:
+        Console().print(result.table())
     if result.classes:
         Console().print(result.class_table())
-    for rate in result.rates:
-        print(rate)
+    for number in (*result.rates, *(finding for section in result.findings.values() for finding in section)):
+        print(number)
+
+
+def reconstruct(
+    run: RunPath,
+    images: ImagesPath,
+    *,
+    n: Annotated[int, Field(ge=1, le=4096, description="at most so many images, evenly spaced")] = 64,
+    labels: Annotated[
+        str | None,
+        Field(description="classes of the images, where the system must know them: 3 or 0,1,2 (default: the folders)"),
+    ] = None,
+    out: Annotated[Path, Field(description="the picture, a PNG")] = Path("reconstructions.png"),
+    recipe: RecipeName = None,
+) -> None:
+    """images, and below them what their codes keep:  sparring reconstruct RUN my-pictures/ --out pairs.png"""
+    import torch
+
+    from sparring.data.pixels import to_float
+    from sparring.evaluation import reconstructed
+    from sparring.metrics import squared_errors
+    from sparring.pictures import grid, png
+
+    _require_png(out)
+    system, part, _, classes = _given(run, images, "reconstruct", n, recipe)
+    part = replace(part, labels=_told(system, labels, part, classes))
+    pictures = reconstructed(system, part)
+    columns = min(8, n, len(part))
+    blank = torch.full((-len(part) % columns, *part.images.shape[1:]), 255, dtype=torch.uint8)
+    above, below = (torch.cat([rows, blank]).split(columns) for rows in (part.images, pictures))
+    pairs = [row for pair in zip(above, below, strict=True) for row in pair]
+    _write(out, png(grid(to_float(torch.cat(pairs)), columns=columns)))
+    error = squared_errors(real=part.images, fake=pictures).mean()
+    print(f"reconstruction error {error:.4g} per pixel (0 to 1), n = {len(part):,}")
+    print(out)
+
+
+def _told(system: "System", labels: str | None, part: "Dataset", classes: Sequence[str]) -> "Tensor | None":
+    """The images' classes as numbers, for a system that reconstructs an image of a known class; None for the others."""
+    import torch
+
+    kind = type(system).__name__
+    if "labels" not in inspect.signature(system.reconstruct).parameters:
+        if labels is not None:
+            raise SparringError(f"--labels: {kind} reconstructs images without labels")
+        return None
+    if labels is not None:
+        return system.labels_for(len(part), _labels(labels, classes)).cpu()
+    if part.labels is None or not set(part.classes) <= set(classes):
+        raise SparringError(
+            f"{kind} must know the class of an image: give --labels, or folders named {', '.join(classes)}"
+        )
+    return torch.tensor([list(classes).index(name) for name in part.classes])[part.labels]
+
+
+def classify(
+    run: RunPath,
+    images: ImagesPath,
+    *,
+    n: Annotated[int, Field(ge=1, le=100_000, description="at most so many images, evenly spaced")] = 1000,
+    json: Annotated[bool, Field(description="as JSON: file, class, probability")] = False,
+    recipe: RecipeName = None,
+) -> None:
+    """the class of each image, and how sure it is:  sparring classify RUN my-pictures/ [--json]"""
+    from sparring.data.listing import shown
+    from sparring.evaluation import in_chunks
+
+    system, part, names, classes = _given(run, images, "classify", n, recipe)
+    surest = in_chunks(system.classify, part.images).max(1)
+    found = zip(names, surest.indices.tolist(), surest.values.exp().tolist(), strict=True)
+    rows = [{"file": name, "class": classes[kind], "probability": sure} for name, kind, sure in found]
+    if json:
+        return print(dumps(rows, indent=1))
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "class", "probability", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.columns[0].overflow = "fold"
+    for row in rows:
+        table.add_row(shown(str(row["file"])), row["class"], f"{row['probability']:.3f}")
+    Console(highlight=False, markup=False).print(table)
+
+
+def _given(
+    run: Path, images: Path, ability: str, most: int, recipe: str | None
+) -> "tuple[System, Dataset, list[str], list[str]]":
+    """A run's system, the user's images as that system knows images, their names, and the names of the classes.
+
+    Raises SparringError when the system has not the ability. What was passed over is said on stderr.
+    """
+    from sparring.data.sources import load_few
+    from sparring.run import Run
+
+    opened = Run.open(run)
+    system = opened.system(recipe=recipe)
+    if not system.can(ability):
+        raise SparringError(f"{type(system).__name__} cannot {ability} images")
+    spec = opened.facts["spec"]
+    part, names = load_few(images, size=spec["size"], channels=spec["channels"], most=most)
+    for note in part.notes:
+        print(f"sparring: {note}", file=sys.stderr)
+    return system, part, names, spec["classes"]
 
 
 def report(run: RunPath, *, recipe: RecipeName = None) -> None:
@@ -225,7 +347,7 @@ def recipes(argv: Sequence[str]) -> None:
     elif names:
         _one_recipe(names[0], as_json="--json" in argv)
     elif "--json" in argv:
-        print(json.dumps({name: {"paper": card(f).paper, "about": _first(f)} for name, f in _all().items()}, indent=1))
+        print(dumps({name: {"paper": card(f).paper, "about": _first(f)} for name, f in _all().items()}, indent=1))
     else:
         from rich.console import Console
         from rich.table import Table
@@ -274,7 +396,7 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
         ],
     }
     if as_json:
-        return print(json.dumps(facts, indent=1))
+        return print(dumps(facts, indent=1))
 
     from rich.console import Console
     from rich.table import Table
@@ -299,7 +421,9 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
 # From a typed signature to flags, and back from strings to checked values.
 
 
-def _read(prog: str, about: str, known: Sequence[Argument], argv: Sequence[str], first: Argument | None = None) -> dict:
+def _read(
+    prog: str, about: str, known: Sequence[Argument], argv: Sequence[str], first: Sequence[Argument] = ()
+) -> dict:
     """Flags and values as strings, by argument name; only those that were given. tyro makes parser and help.
 
     Unknown flags are named here, values are checked by `settle`, and what tyro says in a box is put on one line.
@@ -310,9 +434,9 @@ def _read(prog: str, about: str, known: Sequence[Argument], argv: Sequence[str],
         if token.startswith("--") and name not in [*flags, *(_no(f) for f in flags), "--help"]:
             raise unknown("option", token.partition("=")[0], [*flags])
     fields: list[Any] = []
-    if first is not None:
-        mark = tyro.conf.arg(help=first.help, metavar=first.name.upper())
-        fields.append((first.name, tyro.conf.Positional[Annotated[str, mark]]))
+    for a in first:
+        mark = tyro.conf.arg(help=a.help, metavar=a.name.upper())
+        fields.append((a.name, tyro.conf.Positional[Annotated[str, mark]]))
     for a in known:
         required = a.default is inspect.Parameter.empty
         is_flag = isinstance(a.default, bool)
@@ -368,12 +492,15 @@ def _metavar(kind: Any) -> str:
 
 
 def _call(name: str, verb: Callable[..., None], argv: Sequence[str]) -> None:
-    """Run a verb whose signature is its command line: one positional argument, then keyword-only flags."""
-    positional = next(iter(inspect.signature(verb).parameters.values()))
-    first = Argument(positional.name, positional.annotation, positional.default, described(positional.annotation))
-    given = _read(f"sparring {name}", inspect.getdoc(verb) or "", arguments(verb), argv, first)
-    path = Path(given.pop(first.name))
-    verb(path, **settle(verb, given))
+    """Run a verb whose signature is its command line: paths as positional arguments, then keyword-only flags."""
+    paths = [
+        Argument(p.name, p.annotation, p.default, described(p.annotation))
+        for p in inspect.signature(verb).parameters.values()
+        if p.kind is not inspect.Parameter.KEYWORD_ONLY
+    ]
+    given = _read(f"sparring {name}", inspect.getdoc(verb) or "", arguments(verb), argv, paths)
+    found = [Path(given.pop(path.name)) for path in paths]
+    verb(*found, **settle(verb, given))
 
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -381,6 +508,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "resume": resume,
     "sample": sample,
     "evaluate": evaluate,
+    "reconstruct": reconstruct,
+    "classify": classify,
     "report": report,
     "recipes": recipes,
     "check-data": check_data,

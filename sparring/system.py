@@ -120,7 +120,7 @@ class System(nn.Module):
     sample: Callable[..., Tensor]
     score: Callable[..., Tensor]
     classify: Callable[[Tensor], Tensor]
-    encode: Callable[[Tensor], Tensor]
+    encode: Callable[..., Tensor]
     decode: Callable[[Tensor], Tensor]
     reconstruct: Callable[..., Tensor]
     prior_codes: Callable[..., Tensor]
@@ -233,7 +233,7 @@ ABILITIES: dict[str, str] = {
     "sample": "sample(n, *, seed=0) -> (n, C, H, W) images in [-1, 1]; with `classes` also labels=",
     "score": "score(images) -> (n,) the judge's scores, higher = more real; perhaps also labels=",
     "classify": "classify(images) -> (n, classes) log-probabilities",
-    "encode": "encode(images) -> (n, code) the codes of images, without noise",
+    "encode": "encode(images) -> (n, code) the codes of images, without noise; with seed= drawn, where codes have noise",
     "decode": "decode(codes) -> (n, C, H, W) images in [-1, 1] of codes (n, code)",
     "reconstruct": "reconstruct(images) -> the images of their codes; perhaps also labels=",
     "prior_codes": "prior_codes(n, *, seed=0) -> (n, code) codes as they are in samples: what `encode` should give",

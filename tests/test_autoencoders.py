@@ -384,9 +384,21 @@ def test_four_labels_are_enough_for_four_clear_classes(make):
     torch.manual_seed(0)
     data = blobs()
     system = play(make(), few(data), 300)
-    x = to_float(data.images)
-    assert float((system.classify(x).argmax(1) == data.labels).float().mean()) > 0.98
-    made = system.sample(40)  # each class in turn
+    assert float((system.classify(to_float(data.images)).argmax(1) == data.labels).float().mean()) > 0.98
+
+
+def test_a_class_asked_for_is_painted():
+    """The supervised decoder with a style of one number: bright quarters are where the label says."""
+    torch.manual_seed(0)
+    system = SupervisedAAE(
+        encoder(1),
+        networks.decoder(4 + 1, 32, SHAPE),
+        networks.discriminator(1, 32),
+        prior=priors.gaussian(1),
+        classes=4,
+        game=game("non-saturating"),
+    )
+    made = play(system, {"train": blobs()}, 300).sample(40)  # each class in turn
     quarters = torch.stack([made[:, 0, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2)], 1)
     assert float((quarters.argmax(1) == torch.arange(40) % 4).float().mean()) > 0.9
 
@@ -465,6 +477,10 @@ def test_a_linear_vae_comes_to_the_optimum_of_probabilistic_pca():
     assert float(bound) == pytest.approx(float(best), abs=0.05)
     assert float(likelihood) == pytest.approx(float(best), abs=0.03)
     assert (played.divergence(x).mean(0) > 0.5).all()  # no unit is asleep
+    mean, drawn = played.encode(x), played.encode(x, seed=1)
+    torch.testing.assert_close(drawn.var(0), torch.ones(3), rtol=0.1, atol=0)  # codes of all images: N(0, 1)
+    assert (mean.var(0) < 0.97).all()
+    assert torch.equal(drawn, played.encode(x, seed=1))
 
 
 def test_importance_weights_come_to_the_likelihood_where_it_is_known():

@@ -1,19 +1,31 @@
 """The command line as a user meets it."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
+import zipfile
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import sparring
+from sparring import priors
 from sparring.cli import VERBS, main
-from sparring.data.dataset import Dataset
+from sparring.data.dataset import Dataset, Spec
+from sparring.data.pixels import to_float
+from sparring.losses import game
 from sparring.recipes import RECIPES
+from sparring.recipes.recipe import Card, Recipe
+from sparring.systems.aae_supervised import SupervisedAAE
+from sparring.systems.autoencoder import Autoencoder
+from sparring.systems.classifier import Classifier
 
 TRAIN = ["train", "csc321-mlp", "--size", "8", "--rounds", "4", "--latent", "8", "--batch", "16"]
 
@@ -265,3 +277,228 @@ def test_what_a_system_does_not_know_cannot_be_asked_of_it(capsys, run, flag, va
     code, line = fails(capsys, "sample", run, f"--{flag}", value)
     assert code == 2
     assert f"--{flag}: samples of GAN have no {flag}" in line
+
+
+# Systems that keep images, and systems that name them.
+
+
+def keeper(data: Spec, *, latent: int = 16):
+    """An autoencoder of two linear maps."""
+    flat = math.prod(data.shape)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(flat, latent))
+    decoder = nn.Sequential(nn.Linear(latent, flat), nn.Tanh(), nn.Unflatten(1, data.shape))
+    return _recipe(Autoencoder(encoder, decoder, latent=latent))
+
+
+def namer(data: Spec):
+    """A linear classifier."""
+    return _recipe(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(math.prod(data.shape), len(data.classes)))))
+
+
+def stylist(data: Spec):
+    """An autoencoder whose decoder is told the class."""
+    flat, classes = math.prod(data.shape), len(data.classes)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(flat, 2))
+    decoder = nn.Sequential(nn.Linear(2 + classes, flat), nn.Tanh(), nn.Unflatten(1, data.shape))
+    prior, rules = priors.gaussian(2), game("non-saturating")
+    return _recipe(SupervisedAAE(encoder, decoder, nn.Linear(2, 1), prior=prior, classes=classes, game=rules))
+
+
+def _recipe(system):
+    optimisers = {player: partial(torch.optim.Adam, lr=0.01) for player in system.players}
+    return Recipe(system=system, optimisers=optimisers, batch=50, rounds=60)
+
+
+for recipe in (keeper, namer, stylist):
+    recipe.card = Card("none", size=28)
+
+
+def picture(y):
+    """A bright square in one of three places: classes that a linear map can tell apart."""
+    pixels = np.full((28, 28), 30, dtype=np.uint8)
+    pixels[4:24, 8 * y + 2 : 8 * y + 8] = 220
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """A folder with three classes of images, and a run of each recipe that was trained on it."""
+    folder = tmp_path_factory.mktemp("shapes")
+    noise = np.random.default_rng(0)
+    for y, name in enumerate(("left", "middle", "right")):
+        (folder / name).mkdir()
+        for i in range(40):
+            spoiled = picture(y) + noise.integers(-25, 26, (28, 28))
+            Image.fromarray(spoiled.astype(np.uint8)).save(folder / name / f"{i}.png")
+    out = tmp_path_factory.mktemp("runs")
+    runs = {}
+    for make in (keeper, namer, stylist):
+        runs[make.__name__] = sparring.train(make, folder, out=out, rounds=60, quiet=True).path
+    return folder, runs
+
+
+def trusted(make):
+    return ["--recipe", f"{make.__module__}:{make.__qualname__}"]
+
+
+def test_an_autoencoder_is_evaluated_without_samples(shapes, capsys):
+    _, runs = shapes
+    main(["evaluate", str(runs["keeper"]), "--split", "train", *trusted(keeper)])
+    text = capsys.readouterr().out
+    assert text.startswith("reconstruction error ")
+    assert "the mean training image" in text
+    assert "blur ratio of reconstructions" in text
+    assert "FD-" not in text
+    kept = json.loads((runs["keeper"] / "eval.json").read_text())
+    assert kept["metrics"] == []
+    assert kept["reconstruction"][0]["value"] < kept["reconstruction"][0]["reference"]
+    for flag in (["--parzen"], ["--truncation", "1"]):
+        code, line = fails(capsys, "evaluate", runs["keeper"], *flag, *trusted(keeper))
+        assert code == 2
+        assert "Autoencoder" in line
+
+
+def test_a_classifier_is_evaluated_without_samples(shapes, capsys):
+    _, runs = shapes
+    main(["evaluate", str(runs["namer"]), *trusted(namer)])
+    assert capsys.readouterr().out.startswith("classification error 0.00 %")
+
+
+def test_parzen_is_printed_when_asked_for(run, capsys):
+    main(["evaluate", str(run), "--n", "40", "--parzen"])
+    text = capsys.readouterr().out
+    assert "Parzen log-likelihood" in text
+    assert "540 real training images in place of 540 samples" in text
+    assert "No claim of quality" in text
+    assert json.loads((run / "eval.json").read_text())["parzen"][0]["name"] == "Parzen log-likelihood"
+    main(["evaluate", str(run), "--n", "40"])
+    assert "Parzen" not in capsys.readouterr().out
+
+
+def test_reconstruct_puts_what_is_kept_below_the_images(shapes, tmp_path, capsys):
+    folder, runs = shapes
+    for y in range(3):
+        Image.fromarray(picture(y)).save(tmp_path / f"{y}.png")
+    out = tmp_path / "out" / "pairs.png"
+    out.parent.mkdir()
+    main(["reconstruct", str(runs["keeper"]), str(tmp_path), "--out", str(out), *trusted(keeper)])
+    text = capsys.readouterr().out.splitlines()
+    assert text[1] == str(out)
+    assert "per pixel (0 to 1), n = 3" in text[0]
+    made = np.asarray(Image.open(out))
+    assert made.shape == (2 * 30 + 2, 3 * 30 + 2)
+    errors = []
+    for y in range(3):
+        above, below = (made[30 * row + 2 : 30 * row + 30, 30 * y + 2 : 30 * y + 30] for row in (0, 1))
+        assert (above == picture(y)).all()
+        errors.append((((below - above.astype(float)) / 255) ** 2).mean())
+    assert float(text[0].split()[2]) == pytest.approx(sum(errors) / 3, rel=1e-3)
+    assert 0 < sum(errors) / 3 < 0.05
+
+    main(["reconstruct", str(runs["keeper"]), str(folder), "-n", "10", "--out", str(out), *trusted(keeper)])
+    captured = capsys.readouterr()
+    assert "only 10 of 120 images, evenly spaced" in captured.err
+    made = np.asarray(Image.open(out))
+    assert made.shape == (4 * 30 + 2, 8 * 30 + 2)
+    assert (made[62:, 62:] == 255).all()  # two images in the second pair of rows, and nothing beside them
+    assert (made[62:, 32:62] != 255).any()
+
+
+def test_one_file_and_a_zip_are_images_too(shapes, tmp_path, capsys):
+    folder, runs = shapes
+    single, packed, out = tmp_path / "one.png", tmp_path / "all.zip", tmp_path / "x.png"
+    Image.fromarray(np.kron(picture(1), np.ones((2, 2), dtype=np.uint8))).convert("RGB").save(single)
+    with zipfile.ZipFile(packed, "w") as archive:
+        for y in range(3):
+            archive.write(folder / "right" / f"{y}.png", f"{y}.png")
+    main(["reconstruct", str(runs["keeper"]), str(single), "--out", str(out), *trusted(keeper)])
+    assert "n = 1" in capsys.readouterr().out
+    main(["classify", str(runs["namer"]), str(packed), "--json", *trusted(namer)])
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["file"], row["class"]) for row in rows] == [(f"{y}.png", "right") for y in range(3)]
+    assert all(0.5 < row["probability"] <= 1 for row in rows)
+
+
+def test_classify_names_every_image(shapes, capsys):
+    folder, runs = shapes
+    main(["classify", str(runs["namer"]), str(folder), "-n", "120", *trusted(namer)])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["file", "class", "probability"]
+    assert [line[0] for line in lines[1:4]] == ["left/0.png", "left/1.png", "left/2.png"]
+    assert all(line[0].startswith(line[1] + "/") for line in lines[1:])
+    assert len(lines) == 121
+    main(["classify", str(runs["namer"]), str(folder), "-n", "120", "--json", *trusted(namer)])
+    rows = json.loads(capsys.readouterr().out)
+    assert [f"{row['probability']:.3f}" for row in rows] == [line[2] for line in lines[1:]]
+    data = sparring.load(folder, size=28, channels=1, held_out=0)
+    system = sparring.open(runs["namer"]).system(recipe=trusted(namer)[1])
+    sure = system.classify(to_float(data.images)).exp().max(1).values
+    assert [row["probability"] for row in rows] == pytest.approx(sure.tolist(), rel=1e-5)
+
+
+def test_a_system_that_must_know_classes_takes_them_from_folders_or_flags(shapes, tmp_path, capsys):
+    folder, runs = shapes
+    argv = ["reconstruct", str(runs["stylist"]), str(folder), "-n", "3", *trusted(stylist)]
+    main([*argv, "--out", str(tmp_path / "a.png")])
+    main([*argv, "--out", str(tmp_path / "b.png"), "--labels", "left,middle,2"])
+    main([*argv, "--out", str(tmp_path / "c.png"), "--labels", "left"])
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "c.png").read_bytes()
+    (tmp_path / "few" / "right").mkdir(parents=True)
+    (tmp_path / "few" / "right" / "0.png").write_bytes((folder / "right" / "0.png").read_bytes())
+    argv = ["reconstruct", str(runs["stylist"]), str(tmp_path / "few"), *trusted(stylist)]
+    main([*argv, "--out", str(tmp_path / "a.png")])
+    main([*argv, "--out", str(tmp_path / "b.png"), "--labels", "right"])
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    capsys.readouterr()
+    only = folder / "right"
+    code, line = fails(capsys, "reconstruct", runs["stylist"], only, "--out", tmp_path / "d.png", *trusted(stylist))
+    assert code == 2
+    assert "SupervisedAAE must know the class of an image: give --labels, or folders named left, middle, right" in line
+
+
+@pytest.mark.parametrize(
+    ("verb", "make", "words"),
+    [
+        ("reconstruct", namer, "Classifier cannot reconstruct images"),
+        ("classify", keeper, "Autoencoder cannot classify images"),
+    ],
+)
+def test_what_a_system_cannot_do_is_said(shapes, capsys, verb, make, words):
+    folder, runs = shapes
+    code, line = fails(capsys, verb, runs[make.__name__], folder, *trusted(make))
+    assert (code, line) == (2, f"sparring: {words}")
+
+
+def test_images_that_cannot_be_used_are_named(shapes, tmp_path, capsys):
+    folder, runs = shapes
+    run = ["reconstruct", runs["keeper"]]
+    flags = ["--out", tmp_path / "x.png", *trusted(keeper)]
+    mixed, empty = tmp_path / "mixed", tmp_path / "empty"
+    mixed.mkdir()
+    empty.mkdir()
+    (mixed / "good.png").write_bytes((folder / "left" / "0.png").read_bytes())
+    (mixed / "broken.png").write_bytes(b"no image")
+    (tmp_path / "text.txt").write_text("no image either")
+    for images, words in (
+        (mixed, "cannot read 1 of 2 images in "),
+        (mixed, "broken.png (not an image in a known format"),
+        (tmp_path / "text.txt", "text.txt (not an image in a known format"),
+        (empty, "no images in "),
+        (tmp_path / "nowhere", "there is no file or folder "),
+    ):
+        code, line = fails(capsys, *run, images, *flags)
+        assert code == 2
+        assert words in line
+    for given, words in (
+        (["--out", "x.jpg"], "let its name end in .png"),
+        (["-n", "0"], "n (--n) is '0': input should be greater than or equal to 1"),
+        (["--labels", "left"], "--labels: Autoencoder reconstructs images without labels"),
+        (["--out", tmp_path / "no" / "x.png"], "cannot write"),
+    ):
+        code, line = fails(capsys, *run, folder / "left", *trusted(keeper), *given)
+        assert code == 2
+        assert words in line
+    assert not (tmp_path / "x.png").exists()
+    code, line = fails(capsys, "classify", runs["namer"])
+    assert "Missing from sparring classify: IMAGES" in line

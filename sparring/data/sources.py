@@ -1,4 +1,4 @@
-"""One door for all data: a name, a folder, a zip or an array goes in, a `Dataset` comes out."""
+"""One door for all data: a name, a folder, a zip, an array or molecules go in, a `Dataset` comes out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparring.data import molecules
 from sparring.data.dataset import Dataset
-from sparring.data.decoded import decode_listing, listed
-from sparring.data.listing import list_images, shown
+from sparring.data.decoded import decode_listing, in_parallel, listed
+from sparring.data.listing import Listing, list_images, shown
 from sparring.data.named import NAMED, celeba_folder
-from sparring.data.pixels import fit, require_shape
+from sparring.data.pixels import BadImage, fit, read_image, require_shape
 from sparring.errors import SparringError, unknown
 
-NAMES = (*NAMED, "celeba")
+NAMES = (*NAMED, "celeba", "nci")
 
 
 def load(
@@ -36,8 +38,8 @@ def load(
     """Images to train on, with about 10 % of them held out.
 
     source    a name (digits, mnist, fashion-mnist, cifar10, celeba); a folder or zip of images, whose subfolders are
-              the classes if it has any; a .npy file, or a .npz with `images` and perhaps `labels`; or an array or
-              tensor, uint8 of (N, H, W), (N, H, W, C) or (N, C, H, W)
+              the classes if it has any; a .npy file, or a .npz with `images` and perhaps `labels`; an array or
+              tensor, uint8 of (N, H, W), (N, H, W, C) or (N, C, H, W); or molecules: nci, or a .smi or .csv of SMILES
     size      side in pixels; default: natural (celeba 64; files of many sizes 64)
     channels  1 (grey) or 3; default: natural
     classes   the only classes to keep, by name or index: "cat,dog" or [3, 5]; renumbered from 0 in the data's order
@@ -45,7 +47,7 @@ def load(
     held_out  share that training never sees; 0: none
     cache     where decoded folders and fetched data sets are kept; default: SPARRING_CACHE, else ~/.cache/sparring
 
-    Bad files are skipped and named in `.notes`. Raises `SparringError` when more than 1 % of them are bad, when a
+    Bad files and molecules are skipped and named in `.notes`. Raises `SparringError` when more than 1 % are bad, when a
     file is damaged, when the source is unknown or when fewer than two images remain.
     """
     require_shape(size, channels)
@@ -60,10 +62,15 @@ def load(
     elif source == "celeba":
         data = _from_files(celeba_folder(search_roots(root, cache), cache), size or 64, channels or 3, cache)
         data = replace(data, name="celeba")
+    elif source == "nci":
+        data = molecules.nci()
     else:
         path = existing(source)
-        is_numpy = path.suffix in (".npy", ".npz")
-        data = _from_numpy_file(path) if is_numpy else _from_files(path, size, channels, cache)
+        if path.suffix.lower() in molecules.SUFFIXES and path.is_file():
+            data = molecules.from_file(path)
+        else:
+            is_numpy = path.suffix in (".npy", ".npz")
+            data = _from_numpy_file(path) if is_numpy else _from_files(path, size, channels, cache)
 
     if classes is not None:
         data = _only(data, classes)
@@ -71,6 +78,31 @@ def load(
     if data.test is not None:
         data = replace(data, test=_fitted(data.test, size, channels))
     return _held_out(data, held_out)
+
+
+def load_few(path: Path, *, size: int, channels: int, most: int) -> tuple[Dataset, list[str]]:
+    """The images of a file, a folder or a zip, and their names; of more than `most`, so many that are evenly spaced.
+
+    None is held out, nothing is cached. Raises `SparringError` when there are none, and when one of them cannot be
+    used: bad files are named.
+    """
+    if not path.exists():
+        raise SparringError(f"there is no file or folder '{shown(str(path))}'")
+    alone = path.is_file() and not zipfile.is_zipfile(path)
+    listing = Listing(path.parent, [path.name], None, (), [], ()) if alone else list_images(path)
+    total, count = len(listing.names), min(most, len(listing.names))
+    rows = [i * total // count for i in range(count)]
+    with listing.opener() as open_name:
+        read = partial(read_image, size=size, channels=channels)
+        names = [listing.names[row] for row in rows]
+        results = dict(in_parallel(lambda name: read(open_name(name)), names, "reading images"))
+    bad = {name: str(result) for name, result in results.items() if isinstance(result, BadImage)}
+    if bad:
+        raise SparringError(f"cannot read {len(bad)} of {count} images in '{shown(str(path))}': {listed(bad)}")
+    images = torch.from_numpy(np.stack([result for result in results.values() if not isinstance(result, BadImage)]))
+    labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in rows])
+    notes = listing.notes if count == total else (*listing.notes, f"only {count:,} of {total:,} images, evenly spaced")
+    return Dataset(path.resolve().stem, images, labels, listing.classes, notes=notes), names
 
 
 def cache_folder(cache: str | Path | None) -> Path:
@@ -94,7 +126,7 @@ def existing(source: Any) -> Path:
         raise SparringError(
             f"there is no folder or file '{shown(str(source))}'; data sets with a name: {', '.join(NAMES)}"
         )
-    raise unknown("data set", source, [*NAMES, "or the path of a folder, zip, npy or npz"])
+    raise unknown("data set", source, [*NAMES, "or the path of a folder, zip, npy, npz, smi or csv"])
 
 
 def _from_files(path: Path, size: int | None, channels: int | None, cache: Path) -> Dataset:
@@ -154,6 +186,11 @@ def _fitted(data: Dataset, size: int | None, channels: int | None) -> Dataset:
     made = tuple(images.shape[1:])
     if made == (given, height, width):
         return data
+    if data.values is not None:
+        raise SparringError(
+            f"'{shown(data.name)}' holds fingerprints of {given} x {height} x {width} cells, which cannot become "
+            f"{made[0]} x {made[1]} x {made[2]}: leave out size and channels, and take the recipe 'molecules'"
+        )
     note = f"images of {given} x {height} x {width} made {made[0]} x {made[1]} x {made[2]} (channels x height x width)"
     return replace(data, images=images, notes=(*data.notes, note))
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 
 import torch
@@ -22,6 +22,7 @@ from sparring.errors import SparringError, unknown
 from sparring.seeds import generator
 
 LENET_MNIST = "lenet-mnist"
+LENET_FASHION_MNIST = "lenet-fashion-mnist"
 RANDOM_CONV64 = "random-conv64"
 
 BATCH = 250
@@ -110,23 +111,23 @@ def blank_lenet(channels: int, size: int, classes: int) -> LeNet:
     return network.to_empty(device="cpu").eval().requires_grad_(False)
 
 
-def lenet_mnist() -> Extractor:
-    """A LeNet trained on MNIST's 60,000 training images by scripts/train_lenet.py; grey, 28x28, ten digits.
+def trained_lenet(name: str) -> Extractor:
+    """A LeNet trained by scripts/train_lenet.py on the 60,000 training images of MNIST or Fashion-MNIST; grey, 28x28.
 
-    Its accuracy, digest and training log are in weights/lenet-mnist.json. Raises SparringError if the weights are
-    not the ones that log describes.
+    Its accuracy, digest and training log are in weights/NAME.json. Raises SparringError if the weights are not the
+    ones that log describes.
     """
     folder = resources.files("sparring.metrics") / "weights"
-    card = json.loads((folder / "lenet-mnist.json").read_text())
+    card = json.loads((folder / f"{name}.json").read_text())
     network = blank_lenet(channels=1, size=28, classes=len(card["classes"]))
     try:
-        network.load_state_dict(load((folder / "lenet-mnist.safetensors").read_bytes()))
+        network.load_state_dict(load((folder / f"{name}.safetensors").read_bytes()))
     except (SafetensorError, RuntimeError) as error:
-        raise SparringError(f"the weights of {LENET_MNIST} cannot be read: install sparring again") from error
+        raise SparringError(f"the weights of {name} cannot be read: install sparring again") from error
     digest = digest_of(network)
     if digest != card["digest"]:
-        raise SparringError(f"the weights of {LENET_MNIST} are not the published ones: install sparring again")
-    return Extractor(LENET_MNIST, digest, 1, 28, tuple(card["classes"]), card["test_accuracy"], network)
+        raise SparringError(f"the weights of {name} are not the published ones: install sparring again")
+    return Extractor(name, digest, 1, 28, tuple(card["classes"]), card["test_accuracy"], network)
 
 
 def random_conv64() -> Extractor:
@@ -143,7 +144,13 @@ def random_conv64() -> Extractor:
     return Extractor(RANDOM_CONV64, digest_of(network), 3, 32, (), None, network)
 
 
-EXTRACTORS: dict[str, Callable[[], Extractor]] = {LENET_MNIST: lenet_mnist, RANDOM_CONV64: random_conv64}
+EXTRACTORS: dict[str, Callable[[], Extractor]] = {
+    LENET_MNIST: partial(trained_lenet, LENET_MNIST),
+    LENET_FASHION_MNIST: partial(trained_lenet, LENET_FASHION_MNIST),
+    RANDOM_CONV64: random_conv64,
+}
+
+KNOWN_DATA = {"mnist": LENET_MNIST, "digits": LENET_MNIST, "fashion-mnist": LENET_FASHION_MNIST}
 
 
 @cache
@@ -156,4 +163,4 @@ def extractor(name: str) -> Extractor:
 
 def for_dataset(name: str) -> Extractor:
     """The extractor that knows most about the data set of that name."""
-    return extractor(LENET_MNIST if name in ("mnist", "digits") else RANDOM_CONV64)
+    return extractor(KNOWN_DATA.get(name, RANDOM_CONV64))

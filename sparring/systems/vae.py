@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sparring import priors
 from sparring.losses import divergence_from_normal, in_full
+from sparring.seeds import generator
 from sparring.system import Feed, Move
 from sparring.systems.autoencoder import Autoencoder
 
@@ -52,9 +53,12 @@ class VAE(Autoencoder):
         """(n, latent) codes from N(0, 1)."""
         return self.codes(n, seed)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """(n, latent) means of the codes of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.encoder, images).chunk(2, 1)[0]
+    def encode(self, images: Tensor, *, seed: int | None = None) -> Tensor:
+        """(n, latent) means of the codes of (n, C, H, W) images in [-1, 1]; with a seed, codes drawn around them."""
+        mean, log_variance = self.in_batches(self.encoder, images).chunk(2, 1)
+        if seed is None:
+            return mean
+        return mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator("codes", seed))
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) mean images in [-1, 1] of (n, latent) codes."""
@@ -69,7 +73,7 @@ class VAE(Autoencoder):
 
         draws  codes for each image: with 1 the bound itself, more come nearer
         """
-        g = torch.Generator().manual_seed(seed)
+        g = generator("likelihood", seed)
         every = []
         for x in images.split(max(1, 2000 // draws)):
             mean, log_variance = self.in_batches(self.encoder, x).chunk(2, 1)
