@@ -1,8 +1,8 @@
-"""Train the feature extractor lenet-mnist and write its weights and its log into sparring/metrics/weights/.
+"""Train the feature extractor lenet-mnist or lenet-fashion-mnist; weights and log go into sparring/metrics/weights/.
 
-    python scripts/train_lenet.py --data-root DIR      (or SPARRING_DATA=DIR; MNIST in torchvision's layout)
+    python scripts/train_lenet.py mnist --data-root DIR      (or SPARRING_DATA=DIR; data in torchvision's layout)
 
-Only MNIST's 60,000 training images are learnt from; the number of epochs and all settings are fixed beforehand. The
+Only the 60,000 training images are learnt from; the number of epochs and all settings are fixed beforehand. The
 test set is looked at once, after the last step, to write down the accuracy.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 import sparring.metrics
 from sparring.data import load
-from sparring.metrics.extractors import LENET_MNIST, Extractor, LeNet, digest_of
+from sparring.metrics.extractors import Extractor, LeNet, digest_of
 from sparring.seeds import derive, generator
 
 SEED = 0
@@ -43,13 +43,12 @@ def shifted(images: Tensor, rng: torch.Generator) -> Tensor:
     return padded[torch.arange(n)[:, None, None], 0, rows, columns][:, None]
 
 
-def train(images: Tensor, labels: Tensor) -> tuple[Extractor, list[float]]:
+def train(name: str, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> tuple[Extractor, list[float]]:
     """The trained extractor (without accuracy) and the mean training loss of every epoch."""
     torch.manual_seed(derive("train_lenet", SEED))
     rng = generator("train_lenet", "data", SEED)
-    network = LeNet(channels=1, size=28, classes=10)
-    classes = tuple(str(digit) for digit in range(10))
-    student = Extractor(LENET_MNIST, "", 1, 28, classes, None, network)
+    network = LeNet(channels=1, size=28, classes=len(classes))
+    student = Extractor(name, "", 1, 28, classes, None, network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     steps = EPOCHS * math.ceil(len(images) / BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=RATE, total_steps=steps)
@@ -72,17 +71,19 @@ def train(images: Tensor, labels: Tensor) -> tuple[Extractor, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=("mnist", "fashion-mnist"))
     parser.add_argument("--data-root", default=os.environ.get("SPARRING_DATA"), help="folder with MNIST/raw")
     parser.add_argument("--out", type=Path, default=Path(sparring.metrics.__file__).parent / "weights")
     arguments = parser.parse_args()
 
     # Learn.
-    data = load("mnist", root=arguments.data_root, held_out=0)
-    assert data.labels is not None, "MNIST has labels"
-    assert data.test is not None, "MNIST has a test set"
+    name = f"lenet-{arguments.data}"
+    data = load(arguments.data, root=arguments.data_root, held_out=0)
+    assert data.labels is not None, "it has labels"
+    assert data.test is not None, "and a test set"
     assert data.test.labels is not None, "and its labels"
     begun = time.perf_counter()
-    student, losses = train(data.images, data.labels)
+    student, losses = train(name, data.images, data.labels, data.classes)
     minutes = (time.perf_counter() - begun) / 60
 
     # Measure, once.
@@ -94,7 +95,7 @@ def main() -> None:
 
     # Save.
     card = {
-        "name": LENET_MNIST,
+        "name": name,
         "architecture": "LeNet(channels=1, size=28, classes=10) of sparring/metrics/extractors.py",
         "parameters": sum(weight.numel() for weight in student.network.parameters()),
         "digest": digest_of(student.network),
@@ -110,13 +111,13 @@ def main() -> None:
         "training_loss": losses,
         "minutes": round(minutes, 1),
         "torch": torch.__version__,
-        "command": "python scripts/train_lenet.py --data-root DIR",
+        "command": f"python scripts/train_lenet.py {arguments.data} --data-root DIR",
     }  # fmt: skip
     metadata = {key: str(card[key]) for key in ("name", "architecture", "digest", "test_accuracy", "seed", "command")}
     arguments.out.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.contiguous() for name, weight in student.network.state_dict().items()}
-    (arguments.out / f"{LENET_MNIST}.safetensors").write_bytes(save(weights, metadata))
-    (arguments.out / f"{LENET_MNIST}.json").write_text(json.dumps(card, indent=2) + "\n")
+    (arguments.out / f"{name}.safetensors").write_bytes(save(weights, metadata))
+    (arguments.out / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
 if __name__ == "__main__":

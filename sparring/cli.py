@@ -38,7 +38,8 @@ Rounds = Annotated[int | None, Field(ge=1, description="rounds to play in all (d
 def training_options(
     *,
     data: Annotated[
-        str, Field(description="digits, mnist, fashion-mnist, cifar10, celeba, or a folder or zip of images")
+        str,
+        Field(description="digits, mnist, fashion-mnist, cifar10, celeba, nci, a folder or zip of images, or SMILES"),
     ],
     rounds: Rounds = None,
     out: Annotated[Path, Field(description="where run directories are made")] = Path("runs"),
@@ -375,7 +376,7 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
     from sparring.data.dataset import Spec
     from sparring.recipes.recipe import prepare_recipe
 
-    channels = 1 if card(function).size == 28 else 3
+    channels = 1 if card(function).size in (13, 28) else 3
     spec = Spec(channels, card(function).size, tuple(map(str, range(card(function).classes))))
     with torch.device("meta"):
         made = prepare_recipe(function, spec, settle(function, {}))

@@ -39,7 +39,7 @@ class Display:
 
     def say(self, sentence: str) -> None:
         """A sentence that stays above the live picture."""
-        self.console.print(sentence, highlight=False, soft_wrap=True)
+        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def tick(self, round_number: int) -> None:
         """A round is over."""

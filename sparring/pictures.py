@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from sparring.data.pixels import to_uint8
+from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Dataset
+    from sparring.system import System
 
 GAP = 2
 
@@ -29,6 +35,20 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
         canvas[:, top : top + height, left : left + width] = image
     array = canvas.permute(1, 2, 0).numpy()
     return Image.fromarray(array[:, :, 0] if channels == 1 else array)
+
+
+def reconstructions(system: System, part: Dataset, count: int, columns: int) -> Image.Image:
+    """Up to `count` images of `part`, evenly spaced, in rows; below each row, what the system makes of their codes.
+
+    Where the images are sorted by class, every class is seen. Only whole rows are shown.
+    """
+    columns = min(columns, len(part))
+    count = min(count, len(part)) // columns * columns
+    chosen = part.rows(torch.arange(count) * len(part) // count)
+    images = to_float(chosen.images)
+    told = {"labels": chosen.labels} if "labels" in inspect.signature(system.reconstruct).parameters else {}
+    pairs = zip(images.split(columns), system.reconstruct(images, **told).split(columns), strict=True)
+    return grid(torch.cat([row for pair in pairs for row in pair]), columns)
 
 
 def png(picture: Image.Image) -> bytes:

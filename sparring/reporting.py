@@ -6,33 +6,61 @@ import base64
 import inspect
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib
 import torch
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from torch import Tensor
 
+from sparring import drawings
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError
-from sparring.pictures import grid, png
+from sparring.pictures import grid, png, reconstructions
 from sparring.run import Run
 from sparring.seeds import derive, generator
 from sparring.system import System
 
-BLUE, ORANGE, GREY = "#2f6fb0", "#d9731a", "#8a8f98"
-COLOURS = [BLUE, ORANGE, "#3c9a5f", "#9a5fb0", "#b03c4a", "#5f7d8c"]
+DRAWN, EXAMINED = 2000, 10_000
+"""At most so many images are drawn as codes, and put into classes and clusters."""
+NEEDS_DATA = {
+    "score": "score histogram",
+    "sample": "nearest training images",
+    "reconstruct": "reconstructions",
+    "encode": "codes",
+    "divergence": "units of the code",
+    "classify": "classes",
+    "cluster": "clusters",
+}
+"""Ability -> the section that shows it and takes images."""
+MEANINGS = {
+    "surprise": "-log p(image | code), in nats",
+    "divergence": "KL divergence of the codes from the prior, in nats",
+    "reconstruction": "half the squared error of an image",
+    "correct": "share of the batch put into its class",
+    "kind": "part of the loss that is about the class or cluster in the code",
+    "style": "part of the loss that is about the rest of the code",
+    "crowded": "how much the heads of clusters lack in distance",
+    "information": "what the image tells of the message, in nats",
+    "distance": "mean score of real images less that of generated ones",
+    "known": "cross-entropy of the classes of real images",
+    "seen": "cross-entropy of the classes of generated images",
+    "slope": "the gradient penalty, before its weight",
+    "slopes": "the gradient penalties, before their weight",
+}
+"""Numbers that moves log, in words; those of one paper only are explained in its file."""
+PLACED = {"data", "fingerprint", "n", "repeats", "metrics", "classes", "rates", "sampling"}
+"""Keys of an evaluation that have a place of their own on the page."""
+FINDING = {"name", "value", "unit", "n", "interval", "reference", "reference_interval", "reference_name", "words"}
+"""Keys of a finding: a row that is told as a sentence."""
 
 
 def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | None = None) -> Path:
@@ -54,24 +82,42 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (files("sparring") / "report.html.j2").read_text(encoding="utf-8")
     )
+    evaluation = run.evaluation()
     page = template.render(
         run=run,
         facts=run.facts,
         title=run.path.name,
         summary=_summary(run, log, distances, errors),
+        samples=system.can("sample"),
         growing=_growing(run.samples()),
         final=_final(run, system),
-        losses=_losses(log, run.facts["equilibrium"]) if log else "",
+        part="real" if data is None else "held-out" if data.held_out else "training",
+        rebuilt=_rebuilt(system, data) if data and system.can("reconstruct") else "",
+        codes=_codes(system, data) if data and system.can("encode") else None,
+        awake=drawings.AWAKE,
+        units=_units(system, data) if data and system.can("divergence") else None,
+        walks=_walks(system) if system.can("walks") and system.can("decode") else {},
+        classified=_classified(system, data) if data and system.can("classify") else None,
+        clusters=_clusters(system, data) if data and system.can("cluster") else [],
+        players=len(system.players),
+        losses=drawings.losses(log, run.facts["equilibrium"]) if log else "",
         equilibrium=run.facts["equilibrium"],
-        scores=_mean_scores(log) if log else "",
+        scores=_mean_scores(log),
+        code_scores=_mean_code_scores(log),
+        others=drawings.others(log) if drawings.other_numbers(log) else "",
+        meanings={name: MEANINGS[name] for name in drawings.other_numbers(log) if name in MEANINGS},
         histogram=_score_histogram(system, data) if data and system.can("score") and system.can("sample") else "",
-        gradients=_gradients(log) if log else "",
-        distance=_distance(distances) if distances else "",
+        gradients=drawings.gradients(log) if log else "",
+        distance=drawings.distance(distances) if distances else "",
         metrics=distances,
-        errors=_errors(errors) if errors else "",
+        errors=drawings.errors(errors) if errors else "",
         neighbours=_nearest(system, data) if data and system.can("sample") else "",
         missing=missing,
-        evaluation=run.evaluation(),
+        needing=[section for ability, section in NEEDS_DATA.items() if system.can(ability)],
+        evaluation=evaluation,
+        findings=_findings(evaluation or {}),
+        tables=_tables(evaluation or {}),
+        in_words=_in_words,
         source=_source(run.round_source()),
         rows={
             "Recipe": {"recipe": run.facts["recipe"], "paper": run.facts["paper"], **run.facts["arguments"]},
@@ -105,6 +151,10 @@ def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict])
     if errors:
         last = errors[-1]
         text += f" It puts {100 * last['value']:.2f} % of {last['n']:,} held-out images into a wrong class."
+    players = {move["player"] for line in log for move in line["moves"]}
+    if not metrics and not errors and len(players) == 1 and len(log) > 1:  # opponents' losses say nothing
+        first, last = (line["moves"][0]["loss"] for line in (log[0], log[-1]))
+        text += f" Its loss on a batch went from {first:.4g} in round {log[0]['round']:,} to {last:.4g}."
     return text
 
 
@@ -114,7 +164,7 @@ def _duration(run: Run) -> str:
     for line in run.read("timing"):
         total += line["seconds"] - (previous if line["seconds"] > previous else 0.0)
         previous = line["seconds"]
-    return f"{int(total) // 60} min {int(total) % 60:02d} s"
+    return f"{total:.1f} s" if total < 60 else f"{int(total) // 60} min {int(total) % 60:02d} s"
 
 
 def _data_rows(facts: dict[str, Any]) -> dict[str, Any]:
@@ -139,14 +189,14 @@ def _image(data: bytes, kind: str, alt: str, css: str = "pixels") -> Markup:
 
 
 def _growing(samples: dict[int, Path]) -> Markup | str:
-    """One picture that moves: the same noise, round after round."""
+    """One picture that moves: the same noise, or the same images, round after round."""
     if len(samples) < 2:
         return ""
     frames = [_labelled(Image.open(path).convert("RGB"), f"round {number:,}") for number, path in samples.items()]
     buffer = io.BytesIO()
     lengths = [300] * (len(frames) - 1) + [2500]
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=lengths, loop=0, quality=80)
-    return _image(buffer.getvalue(), "webp", "Sample grids of every round shown, one after the other")
+    return _image(buffer.getvalue(), "webp", "The grids of every round shown, one after the other")
 
 
 def _labelled(picture: Image.Image, label: str) -> Image.Image:
@@ -164,6 +214,12 @@ def _final(run: Run, system: System) -> Markup | str:
     return _image(png(grid(images, columns=system.columns)), "png", "New samples, not picked")
 
 
+def _single(pixels: Tensor, alt: str) -> Markup:
+    """One (C, H, W) uint8 image, without a frame."""
+    array = pixels.permute(1, 2, 0).numpy()
+    return _image(png(Image.fromarray(array[:, :, 0] if len(pixels) == 1 else array)), "png", alt)
+
+
 def _nearest(system: System, data: Dataset) -> Markup:
     """8 samples, and under each the training image with the smallest pixel distance."""
     samples = to_uint8(system.sample(8, seed=derive("nearest")))
@@ -178,88 +234,130 @@ def _nearest(system: System, data: Dataset) -> Markup:
     return _image(png(grid(to_float(pair), columns=8)), "png", "8 samples above their nearest training images")
 
 
+# Codes.
+
+
+def _some(data: Dataset, count: int) -> Dataset:
+    """`count` held-out images, or training images when nothing is held out: the same ones every time, in any order."""
+    part = data.held_out or data
+    return part.rows(torch.randperm(len(part), generator=generator("report", "some"))[:count])
+
+
+def _rebuilt(system: System, data: Dataset) -> Markup:
+    picture = reconstructions(system, data.held_out or data, 10, 10)
+    return _image(png(picture), "png", "Images, and below each what the system makes of its code")
+
+
+def _codes(system: System, data: Dataset) -> dict[str, Any]:
+    """The picture of the codes, their length, and the share of their variance that is seen."""
+    part = _some(data, DRAWN)
+    found = system.encode(to_float(part.images))
+    prior = system.prior_codes(len(found), seed=derive("report", "prior")) if system.can("prior_codes") else None
+    points, below, share = plane_of(found, prior)
+    length, coloured = found.shape[1], part.labels is not None
+    names = {1: ("code", ""), 2: ("first unit", "second unit")}.get(length, ("first component", "second component"))
+    picture = drawings.codes(points, below, part.labels, part.classes, names)
+    return {"picture": picture, "length": length, "share": share, "prior": prior is not None, "coloured": coloured}
+
+
+def plane_of(codes: Tensor, prior: Tensor | None) -> tuple[Tensor, Tensor | None, float]:
+    """(n, 2) and (m, 2): codes (n, d) and prior codes (m, d), as they are for d = 2, else in one and the same plane.
+
+    The plane is that of the first two principal components of `codes`; the third value is its share of their variance.
+    """
+    if codes.shape[1] < 2:
+        codes = torch.nn.functional.pad(codes, (0, 1))
+        prior = None if prior is None else torch.nn.functional.pad(prior, (0, 1))
+    if codes.shape[1] == 2:
+        return codes, prior, 1.0
+    middle = codes.mean(0)
+    _, strength, directions = torch.linalg.svd((codes - middle).double(), full_matrices=False)
+    plane = directions[:2].T.to(codes)
+    share = float(strength[:2].square().sum() / strength.square().sum().clamp(min=1e-30))
+    return (codes - middle) @ plane, None if prior is None else (prior - middle) @ plane, share
+
+
+def _units(system: System, data: Dataset) -> dict[str, Any]:
+    """The divergence of each unit, and how many units are awake."""
+    nats = system.divergence(to_float(_some(data, DRAWN).images)).mean(0).tolist()
+    return {
+        "picture": drawings.divergences(nats),
+        "count": len(nats),
+        "active": sum(v >= drawings.AWAKE for v in nats),
+        "total": sum(nats),
+    }
+
+
+def _walks(system: System) -> dict[str, Markup]:
+    """Title -> the images of its codes, in their rows and columns."""
+    return {
+        title: _image(png(grid(system.decode(codes.flatten(0, 1)), codes.shape[1])), "png", f"Images of codes: {title}")
+        for title, codes in system.walks().items()
+    }
+
+
+# Classes.
+
+
+def _classified(system: System, data: Dataset) -> dict[str, Any] | None:
+    """Who is taken for whom, and the surest mistakes; nothing for unlabelled data."""
+    part = _some(data, EXAMINED)
+    if part.labels is None:
+        return None
+    probabilities = _of_all(system.classify, part).exp()
+    sure, said = probabilities.max(1)
+    kinds = len(part.classes)
+    counts = torch.bincount(part.labels * kinds + said, minlength=kinds**2).view(kinds, kinds)
+    wrong = (said != part.labels).nonzero().flatten()
+    worst = wrong[sure[wrong].argsort(descending=True, stable=True)[:10]]
+    mistakes = [
+        {
+            "picture": _single(part.images[i], f"An image of class {is_} that was taken for {taken}"),
+            "said": taken,
+            "is": is_,
+            "sure": float(sure[i]),
+        }
+        for i in worst.tolist()
+        for taken, is_ in [(part.classes[said[i]], part.classes[part.labels[i]])]
+    ]
+    matrix = drawings.confusion(counts, part.classes)
+    return {"picture": matrix, "mistakes": mistakes, "wrong": len(wrong), "count": len(part)}
+
+
+def _clusters(system: System, data: Dataset) -> list[dict[str, Any]]:
+    """For each cluster the 8 likeliest images, how many it has, and which class is commonest among them."""
+    part = _some(data, EXAMINED)
+    probabilities = _of_all(system.cluster, part)
+    member = probabilities.argmax(1)
+    rows = []
+    for k in range(probabilities.shape[1]):
+        likeliest = probabilities[:, k].topk(min(8, len(part))).indices
+        picture = png(grid(to_float(part.images[likeliest]), columns=8))
+        row: dict[str, Any] = {"picture": _image(picture, "png", f"Likeliest images of cluster {k}")}
+        row |= {"count": int((member == k).sum()), "commonest": None}
+        if part.labels is not None and row["count"]:
+            labels = torch.bincount(part.labels[member == k], minlength=len(part.classes))
+            row |= {"commonest": part.classes[int(labels.argmax())], "share": float(labels.max() / labels.sum())}
+        rows.append(row)
+    return rows
+
+
+def _of_all(ability: Callable[[Tensor], Tensor], part: Dataset) -> Tensor:
+    """(n, ...) what it says of every image."""
+    return torch.cat([ability(to_float(images)) for images in part.images.split(DRAWN)])
+
+
 # Curves.
 
 
-def _svg(figure: Figure, alt: str) -> Markup:
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": alt}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    head, _, body = text.partition(">")
-    box = head[head.index('viewBox="') :].split('"')[1]
-    opening = Markup('<svg class="curve" role="img" aria-label="{}" viewBox="{}" xmlns:xlink="{}">').format(
-        alt, box, "http://www.w3.org/1999/xlink"
-    )
-    return opening + Markup(body)
-
-
-def _axes(title: str, x: str = "round") -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 3.0), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.subplots()
-    axes.patch.set_alpha(0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=11, loc="left")
-    axes.set_xlabel(x, fontsize=9)
-    axes.tick_params(labelsize=8)
-    return figure, axes
-
-
-def _smooth(values: Sequence[float]) -> list[float]:
-    """Means over a sliding window of 1/50 of the curve."""
-    width = max(1, len(values) // 50)
-    sums = torch.tensor([0.0, *values], dtype=torch.float64).cumsum(0)
-    low = [max(0, i - width) for i in range(len(values))]
-    high = [min(len(values), i + width + 1) for i in range(len(values))]
-    return [float(sums[h] - sums[lo]) / (h - lo) for lo, h in zip(low, high, strict=True)]
-
-
-def _curves(log: list[dict], name: str) -> dict[str, list[tuple[int, float]]]:
-    """Player -> (round, value) of that number."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for line in log:
-        for move in line["moves"]:
-            if name in move:
-                curves.setdefault(move["player"], []).append((line["round"], move[name]))
-    return curves
-
-
-def _draw(axes: Axes, points: list[tuple[int, float]], colour: str, label: str) -> None:
-    rounds, values = zip(*points, strict=True)
-    axes.plot(rounds, values, color=colour, alpha=0.25, linewidth=0.7)
-    axes.plot(rounds, _smooth(values), color=colour, linewidth=1.6, label=label)
-
-
-def _losses(log: list[dict], equilibrium: dict[str, float]) -> Markup:
-    figure, axes = _axes("Loss of each player")
-    for colour, (player, points) in zip(COLOURS, _curves(log, "loss").items(), strict=False):
-        _draw(axes, points, colour, player)
-        if player in equilibrium:
-            axes.axhline(equilibrium[player], color=colour, linestyle="--", linewidth=1)
-    axes.legend(fontsize=8, frameon=False)
-    return _svg(figure, "Losses over the rounds, with the equilibrium as dashed lines")
-
-
 def _mean_scores(log: list[dict]) -> Markup | str:
-    real, fake = _curves(log, "real"), _curves(log, "fake")
-    if not real or not fake:
-        return ""
-    figure, axes = _axes("Mean score of real and generated images")
-    _draw(axes, next(iter(real.values())), BLUE, "real")
-    _draw(axes, next(iter(fake.values())), ORANGE, "generated")
-    axes.legend(fontsize=8, frameon=False)
-    return _svg(figure, "Mean scores over the rounds")
+    title = "Mean score of real and generated images"
+    return drawings.mean_scores(log, "real", "fake", title=title, names=("real", "generated"))
 
 
-def _gradients(log: list[dict]) -> Markup:
-    figure, axes = _axes("Gradient norm of each player")
-    for colour, (player, points) in zip(COLOURS, _curves(log, "gradient").items(), strict=False):
-        _draw(axes, points, colour, player)
-    axes.set_yscale("log")
-    axes.legend(fontsize=8, frameon=False)
-    return _svg(figure, "Gradient norms over the rounds")
+def _mean_code_scores(log: list[dict]) -> Markup | str:
+    title = "Mean score of codes"
+    return drawings.mean_scores(log, "prior", "code", title=title, names=("from the prior", "of images"))
 
 
 def _score_histogram(system: System, data: Dataset) -> Markup:
@@ -269,46 +367,51 @@ def _score_histogram(system: System, data: Dataset) -> Markup:
         return (system.score(images, labels=labels) if told else system.score(images)).tolist()
 
     chosen = torch.randperm(len(data), generator=generator("report", "real"))[:1000]
-    groups = [
-        ("real, trained on", scores(*_pictures(data, chosen)), BLUE),
-        ("generated", scores(system.sample(1000, seed=derive("report", "fake"))), ORANGE),
-    ]
-    if data.held_out is not None:
-        groups.insert(1, ("real, never seen", scores(*_pictures(data.held_out, slice(0, 1000))), GREY))
-    everything = torch.tensor([s for _, group, _ in groups for s in group])
-    low, high = (float(q) for q in everything.quantile(torch.tensor([0.002, 0.998])))
-    edges = torch.linspace(low - 1e-3, high + 1e-3, 41).tolist()
-    figure, axes = _axes("Scores the discriminator gives now", x="score (higher: more real)")
-    for name, values, colour in groups:
-        weights = [1 / len(values)] * len(values)
-        seen = name == "real, never seen"
-        style: dict[str, Any] = {"histtype": "step", "linewidth": 1.4} if seen else {"alpha": 0.5}
-        axes.hist(values, bins=edges, weights=weights, color=colour, label=name, **style)
-    axes.set_yticks([])
-    axes.legend(fontsize=8, frameon=False)
-    return _svg(figure, "Histograms of the scores of real and generated images")
+    return drawings.scores(
+        scores(*_pictures(data, chosen)),
+        scores(system.sample(1000, seed=derive("report", "fake"))),
+        scores(*_pictures(data.held_out, slice(0, 1000))) if data.held_out is not None else (),
+    )
 
 
 def _pictures(data: Dataset, rows: Tensor | slice) -> tuple[Tensor, Tensor | None]:
     return to_float(data.images[rows]), None if data.labels is None else data.labels[rows]
 
 
-def _distance(metrics: list[dict]) -> Markup:
-    figure, axes = _axes(metrics[-1]["name"])
-    axes.plot([m["round"] for m in metrics], [m["value"] for m in metrics], color=BLUE, marker="o", markersize=3)
-    axes.axhline(metrics[-1]["floor"], color=GREY, linestyle="--", linewidth=1, label="floor: real against real")
-    if min(m["value"] for m in metrics) > 0:
-        axes.set_yscale("log")
-    axes.legend(fontsize=8, frameon=False)
-    return _svg(figure, "Distance to real images over the rounds, with its floor")
+# Words.
 
 
-def _errors(errors: list[dict]) -> Markup:
-    figure, axes = _axes("Classification error, % of held-out images")
-    axes.plot([m["round"] for m in errors], [100 * m["value"] for m in errors], color=BLUE, marker="o", markersize=3)
-    if min(m["value"] for m in errors) > 0:
-        axes.set_yscale("log")
-    return _svg(figure, "Classification error on held-out images over the rounds")
+def _findings(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Numbers with a name and something to hold them against, whatever section they are in."""
+    return [row for _, rows in _further(evaluation) for row in rows if set(row) >= FINDING]
+
+
+def _tables(evaluation: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """Heading -> rows in words: all the rest of an evaluation."""
+    tables = {
+        key.replace("_", " ").capitalize(): [
+            {name: _in_words(value) for name, value in row.items()} for row in rows if not set(row) >= FINDING
+        ]
+        for key, rows in _further(evaluation)
+    }
+    return {heading: rows for heading, rows in tables.items() if rows}
+
+
+def _further(evaluation: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Key -> rows, for the keys that have no place of their own on the page."""
+    for key, value in evaluation.items():
+        if key not in PLACED and value not in (None, [], {}, ""):
+            rows = value if isinstance(value, list) else [value]
+            yield key, [row if isinstance(row, dict) else {"": row} for row in rows]
+
+
+def _in_words(value: Any) -> str:
+    """A number in 4 digits, an interval as "1 to 2", nothing for None."""
+    if isinstance(value, list):
+        return (" to " if len(value) == 2 else ", ").join(_in_words(v) for v in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(v)}" for name, v in value.items())
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _source(text: str) -> Markup:

@@ -17,7 +17,10 @@ from sparring.errors import SparringError, unknown
 from sparring.seeds import generator
 
 Feed = Callable[[str], tuple[Tensor, Tensor | None]]
-"""`feed("train")` gives the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None."""
+"""`feed("train")` gives the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None.
+
+Where numbers were measured for each image, they come in the place of labels: (B, K) floats.
+"""
 
 
 def labelled(feed: Feed, stream: str = "train") -> tuple[Tensor, Tensor]:
@@ -233,7 +236,7 @@ ABILITIES: dict[str, str] = {
     "sample": "sample(n, *, seed=0) -> (n, C, H, W) images in [-1, 1]; with `classes` also labels=",
     "score": "score(images) -> (n,) the judge's scores, higher = more real; perhaps also labels=",
     "classify": "classify(images) -> (n, classes) log-probabilities",
-    "encode": "encode(images) -> (n, code) the codes of images, without noise; with seed= drawn, where codes have noise",
+    "encode": "encode(images) -> (n, code) codes of images, without noise; where they have noise, drawn with seed=",
     "decode": "decode(codes) -> (n, C, H, W) images in [-1, 1] of codes (n, code)",
     "reconstruct": "reconstruct(images) -> the images of their codes; perhaps also labels=",
     "prior_codes": "prior_codes(n, *, seed=0) -> (n, code) codes as they are in samples: what `encode` should give",

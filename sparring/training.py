@@ -25,7 +25,7 @@ from sparring.data.dataset import Dataset
 from sparring.display import Display
 from sparring.errors import Diverged, Interrupted, SparringError
 from sparring.evaluation import Yardstick, classification_error
-from sparring.pictures import grid, png
+from sparring.pictures import grid, png, reconstructions
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, Recipe, card, find, prepare_recipe, settle
 from sparring.referee import Referee
@@ -199,6 +199,9 @@ def _play(
             run.write_sample(
                 referee.round, png(grid(shown.sample(SHOWN * shown.columns, seed=show_seed), columns=shown.columns))
             )
+        elif shown.can("reconstruct"):
+            count, columns = SHOWN // 2 * shown.columns, shown.columns
+            run.write_sample(referee.round, png(reconstructions(shown, data.held_out or data, count, columns)))
 
     def measure() -> None:
         if yardstick is not None:

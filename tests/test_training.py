@@ -70,6 +70,7 @@ PROMISED = {
     "aae-clustering": GENERATIVE | {"cluster"},
     "aae-reduction": GENERATIVE | {"cluster"},
     "aae-labelled-reduction": GENERATIVE | {"cluster", "classify"},
+    "molecules": GENERATIVE,
     "alae": GENERATIVE | {"score"},
     "style-alae": GENERATIVE | {"score"},
     "improved-gan": {"sample", "score", "classify"},
@@ -89,7 +90,15 @@ def small(name):
 def toy_data(size, count=600, channels=1, classes=0):
     pixels = np.random.default_rng(1).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
     data = sparring.load(pixels)
+    if size == 13:  # molecules come with concentration and growth
+        return measured(data)
     return labelled(data, classes) if classes else data
+
+
+def measured(data):
+    """The same images, two random numbers with each."""
+    part = data.held_out and measured(data.held_out)
+    return replace(data, values=torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0)), held_out=part)
 
 
 def labelled(data, classes):

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
+from sparring.data import molecules
 from sparring.data.dataset import Dataset
 from sparring.data.decoded import FALLBACK_SIZE, MOST_BAD, in_parallel, natural_channels
 from sparring.data.listing import Listing, list_images, shown
@@ -110,9 +111,9 @@ def check(
     if isinstance(source, str) and source == "celeba":
         folder = cache_folder(cache)
         return _check_files(list_images(celeba_folder(search_roots(root, folder), folder)))
-    if isinstance(source, str | Path) and source not in NAMED:
+    if isinstance(source, str | Path) and source not in (*NAMED, "nci"):
         path = existing(source)
-        if path.suffix not in (".npy", ".npz"):
+        if path.suffix not in (".npy", ".npz", *molecules.SUFFIXES):
             return _check_files(list_images(path))
     return _check_dataset(load(source, root=root, held_out=0, cache=cache))
 

@@ -33,6 +33,7 @@ class Dataset:
 
     images    (M, C, S, S) uint8
     labels    (M,) int64 into `classes`, or None
+    values    (M, K) float32 numbers measured for each image, or None; the feed gives them in the place of labels
     held_out  the part kept for measuring (about 10 %, chosen by a fixed seed)
     test      the source's own test set where there is one; only the final measurement looks at it
     notes     sentences for the user about what was done on the way in
@@ -45,6 +46,7 @@ class Dataset:
     held_out: Dataset | None = None
     test: Dataset | None = None
     notes: tuple[str, ...] = field(default=())
+    values: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,9 +56,11 @@ class Dataset:
         return Spec(self.images.shape[1], self.images.shape[2], self.classes if self.labels is not None else ())
 
     def rows(self, index: Tensor) -> Dataset:
-        """The images (and labels) of these rows, without held-out part."""
+        """The images (and labels and values) of these rows, without held-out part."""
         labels = None if self.labels is None else self.labels[index]
-        return replace(self, images=self.images[index], labels=labels, held_out=None, test=None, notes=())
+        values = None if self.values is None else self.values[index]
+        images = self.images[index]
+        return replace(self, images=images, labels=labels, values=values, held_out=None, test=None, notes=())
 
     def few_labels(self, count: int, seed: int) -> Dataset:
         """`count` images, as many of each class, chosen by the seed.
@@ -104,10 +108,12 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over shape, labels and up to 4,096 evenly spaced images: changes when the data changes."""
+        """SHA-256 over shape, labels, values and up to 4,096 evenly spaced images: changes when the data changes."""
         digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
         step = max(1, len(self) // 4096)
         digest.update(self.images[::step].contiguous().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.numpy().tobytes())
+        if self.values is not None:
+            digest.update(self.values.contiguous().numpy().tobytes())
         return digest.hexdigest()

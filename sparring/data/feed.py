@@ -14,7 +14,7 @@ from sparring.seeds import generator
 
 
 class Feed:
-    """Gives `feed("train")`: the next batch of a stream, as images in [-1, 1] and labels or None.
+    """Gives `feed("train")`: the next batch of a stream, as images in [-1, 1] and labels, or measured values, or None.
 
     An endless sequence of images is one random order after another (order e of a stream depends on (seed, stream, e)).
     Global batch k is its rows [k * batch, (k + 1) * batch); share s of S sees the s-th of S equal parts of it, so the
@@ -53,6 +53,8 @@ class Feed:
         rows = self.rows(stream, self.positions[stream])
         self.positions[stream] += 1
         x = to_float(data.images[rows].to(self.device, non_blocking=True)).to(self.dtype)
+        if data.values is not None:
+            return x, data.values[rows].to(self.device, self.dtype, non_blocking=True)
         y = None if data.labels is None else data.labels[rows].to(self.device, non_blocking=True)
         return x, y
 

@@ -41,4 +41,5 @@ RECIPES: dict[str, str] = {
     "aae-labelled-reduction": "sparring.recipes.aae:aae_labelled_reduction",
     "alae": "sparring.recipes.alae:alae",
     "style-alae": "sparring.recipes.alae:style_alae",
+    "molecules": "sparring.recipes.molecules:molecules",
 }

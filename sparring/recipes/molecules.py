@@ -30,7 +30,7 @@ def molecules(
     """An adversarial autoencoder of 166 MACCS keys and a concentration; one neuron of the code is the growth of cells.
 
     Data: `nci` (5,000 molecules that come with RDKit, with a synthetic growth), or a file of SMILES with what you
-    measured. The authors' measurements (NCI-60, MCF-7 cells) are not published. Their code pre-trains the encoder with
+    measured. The authors' measurements (NCI-60, MCF-7 cells) are not passed on. Their code pre-trains the encoder with
     the manifold cost and then leaves it out; here it is the argument `manifold`, for all rounds, and there is no
     pre-training. Every move sees a batch of its own. `system.screen` ranks molecules by what is made for a growth.
 
@@ -45,8 +45,8 @@ def molecules(
     from sparring.systems.kadurin import MolecularAAE
 
     wanted = "molecules learns from fingerprints with concentration and growth: give --data nci, or a file of SMILES"
-    if data.shape != (1, 13, 13):
-        raise SparringError(f"{wanted}; the data is {data.channels}x{data.size}x{data.size}")
+    if data.size != 13:
+        raise SparringError(f"{wanted}; the data is {data.size}x{data.size}")
     system = MolecularAAE(
         kadurin.trunk(),
         kadurin.head(latent),
@@ -59,7 +59,7 @@ def molecules(
     )
 
     def start(dataset: "Dataset") -> None:
-        if dataset.values is None:
+        if dataset.values is None or dataset.spec.channels != 1:
             raise SparringError(f"{wanted}; '{dataset.name}' has pictures only")
         system.remember(dataset.values[:, 1])
 

@@ -1,0 +1,277 @@
+"""Molecules as images: SMILES become fingerprints of 13 x 13 cells, beside a concentration and what it did to cells.
+
+A fingerprint is the 166 MACCS keys (Durant et al. 2002) as RDKit finds them: key k is cell k - 1, row by row, 255 where
+a molecule has it. The last 3 cells stay 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from sparring.data.dataset import Dataset
+from sparring.data.decoded import MOST_BAD, listed
+from sparring.data.listing import shown
+from sparring.errors import SparringError
+from sparring.seeds import generator
+
+KEYS, SIDE = 166, 13
+SUFFIXES = (".smi", ".csv")
+COLUMNS = ("smiles", "name", "concentration", "growth")
+LONGEST = 5_000  # characters of a SMILES
+
+MEAN, DEVIATION = -5.82, 1.68
+"""Of the log10 concentrations (mol/l) in the measurements of Kadurin et al. 2017, as their code has them."""
+
+HALF = -4.8
+POTENT = {125: -1.2, 121: -0.8, 103: -0.6, 139: 0.6}
+"""Synthetic growth is halfway down at HALF, moved by each of these keys: aromatic rings, N in a ring, Cl, OH."""
+
+
+# Between cells and keys.
+
+
+def keys_of(images: Tensor) -> Tensor:
+    """(n, 1, 13, 13) images in [-1, 1] -> (n, 166) keys in [0, 1]."""
+    return (images.flatten(1)[:, :KEYS] + 1) / 2
+
+
+def image_of(keys: Tensor) -> Tensor:
+    """(n, 166) keys in [0, 1] -> (n, 1, 13, 13) images in [-1, 1]; their last 3 cells are -1."""
+    cells = torch.nn.functional.pad(2 * keys - 1, (0, SIDE**2 - KEYS), value=-1.0)
+    return cells.unflatten(1, (1, SIDE, SIDE))
+
+
+def tanimoto(these: Tensor, those: Tensor) -> Tensor:
+    """(n, 166), (m, 166) bool -> (n, m) in [0, 1]: keys in common over keys of either (Jaccard 1901); 0 without any."""
+    common = these.float() @ those.float().T
+    either = these.sum(1)[:, None] + those.sum(1) - common
+    return common / either.clamp(min=1)
+
+
+# From SMILES.
+
+
+def fingerprints(smiles: Sequence[str]) -> tuple[Tensor, dict[int, str]]:
+    """(M, 1, 13, 13) uint8 of the molecules that can be read, in order, and {position: reason} of the others.
+
+    Raises SparringError when RDKit is not installed.
+    """
+    require_rdkit()
+    from rdkit import rdBase
+
+    cells, bad = [], {}
+    console = Console(stderr=True)
+    quick = len(smiles) < 5_000 or not console.is_terminal
+    with rdBase.BlockLogs():
+        read = _reader()
+        for position, text in enumerate(
+            track(smiles, "reading molecules", console=console, transient=True, disable=quick)
+        ):
+            try:
+                cells.append(read(text))
+            except ValueError as error:
+                bad[position] = str(error)
+    stacked = np.stack(cells) if cells else np.zeros((0, SIDE**2), np.uint8)
+    return torch.from_numpy(stacked).view(-1, 1, SIDE, SIDE), bad
+
+
+def _reader() -> Callable[[str], np.ndarray]:
+    """A function from a SMILES to its (169,) uint8 cells, which raises ValueError with the reason."""
+    from rdkit import Chem
+    from rdkit.Chem.rdMolDescriptors import GetMACCSKeysFingerprint
+
+    def read(text: str) -> np.ndarray:
+        if len(text) > LONGEST:
+            raise ValueError(f"{len(text):,} characters, more than {LONGEST:,}")
+        molecule = Chem.MolFromSmiles(text)
+        if molecule is None:
+            raw = Chem.MolFromSmiles(text, sanitize=False)
+            problems = Chem.DetectChemistryProblems(raw) if raw is not None else ()
+            raise ValueError(problems[0].Message() if problems else f"'{shown(text[:60])}' is no SMILES")
+        if not molecule.GetNumAtoms():
+            raise ValueError("no atoms")
+        cells = np.zeros(SIDE**2, np.uint8)
+        cells[[bit - 1 for bit in GetMACCSKeysFingerprint(molecule).GetOnBits()]] = 255  # bit 0 is not used
+        return cells
+
+    return read
+
+
+def require_rdkit() -> None:
+    """Raise SparringError unless RDKit is installed."""
+    if importlib.util.find_spec("rdkit") is None:
+        raise SparringError("molecules are read by the package rdkit: pip install 'sparring[molecules]'")
+
+
+# From files.
+
+
+def nci() -> Dataset:
+    """The first 5,000 compounds of the National Cancer Institute's open collection, which come with RDKit."""
+    require_rdkit()
+    from rdkit import RDConfig
+
+    path = Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi"
+    if not path.is_file():
+        raise SparringError(f"this RDKit came without '{path}': pip install 'sparring[molecules]', or give a .smi file")
+    return from_file(path, "nci")
+
+
+def from_file(path: Path, name: str | None = None) -> Dataset:
+    """The molecules of a .smi or .csv file, in its order, as fingerprints with `values` (concentration, growth).
+
+    .smi  one molecule per line: SMILES, and perhaps name, concentration and growth, with tabs or spaces between; where
+          what comes third is no number, it belongs to the name
+    .csv  the same columns in any order under a header, as in "name,smiles"; a .smi may have a header too
+
+    concentration  log10 of mol/l
+    growth         of the cells under it: 1 as without the molecule, 0 none, -1 all cells dead (percent / 100)
+
+    What a file does not have is synthetic, and `.notes` say so. Bad lines are skipped and named in `.notes`. Raises
+    SparringError when more than 1 % are bad, and for a file that is none of these.
+    """
+    columns, rows = _table(path)
+    has = [column for column in COLUMNS[2:] if column in columns]
+    if has == ["growth"]:
+        raise SparringError(
+            f"'{shown(str(path))}' has growth but no concentration: give the concentration at which it was measured, "
+            "as log10 of mol/l"
+        )
+    lines: list[int] = []
+    smiles: list[str] = []
+    numbers: list[list[float]] = []
+    bad: dict[int, str] = {}
+    for line, fields in rows:
+        try:
+            numbers.append(_numbers(columns, has, fields))
+        except ValueError as error:
+            bad[line] = str(error)
+        else:
+            lines.append(line)
+            smiles.append(fields[columns.index("smiles")].strip())
+    images, unread = fingerprints(smiles)
+    bad |= {lines[position]: reason for position, reason in unread.items()}
+    named = {f"line {line}": bad[line] for line in sorted(bad)}
+    if len(bad) > MOST_BAD * len(rows):
+        raise SparringError(
+            f"{len(bad):,} of {len(rows):,} molecules in '{shown(str(path))}' cannot be used, more than "
+            f"{MOST_BAD:.0%}: {listed(named)}; repair them or take them away"
+        )
+    good = [values for line, values in zip(lines, numbers, strict=True) if line not in bad]
+    values, notes = _completed(images, torch.tensor(good).view(len(images), len(has)))
+    if bad:
+        notes = (f"skipped {len(bad)} of {len(rows):,} molecules: {listed(named)}", *notes)
+    if others := [column for column in columns if column not in COLUMNS]:
+        notes = (f"passed over the columns {', '.join(map(shown, others))}", *notes)
+    return Dataset(name or path.resolve().stem, images, values=values, notes=notes)
+
+
+def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Names of the columns, and (number of the line, fields) of every molecule."""
+    is_csv = path.suffix.lower() == ".csv"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = list(_of_csv(text) if is_csv else _of_smi(text))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SparringError(f"cannot read '{shown(str(path))}' ({error})") from error
+    place = f"'{shown(str(path))}'"
+    if not rows:
+        raise SparringError(f"there are no molecules in {place}")
+    first = [field.strip().lower() for field in rows[0][1]]
+    if "smiles" in first:
+        columns, rows = first, rows[1:]
+    elif is_csv:
+        raise SparringError(
+            f"the first line of {place} must name a column 'smiles', and perhaps {', '.join(COLUMNS[1:])}; "
+            f"it is '{shown(','.join(rows[0][1])[:80])}'"
+        )
+    else:
+        widths = Counter(len(fields) for _, fields in rows if len(fields) > 2 and _is_number(fields[2]))
+        columns = list(COLUMNS[: widths.most_common(1)[0][0] if 2 * widths.total() > len(rows) else 2])
+    twice = next((column for column in COLUMNS if columns.count(column) > 1), None)
+    if twice:
+        raise SparringError(f"{place} has two columns '{twice}': take one away")
+    if not rows:
+        raise SparringError(f"there are no molecules in {place}, only a header")
+    return columns, rows
+
+
+def _of_csv(text: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    for fields in reader:
+        if any(field.strip() for field in fields):
+            yield reader.line_num, fields
+
+
+def _of_smi(text: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.startswith("#"):
+            yield number, line.split("\t") if "\t" in line else line.split()
+
+
+def _numbers(columns: list[str], has: list[str], fields: list[str]) -> list[float]:
+    """The numbers of a line. Raises ValueError with what is wrong with it."""
+    if len(fields) <= columns.index("smiles") or (has and len(fields) != len(columns)):
+        raise ValueError(f"{len(fields)} columns where there should be {len(columns)}")
+    numbers = []
+    for column in has:
+        text = fields[columns.index(column)].strip()
+        if not _is_number(text):
+            raise ValueError(f"{column} '{shown(text[:40])}' is no number")
+        value = float(text)
+        if column == "concentration" and not -20 <= value <= 0:
+            raise ValueError(f"concentration {value:g} is not a log10 of mol/l from -20 to 0")
+        if column == "growth" and not -5 <= value <= 5:
+            raise ValueError(f"growth {value:g} is not a share from -1 to 1: divide percent by 100")
+        numbers.append(value)
+    return numbers
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+# What was not measured.
+
+
+def _completed(images: Tensor, measured: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """(M, 2) concentration and growth, of which `measured` (M, 0 to 2) has the first columns; and what to say of it."""
+    notes: list[str] = []
+    if measured.shape[1] == 0:
+        draws = torch.randn(len(images), 1, generator=generator("synthetic concentration"))
+        measured = MEAN + DEVIATION * draws
+        notes.append(f"synthetic concentration: none is given; log10 of mol/l is drawn from N({MEAN}, {DEVIATION}^2)")
+    if measured.shape[1] == 1:
+        growth = synthetic_growth(images.flatten(1)[:, :KEYS] > 0, measured[:, 0])
+        measured = torch.cat([measured, growth[:, None]], 1)
+        moved = "".join(f" {'-' if shift < 0 else '+'} {abs(shift)} k{key}" for key, shift in POTENT.items())
+        notes.append(
+            "synthetic growth: none is given and nothing was measured; it is 1 - 2 / (1 + 10^(h - concentration)) "
+            f"with h = {HALF}{moved}, where kN is 1 if the molecule has MACCS key N"
+        )
+    return measured.float(), tuple(notes)
+
+
+def synthetic_growth(keys: Tensor, concentration: Tensor) -> Tensor:
+    """(n, 166) bool, (n,) log10 of mol/l -> (n,) growth from 1 to -1, 0 at the concentration that the keys say.
+
+    A Hill curve with a made-up potency: something to learn, not a fact about any molecule.
+    """
+    half = HALF + sum(shift * keys[:, key - 1].float() for key, shift in POTENT.items())
+    return 1 - 2 / (1 + torch.exp(math.log(10) * (half - concentration)))
