@@ -146,7 +146,8 @@ def test_other_input_is_refused():
 
 def test_a_data_set_gets_the_extractor_that_knows_it():
     assert for_dataset("mnist").name == for_dataset("digits").name == LENET_MNIST
-    assert for_dataset("fashion-mnist").name == for_dataset("holiday").name == RANDOM_CONV64
+    assert for_dataset("fashion-mnist").name == LENET_FASHION_MNIST
+    assert for_dataset("holiday").name == RANDOM_CONV64
 
 
 # What the metrics answer to planted faults.

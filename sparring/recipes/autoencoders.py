@@ -8,12 +8,14 @@ from pydantic import Field
 
 from sparring.errors import SparringError
 from sparring.recipes.arguments import Average, Batch, Rate
+from sparring.recipes.optimisers import warming
 from sparring.recipes.recipe import Recipe, classes_of, published
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sparring.data.dataset import Dataset, Spec
+    from sparring.referee import MakeOptimiser, Schedule
 
 Code = Annotated[int, Field(gt=0, le=4096, description="length of the code")]
 Labelled = Annotated[int, Field(ge=0, description="images whose label is known, as many of each class; 0: all")]
@@ -175,6 +177,7 @@ def chollet_vae(
     latent: Code = 2,
     batch: Batch = 16,
     lr: Rate = 1e-3,
+    warm_up: Annotated[int, Field(ge=0, description="rounds in which the rate rises from 0")] = 500,
     objective: Objective = "bound",
     average: Average = 0.999,
 ) -> Recipe:
@@ -183,6 +186,9 @@ def chollet_vae(
     The book's loss is the mean over pixels of the cross-entropy plus 5e-4 times a mean over units, which makes the
     divergence lighter than in the bound: `--objective notebook`. Slides and notebook of the SMU lecture lose the halves
     of the divergence in a formula (`formula`) and turn its sign in a line of code (`slide`).
+
+    With the book's rate from the first step a log-variance soon explodes (5 of 6 seeds, stopped by the guard against
+    exploding gradients), so here the rate rises first.
     """
     import torch
 
@@ -195,6 +201,7 @@ def chollet_vae(
         latent=latent,
         beta=_weight(objective, data, latent),
         optimiser=partial(torch.optim.RMSprop, lr=lr, alpha=0.9, eps=1e-7),
+        schedule=warming(lr, warm_up),
         batch=batch,
         rounds=33_750,
         average=average,
@@ -244,10 +251,11 @@ def _variational(
     *,
     latent: int,
     beta: float,
-    optimiser: partial,
+    optimiser: "MakeOptimiser",
     batch: int,
     rounds: int,
     average: float,
+    schedule: "Schedule | None" = None,
 ) -> Recipe:
     from sparring.losses import bernoulli_surprise
     from sparring.networks.vae import image
@@ -256,6 +264,7 @@ def _variational(
     return Recipe(
         system=VAE(encoder, decoder, latent=latent, surprise=bernoulli_surprise, image=image(), beta=beta),
         optimisers={"autoencoder": optimiser},
+        schedules={"autoencoder": schedule} if schedule else {},
         batch=batch,
         rounds=rounds,
         average=average,

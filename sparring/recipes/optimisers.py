@@ -53,6 +53,15 @@ def inverse_time(lr: float, decay: float) -> "Schedule":
     return settings
 
 
+def warming(lr: float, over: int) -> "Schedule":
+    """From 0 to lr in equal steps, reached in round `over`; then lr."""
+
+    def settings(round_number: int) -> dict[str, Any]:
+        return {"lr": lr * min(1.0, round_number / over) if over else lr}
+
+    return settings
+
+
 def dropping(lr: float, drops: Sequence[int]) -> "Schedule":
     """lr, and a tenth of it from each of these rounds on."""
 
