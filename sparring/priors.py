@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,13 +26,13 @@ class Prior:
     latent      length of a code
     components  how many
     each        draws one code from every component
-    walks       title -> (rows, columns, latent) codes worth looking at, row by row
+    walks       gives title -> (rows, columns, latent) codes worth looking at, row by row
     """
 
     latent: int
     components: int
     each: Draw
-    walks: Mapping[str, Tensor] = field(default_factory=dict)
+    walks: Callable[[], Mapping[str, Tensor]] = dict
 
     def draw(self, g: torch.Generator, n: int) -> Tensor:
         """(n, latent) codes from the whole."""
@@ -42,14 +42,19 @@ class Prior:
 
 def gaussian(latent: int, *, std: float = 1.0) -> Prior:
     """N(0, std^2) in every dimension."""
-    walks = {"the latent plane, in equal steps of probability": std * plane()} if latent == 2 else {}
+
+    def walks() -> Mapping[str, Tensor]:
+        return {"the latent plane, in equal steps of probability": std * plane()} if latent == 2 else {}
+
     return Prior(latent, 1, lambda g, n: std * torch.randn(n, 1, latent, generator=g), walks)
 
 
 def uniform(latent: int, *, bound: float = 1.0) -> Prior:
     """U(-bound, bound) in every dimension."""
-    steps = torch.linspace(-bound, bound, 15)
-    walks = {"the latent plane": _square(steps)} if latent == 2 else {}
+
+    def walks() -> Mapping[str, Tensor]:
+        return {"the latent plane": _square(torch.linspace(-bound, bound, 15))} if latent == 2 else {}
+
     return Prior(latent, 1, lambda g, n: bound * (2 * torch.rand(n, 1, latent, generator=g) - 1), walks)
 
 
@@ -67,8 +72,11 @@ def gaussians(components: int = 10, *, shift: float = 1.4, long: float = 0.5, sh
         u, v = torch.randn(2, n, components, 1, generator=g)
         return (shift + long * u) * along + short * v * across
 
-    steps = shift + long * torch.linspace(-2, 2, 15)
-    return Prior(2, components, each, {"along the main axis of each component": steps[:, None] * along[:, None]})
+    def walks() -> Mapping[str, Tensor]:
+        steps = shift + long * torch.linspace(-2, 2, 15)
+        return {"along the main axis of each component": steps[:, None] * along[:, None]}
+
+    return Prior(2, components, each, walks)
 
 
 def swiss_roll(components: int = 10) -> Prior:
@@ -84,8 +92,11 @@ def swiss_roll(components: int = 10) -> Prior:
     def each(g: torch.Generator, n: int) -> Tensor:
         return at((torch.rand(n, components, generator=g) + torch.arange(components)) / components)
 
-    steps = (torch.linspace(0, 1, 15) + torch.arange(components)[:, None]) / components
-    return Prior(2, components, each, {"along the roll, an arm per row": at(steps)})
+    def walks() -> Mapping[str, Tensor]:
+        steps = (torch.linspace(0, 1, 15) + torch.arange(components)[:, None]) / components
+        return {"along the roll, an arm per row": at(steps)}
+
+    return Prior(2, components, each, walks)
 
 
 def categories(count: int) -> Prior:
@@ -107,7 +118,7 @@ def own(sampler: Callable[[torch.Generator, int], Tensor], latent: int) -> Prior
 
 def plane(side: int = 15) -> Tensor:
     """(side, side, 2) codes over the plane of N(0, 1), in equal steps of probability from .05 to .95 (Chollet 2017)."""
-    return _square(torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.05, 0.95, side)))
+    return _square(torch.special.ndtri(torch.linspace(0.05, 0.95, side)))
 
 
 def _square(steps: Tensor) -> Tensor:

@@ -108,15 +108,15 @@ def test_codes_depend_on_the_generator_only():
 
 def test_walks_stay_on_the_prior():
     """The middle of every petal's row is its centre; the roll's rows join; the plane has equal steps of probability."""
-    (petals,) = priors.gaussians().walks.values()
+    (petals,) = priors.gaussians().walks().values()
     torch.testing.assert_close(petals[:, 7].norm(dim=1), torch.full((10,), 1.4))
-    (roll,) = priors.swiss_roll().walks.values()
+    (roll,) = priors.swiss_roll().walks().values()
     torch.testing.assert_close(roll[:-1, -1], roll[1:, 0])
-    (plane,) = priors.gaussian(2, std=3.0).walks.values()
+    (plane,) = priors.gaussian(2, std=3.0).walks().values()
     steps = torch.distributions.Normal(0.0, 3.0).cdf(plane[0, :, 0])
     torch.testing.assert_close(steps, torch.linspace(0.05, 0.95, 15))
     assert plane[0, 0, 1] > plane[-1, 0, 1]
-    assert not priors.gaussian(3).walks
+    assert not priors.gaussian(3).walks()
 
 
 def test_a_prior_of_the_users_own():

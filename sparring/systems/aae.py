@@ -53,7 +53,7 @@ class AAE(Autoencoder):
 
     def walks(self) -> Mapping[str, Tensor]:
         """Title -> (rows, columns, latent) codes worth looking at."""
-        return self.prior.walks
+        return self.prior.walks()
 
     def equilibrium(self) -> dict[str, float]:
         """The losses when codes and prior cannot be told apart."""

@@ -87,7 +87,7 @@ class VAE(Autoencoder):
 
     def walks(self) -> Mapping[str, Tensor]:
         """Title -> (rows, columns, latent) codes worth looking at."""
-        return priors.gaussian(self.latent).walks
+        return priors.gaussian(self.latent).walks()
 
 
 def _log_normal(z: Tensor) -> Tensor:
