@@ -1,0 +1,43 @@
+"""Classes and clusters that a system gives to real images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sparring.data.dataset import Dataset
+from sparring.evaluation.cards import Rate
+from sparring.evaluation.images import in_chunks, shuffled
+from sparring.metrics import named_by_examples, wilson_interval
+
+EXAMPLES = 10_000
+"""At most so many labelled images are looked at to name clusters."""
+
+
+def classification_error(system: Any, part: Dataset, split: str) -> Rate:
+    """How often `system.classify` is wrong on labelled images."""
+    assert part.labels is not None
+    wrong = int((in_chunks(system.classify, part.images).argmax(1) != part.labels).sum())
+    return Rate("classification error", wrong / len(part), len(part), wilson_interval(wrong, len(part)), split)
+
+
+def clustering_error(system: Any, data: Dataset, split: str) -> Rate:
+    """How often the class of an image of `split` is not the one that its cluster was named after.
+
+    A cluster is named after the one image that is most certainly in it, among held-out images if the split is "test",
+    else among training images; with "train" these are not measured.
+    """
+    naming = data.held_out if split == "test" and data.held_out else data
+    order = shuffled(naming, "clusters")
+    examples = naming.rows(order[: min(EXAMPLES, -(-len(order) // 2))])
+    part: Dataset = data.rows(order[len(examples) :]) if split == "train" else getattr(data, split)
+    assert examples.labels is not None
+    assert part.labels is not None
+    names = named_by_examples(in_chunks(system.cluster, examples.images), examples.labels)
+    wrong = int((names[in_chunks(system.cluster, part.images).argmax(1)] != part.labels).sum())
+    alone = 1 - float(part.labels.bincount().max()) / len(part)
+    note = (
+        f"{len(names)} clusters, each named after one of {len(examples):,} "
+        f"{'training' if naming is data else 'held-out'} images; with one cluster for all {100 * alone:.2f} %"
+    )
+    interval = wilson_interval(wrong, len(part))
+    return Rate("clustering error", wrong / len(part), len(part), interval, split, note=note)
