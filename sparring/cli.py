@@ -322,12 +322,12 @@ def report(run: RunPath, *, recipe: RecipeName = None) -> None:
 
 
 def check_data(
-    path: Annotated[Path, Field(description="a folder or zip of images")],
+    path: Annotated[Path, Field(description="a folder or zip of images, a file of SMILES, or the name of a data set")],
 ) -> None:
     """look at images before training on them:  sparring check-data my-pictures/"""
     from sparring.data.check import check
 
-    found = check(path)
+    found = check(str(path))
     print(found)
     if not found.ok:
         raise SparringError(f"{path}: more than 1 % of the files are bad; training would refuse them")

@@ -120,3 +120,12 @@ def test_nothing_to_check_is_one_line(tmp_path):
         check(tmp_path)
     with pytest.raises(SparringError, match="unknown data set"):
         check("digitz")
+
+
+def test_molecules_are_looked_at(tmp_path):
+    found = check("nci")
+    assert found.ok
+    assert found.sizes == {"13 x 13": found.images}
+    assert any("synthetic growth" in note for note in found.notes)
+    (tmp_path / "mine.smi").write_text("CCO\nc1ccccc1\n")
+    assert check(tmp_path / "mine.smi").images == 2
