@@ -187,6 +187,9 @@ def ganhacks(
     As it comes: what the two lists agree on. To see what a trick does, change one and compare two runs; docs/tricks.md
     says what each claims. Old fakes, labels and adaptive augmentation are three different rounds: one at a time. With
     labels the generator's step always has new noise.
+
+    Measured (docs/results/mnist.md; seed 0, 19 minutes on a busy thread): FD-lenet-mnist@10000 131 on MNIST after 6,000
+    rounds, where real images score 3.1.
     """
     from torch import nn
 

@@ -31,7 +31,11 @@ def wgan(
     clip: Annotated[float, Field(gt=0, description="the critic's weights stay within this of 0")] = 0.01,
     average: Average = 0.999,
 ) -> Recipe:
-    """DCGAN's networks, RMSprop, clipped critic weights, and the authors' warm start of the critic."""
+    """DCGAN's networks, RMSprop, clipped critic weights, and the authors' warm start of the critic.
+
+    Measured (docs/results/mnist.md; seed 0, --size 32 --width 32, 26 minutes of CPU time): FD-lenet-mnist@10000 134 on
+    MNIST after 10,000 rounds, where real images score 2.3.
+    """
     import torch
 
     from sparring.networks import dcgan
