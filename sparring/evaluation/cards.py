@@ -220,8 +220,8 @@ class Evaluation:
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("in words", overflow="fold")
         for measure in self.measures:
-            between = f"{measure.interval[0]:.3g} to {measure.interval[1]:.3g}" if measure.interval else "one sample"
-            table.add_row(measure.name, f"{measure.value:.3g}", between, f"{measure.floor:.3g}", measure.words)
+            between = " to ".join(map(_short, measure.interval)) if measure.interval else "one sample"
+            table.add_row(measure.name, _short(measure.value), between, _short(measure.floor), measure.words)
         return table
 
     def class_table(self) -> Table:
@@ -233,6 +233,11 @@ class Evaluation:
             share, low, high, real = (f"{100 * x:.1f} %" for x in row[1:])
             table.add_row(row.name, share, f"{low} to {high}", real)
         return table
+
+
+def _short(number: float) -> str:
+    """Three digits or the whole part: a table has 80 columns."""
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
 def _plain(card: dict[str, Any]) -> dict[str, Any]:
