@@ -431,6 +431,24 @@ def test_the_codes_come_to_follow_the_prior(prior, reached):
     assert energy(system.encode(x), system.prior_codes(1000)) < reached
 
 
+def test_a_prior_of_the_users_own_is_played_and_sampled():
+    def ring(g, n):
+        return nn.functional.normalize(torch.randn(n, 2, generator=g))
+
+    torch.manual_seed(0)
+    system = AAE(
+        networks.encoder(SHAPE, 16, 2),
+        networks.decoder(2, 16, SHAPE),
+        networks.discriminator(2, 16),
+        prior=priors.own(ring, 2),
+        game=game("non-saturating"),
+    )
+    shown = play(system, {"train": blobs()}, 5)
+    torch.testing.assert_close(shown.prior_codes(7, seed=3).norm(dim=1), torch.ones(7))
+    assert torch.equal(shown.sample(7, seed=3), shown.decode(shown.prior_codes(7, seed=3)))
+    assert not shown.walks()
+
+
 def energy(a, b):
     """Szekely and Rizzo 2013: 2 E|a - b| - E|a - a'| - E|b - b'|."""
     return float(2 * torch.cdist(a, b).mean() - torch.cdist(a, a).mean() - torch.cdist(b, b).mean())
