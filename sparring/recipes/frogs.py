@@ -120,6 +120,9 @@ def smu_frogs(
     weight decay: `--clip weights --decay weights`. Here both mean what they do in Keras. Its labels are real 1 and
     fake 0, to each of which it adds .05 U(0, 1); here targets move inwards, as a target of 1.05 is no probability. Its
     generator moves before the discriminator, ours after; both answer for one batch of fakes.
+
+    Measured (docs/results; seed 0, --batch 64): on MNIST at 32x32 FD-lenet-mnist@10000 52 after 2,000 rounds in 7
+    minutes, where real images score 2.3; on frogs no frog could be recognised after 4,000.
     """
     from sparring.networks import smu
 
@@ -155,6 +158,9 @@ def smu_frogs_lsgan(
     The notebook changes the loss and leaves the sigmoid at D's end, so that its gradient vanishes where D is sure:
     the saturation that least squares are to prevent (Mao et al. 2017, section 3). Here D's scores have no bounds;
     `--sigmoid` brings it back. In the notebook's log D has won after 490 epochs: its loss is .0009, G's is .95.
+
+    Measured (docs/results/mnist.md; seed 0, --size 32 --batch 64): FD-lenet-mnist@10000 60 on MNIST after 2,000 rounds
+    in 5 minutes, where real images score 2.3.
     """
     from sparring.networks import smu
 
@@ -192,6 +198,9 @@ def smu_frogs_wgan_gp(
 
     This part of the notebook starts from PyTorch's own initial weights in both players, and was continued to 1,580
     epochs of 20 critic moves. Its generator answers for the critic's last codes, ours for new ones (algorithm 1).
+
+    Measured (docs/results/mnist.md; seed 0, --size 32 --batch 64): FD-lenet-mnist@10000 60 on MNIST after 1,000 rounds
+    in 10 minutes, where real images score 2.3.
     """
     import torch
 
