@@ -61,6 +61,9 @@ def mnist_net(
     """The simplest system there is: one player, one move. Two convolutions, two poolings, 500 units; 28x28 only.
 
     With few labels it is what semi-supervised systems must beat.
+
+    Measured (docs/results/autoencoders.md; seed 0): .74 % of MNIST's test images wrong after 8,500 rounds in 90 seconds
+    on one CPU thread.
     """
     import torch
 
