@@ -220,8 +220,8 @@ def aae_semi_supervised(
     The paper's protocol; its test errors are 1.90, 1.60 and .85 % with 100, 1,000 and all labels. Which images are
     labelled depends on the seed.
 
-    Measured (docs/results/autoencoders.md; seed 0, --first-drop 24000 --second-drop 38000): 3.09 % of MNIST's test images
-    wrong with 100 labels after 42,000 rounds (78 epochs) in 56 minutes on one CPU thread.
+    Measured (docs/results/autoencoders.md; seed 0, --first-drop 24000 --second-drop 38000): 3.09 % of MNIST's test
+    images wrong with 100 labels after 42,000 rounds (78 epochs) in 56 minutes on one CPU thread.
     """
     from sparring import priors
     from sparring.losses import game

@@ -193,8 +193,8 @@ def chollet_vae(
     With the book's rate from the first step a log-variance soon explodes (5 of 6 seeds, stopped by the guard against
     exploding gradients), so here the rate rises first.
 
-    Measured (docs/results/autoencoders.md; seed 0, --objective notebook): after 33,750 rounds in 13 minutes .1799 in the
-    book's scale on held-out digits; the book has .1801.
+    Measured (docs/results/autoencoders.md; seed 0, --objective notebook): after 33,750 rounds in 13 minutes .1799 in
+    the book's scale on held-out digits; the book has .1801.
     """
     import torch
 
