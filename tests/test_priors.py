@@ -17,7 +17,7 @@ def codes(prior, seed=0):
 
 
 def by_numpy(name, rng):
-    """The same distributions, sample by sample, the way FACTS of the papers describe them."""
+    """The same distributions, sample by sample, in the words of the papers."""
     rows = []
     for _ in range(N):
         if name == "gaussian":

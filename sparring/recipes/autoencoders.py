@@ -190,7 +190,7 @@ def chollet_vae(
     divergence lighter than in the bound: `--objective notebook`. Slides and notebook of the SMU lecture lose the halves
     of the divergence in a formula (`formula`) and turn its sign in a line of code (`slide`).
 
-    With the book's rate from the first step a log-variance soon explodes (5 of 6 seeds, stopped by the guard against
+    With the book's rate from the first step a log-variance soon explodes (5 of 6 trials, stopped by the guard against
     exploding gradients), so here the rate rises first.
 
     Measured (docs/results/autoencoders.md; seed 0, --objective notebook): after 33,750 rounds in 13 minutes .1799 in
