@@ -38,8 +38,8 @@ def r1gan(
     The authors' code has no 1/2: its reg_param 10 is gamma 20 here. The networks are those of wgan-gp, which has no
     norms either; theirs are ResNets for larger images.
 
-    Measured (docs/results/mnist.md; seed 0, --width 32, about 7 minutes of CPU time): FD-lenet-mnist@10000 502 on MNIST after
-    4,000 rounds and falling, where real images score 3.1.
+    Measured (docs/results/mnist.md; seed 0, --width 32, about 7 minutes of CPU time): on MNIST FD-lenet-mnist@10000 502
+    after 4,000 rounds and falling, where real images score 3.1.
     """
     import torch
 

@@ -33,8 +33,8 @@ def wgan(
 ) -> Recipe:
     """DCGAN's networks, RMSprop, clipped critic weights, and the authors' warm start of the critic.
 
-    Measured (docs/results/mnist.md; seed 0, --size 32 --width 32, about 26 minutes of CPU time): FD-lenet-mnist@10000 134 on
-    MNIST after 10,000 rounds, where real images score 2.3.
+    Measured (docs/results/mnist.md; seed 0, --size 32 --width 32, about 26 minutes of CPU time): on MNIST
+    FD-lenet-mnist@10000 134 after 10,000 rounds, where real images score 2.3.
     """
     import torch
 
