@@ -360,7 +360,7 @@ def test_game_names_of_the_recipes_are_the_games():
 
 
 def test_flags_of_recipes_and_of_training_do_not_collide():
-    from sparring.cli import training_options
+    from sparring.cli.training import training_options
 
     ours = {a.name for a in arguments(training_options)}
     for name in RECIPES:

@@ -1,0 +1,78 @@
+"""What several verbs share: kinds of arguments, a run's system with the user's images, and writing a picture."""
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from sparring.errors import SparringError, unknown
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Dataset
+    from sparring.system import System
+
+RunPath = Annotated[Path, Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits")]
+ImagesPath = Annotated[Path, Field(description="an image, or a folder or zip of images")]
+RecipeName = Annotated[str | None, Field(description="a recipe that is not ours and that you trust: module:function")]
+Truncation = Annotated[
+    float | None,
+    Field(gt=0, description="redraw codes beyond +- this: fewer, better images (BigGAN; default: none are)"),
+]
+Rounds = Annotated[int | None, Field(ge=1, description="rounds to play in all (default: the recipe's own)")]
+
+
+def given(
+    run: Path, images: Path, ability: str, most: int, recipe: str | None
+) -> "tuple[System, Dataset, list[str], list[str]]":
+    """A run's system, the user's images as that system knows images, their names, and the names of the classes.
+
+    Raises SparringError when the system has not the ability. What was passed over is said on stderr.
+    """
+    from sparring.data.sources import load_few
+    from sparring.run import Run
+
+    opened = Run.open(run)
+    system = opened.system(recipe=recipe)
+    if not system.can(ability):
+        raise SparringError(f"{type(system).__name__} cannot {ability} images")
+    spec = opened.facts["spec"]
+    part, names = load_few(images, size=spec["size"], channels=spec["channels"], most=most)
+    for note in part.notes:
+        print(f"sparring: {note}", file=sys.stderr)
+    return system, part, names, spec["classes"]
+
+
+def class_labels(text: str, classes: Sequence[str]) -> list[int]:
+    """Names or numbers, comma-separated, as numbers."""
+    numbers = []
+    for word in text.split(","):
+        name = word.strip()
+        if name not in classes and not name.isdigit():
+            raise unknown("class", name, classes)
+        numbers.append(list(classes).index(name) if name in classes else int(name))
+    return numbers
+
+
+def sampling(system: "System", asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for and this system's `sample` understands; an error for what it does not."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    possible = inspect.signature(system.sample).parameters if system.can("sample") else {}
+    for name in given:
+        if name not in possible:
+            raise SparringError(f"--{name}: samples of {type(system).__name__} have no {name}")
+    return given
+
+
+def require_png(out: Path) -> None:
+    if out.suffix.lower() != ".png":
+        raise SparringError(f"--out is {out}: the picture is a PNG, let its name end in .png")
+
+
+def write(out: Path, picture: bytes) -> None:
+    try:
+        out.write_bytes(picture)
+    except OSError as error:
+        raise SparringError(f"cannot write {out}: {error.strerror}") from None

@@ -1,0 +1,100 @@
+"""The verbs that show a run images of the user's."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from sparring.cli.common import ImagesPath, RecipeName, RunPath, class_labels, given, require_png, write
+from sparring.errors import SparringError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sparring.data.dataset import Dataset
+    from sparring.system import System
+
+
+def reconstruct(
+    run: RunPath,
+    images: ImagesPath,
+    *,
+    n: Annotated[int, Field(ge=1, le=4096, description="at most so many images, evenly spaced")] = 64,
+    labels: Annotated[
+        str | None,
+        Field(description="classes of the images, where the system must know them: 3 or 0,1,2 (default: the folders)"),
+    ] = None,
+    out: Annotated[Path, Field(description="the picture, a PNG")] = Path("reconstructions.png"),
+    recipe: RecipeName = None,
+) -> None:
+    """images, and below them what their codes keep:  sparring reconstruct RUN my-pictures/ --out pairs.png"""
+    import torch
+
+    from sparring.data.pixels import to_float
+    from sparring.evaluation import reconstructed
+    from sparring.metrics import squared_errors
+    from sparring.pictures import grid, png
+
+    require_png(out)
+    system, part, _, classes = given(run, images, "reconstruct", n, recipe)
+    part = replace(part, labels=_told(system, labels, part, classes))
+    pictures = reconstructed(system, part)
+    columns = min(8, n, len(part))
+    blank = torch.full((-len(part) % columns, *part.images.shape[1:]), 255, dtype=torch.uint8)
+    above, below = (torch.cat([rows, blank]).split(columns) for rows in (part.images, pictures))
+    pairs = [row for pair in zip(above, below, strict=True) for row in pair]
+    write(out, png(grid(to_float(torch.cat(pairs)), columns=columns)))
+    error = squared_errors(real=part.images, fake=pictures).mean()
+    print(f"reconstruction error {error:.4g} per pixel (0 to 1), n = {len(part):,}")
+    print(out)
+
+
+def _told(system: "System", labels: str | None, part: "Dataset", classes: Sequence[str]) -> "Tensor | None":
+    """The images' classes as numbers, for a system that reconstructs an image of a known class; None for the others."""
+    import torch
+
+    kind = type(system).__name__
+    if "labels" not in inspect.signature(system.reconstruct).parameters:
+        if labels is not None:
+            raise SparringError(f"--labels: {kind} reconstructs images without labels")
+        return None
+    if labels is not None:
+        return system.labels_for(len(part), class_labels(labels, classes)).cpu()
+    if part.labels is None or not set(part.classes) <= set(classes):
+        raise SparringError(
+            f"{kind} must know the class of an image: give --labels, or folders named {', '.join(classes)}"
+        )
+    return torch.tensor([list(classes).index(name) for name in part.classes])[part.labels]
+
+
+def classify(
+    run: RunPath,
+    images: ImagesPath,
+    *,
+    n: Annotated[int, Field(ge=1, le=100_000, description="at most so many images, evenly spaced")] = 1000,
+    json: Annotated[bool, Field(description="as JSON: file, class, probability")] = False,
+    recipe: RecipeName = None,
+) -> None:
+    """the class of each image, and how sure it is:  sparring classify RUN my-pictures/ [--json]"""
+    from sparring.data.listing import shown
+    from sparring.evaluation import in_chunks
+
+    system, part, names, classes = given(run, images, "classify", n, recipe)
+    surest = in_chunks(system.classify, part.images).max(1)
+    found = zip(names, surest.indices.tolist(), surest.values.exp().tolist(), strict=True)
+    rows = [{"file": name, "class": classes[kind], "probability": sure} for name, kind, sure in found]
+    if json:
+        return print(dumps(rows, indent=1))
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "class", "probability", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.columns[0].overflow = "fold"
+    for row in rows:
+        table.add_row(shown(str(row["file"])), row["class"], f"{row['probability']:.3f}")
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,106 @@
+"""From a typed signature to flags and help, and back from strings to checked values."""
+
+import contextlib
+import inspect
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import tyro
+
+from sparring.errors import SparringError, unknown
+from sparring.recipes.recipe import Argument, arguments, described, settle
+
+GIVEN_NOT = "\0"
+
+
+def call(name: str, verb: Callable[..., None], argv: Sequence[str]) -> None:
+    """Run a verb whose signature is its command line: paths as positional arguments (`*paths`: one or more), then
+    keyword-only flags.
+    """
+    paths = [p for p in inspect.signature(verb).parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    first = [Argument(p.name, p.annotation, p.default, described(p.annotation)) for p in paths]
+    many = [p.name for p in paths if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    given = read(f"sparring {name}", inspect.getdoc(verb) or "", arguments(verb), argv, first, many)
+    found = [given.pop(path.name) for path in paths]
+    flat = [Path(one) for path in found for one in ([path] if isinstance(path, str) else path)]
+    verb(*flat, **settle(verb, given))
+
+
+def read(
+    prog: str,
+    about: str,
+    known: Sequence[Argument],
+    argv: Sequence[str],
+    first: Sequence[Argument] = (),
+    many: Sequence[str] = (),
+) -> dict:
+    """Flags and values as strings, by argument name; only those that were given. tyro makes parser and help.
+
+    `first` are positional; those named in `many` take one or more values and come as a tuple. Unknown flags are named
+    here, values are checked by `settle`, and what tyro says in a box is put on one line.
+    """
+    flags = {flag(a): a for a in known}
+    for token in argv:
+        name = token.partition("=")[0].replace("_", "-")
+        if token.startswith("--") and name not in [*flags, *(negated(f) for f in flags), "--help"]:
+            raise unknown("option", token.partition("=")[0], [*flags])
+    fields: list[Any] = []
+    for a in first:
+        mark = tyro.conf.arg(help=a.help, metavar=a.name.upper())
+        kind: Any = tuple[str, ...] if a.name in many else str
+        fields.append((a.name, tyro.conf.Positional[Annotated[kind, mark]]))
+    for a in known:
+        required = a.default is inspect.Parameter.empty
+        is_flag = isinstance(a.default, bool)
+        kind = bool if is_flag else str
+        note = tyro.conf.arg(
+            help=a.help if required or is_flag or a.default is None else f"{a.help} (default: {a.default})",
+            help_behavior_hint="(required)" if required else (None if is_flag else ""),
+            metavar=None if is_flag else metavar(a.type),
+            aliases=("-n",) if a.name == "n" else None,
+        )
+        default = a.default if is_flag else GIVEN_NOT
+        fields.append((a.name, Annotated[kind, note], *([] if required else [field(default=default)])))
+    fields.sort(key=len)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed: Any = tyro.cli(make_dataclass("Options", fields), prog=prog, description=about, args=list(argv))
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise SparringError(f"{unboxed(said.getvalue())} (help: {prog} --help)") from None
+    values = {f[0]: getattr(parsed, f[0]) for f in fields}
+    for name in many:
+        if not values[name]:
+            raise SparringError(f"the following arguments are required: {name.upper()} (help: {prog} --help)")
+    return {name: value for name, value in values.items() if value != GIVEN_NOT}
+
+
+def unboxed(box: str) -> str:
+    """The words of a box up to its first rule, as one line."""
+    lines = [line.strip("│ ") for line in box.splitlines()]
+    rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
+    return " ".join(line for line in lines[:rule] if not line.startswith(("╭", "╰")))
+
+
+def flag(a: Argument) -> str:
+    return "--" + a.name.replace("_", "-")
+
+
+def negated(flag: str) -> str:
+    return "--no-" + flag.removeprefix("--")
+
+
+def metavar(kind: Any) -> str:
+    """A type as the help shows it."""
+    if get_origin(kind) is Annotated:
+        return metavar(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    if args := [a for a in get_args(kind) if a is not type(None)]:
+        return metavar(args[0])
+    return {int: "INT", float: "FLOAT", bool: "BOOL", Path: "PATH"}.get(kind, "TEXT")

@@ -1,0 +1,90 @@
+"""The verbs that train."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from sparring.cli.common import RecipeName, Rounds, RunPath
+from sparring.cli.reading import read
+from sparring.cli.recipes import recipes
+from sparring.errors import SparringError
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import arguments, card, find, settle
+
+if TYPE_CHECKING:
+    from sparring.run import Run
+
+
+def training_options(
+    *,
+    data: Annotated[
+        str,
+        Field(description="digits, mnist, fashion-mnist, cifar10, celeba, nci, a folder or zip of images, or SMILES"),
+    ],
+    rounds: Rounds = None,
+    out: Annotated[Path, Field(description="where run directories are made")] = Path("runs"),
+    seed: Annotated[int, Field(ge=0, description="all randomness comes from it")] = 0,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        Field(description="auto: bf16 where the hardware multiplies it natively and the recipe allows it"),
+    ] = "auto",
+    accumulate: Annotated[int, Field(ge=1, description="pieces each batch is cut into, to save memory")] = 1,
+    size: Annotated[
+        int | None, Field(ge=1, description="side in pixels (default: what the recipe was made for)")
+    ] = None,
+    channels: Annotated[Literal[1, 3] | None, Field(description="1 grey, 3 colour (default: as the data is)")] = None,
+    classes: Annotated[str | None, Field(description="keep only these classes: 6 or cat,dog")] = None,
+    data_root: Annotated[Path | None, Field(description="folder with a local copy of a named data set")] = None,
+    log_every: Annotated[int, Field(ge=1, description="rounds between log lines")] = 10,
+    show_every: Annotated[
+        int | None, Field(ge=1, description="rounds between sample grids (default: rounds/40)")
+    ] = None,
+    measure_every: Annotated[int | None, Field(ge=1, description="rounds between FDs (default: rounds/10)")] = None,
+    save_every: Annotated[int, Field(ge=1, description="rounds between checkpoints")] = 500,
+) -> None:
+    """Options of `sparring train` that every recipe has."""
+
+
+def train(argv: Sequence[str]) -> None:
+    """train a recipe on data:  sparring train cs231n-dcgan --data digits --rounds 2000"""
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help"):
+        print("usage: sparring train RECIPE --data NAME|PATH [options]   (sparring train RECIPE --help shows them)\n")
+        return recipes([])
+    if name.startswith("-"):
+        raise SparringError(f"the recipe comes first: sparring train RECIPE {name} ... (recipes: {', '.join(RECIPES)})")
+    function = find(name, RECIPES)
+    about = f"{inspect.getdoc(function)}\n\nPaper: {card(function).paper}"
+    ours, theirs = arguments(training_options), arguments(function)
+    given = read(f"sparring train {name}", about, [*ours, *theirs], argv[1:])
+    options = settle(training_options, {a.name: given[a.name] for a in ours if a.name in given})
+    chosen = settle(function, {a.name: given[a.name] for a in theirs if a.name in given})
+
+    from sparring.training import train
+
+    run = train(name, options.pop("data"), **options, **chosen)
+    show(run)
+
+
+def resume(
+    run: RunPath,
+    *,
+    rounds: Annotated[int | None, Field(ge=1, description="a new end (default: the run's own)")] = None,
+    recipe: RecipeName = None,
+) -> None:
+    """go on where a run was stopped:  sparring resume runs/0001-cs231n-dcgan-digits"""
+    from sparring.training import resume
+
+    show(resume(run, rounds=rounds, recipe=recipe), recipe=recipe)
+
+
+def show(run: "Run", recipe: str | None = None) -> None:
+    """Write the report and say where it is; once, when several processes have trained together."""
+    from sparring.referee import processes
+    from sparring.reporting import report
+
+    if processes().is_main_process:
+        print(f"run     {run.path}\nreport  {report(run, recipe=recipe)}")
