@@ -49,9 +49,12 @@ def read(
             raise unknown("option", token.partition("=")[0], [*flags])
     fields: list[Any] = []
     for a in first:
-        mark = tyro.conf.arg(help=a.help, metavar=a.name.upper())
         kind: Any = tuple[str, ...] if a.name in many else str
-        fields.append((a.name, tyro.conf.Positional[Annotated[kind, mark]]))
+        mark = tyro.conf.arg(
+            help=a.help, metavar=a.name.upper(), help_behavior_hint="(one or more)" if a.name in many else None
+        )
+        kind = Annotated[kind, mark, tyro.conf.Positional]
+        fields.append((a.name, kind))
     for a in known:
         required = a.default is inspect.Parameter.empty
         is_flag = isinstance(a.default, bool)
