@@ -6,6 +6,7 @@ from torch import nn
 
 from sparring.errors import SparringError
 from sparring.networks.initial import radford
+from sparring.networks.strided import Conv2d, ConvTranspose2d
 
 SIZES = (16, 32, 64, 128, 256)
 
@@ -28,22 +29,22 @@ def generator(latent: int, width: int, channels: int, size: int = 64) -> nn.Modu
     ]
     while maps > width:
         layers += [
-            nn.ConvTranspose2d(maps, maps // 2, 4, 2, 1, bias=False),
+            ConvTranspose2d(maps, maps // 2),
             nn.BatchNorm2d(maps // 2),
             nn.ReLU(inplace=True),
         ]
         maps //= 2
-    layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh()]
+    layers += [ConvTranspose2d(width, channels), nn.Tanh()]
     return radford(nn.Sequential(*layers))
 
 
 def discriminator(width: int, channels: int, size: int = 64) -> nn.Module:
     """(B, channels, size, size) -> (B, 1) logits; batch norm except at the input, LeakyReLU .2."""
-    layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+    layers: list[nn.Module] = [Conv2d(channels, width), nn.LeakyReLU(0.2, inplace=True)]
     maps = width
     for _ in range(_halvings(size) - 1):
         layers += [
-            nn.Conv2d(maps, maps * 2, 4, 2, 1, bias=False),
+            Conv2d(maps, maps * 2),
             nn.BatchNorm2d(maps * 2),
             nn.LeakyReLU(0.2, inplace=True),
         ]
