@@ -1,0 +1,1 @@
+"""Speed against the loops of the lectures, in one run on one machine: `sparring bench`."""

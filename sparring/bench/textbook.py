@@ -1,0 +1,210 @@
+"""The loops of lectures and tutorials, as they are written on the blackboard: what `sparring` is measured against.
+
+Each is a generator that yields after every iteration. All of them take pictures from torchvision's kind of data set
+with a transform per picture, compute in float32, and let PyTorch choose layouts and optimiser kernels. Their networks
+have the shapes of ours; their optimisers have our settings.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from sparring.data.dataset import Dataset
+from sparring.networks import strided
+from sparring.system import System
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+Loop = Callable[[Any, Mapping[str, Optimizer], Mapping[str, Batches]], Iterator[None]]
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Pictures one by one, as torchvision's data sets give them: through PIL, then a transform."""
+
+    def __init__(self, data: Dataset, transform: Callable) -> None:
+        self.images = data.images.permute(0, 2, 3, 1).squeeze(-1).numpy()
+        self.labels = data.labels
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        label = 0 if self.labels is None else int(self.labels[index])
+        return self.transform(Image.fromarray(self.images[index])), label
+
+
+def batches(data: Dataset, batch: int) -> Batches:
+    """Shuffled batches without end: pictures in [-1, 1] and labels."""
+    steps: list[Callable] = []
+    if data.augment is not None:  # CycleGAN's: enlarge, cut, mirror
+        side = data.images.shape[-1]
+        steps += [transforms.Resize(side * 286 // 256), transforms.RandomCrop(side), transforms.RandomHorizontalFlip()]
+    grey = data.images.shape[1] == 1
+    steps += [transforms.ToTensor(), transforms.Normalize((0.5,) * (1 if grey else 3), (0.5,) * (1 if grey else 3))]
+    loader = DataLoader(Pictures(data, transforms.Compose(steps)), batch, shuffle=True, drop_last=True)
+    while True:
+        yield from loader
+
+
+def in_the_librarys_kernels(system: System) -> System:
+    """Its halving and doubling convolutions as PyTorch has them."""
+    for layer in system.modules():
+        if isinstance(layer, strided.Conv2d):
+            layer.forward = MethodType(nn.Conv2d.forward, layer)  # type: ignore[method-assign]
+        elif isinstance(layer, strided.ConvTranspose2d):
+            layer.forward = MethodType(nn.ConvTranspose2d.forward, layer)  # type: ignore[method-assign]
+    return system
+
+
+def gan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
+    """The first GAN of every course: two labels, binary cross-entropy, a step of D, a step of G."""
+    G, D = system.G, system.D
+    judge = nn.BCEWithLogitsLoss()
+    for x, _ in streams["train"]:
+        fake = G(_noise(len(x), system))
+        real_score, fake_score = D(x), D(fake.detach())
+        loss = judge(real_score, torch.ones_like(real_score)) + judge(fake_score, torch.zeros_like(fake_score))
+        optimisers["discriminator"].zero_grad()
+        loss.backward()
+        optimisers["discriminator"].step()
+
+        score = D(G(_noise(len(x), system)))
+        loss = judge(score, torch.ones_like(score))
+        optimisers["generator"].zero_grad()
+        loss.backward()
+        optimisers["generator"].step()
+        yield
+
+
+def wgan_gp(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
+    """Gulrajani et al. 2017, algorithm 1, line by line."""
+    G, D = system.G, system.D
+    while True:
+        for _ in range(5):
+            x, _ = next(streams["train"])
+            fake = G(_noise(len(x), system)).detach()
+            share = torch.rand(len(x), 1, 1, 1)
+            between = (share * x + (1 - share) * fake).requires_grad_()
+            (slope,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
+            penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+            loss = D(fake).mean() - D(x).mean() + 10 * penalty
+            optimisers["critic"].zero_grad()
+            loss.backward()
+            optimisers["critic"].step()
+
+        loss = -D(G(_noise(len(x), system))).mean()
+        optimisers["generator"].zero_grad()
+        loss.backward()
+        optimisers["generator"].step()
+        yield
+
+
+def biggan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
+    """The hinge game with classes, four steps of D for one of G."""
+    G, D = system.G, system.D
+    while True:
+        for _ in range(4):
+            x, y = next(streams["train"])
+            told = torch.randint(system.classes, (len(x),))
+            fake = G(_noise(len(x), system), told).detach()
+            loss = F.relu(1 - D(x, y)).mean() + F.relu(1 + D(fake, told)).mean()
+            optimisers["discriminator"].zero_grad()
+            loss.backward()
+            optimisers["discriminator"].step()
+
+        told = torch.randint(system.classes, (len(x),))
+        loss = -D(G(_noise(len(x), system), told), told).mean()
+        optimisers["generator"].zero_grad()
+        loss.backward()
+        optimisers["generator"].step()
+        yield
+
+
+def aae_semi_supervised(
+    system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]
+) -> Iterator[None]:
+    """Makhzani et al. 2016, section 5: reconstruction, both discriminators, both deceptions, the few labels."""
+    encoder, decoder, Dz, Dy = system.encoder, system.decoder, system.Dz, system.Dy
+    judge, classes = nn.BCEWithLogitsLoss(), system.classes
+
+    def parts(x: Tensor) -> tuple[Tensor, Tensor]:
+        code = encoder(x)
+        return code[:, :classes].softmax(1), code[:, classes:]
+
+    def step(player: str, loss: Tensor) -> None:
+        for optimiser in optimisers.values():
+            optimiser.zero_grad()
+        loss.backward()
+        optimisers[player].step()
+
+    for x, _ in streams["unlabelled"]:
+        y, z = parts(x)
+        step("autoencoder", F.mse_loss(decoder(torch.cat([y, z], 1)), x, reduction="sum") / 2 / len(x))
+
+        y, z = parts(x)
+        drawn_y = F.one_hot(torch.randint(classes, (len(x),)), classes).float()
+        drawn_z = torch.randn_like(z)
+        ones, zeros = torch.ones(len(x), 1), torch.zeros(len(x), 1)
+        loss = judge(Dy(drawn_y), ones) + judge(Dy(y.detach()), zeros)
+        step("discriminators", loss + judge(Dz(drawn_z), ones) + judge(Dz(z.detach()), zeros))
+
+        y, z = parts(x)
+        step("encoder", judge(Dy(y), ones) + judge(Dz(z), ones))
+
+        x, told = next(streams["labelled"])
+        step("classifier", F.cross_entropy(encoder(x)[:, :classes], told))
+        yield
+
+
+def cyclegan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
+    """Zhu et al. 2017: deceive, come back, leave alone what is there already; then the judges, from pools of 50."""
+    G, back, DA, DB = system.G, system.F, system.DA, system.DB
+    old: dict[str, list[Tensor]] = {"a": [], "b": []}
+
+    def from_pool(fakes: Tensor, pool: list[Tensor]) -> Tensor:
+        shown = []
+        for fake in fakes.detach():
+            if len(pool) < 50:
+                pool.append(fake)
+            elif random.random() < 0.5:
+                k = random.randrange(50)
+                fake, pool[k] = pool[k], fake
+            shown.append(fake)
+        return torch.stack(shown)
+
+    def is_real(score: Tensor) -> Tensor:
+        return F.mse_loss(score, torch.ones_like(score))
+
+    def is_fake(score: Tensor) -> Tensor:
+        return F.mse_loss(score, torch.zeros_like(score))
+
+    for (a, _), (b, _) in zip(streams["a"], streams["b"], strict=False):
+        fake_b, fake_a = G(a), back(b)
+        loss = is_real(DB(fake_b)) + is_real(DA(fake_a))
+        loss = loss + 10 * (F.l1_loss(back(fake_b), a) + F.l1_loss(G(fake_a), b))
+        loss = loss + 5 * (F.l1_loss(G(b), b) + F.l1_loss(back(a), a))
+        optimisers["translators"].zero_grad()
+        loss.backward()
+        optimisers["translators"].step()
+
+        shown_a, shown_b = from_pool(fake_a, old["a"]), from_pool(fake_b, old["b"])
+        loss = (is_real(DA(a)) + is_fake(DA(shown_a)) + is_real(DB(b)) + is_fake(DB(shown_b))) / 2
+        optimisers["discriminators"].zero_grad()
+        loss.backward()
+        optimisers["discriminators"].step()
+        yield
+
+
+def _noise(n: int, system: System) -> Tensor:
+    return torch.randn(n, system.latent)

@@ -1,0 +1,28 @@
+"""What the numbers of a run depend on beside its settings: the processor, and the commit of this code."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The git commit of the checkout that this code runs from, with "+" when it was edited; None when installed."""
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        return None
+    git = ["git", "-C", str(here.parent)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    edited = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
+    return (head.stdout.strip() + ("+" if edited.stdout.strip() else "")) or None

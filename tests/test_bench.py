@@ -1,0 +1,101 @@
+"""`sparring bench`: the blackboard's loops learn what ours learn, and the numbers mean what they say."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sparring.bench.measuring import Reading, _as_numbers, work
+from sparring.bench.workloads import WORKLOADS, bare, by_the_textbook, refereed
+from sparring.cli import main
+
+SMALL = {
+    "cs231n-mlp": {},
+    "cs231n-dcgan": {},
+    "dcgan-64": {"width": 4},
+    "wgan-gp": {"width": 4},
+    "aae-semi-supervised": {"width": 16},
+    "cyclegan-64": {"width": 4, "blocks": 1},
+    "biggan-32": {"width": 4},
+}
+
+
+def test_every_workload_has_a_small_one_here():
+    assert set(SMALL) == set(WORKLOADS)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("way", ["textbook", "bare", "sparring"])
+def test_a_round_moves_every_player(name, way):
+    workload = replace(WORKLOADS[name], arguments={**SMALL[name], "batch": 10 if workload_has_labels(name) else 4})
+    made, streams = workload.prepare(workload.data())
+    before = {net: [p.detach().clone() for p in module.parameters()] for net, module in made.system.named_children()}
+    if way == "textbook":
+        rounds = by_the_textbook(made, streams, workload.loop)
+    else:
+        rounds = (bare if way == "bare" else refereed)(made, streams)
+    next(rounds)
+    for nets in made.system.players.values():
+        for net in nets:
+            after = list(getattr(made.system, net).parameters())
+            assert all(torch.isfinite(p).all() for p in after)
+            assert any(not torch.equal(p, q) for p, q in zip(after, before[net], strict=True)), net
+
+
+def workload_has_labels(name):
+    return WORKLOADS[name].classes > 2
+
+
+def test_work_counts_products_forwards_and_backwards():
+    # Goodfellow's game, batch 128: D sees real and fake images and learns, then judges fakes for G; first layers need
+    # no gradient of their input.
+    flops = work("cs231n-mlp")
+    d, d_first = [(784, 256), (256, 256), (256, 1)], (784, 256)
+    g, g_first = [(96, 1024), (1024, 1024), (1024, 784)], (96, 1024)
+    product = lambda layers: sum(2 * 128 * a * b for a, b in layers)  # noqa: E731
+    discriminator = 2 * (3 * product(d) - product([d_first]))
+    generator = product(g) + product(d) + product(d) + 2 * product(g) - product([g_first])
+    made, _ = WORKLOADS["cs231n-mlp"].prepare(WORKLOADS["cs231n-mlp"].data())
+    fakes_for_d = product(g) if made.system.fresh_noise else 0
+    assert flops == discriminator + generator + fakes_for_d
+
+
+def test_ratios_and_shares():
+    ways = {
+        "textbook": Reading([0.5, 1.0, 2.0], 10, 1),
+        "bare": Reading([0.1], 10, 1),
+        "sparring": Reading([0.125], 10, 1),
+    }
+    numbers = _as_numbers(ways, int(1e9), {"matrix_bf16": 0.1, "matrix_fp32": 0.02})
+    assert (numbers["textbook"], numbers["bare"], numbers["sparring"]) == (10.0, 100.0, 80.0)
+    assert numbers["ratio"] == 8.0
+    assert numbers["overhead"] == pytest.approx(0.25)
+    assert numbers["peak_share"] == pytest.approx(8e9 / 1e12 / 0.1)
+    assert numbers["spread"]["textbook"] == [5.0, 20.0]
+
+
+def test_the_command_writes_every_number(tmp_path, capsys):
+    main(["bench", "--only", "cs231n-mlp", "--readings", "1", "--json", str(tmp_path / "speed.json")])
+    found = json.loads((tmp_path / "speed.json").read_text())
+    assert set(found["peaks"]) == {"matrix_fp32", "matrix_bf16", "convolution_fp32", "convolution_bf16"}
+    numbers = found["workloads"]["cs231n-mlp"]
+    assert all(numbers[key] > 0 for key in ("textbook", "bare", "sparring", "ratio", "peak_share"))
+    assert all(1e8 < memory < 1e10 for memory in numbers["memory"].values())
+    assert "cs231n-mlp" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--only", "dcgan-63"], "unknown workload 'dcgan-63'"),
+        (["--json", "/nowhere/at/all.json"], "is no folder"),
+        (["--readings", "0"], "readings"),
+    ],
+)
+def test_wrong_input_is_one_line(argv, words, capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", *argv])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert words in lines[0]
