@@ -5,8 +5,14 @@ import sys
 
 from sparring.cli import main
 
-main()
-if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    main()
+else:
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # gloo's threads now and then abort the interpreter's own way out, after all is done
+    os._exit(code if isinstance(code, int) else 1)  # gloo's threads now and then abort the interpreter's own way out

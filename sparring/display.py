@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from sparring.monitor import Alarm
 
 
 class Display:
@@ -22,6 +26,7 @@ class Display:
         self.round = first
         self.players: list[dict[str, float | str]] = []
         self.measured: dict[str, str] = {}
+        self.alarms: list[str] = []
         self._ticks = deque([(time.monotonic(), first)], maxlen=200)
         self._live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=4, transient=False)
         self._next_line = 0.0
@@ -40,6 +45,11 @@ class Display:
     def say(self, sentence: str) -> None:
         """A sentence that stays above the live picture."""
         self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+    def alarm(self, alarm: Alarm) -> None:
+        """What the health monitor has to say: in full once, and its title for as long as the picture is shown."""
+        self.alarms.append(f"{alarm.title} (since round {alarm.began:,})")
+        self.console.print(f"! {alarm}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def tick(self, round_number: int) -> None:
         """A round is over."""
@@ -78,7 +88,8 @@ class Display:
             cells = [f"{p[name]:.4g}" if name in p else "" for name in columns]
             table.add_row(str(p["player"]), *cells)
         measured = "   ".join(f"{name} {value}" for name, value in self.measured.items())
-        return Group(head, table, Text(measured, style="cyan"))
+        alarms = [Text(f"! {alarm}", style="yellow") for alarm in self.alarms]
+        return Group(head, table, Text(measured, style="cyan"), *alarms)
 
 
 HEADINGS = {"gradient": "gradient norm", "real": "mean score, real", "fake": "mean score, fake"}

@@ -115,11 +115,21 @@ def scores(real: Sequence[float], fake: Sequence[float], unseen: Sequence[float]
     return _svg(figure, "Histograms of the scores of real and generated images")
 
 
-def distance(metrics: Sequence[Mapping[str, Any]]) -> Markup:
-    """Lines {"round", "name", "value", "floor"} of a run's metrics."""
+def distance(metrics: Sequence[Mapping[str, Any]], marked: int | None = None) -> Markup:
+    """Lines {"round", "name", "value", "floor"} of a run's metrics of one name; the round `marked` stands out."""
     figure, (axes,) = _panels(metrics[-1]["name"])
     axes.plot([m["round"] for m in metrics], [m["value"] for m in metrics], color=BLUE, marker="o", markersize=3)
     axes.axhline(metrics[-1]["floor"], color=GREY, linestyle="--", linewidth=1, label="floor: real against real")
+    for line in metrics:
+        if line["round"] == marked:
+            axes.plot(
+                [line["round"]],
+                [line["value"]],
+                color=ORANGE,
+                marker="o",
+                linestyle="",
+                label=f"best: round {line['round']:,}",
+            )
     if min(m["value"] for m in metrics) > 0:
         axes.set_yscale("log")
     axes.legend(fontsize=9, frameon=False)

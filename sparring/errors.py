@@ -35,6 +35,12 @@ class StorageError(SparringError):
     exit_code = 4
 
 
+class PeerLost(SparringError):
+    """Another process of the same training died or did not answer in time; the last checkpoint is good."""
+
+    exit_code = 5
+
+
 def unknown(kind: str, given: str, possible: Iterable[str]) -> SparringError:
     """An error that names what was given, the nearest right name, and everything that was possible."""
     possible = list(possible)

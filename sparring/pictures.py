@@ -1,14 +1,15 @@
-"""Images as a picture to look at: grids as PNG."""
+"""Images as a picture to look at: grids as PNG, and grids that move as WebP."""
 
 from __future__ import annotations
 
 import inspect
 import io
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sparring.data.pixels import to_float, to_uint8
@@ -49,6 +50,57 @@ def reconstructions(system: System, part: Dataset, count: int, columns: int) -> 
     told = {"labels": chosen.labels} if "labels" in inspect.signature(system.reconstruct).parameters else {}
     pairs = zip(images.split(columns), system.reconstruct(images, **told).split(columns), strict=True)
     return grid(torch.cat([row for pair in pairs for row in pair]), columns)
+
+
+def translations(system: System, data: Dataset, columns: int) -> Image.Image:
+    """For each of two domains three rows: evenly spaced held-out images, their translations, and these led back.
+
+    Of a domain of which nothing is held out, training images.
+    """
+    domains = [domain.held_out or domain for domain in (data.of_class(label) for label in range(2))]
+    columns = min(columns, *map(len, domains))
+    rows = []
+    for label, domain in enumerate(domains):
+        images = to_float(domain.images[torch.arange(columns) * len(domain) // columns])
+        there = system.translate(images, 1 - label)
+        rows += [images, there, system.translate(there, label)]
+    return grid(torch.cat(rows), columns)
+
+
+def beside(rows: Sequence[str], picture: Image.Image, *, size: int = 13) -> Image.Image:
+    """The picture with a name to the left of each of its rows, which are of equal height."""
+    font = ImageFont.load_default(size=size)
+    wide = 10 + max(int(font.getlength(name)) for name in rows)
+    canvas = Image.new("RGB", (wide + picture.width, picture.height), "white")
+    canvas.paste(picture, (wide, 0))
+    for i, name in enumerate(rows):
+        where = (wide - 5, (i + 0.5) * picture.height / len(rows))
+        ImageDraw.Draw(canvas).text(where, name, fill="black", font=font, anchor="rm")
+    return canvas
+
+
+def enlarged(picture: Image.Image, times: int) -> Image.Image:
+    """Every pixel as a square of that many."""
+    return picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
+
+
+def webp(frames: Sequence[Image.Image], *, milliseconds: int) -> bytes:
+    """The pictures one after the other, over and over, as animated WebP bytes."""
+    buffer = io.BytesIO()
+    first, *others = [frame.convert("RGB") for frame in frames]
+    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, quality=80)
+    return buffer.getvalue()
+
+
+def paired(above: Tensor, below: Tensor, columns: int) -> Tensor:
+    """Images (n, C, H, W) uint8 in rows of at most `columns`, and under each row as many of the others.
+
+    A last row that is not full is filled with white.
+    """
+    columns = min(columns, len(above))
+    blank = torch.full((-len(above) % columns, *above.shape[1:]), 255, dtype=torch.uint8)
+    rows = (torch.cat([images, blank]).split(columns) for images in (above, below))
+    return torch.cat([row for pair in zip(*rows, strict=True) for row in pair])
 
 
 def png(picture: Image.Image) -> bytes:

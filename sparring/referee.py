@@ -12,8 +12,9 @@ import os
 import platform
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import accelerate
@@ -24,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
-from sparring.errors import Diverged, SparringError
+from sparring.errors import Diverged, PeerLost, SparringError
 from sparring.seeds import derive, generator
 from sparring.system import Draws, Move, System
 
@@ -49,7 +50,28 @@ def processes() -> accelerate.PartialState:
     accelerate forms no group of CPU processes unless it is told that they are CPU processes.
     """
     wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    return accelerate.PartialState(cpu=wanted or not torch.accelerator.is_available())
+    patience = os.environ.get("SPARRING_TIMEOUT", "60")
+    if not patience.isdigit() or not int(patience):
+        raise SparringError(f"SPARRING_TIMEOUT is '{patience}': it is a number of seconds, 1 or more")
+    cpu = wanted or not torch.accelerator.is_available()
+    return accelerate.PartialState(cpu=cpu, timeout=timedelta(seconds=int(patience)))
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Around what all processes do at once. Raises PeerLost when one of them is gone, or silent for too long.
+
+    How long is SPARRING_TIMEOUT, in seconds (60).
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not torch.distributed.is_initialized():
+            raise
+        raise PeerLost(
+            f"another process of this training died or did not answer for SPARRING_TIMEOUT seconds "
+            f"({str(error).strip().splitlines()[0][:200]}); go on from the last checkpoint with sparring resume"
+        ) from error
 
 
 def choose_precision(wish: str, device: torch.device) -> torch.dtype:
@@ -217,7 +239,8 @@ class Referee:
         if not gradients:
             raise SparringError(f"the {player}'s loss does not depend on its weights: is something detached?")
         if self.processes.num_processes > 1:
-            flat = accelerate.utils.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+            with together():
+                flat = accelerate.utils.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
             for g, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 g.copy_(mean.view_as(g))
 
@@ -250,7 +273,8 @@ class Referee:
         named = [t.numbers for t in told]
         flat = torch.stack([v.float() for numbers in named for v in numbers.values()])
         if self.processes.num_processes > 1:
-            flat = accelerate.utils.reduce(flat, "mean")
+            with together():
+                flat = accelerate.utils.reduce(flat, "mean")
         values = iter(flat.tolist())
         return [
             {"player": t.player, **{name: next(values) for name in numbers}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import inspect
 import io
-import math
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +23,11 @@ from sparring import drawings
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError
-from sparring.pictures import grid, png, reconstructions
+from sparring.evaluation.cards import FORMAT as EVALUATION_FORMAT
+from sparring.evaluation.cards import short
+from sparring.evaluation.panel import MEANING
+from sparring.latent import nearest
+from sparring.pictures import grid, png, reconstructions, translations
 from sparring.run import Run
 from sparring.seeds import derive, generator
 from sparring.system import System
@@ -39,6 +42,7 @@ NEEDS_DATA = {
     "divergence": "units of the code",
     "classify": "classes",
     "cluster": "clusters",
+    "translate": "translations",
 }
 """Ability -> the section that shows it and takes images."""
 MEANINGS = {
@@ -55,12 +59,29 @@ MEANINGS = {
     "seen": "cross-entropy of the classes of generated images",
     "slope": "the gradient penalty, before its weight",
     "slopes": "the gradient penalties, before their weight",
+    "fools": "how far translations are from passing for images of their domain, as both judges see it",
+    "cycle": "mean distance of an image from what comes back of it, pixels from -1 to 1, both ways added",
+    "same": "what a translator changes of an image that is in its target domain already",
 }
 """Numbers that moves log, in words; those of one paper only are explained in its file."""
-PLACED = {"data", "fingerprint", "n", "repeats", "metrics", "classes", "rates", "sampling"}
+PLACED = {
+    *("format", "data", "fingerprint", "n", "repeats", "sampling", "checkpoint"),
+    *("metrics", "findings", "classes", "cells"),
+}
 """Keys of an evaluation that have a place of their own on the page."""
-FINDING = {"name", "value", "unit", "n", "interval", "reference", "reference_interval", "reference_name", "words"}
-"""Keys of a finding: a row that is told as a sentence."""
+SHOWN = {
+    "closest": "<b>The ten closest pairs.</b> Above: samples. Below: the training images nearest to them, in "
+    "proportion to how near other training images are to those. Twins in a column are copies.",
+    "twins": "<b>Twins.</b> Each row: samples that are as near to each other as hardly any two real images are.",
+    "cells": "<b>What is hardly ever made.</b> Each row: real images of a region with next to no samples in it.",
+    "overfull": "<b>What is made too often.</b> Each row: samples of a region that real images are rarer in.",
+    "far": "<b>The worst.</b> The samples farthest from every real image.",
+    "near": "<b>The nearest</b> to a real image: typical ones, rather than good ones.",
+    "spectrum": "<b>Spectra</b> of real images (left) and of samples (right), on one scale of logarithms: low "
+    "frequencies in the middle, the finest patterns at the rim. Bright dots on the right alone are checkerboards; a "
+    "dark rim is blur.",
+}
+"""Picture of an evaluation -> what there is to see."""
 
 
 def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | None = None) -> Path:
@@ -78,17 +99,24 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
             missing = str(error)
     system = run.system(recipe=recipe)
     log, metrics = run.read("log"), run.read("metrics")
-    distances, errors = [m for m in metrics if "floor" in m], [m for m in metrics if "floor" not in m]
+    distances, errors = ([m for m in metrics if m["name"].startswith("FD-")], [m for m in metrics if "floor" not in m])
+    kernel_distances, best = [m for m in metrics if m["name"].startswith("KID-")], run.best()
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (files("sparring") / "report.html.j2").read_text(encoding="utf-8")
     )
     evaluation = run.evaluation()
+    outdated = evaluation is not None and evaluation.get("format") != EVALUATION_FORMAT
+    if outdated:
+        evaluation = None
+    pictures = {name: _file(file, SHOWN[name]) for name, file in run.evaluation_pictures().items() if name in SHOWN}
     page = template.render(
         run=run,
         facts=run.facts,
         title=run.path.name,
         summary=_summary(run, log, distances, errors),
         samples=system.can("sample"),
+        translations=_translations(system, data) if data and system.can("translate") else "",
+        domains=run.facts["spec"]["classes"] if system.can("translate") else (),
         growing=_growing(run.samples()),
         final=_final(run, system),
         part="real" if data is None else "held-out" if data.held_out else "training",
@@ -110,12 +138,22 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
         gradients=drawings.gradients(log) if log else "",
         distance=drawings.distance(distances) if distances else "",
         metrics=distances,
+        choosing=drawings.distance(kernel_distances, best["round"]) if best else "",
+        best=best,
+        last=kernel_distances[-1] if kernel_distances else None,
         errors=drawings.errors(errors) if errors else "",
         neighbours=_nearest(system, data) if data and system.can("sample") else "",
         missing=missing,
         needing=[section for ability, section in NEEDS_DATA.items() if system.can(ability)],
+        alarms=_alarms(run),
         evaluation=evaluation,
-        findings=_findings(evaluation or {}),
+        outdated=outdated,
+        pictures=pictures,
+        shown=SHOWN,
+        meaning=_meaning,
+        short=short,
+        numbers=[card for card in (evaluation or {}).get("metrics", []) if card["section"] != "samples"],
+        panel=[card for card in (evaluation or {}).get("metrics", []) if card["section"] == "samples"],
         tables=_tables(evaluation or {}),
         in_words=_in_words,
         source=_source(run.round_source()),
@@ -174,7 +212,7 @@ def _data_rows(facts: dict[str, Any]) -> dict[str, Any]:
         "images to learn from": facts["data"]["count"],
         "size": f"{facts['spec']['channels']} x {facts['spec']['size']} x {facts['spec']['size']}",
         "classes": ", ".join(facts["spec"]["classes"]) or "no labels",
-        **asked,
+        **{name: _in_words(value) for name, value in asked.items()},
         "rounds": facts["rounds"],
         "seed": facts["seed"],
     }
@@ -207,11 +245,27 @@ def _labelled(picture: Image.Image, label: str) -> Image.Image:
     return canvas
 
 
+def _alarms(run: Run) -> list[dict[str, Any]]:
+    """What the health monitor told, each with the last grid that was shown when it was noticed."""
+    grids = run.samples()
+    found = []
+    for alarm in run.health():
+        seen = max((number for number in grids if number <= alarm["noticed"]), default=None)
+        picture = "" if seen is None else _image(grids[seen].read_bytes(), "png", f"The grid of round {seen}")
+        found.append({**alarm, "picture": picture, "seen": seen})
+    return found
+
+
 def _final(run: Run, system: System) -> Markup | str:
     if not system.can("sample"):
         return ""
     images = system.sample(8 * system.columns, seed=derive(run.facts["seed"], "report"))
     return _image(png(grid(images, columns=system.columns)), "png", "New samples, not picked")
+
+
+def _file(file: Path, caption: str) -> Markup:
+    """A picture on disk, with the words in its caption for those who cannot see it."""
+    return _image(file.read_bytes(), "png", Markup(caption).striptags())
 
 
 def _single(pixels: Tensor, alt: str) -> Markup:
@@ -223,15 +277,14 @@ def _single(pixels: Tensor, alt: str) -> Markup:
 def _nearest(system: System, data: Dataset) -> Markup:
     """8 samples, and under each the training image with the smallest pixel distance."""
     samples = to_uint8(system.sample(8, seed=derive("nearest")))
-    flat = samples.flatten(1).float()
-    best = torch.full((8,), math.inf)
-    index = torch.zeros(8, dtype=torch.long)
-    for start in range(0, len(data), 4096):
-        distance, at = torch.cdist(flat, data.images[start : start + 4096].flatten(1).float()).min(1)
-        closer = distance < best
-        best, index = torch.where(closer, distance, best), torch.where(closer, at + start, index)
+    index = nearest(samples, data.images).rows[:, 0]
     pair = torch.cat([samples, data.images[index]])
     return _image(png(grid(to_float(pair), columns=8)), "png", "8 samples above their nearest training images")
+
+
+def _translations(system: System, data: Dataset) -> Markup:
+    alt = "Images of both domains, below each its translation, and below that the way back"
+    return _image(png(translations(system, data, 10)), "png", alt)
 
 
 # Codes.
@@ -381,20 +434,18 @@ def _pictures(data: Dataset, rows: Tensor | slice) -> tuple[Tensor, Tensor | Non
 # Words.
 
 
-def _findings(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Numbers with a name and something to hold them against, whatever section they are in."""
-    return [row for _, rows in _further(evaluation) for row in rows if set(row) >= FINDING]
+def _meaning(name: str) -> str:
+    """What a number of the panel says: FD-lenet-mnist@2000 is an FD."""
+    known = [short for short in MEANING if name == short or name.startswith(f"{short}-")]
+    return MEANING[max(known, key=len)] if known else ""
 
 
 def _tables(evaluation: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
     """Heading -> rows in words: all the rest of an evaluation."""
-    tables = {
-        key.replace("_", " ").capitalize(): [
-            {name: _in_words(value) for name, value in row.items()} for row in rows if not set(row) >= FINDING
-        ]
+    return {
+        key.replace("_", " ").capitalize(): [{name: _in_words(value) for name, value in row.items()} for row in rows]
         for key, rows in _further(evaluation)
     }
-    return {heading: rows for heading, rows in tables.items() if rows}
 
 
 def _further(evaluation: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -4,11 +4,13 @@ recipe.json     recipe, every argument, data, seed, versions, machine
 round.py        source of the round that ran (text, for reading)
 log.jsonl       deterministic values, one line per log; timing.jsonl holds wall-clock
 metrics.jsonl   one line per measurement
+health.jsonl    one line per look of the health monitor, and one per alarm
 samples/        000500.png: the same noise every time
 weights/        what the world is shown (EMA weights): model.safetensors + config.json
+best/           the same of the round with the smallest KID on one half of the held-out images
 checkpoints/    round-00000500/ folders with a manifest; at least two are kept
 failure/        what was known when training diverged
-eval.json       the last `sparring evaluate`
+eval.json       the last `sparring evaluate`; evaluation/ holds the pictures that show what its numbers mean
 report.html     self-contained
 run.lock        held by the process that trains
 """
@@ -42,6 +44,9 @@ from sparring.recipes.recipe import MakeRecipe, find, prepare_recipe, settle
 from sparring.system import System
 
 FORMAT = 1
+LOGS = ("log", "metrics", "health")
+"""Logs of deterministic values: cut back to the checkpoint when a run is resumed."""
+
 KEPT = 3
 """Checkpoints kept. At least two: the newest may be the one that a crash damaged."""
 
@@ -88,8 +93,8 @@ class Run:
         for folder in ("samples", "weights", "checkpoints"):
             disk.mkdir(path / folder)
         write_file(disk, path / "round.py", source.encode())
-        for log in ("log.jsonl", "metrics.jsonl", "timing.jsonl"):
-            disk.write(path / log, b"")
+        for log in (*LOGS, "timing"):
+            disk.write(path / f"{log}.jsonl", b"")
         config = {k: run.facts[k] for k in ("format", "recipe", "arguments", "spec")}
         write_file(disk, path / "weights" / "config.json", _json(config))
         write_file(disk, path / "recipe.json", _json(run.facts))  # last: a directory with it is a run
@@ -144,7 +149,7 @@ class Run:
     # What training writes.
 
     def append(self, log: str, line: Mapping[str, Any]) -> None:
-        """One JSON line to log "log", "metrics" or "timing"."""
+        """One JSON line to log "log", "metrics", "health" or "timing"."""
         try:
             with open(self._log(log), "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -158,8 +163,21 @@ class Run:
         self.disk.mkdir(self.path / "failure")
         write_file(self.disk, self.path / "failure" / "failure.json", _json({**facts, "last": self.read("log")[-200:]}))
 
-    def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
+    def write_evaluation(self, evaluation: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
+        """The numbers, and by name the pictures (PNG) that show what they mean; those of the last time go."""
+        folder = self.path / "evaluation"
+        self.disk.remove(folder)
+        self.disk.mkdir(folder)
+        for name, picture in pictures.items():
+            write_file(self.disk, folder / f"{name}.png", picture)
         write_file(self.disk, self.path / "eval.json", _json(evaluation))
+
+    def write_best(self, shown: System, round_number: int) -> None:
+        """The weights of the best round so far."""
+        self.disk.mkdir(self.path / "best")
+        weights = _pack(shown.state_dict(), {"round": str(round_number)})
+        write_file(self.disk, self.path / "best" / "model.safetensors", weights)
+        write_file(self.disk, self.path / "best" / "config.json", (self.path / "weights" / "config.json").read_bytes())
 
     def write_report(self, html: str) -> Path:
         write_file(self.disk, self.path / "report.html", html.encode())
@@ -183,9 +201,9 @@ class Run:
 
         if self._is_whole(played):  # saved before, resumed, and stopped again without a round between
             return
-        for log in ("log", "metrics"):
+        for log in LOGS:
             self.disk.sync(self._log(log))
-        offsets = {log: self._log(log).stat().st_size for log in ("log", "metrics")}
+        offsets = {log: self._log(log).stat().st_size for log in LOGS}
         files = {f"{file}.safetensors": _pack(named) for file, named in tensors.items()}
         files["state.json"] = _json({**numbers, "offsets": offsets})
         facts = {
@@ -232,9 +250,10 @@ class Run:
 
     def rewind(self, offsets: Mapping[str, int]) -> None:
         """Cut the logs back to where they were when a checkpoint was written (without offsets: to nothing)."""
-        for log in ("log", "metrics"):
+        for log in LOGS:
             offset = offsets.get(log, 0)
             try:
+                self._log(log).touch()  # runs of older versions have no health.jsonl
                 with open(self._log(log), "r+b") as file:
                     if file.seek(0, os.SEEK_END) < offset:
                         raise SparringError(
@@ -253,14 +272,20 @@ class Run:
     # What others read.
 
     def read(self, log: str) -> list[dict[str, Any]]:
-        """The lines of "log", "metrics" or "timing"; a torn last line is left out."""
-        lines = []
+        """The lines of "log", "metrics", "health" or "timing"; a torn last line is left out."""
+        lines: list[dict[str, Any]] = []
+        if not self._log(log).is_file():
+            return lines
         for line in self._log(log).read_text(encoding="utf-8").splitlines():
             try:
                 lines.append(json.loads(line))
             except ValueError:
                 break
         return lines
+
+    def health(self) -> list[dict[str, Any]]:
+        """What the health monitor found, in the order it was told: dictionaries with the fields of `monitor.Alarm`."""
+        return [line["alarm"] for line in self.read("health") if "alarm" in line]
 
     def samples(self) -> dict[int, Path]:
         """Round -> sample grid, in order."""
@@ -274,12 +299,24 @@ class Run:
         file = self.path / "eval.json"
         return json.loads(file.read_bytes()) if file.is_file() else None
 
-    def system(self, *, recipe: str | None = None) -> System:
+    def evaluation_pictures(self) -> dict[str, Path]:
+        """Name -> picture that belongs to the evaluation."""
+        return {file.stem: file for file in sorted((self.path / "evaluation").glob("*.png"))}
+
+    def best(self) -> dict[str, Any] | None:
+        """The line of metrics.jsonl with the smallest KID on the half of the held-out images that chooses, or None."""
+        lines = [line for line in self.read("metrics") if line["name"].startswith("KID-")]
+        return min(lines, key=lambda line: line["value"], default=None)
+
+    def system(self, *, recipe: str | None = None, checkpoint: str = "last") -> System:
         """The trained system with the weights the world is shown, ready to sample; needs no data.
 
-        recipe: needed again for a recipe that is not one of ours ("module:function").
+        recipe      needed again for a recipe that is not one of ours ("module:function")
+        checkpoint  "last", or "best" for the round with the smallest KID
         """
-        return open_system(self.path / "weights", recipe=recipe)
+        if checkpoint == "best" and not (self.path / "best" / "model.safetensors").is_file():
+            raise SparringError(f"{self.path} has no best checkpoint: no KID was measured while it was trained")
+        return open_system(self.path / ("best" if checkpoint == "best" else "weights"), recipe=recipe)
 
     def data(self) -> Dataset:
         """The data of this run, loaded again. Raises SparringError when it was made in memory, moved or changed."""

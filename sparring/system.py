@@ -70,6 +70,20 @@ def truncated(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     return truncated_normal(g, shape, 2.0)
 
 
+def truncated_noise(kind: str, g: torch.Generator, shape: tuple[int, ...], threshold: float) -> Tensor:
+    """Noise of that kind whose numbers beyond +- threshold are drawn again (Brock et al. 2019, section 3.1).
+
+    Raises SparringError for a threshold that is not positive, and for spherical noise, whose length is fixed.
+    """
+    if not threshold > 0:
+        raise SparringError(f"truncation is {threshold}: it must be above 0 (2 cuts little, .5 much)")
+    if kind == "uniform":
+        return uniform(g, shape) * min(threshold, 1.0)
+    if kind == "spherical":
+        raise SparringError("truncation: spherical noise has one length, and nothing of it can be cut")
+    return truncated_normal(g, shape, min(threshold, 2.0) if kind == "truncated" else threshold)
+
+
 def truncated_normal(g: torch.Generator, shape: tuple[int, ...], threshold: float) -> Tensor:
     """N(0, 1) within [-threshold, threshold], as if what lies beyond were drawn again until it does not.
 
@@ -111,6 +125,7 @@ class System(nn.Module):
     players   player -> names of the networks it moves; players may overlap
     averaged  networks shown to the world through an exponential moving average (EMA) of their weights
     classes   how many classes `sample(labels=...)` can be asked for; 0: it takes no labels
+    curved    the way from one code to another is along the sphere that codes of N(0, 1) lie near; False: straight
     columns   of a grid of samples; where samples come in each class in turn, one column per class
 
     Whatever lives from round to round must be a parameter or a buffer, so that it is saved with the weights.
@@ -124,7 +139,7 @@ class System(nn.Module):
     score: Callable[..., Tensor]
     classify: Callable[[Tensor], Tensor]
     encode: Callable[..., Tensor]
-    decode: Callable[[Tensor], Tensor]
+    decode: Callable[..., Tensor]
     reconstruct: Callable[..., Tensor]
     prior_codes: Callable[..., Tensor]
     walks: Callable[[], Mapping[str, Tensor]]
@@ -132,11 +147,13 @@ class System(nn.Module):
     divergence: Callable[[Tensor], Tensor]
     log_likelihood: Callable[..., Tensor]
     equilibrium: Callable[[], dict[str, float]]
+    translate: Callable[[Tensor, int], Tensor]
 
     latent: int = 0
     noise_kind: str = "normal"
     classes: int = 0
     columns: int = 8
+    curved: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,9 +208,18 @@ class System(nn.Module):
         """(n,) int64 labels, each class equally likely, from the round's own draws."""
         return (self.uniform(n) * self.classes).long().clamp_(max=self.classes - 1)
 
-    def codes(self, n: int, seed: int) -> Tensor:
-        """(n, latent) codes that depend on (n, seed) only: what samples start from."""
-        return NOISES[self.noise_kind](generator("sample", seed), (n, self.latent)).to(next(self.parameters()))
+    def codes(self, n: int, seed: int, truncation: float | None = None) -> Tensor:
+        """(n, latent) noise that depends on the arguments only: what samples start from.
+
+        truncation  every number beyond +- this is drawn again: fewer kinds of better images
+        """
+        g, shape = generator("sample", seed), (n, self.latent)
+        z = (
+            NOISES[self.noise_kind](g, shape)
+            if truncation is None
+            else truncated_noise(self.noise_kind, g, shape, truncation)
+        )
+        return z.to(next(self.parameters()))
 
     def labels_for(self, n: int, labels: int | Sequence[int] | Tensor | None) -> Tensor:
         """(n,) int64 labels to sample with: one for all, a sequence that is repeated up to n, or None: each in turn.
@@ -206,16 +232,17 @@ class System(nn.Module):
             raise SparringError(f"label {wrong} is no class: {type(self).__name__} knows 0 to {self.classes - 1}")
         return asked.long().repeat(-(-n // len(asked)))[:n].to(self.device)
 
-    @torch.no_grad()
     def in_batches(self, network: nn.Module, *inputs: Tensor, size: int = 250) -> Tensor:
         """`network(*inputs)` in evaluation mode, `size` rows at a time, as float32 on the CPU.
 
-        Layers that stay random in evaluation mode draw from a fixed seed: equal inputs give equal outputs.
+        Layers that stay random in evaluation mode draw from a fixed seed: equal inputs give equal outputs. There are
+        gradients only if an input asks for them (codes that are being looked for).
         """
         was_training = network.training
         network.eval()
+        wanted = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
         try:
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(), torch.set_grad_enabled(wanted):
                 torch.manual_seed(0)
                 pieces = [
                     network(*(one.to(self.device) for one in rows)).float().cpu()
@@ -237,13 +264,15 @@ ABILITIES: dict[str, str] = {
     "score": "score(images) -> (n,) the judge's scores, higher = more real; perhaps also labels=",
     "classify": "classify(images) -> (n, classes) log-probabilities",
     "encode": "encode(images) -> (n, code) codes of images, without noise; where they have noise, drawn with seed=",
-    "decode": "decode(codes) -> (n, C, H, W) images in [-1, 1] of codes (n, code)",
+    "decode": "decode(codes) -> (n, C, H, W) images in [-1, 1] of codes (n, code); perhaps also labels=",
     "reconstruct": "reconstruct(images) -> the images of their codes; perhaps also labels=",
-    "prior_codes": "prior_codes(n, *, seed=0) -> (n, code) codes as they are in samples: what `encode` should give",
+    "prior_codes": "prior_codes(n, *, seed=0) -> (n, code) codes as they are in samples: what `decode` takes, and "
+    "`encode` should give; perhaps also labels=, truncation=",
     "walks": "walks() -> {title: (rows, columns, code)} codes worth looking at",
     "cluster": "cluster(images) -> (n, clusters) log-probabilities of clusters that no label has named",
     "divergence": "divergence(images) -> (n, latent) KL of each unit's code from the prior, in nats",
     "log_likelihood": "log_likelihood(images, *, draws=100, seed=0) -> (n,) log p(x) in nats, estimated from below",
     "equilibrium": "equilibrium() -> {player: its loss where neither player can gain}",
+    "translate": "translate(images, to) -> these images of one domain in the other: 0 or 1, as the data's classes",
 }
 """What systems can do beside playing. Reports, evaluation and command line ask `system.can(...)`, never for a class."""

@@ -6,10 +6,8 @@ import inspect
 import os
 import platform
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
@@ -22,13 +20,16 @@ import torch
 
 import sparring
 from sparring.data.dataset import Dataset
+from sparring.data.sources import require_one_size
 from sparring.display import Display
 from sparring.errors import Diverged, Interrupted, SparringError
 from sparring.evaluation import Yardstick, classification_error
-from sparring.pictures import grid, png, reconstructions
+from sparring.machine import commit, processor
+from sparring.monitor import Alarm, Monitor
+from sparring.pictures import grid, png, reconstructions, translations
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, Recipe, card, find, prepare_recipe, settle
-from sparring.referee import Referee
+from sparring.referee import Referee, together
 from sparring.run import Run, command_line, load_for, recipe_of
 from sparring.seeds import derive
 
@@ -41,7 +42,7 @@ FEWEST_HELD_OUT = 50
 
 def train(
     recipe: str | MakeRecipe,
-    data: Dataset | str | Path,
+    data: Dataset | str | Path | Mapping[str, str | Path],
     *,
     rounds: int | None = None,
     out: Path | str = "runs",
@@ -56,19 +57,21 @@ def train(
     show_every: int | None = None,
     measure_every: int | None = None,
     save_every: int = 500,
+    monitor: bool = True,
     quiet: bool = False,
     **arguments: Any,
 ) -> Run:
     """Train a recipe on data in a new run directory under `out`, and return the run.
 
     recipe      a name of `sparring recipes`, "package.module:function", or such a function
-    data        a name ("mnist"), a folder or zip of images, or a Dataset
+    data        a name ("mnist"), a folder or zip of images, a Dataset, or two domains: {"a": X, "b": Y}
     rounds      default: what the recipe's source used
     precision   "auto" (bf16 where the hardware multiplies it natively, unless the recipe needs fp32), "fp32" or "bf16"
     accumulate  cut each batch into this many pieces, to save memory; the result is the same
     size, channels, classes, data_root  as in `sparring.load`; not for a Dataset, which is loaded already
     log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40),
                 FD measurements (default: rounds / 10) and checkpoints
+    monitor     look out for collapse, divergence and other ills (docs/monitor.md); the training is the same without
     arguments   the recipe's own, by name
 
     Raises SparringError before the first round for anything wrong with the arguments or the data, Diverged when
@@ -90,6 +93,8 @@ def train(
         source = {"source": _absolute(data), "size": size, "channels": channels, "classes": classes}
         root = data_root or os.environ.get("SPARRING_DATA")  # where it is found today, it is looked for tomorrow
         source["root"] = str(Path(root).resolve()) if root else None
+        if size is None and isinstance(data, Mapping):
+            require_one_size(data, root)
         data = load_for(source, card(function).size)
     elif any(wish is not None for wish in (size, channels, classes, data_root)):
         raise SparringError("size, channels, classes and data_root are for loading: give them to sparring.load instead")
@@ -118,6 +123,7 @@ def train(
         "accumulate": accumulate,
         "precision": str(referee.precision).removeprefix("torch."),
         "every": every,
+        "monitor": monitor,
         "equilibrium": made.system.equilibrium() if made.system.can("equilibrium") else {},
         "command": command_line(),
         **_surroundings(referee),
@@ -202,18 +208,28 @@ def _play(
         elif shown.can("reconstruct"):
             count, columns = SHOWN // 2 * shown.columns, shown.columns
             run.write_sample(referee.round, png(reconstructions(shown, data.held_out or data, count, columns)))
+        elif shown.can("translate"):
+            run.write_sample(referee.round, png(translations(shown, data, shown.columns)))
 
     def measure() -> None:
         if yardstick is not None:
             fakes = shown.sample(yardstick.n, seed=derive(facts["seed"], "measure", referee.round))
-            value = yardstick.fd(fakes)
-            display.measured[yardstick.name] = f"{value:.2f}"
-            floor = {"floor": yardstick.floor, "n": yardstick.n, "extractor": yardstick.extractor.name}
-            run.append("metrics", {"round": referee.round, "name": yardstick.name, "value": value, **floor})
+            for line in yardstick.lines(fakes):
+                display.measured[line["name"]] = f"{line['value']:.3g}"
+                run.append("metrics", {"round": referee.round, **line})
+            best = run.best()
+            if best is not None and best["round"] == referee.round:
+                run.write_best(shown, referee.round)
         if exam is not None:
             error = classification_error(shown, exam, "held_out")
             display.measured["held-out error"] = f"{100 * error.value:.2f} %"
             run.append("metrics", {"round": referee.round, "name": error.name, "value": error.value, "n": error.n})
+
+    def tell(found: list[dict[str, Any]]) -> None:
+        for line in found:
+            run.append("health", line)
+            if "alarm" in line:
+                display.alarm(Alarm(**line["alarm"]))
 
     def save() -> None:
         run.save(referee.tensors(), referee.numbers(), shown)
@@ -227,16 +243,24 @@ def _play(
             show()
             measure()
             save()
+        monitor = None
+        if facts.get("monitor", True):
+            known = run.read("health") if main else ()
+            monitor = Monitor(referee.system, shown, data, facts, known, str(run.path))
         started = monotonic()
 
         while referee.round < last:
             # Play.
+            watched = monitor is not None and monitor.due(referee.round + 1)
+            if monitor and watched and main:
+                monitor.before()
             try:
                 told = referee.play()
             except Diverged as error:
                 if main:
                     rows = referee.feeds[0].last_rows()
                     run.write_failure({"reason": str(error), "seed": facts["seed"], "rows": rows, **referee.numbers()})
+                    tell(monitor.failed(referee.round) if monitor else [])
                 raise Diverged(
                     f"{error}. Lower the learning rates by 2 to 5 times; what was known is in {run.path / 'failure'}, "
                     f"the last good weights in {run.path / 'weights'}"
@@ -245,14 +269,19 @@ def _play(
             display.tick(r)
 
             # Log.
-            if r % every["log"] == 0 or end:
-                moves = referee.agree(told)
+            logged = r % every["log"] == 0 or end
+            moves = referee.agree(told) if logged or watched else []
+            if logged:
                 if main:
                     run.append("log", {"round": r, "moves": moves})
                     run.append(
                         "timing", {"round": r, "seconds": round(monotonic() - started, 3), "at": strftime("%FT%T")}
                     )
                 display.tell(moves)
+
+            # Look.
+            if monitor and watched and main:
+                tell(monitor.look(r, moves))
 
             # Show.
             if main and (r % every["show"] == 0 or end):
@@ -269,7 +298,8 @@ def _play(
             if stop and not end:
                 name = signal.Signals(stop).name
                 raise Interrupted(f"{name} at round {r}: saved; go on with: sparring resume {run.path}", stop)
-    referee.processes.wait_for_everyone()
+    with together():
+        referee.processes.wait_for_everyone()
     return run
 
 
@@ -301,15 +331,18 @@ def _referee(made: Recipe, data: Dataset, *, seed: int, precision: str, accumula
     )
 
 
-def _absolute(source: str | Path) -> str:
-    """A path as it will still be right tomorrow, from another directory; a name as it is."""
+def _absolute(source: str | Path | Mapping[str, str | Path]) -> str | dict[str, str]:
+    """A path as it will still be right tomorrow, from another directory; a name as it is; of domains, each."""
+    if isinstance(source, Mapping):
+        return {name: str(_absolute(one)) for name, one in source.items()}
     return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
 def _create(out: Path, name: str, facts: dict[str, Any], source: str, referee: Referee) -> Run:
     """The main process makes the directory; the others open it."""
     made = [str(Run.create(out, name, facts, source).path) if referee.processes.is_main_process else None]
-    accelerate.utils.broadcast_object_list(made)
+    with together():
+        accelerate.utils.broadcast_object_list(made)
     return Run.open(str(made[0]))
 
 
@@ -339,7 +372,8 @@ def _signals(referee: Referee) -> Iterator[Any]:
         if referee.processes.num_processes == 1:
             return caught[0]
         mine = torch.tensor([caught[0]], device=referee.device)
-        return int(accelerate.utils.gather(mine).max())
+        with together():
+            return int(accelerate.utils.gather(mine).max())
 
     if threading.current_thread() is not threading.main_thread():
         yield signalled
@@ -355,7 +389,7 @@ def _signals(referee: Referee) -> Iterator[Any]:
 def _surroundings(referee: Referee) -> dict[str, Any]:
     """What this machine and this code are."""
     machine = {
-        "processor": _processor(),
+        "processor": processor(),
         "device": str(referee.device),
         "threads": torch.get_num_threads(),
         "processes": referee.processes.num_processes,
@@ -363,23 +397,4 @@ def _surroundings(referee: Referee) -> dict[str, Any]:
         "torch": torch.__version__,
         "system": platform.platform(terse=True),
     }
-    return {"sparring": sparring.__version__, "commit": _commit(), "machine": machine}
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """The git commit of the checkout that this code runs from, with "+" when it was edited; None when installed."""
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
-        return None
-    git = ["git", "-C", str(here.parent)]
-    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    edited = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-    return (head.stdout.strip() + ("+" if edited.stdout.strip() else "")) or None
+    return {"sparring": sparring.__version__, "commit": commit(), "machine": machine}

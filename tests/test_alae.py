@@ -1,11 +1,7 @@
 """ALAE: equalised layers, the three steps, shared squares, exact counts, growth, style mixing, both kinds found."""
 
-import importlib.util
 import math
-import sys
 from copy import deepcopy
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -671,39 +667,3 @@ def test_both_kinds_of_images_are_made_and_given_back(seed):
     again = judge.averaged.reconstruct(x)
     assert float((again - x).square().mean()) < 0.12  # the mean image: .47
     assert torch.equal(again.mean((1, 2, 3)).sign(), x.mean((1, 2, 3)).sign())
-
-
-# The benchmark of codes.
-
-
-def codes_script():
-    path = Path(__file__).parent.parent / "benchmarks" / "codes.py"
-    spec = importlib.util.spec_from_file_location("codes_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_nearest_neighbour_is_the_nearest():
-    script = codes_script()
-    torch.manual_seed(0)
-    train, labels, test = torch.randn(40, 3), torch.arange(40), torch.randn(1200, 3)
-    wanted = (test[:, None] - train).square().sum(2).argmin(1)
-    assert torch.equal(script.nearest_neighbour(train, labels, test), wanted)
-    assert torch.equal(script.nearest_neighbour(train, labels, train), labels)
-
-
-def test_the_benchmark_tells_codes_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
-    script = codes_script()
-    tones = two_tone()
-    dark = (tones.images.float().mean((1, 2, 3)) < 128).long()
-    data = replace(tones, labels=dark, classes=("light", "dark")).hold_out(0.2)
-    run = sparring.train(alae, data, rounds=1, width=16, latent=4, batch=32, out=tmp_path, quiet=True)
-    monkeypatch.setattr(sparring.Run, "data", lambda self: data)
-    monkeypatch.setitem(sys.modules, "sklearn.svm", None)
-    with pytest.raises(SystemExit, match="pip install scikit-learn"):
-        script.main([str(run.path), "--n", "300", "--recipe", run.facts["recipe"]])
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "300 training images, 102 held-out images of two-tone"
-    assert told[1].startswith("short (   4) 1-NN")
-    assert float(told[1].split()[-2]) > 90

@@ -1,6 +1,7 @@
 """From a system and data to numbers with their cards: honest about n, intervals, floors, and what they cannot know."""
 
 import dataclasses
+import hashlib
 import json
 import time
 
@@ -10,12 +11,19 @@ from rich.console import Console
 
 from sparring.data import Dataset, load
 from sparring.data.pixels import to_float, to_uint8
+from sparring.diagnose import diagnose
 from sparring.errors import SparringError
-from sparring.evaluation import Finding, Measure, Yardstick, evaluate
+from sparring.evaluation import Measure, Yardstick, compare, evaluate, judge_for
+from sparring.evaluation.cards import CARD
+from sparring.evaluation.comparison import difference
+from sparring.evaluation.images import OTHER_HALF, halves
+from sparring.evaluation.panel import FROM_PIXELS
 from sparring.metrics import (
     LENET_MNIST,
     RANDOM_CONV64,
+    Extractor,
     extractor,
+    fitted,
     frechet_distance,
     kernel_distance,
     mean_interval,
@@ -36,6 +44,22 @@ class Drawer:
         self.seeds.append(seed)
         order = torch.randperm(len(self.images), generator=generator("drawer", seed))
         return self.spoil(to_float(self.images[order[:n]]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def remembered():
+    """Features of images that were looked at before: most tests look at the same ones."""
+    seen, look = {}, Extractor.features
+
+    def features(self, images):
+        key = (self.digest, hashlib.sha256(images.numpy().tobytes()).hexdigest())
+        if key not in seen:
+            seen[key] = look(self, images)
+        return seen[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Extractor, "features", features)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +116,7 @@ def test_numbers_are_means_over_repeats_of_the_plain_functions(digits):
     chosen = torch.randperm(400, generator=generator("evaluate", "reference"))[:150]
     real, _ = lenet.features(data.held_out.images[chosen])
     order = torch.randperm(1500, generator=generator("evaluate", "floor"))
-    floors = [lenet.features(data.images[order[150 * i : 150 * (i + 1)]])[0] for i in range(3)]
+    floors = [lenet.features(data.images[order[150 * i : 150 * (i + 1)]])[0] for i in range(10)]
     fakes = [
         lenet.features(((system.sample(150, seed=s) + 1) * 127.5).round().clamp(0, 255).byte())[0]
         for s in system.seeds[:3]
@@ -108,7 +132,12 @@ def test_numbers_are_means_over_repeats_of_the_plain_functions(digits):
     values = torch.tensor([functions(fake) for fake in fakes], dtype=torch.float64)
     floor_values = torch.tensor([functions(fake) for fake in floors], dtype=torch.float64)
     names = ["FD-lenet-mnist@150", "KID-lenet-mnist@150", "precision", "recall", "density", "coverage"]
-    assert [measure.name for measure in result.measures] == [*names, "classes-TV"]
+    assert [measure.name for measure in result.measures] == [
+        *names,
+        *("cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates", "effective support"),
+        *("C2ST", "1-NN real", "1-NN fake", "blur ratio", "HF ratio", "Nyquist ratio", "quarter ratio"),
+        *("copied-features", "copied-pixels", "authentic"),
+    ]
     for i, name in enumerate(names):
         assert result[name].value == pytest.approx(values[:, i].mean().item(), rel=1e-6)
         assert result[name].floor == pytest.approx(floor_values[:, i].mean().item(), rel=1e-6)
@@ -128,8 +157,11 @@ def test_the_cards_are_complete_and_survive_json(digits):
     result = evaluate(Drawer(fresh.images), data, n=100, seed=3, repeats=2, averaged=True)
     lenet = extractor(LENET_MNIST)
     for measure in result.measures:
-        assert (measure.n, measure.split, measure.seed, measure.averaged) == (100, "held_out", 3, True)
-        assert (measure.extractor, measure.digest) == ("lenet-mnist", lenet.digest)
+        of_all = measure.name in ("copied-features", "copied-pixels", "authentic")
+        assert measure.n == (200 if of_all else 100)
+        assert (measure.split, measure.seed, measure.averaged) == ("held_out", 3, True)
+        pixels = measure.name in FROM_PIXELS
+        assert (measure.extractor, measure.digest) == (("pixels", "") if pixels else ("lenet-mnist", lenet.digest))
         assert measure.interval[0] <= measure.value <= measure.interval[1]
     plain = result.as_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
@@ -149,7 +181,7 @@ def test_the_table_says_it_in_words(digits):
     assert "digits: 60 samples, 2 times, against 60 held-out images" in text
     assert "FD-lenet-mnist@60" in text
     assert "x the floor" in text
-    assert "below real images" in text
+    assert " below" in text
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_one_moves_samples_only(digits):
@@ -163,8 +195,9 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_moves_samples_only
 def test_one_repeat_has_no_interval(digits):
     data, fresh = digits
     result = evaluate(Drawer(fresh.images), data, n=60, repeats=1)
-    assert all(measure.interval is None for measure in result.measures)
-    assert all(measure["interval"] is None for measure in result.as_dict()["metrics"])
+    counted = {"effective support", "copied-features", "copied-pixels", "authentic"}
+    assert {measure.name for measure in result.measures if measure.interval} == counted
+    assert {card["name"] for card in result.as_dict()["metrics"] if card["interval"]} == counted
     assert result.table().row_count == len(result.measures)
 
 
@@ -215,7 +248,7 @@ def test_what_cannot_be_measured_is_said(digits):
         evaluate(system, data, split="tests")
     with pytest.raises(SparringError, match="'digits' has no test images; choose split from: held_out, train"):
         evaluate(system, data, split="test")
-    with pytest.raises(SparringError, match="has no held_out images; choose split from: train"):
+    with pytest.raises(SparringError, match="has no held_out images to measure against"):
         Yardstick(fresh)
     with pytest.raises(SparringError, match="repeats must be at least 1"):
         evaluate(system, data, repeats=0)
@@ -336,9 +369,9 @@ def test_what_keeps_everything_has_no_error_and_all_edges(digits):
     assert blur.words == "not told apart from real images"
     plain = result.as_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    assert plain["reconstruction"][0]["value"] == 0
-    assert (plain["metrics"], plain["codes"], plain["parzen"], plain["units"]) == ([], [], [], [])
-    assert plain["reconstruction"][0].keys() == {f.name for f in dataclasses.fields(Finding)}
+    assert [(card["section"], card["value"]) for card in plain["metrics"]] == [("reconstruction", 0), ("blur", 1)]
+    assert all(tuple(card) == CARD for card in plain["metrics"])
+    assert (plain["units"], plain["classes"], plain["cells"], plain["findings"]) == ([], [], [], [])
 
 
 def test_errors_are_of_the_reference_images_with_an_interval_over_images(digits):
@@ -364,19 +397,15 @@ def test_the_mean_image_reconstructs_as_badly_as_its_reference(digits):
     assert error.value == pytest.approx(error.reference, rel=0.01)
 
 
-def test_blur_and_noise_are_named_beside_the_blur_of_samples(digits):
-    data, fresh = digits
+def test_blur_and_noise_of_reconstructions_are_named(digits):
+    data, _ = digits
     blurred = evaluate(Keeper(lambda images: torch.nn.functional.avg_pool2d(images, 3, 1, 1)), data).blur
     assert blurred[0].value < 0.5
     assert blurred[0].words == "blurred, edges are lost"
     noisy = evaluate(Keeper(noise_of(0.5)), data).blur
     assert noisy[0].words == "more edges than real images, perhaps noise"
-    system = Drawer(fresh.images)
-    system.reconstruct = lambda images: images
-    both = evaluate(system, data, repeats=2, n=100).blur
-    assert [(f.name, f.n) for f in both] == [("blur ratio of reconstructions", 100), ("blur ratio of samples", 200)]
-    assert both[1].words == "not told apart from real images"
-    assert both[1].interval[0] < both[1].value < both[1].interval[1]
+    assert (noisy[0].name, noisy[0].n) == ("blur ratio of reconstructions", 400)
+    assert noisy[0].interval[0] < noisy[0].value < noisy[0].interval[1]
     flat = dataclasses.replace(data.rows(torch.arange(30)), images=torch.zeros(30, 1, 28, 28, dtype=torch.uint8))
     assert evaluate(Keeper(), flat, split="train").blur == ()
 
@@ -632,43 +661,181 @@ def test_parzen_without_a_test_set_divides_what_is_held_out(digits):
         evaluate(Drawer(fresh.images), data.rows(torch.arange(90)), n=30, repeats=1, split="train", parzen=True)
 
 
-# The yardstick.
+# The yardstick, and the two halves of what is held out.
 
 
-def test_the_yardstick_is_evaluates_fd(digits):
+def test_the_yardstick_measures_both_halves(digits):
     data, fresh = digits
-    yardstick = Yardstick(data, n=150)
-    result = evaluate(Drawer(fresh.images), data, n=150, repeats=1)
-    samples = Drawer(fresh.images).sample(150, seed=derive("evaluate", 0, 0))
-    assert yardstick.name == result["FD"].name == "FD-lenet-mnist@150"
-    assert yardstick.fd(samples) == pytest.approx(result["FD"].value, rel=1e-6)
-    assert yardstick.floor == pytest.approx(result["FD"].floor, rel=1e-6)
+    yardstick = Yardstick(data)
+    assert yardstick.n == 200
+    first, second = halves(data.held_out)
+    assert set(first.tolist()) | set(second.tolist()) == set(range(400))
+    samples = Drawer(fresh.images).sample(200, seed=derive("evaluate", 0, 0))
+    judge = extractor(LENET_MNIST)
+    fake, _ = judge.features(to_uint8(samples))
+    mine, other = (judge.features(data.held_out.images[rows])[0] for rows in (first, second))
+    fd, kid = yardstick.lines(samples)
+    assert (fd["name"], kid["name"], fd["n"]) == ("FD-lenet-mnist@200", "KID-lenet-mnist@200", 200)
+    assert fd["value"] == pytest.approx(frechet_distance(real=mine, fake=fake), rel=1e-6)
+    assert kid["value"] == pytest.approx(kernel_distance(real=mine, fake=fake), rel=1e-6)
+    assert kid["other_half"] == pytest.approx(kernel_distance(real=other, fake=fake), rel=1e-6)
+    assert fd["extractor"] == "lenet-mnist"
+    # The other half is what `evaluate` measures against for the best checkpoint, and not the first.
+    result = evaluate(Drawer(fresh.images), data, split=OTHER_HALF, repeats=1)
+    assert result["KID"].value == pytest.approx(kid["other_half"], rel=1e-6)
+    assert (result.n, result["KID"].split) == (200, OTHER_HALF)
+    floor = evaluate(Drawer(fresh.images), data, n=200, repeats=1)["FD"].floor
+    assert fd["floor"] == pytest.approx(floor, rel=0.3)
 
 
 def test_the_yardstick_changes_nothing_and_takes_pixels_or_floats(digits):
     data, fresh = digits
-    yardstick = Yardstick(data, n=200)
-    images = fresh.images[:200]
+    yardstick = Yardstick(data, n=150)
+    images = fresh.images[:150]
     before = torch.get_rng_state()
-    values = {yardstick.fd(images), yardstick.fd(to_float(images)), Yardstick(data, n=200).fd(images)}
-    assert len(values) == 1
+    lines = [yardstick.lines(images), yardstick.lines(to_float(images)), Yardstick(data, n=150).lines(images)]
+    assert lines[0] == lines[1] == lines[2]
     assert torch.equal(before, torch.get_rng_state())
-    assert yardstick.fd(255 - images) > 10 * yardstick.floor
+    assert yardstick.lines(255 - images)[0]["value"] > 10 * lines[0][0]["floor"]
 
 
 def test_the_yardstick_refuses_what_it_cannot_compare(digits):
     data, fresh = digits
     yardstick = Yardstick(data, n=1000)
-    assert yardstick.n == 400
-    with pytest.raises(SparringError, match=r"samples must be \(400, 1, 28, 28\)"):
-        yardstick.fd(fresh.images[:399])
-    with pytest.raises(SparringError, match="1 of 400 samples hold NaN"):
-        yardstick.fd(to_float(fresh.images[:400]).index_fill(0, torch.tensor([3]), torch.nan))
+    with pytest.raises(SparringError, match=r"samples must be \(200, 1, 28, 28\)"):
+        yardstick.lines(fresh.images[:199])
+    with pytest.raises(SparringError, match="1 of 200 samples hold NaN"):
+        yardstick.lines(to_float(fresh.images[:200]).index_fill(0, torch.tensor([3]), torch.nan))
 
 
 def test_the_yardstick_is_fast(digits):
     data, fresh = digits
-    yardstick = Yardstick(data, n=400)
-    begun = time.perf_counter()
-    yardstick.fd(fresh.images[:400])
-    assert time.perf_counter() - begun < 2  # 0.1 s on an idle core; this only catches the absurd
+    yardstick = Yardstick(data)
+    begun = time.process_time()
+    yardstick.lines(fresh.images[:200])
+    assert time.process_time() - begun < 2  # 0.1 s on an idle core; this only catches the absurd
+
+
+# Judges that are made from the data.
+
+
+def test_a_judge_of_pixels_is_made_from_training_images(digits):
+    data, fresh = digits
+    judge = judge_for(data, "pixels-pca64")
+    result = evaluate(Drawer(fresh.images, lambda images: 0.7 * images), data, n=150, repeats=2, extractor=judge)
+    assert result["FD"].name == "FD-pixels-pca64@150"
+    assert result["FD"].digest == judge.digest
+    assert result["FD"].light == "red"
+
+
+def test_a_self_taught_judge_is_measured_with_images_it_has_not_seen(digits, monkeypatch):
+    monkeypatch.setattr(fitted, "STEPS", 20)
+    data, fresh = digits
+    judge = judge_for(data, "self64")
+    result = evaluate(Drawer(fresh.images), data, repeats=2, extractor=judge)
+    assert (result["KID"].split, result.n) == (OTHER_HALF, 200)
+    assert result["KID"].light == "green"
+    blurred = Drawer(fresh.images, lambda images: torch.nn.functional.avg_pool2d(images, 5, 1, 2))
+    assert evaluate(blurred, data, repeats=2, extractor=judge)["KID"].light == "red"
+
+
+def test_judges_that_there_are_not_are_refused(digits):
+    data, _ = digits
+    for name, words in [
+        ("lenet-mnst", "did you mean 'lenet-mnist'"),
+        ("inception", "never fetched: give its weights file, weights-inception"),
+    ]:
+        with pytest.raises(SparringError, match=words):
+            judge_for(data, name)
+    with pytest.raises(SparringError, match="a weights file is for inception, dinov2, clip; got extractor none"):
+        judge_for(data, None, "w.safetensors")
+    with pytest.raises(SparringError, match="self64 learns from held-out images"):
+        judge_for(dataclasses.replace(data, held_out=None), "self64")
+
+
+# Comparing.
+
+
+def test_two_evaluations_are_compared_number_by_number(digits):
+    data, fresh = digits
+    good, noisy = (evaluate(Drawer(fresh.images, s), data, n=150).as_dict() for s in (lambda x: x, noise_of(0.3)))
+    found = {one.name: one for one in compare(good, noisy)}
+    assert found["KID-lenet-mnist@150"].words == "the first is closer to real images"
+    assert {one.name: one for one in compare(noisy, good)}["KID-lenet-mnist@150"].closer < 0.025
+    assert found["KID-lenet-mnist@150"].interval[1] < 0
+    assert {one.words for one in compare(good, good)} <= {"not told apart"}
+    assert "closer to real images" in str(found["KID-lenet-mnist@150"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("n", 10_000, "the number of images, which moves most numbers differs .150 and 10000."),
+        ("extractor", "inception", "the extractor of features differs"),
+        ("digest", "f" * 64, "the weights of the extractor differs"),
+        ("split", "test", "the real images to compare with differs .held_out and test."),
+        ("name", "KID-x@9", "the metric differs"),
+        ("fingerprint", "0" * 64, "the data differs"),
+    ],
+)
+def test_unlike_cards_are_refused_and_it_is_said_why(key, value, words):
+    card = {"name": "KID", "value": 1.0, "unit": "", "n": 150, "interval": [0.5, 1.5], "floor": 0.0}
+    card |= {"extractor": "lenet-mnist", "digest": "a" * 64, "split": "held_out", "fingerprint": "b" * 64}
+    assert difference(card, {**card, "value": 3.0}).interval == pytest.approx((-2 - 0.5**0.5, -2 + 0.5**0.5))
+    with pytest.raises(SparringError, match=words):
+        difference(card, {**card, key: value})
+
+
+def test_evaluations_with_another_n_or_of_other_data_are_not_compared(digits):
+    data, fresh = digits
+    some, fewer = (evaluate(Drawer(fresh.images), data, n=n, repeats=2).as_dict() for n in (150, 100))
+    with pytest.raises(SparringError, match="FD-lenet-mnist@150 and FD-lenet-mnist@100 cannot be compared"):
+        compare(some, fewer)
+    with pytest.raises(SparringError, match="the data differ"):
+        compare(some, {**some, "fingerprint": "x"})
+    with pytest.raises(SparringError, match="another version"):
+        compare(some, {"metrics": []})
+
+
+# Diagnosis.
+
+
+def test_a_collapsed_generator_is_called_that_and_a_healthy_one_is_not(digits):
+    data, fresh = digits
+    collapsed = evaluate(Drawer(fresh.images[:60].repeat(10, 1, 1, 1)), data, repeats=3)
+    assert collapsed.diagnoses[0].cause == "mode collapse"
+    assert collapsed.diagnoses[0].sure == "certain"
+    assert collapsed["effective support"].value < 200
+    assert collapsed.as_dict()["findings"][0]["cause"] == "mode collapse"
+    assert {"twins", "far", "near", "closest", "spectrum"} <= set(collapsed.pictures)
+    healthy = evaluate(Drawer(fresh.images), data)
+    assert [one.cause for one in healthy.diagnoses] == ["no fault found"]
+    assert "twins" not in healthy.pictures
+
+
+def test_one_digit_alone_is_collapse_and_names_what_is_missing(digits):
+    data, fresh = digits
+    ones = evaluate(Drawer(fresh.images[fresh.labels == 1].repeat(2, 1, 1, 1)), data, n=200, repeats=2)
+    causes = [one.cause for one in ones.diagnoses]
+    assert "mode collapse" in causes
+    assert any("instead of" in one.sentence for one in ones.diagnoses)
+
+
+def test_findings_come_most_certain_first_and_from_numbers_alone(digits):
+    data, fresh = digits
+    plain = evaluate(Drawer(fresh.images, noise), data, n=150, repeats=2).as_dict()
+    certainties = [one.certainty for one in diagnose(json.loads(json.dumps(plain)))]
+    assert certainties == sorted(certainties, reverse=True)
+    assert [one["cause"] for one in plain["findings"]] == [one.cause for one in diagnose(plain)]
+    assert all(one["sentence"] and one["evidence"] for one in plain["findings"])
+    assert diagnose({"metrics": []}) == []
+
+
+def test_labels_that_are_ignored_and_codes_that_sleep_are_named(digits):
+    data, _ = digits
+    card = {"name": "class agreement", "value": 0.1, "interval": [0.09, 0.11], "unit": "share"}
+    (ignored,) = diagnose({"metrics": [card], "classes": [{}] * 10})
+    assert ignored.cause == "labels ignored"
+    assert diagnose({"metrics": [{**card, "value": 0.9, "interval": [0.8, 1.0]}]}) == []
+    assert evaluate(Sleeper(1), data).diagnoses[0].cause == "posterior collapse"
+    assert evaluate(Sleeper(3), data).diagnoses == []

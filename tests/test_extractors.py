@@ -6,7 +6,9 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 
@@ -16,15 +18,22 @@ from sparring.errors import SparringError
 from sparring.metrics import (
     EXTRACTORS,
     LENET_FASHION_MNIST,
+    LENET_FASHION_MNIST_2,
     LENET_MNIST,
+    LENET_MNIST_2,
     RANDOM_CONV64,
+    SMALLCONV_CIFAR10,
+    brought,
     class_histogram,
     extractor,
     extractors,
+    fitted,
     for_dataset,
     frechet_distance,
     kernel_distance,
     neighbours,
+    pixels_pca64,
+    self64,
     total_variation,
 )
 
@@ -41,14 +50,22 @@ def digits():
 # The networks.
 
 
-@pytest.mark.parametrize(("name", "least"), [(LENET_MNIST, 0.99), (LENET_FASHION_MNIST, 0.9)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        *[(LENET_MNIST, 0.99), (LENET_MNIST_2, 0.99), (LENET_FASHION_MNIST, 0.9), (LENET_FASHION_MNIST_2, 0.9)],
+        (SMALLCONV_CIFAR10, 0.6),
+    ],
+)
 def test_the_shipped_weights_are_the_ones_described(name, least):
     card = json.loads((WEIGHTS / f"{name}.json").read_text())
     lenet = extractor(name)
     assert lenet.digest == card["digest"] == extractors.digest_of(lenet.network)
-    assert sum(weight.numel() for weight in lenet.network.parameters()) == card["parameters"] == 118_346
+    assert sum(weight.numel() for weight in lenet.network.parameters()) == card["parameters"]
+    assert card["parameters"] == (111_498 if card["architecture"].startswith("SmallConv") else 118_346)
     assert (lenet.accuracy, lenet.classes) == (card["test_accuracy"], tuple(card["classes"]))
     assert lenet.accuracy >= least
+    assert lenet.digest != extractor(name.removesuffix("-2")).digest or not name.endswith("-2")
     assert len((WEIGHTS / f"{name}.safetensors").read_bytes()) < 1_000_000
 
 
@@ -72,21 +89,21 @@ def test_lenet_reads_digits(digits):
 def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     folder = shutil.copytree(Path(os.fspath(WEIGHTS)), tmp_path / "weights")
     monkeypatch.setattr(extractors.resources, "files", lambda package: tmp_path)
-    assert extractors.trained_lenet(LENET_MNIST).digest == extractor(LENET_MNIST).digest
+    assert extractors.trained(LENET_MNIST).digest == extractor(LENET_MNIST).digest
     damaged = bytearray((folder / "lenet-mnist.safetensors").read_bytes())
     damaged[-1] ^= 1
     (folder / "lenet-mnist.safetensors").write_bytes(damaged)
     with pytest.raises(SparringError, match="not the published ones: install sparring again"):
-        extractors.trained_lenet(LENET_MNIST)
+        extractors.trained(LENET_MNIST)
     (folder / "lenet-mnist.safetensors").write_bytes(damaged[:1000])
     with pytest.raises(SparringError, match="cannot be read: install sparring again"):
-        extractors.trained_lenet(LENET_MNIST)
+        extractors.trained(LENET_MNIST)
 
 
 def test_random_features_are_the_same_everywhere_and_leave_the_users_randomness_alone():
     before = torch.get_rng_state()
     again = extractors.random_conv64()
-    extractors.trained_lenet(LENET_MNIST)
+    extractors.trained(LENET_MNIST)
     assert torch.equal(before, torch.get_rng_state())
     assert again.digest == extractor(RANDOM_CONV64).digest
     assert again.digest.startswith("0afdbda4e4e88967")
@@ -99,7 +116,8 @@ def test_every_extractor_takes_grey_and_colour_of_any_size(name):
     for shape in [(3, 1, 28, 28), (2, 3, 64, 64), (1, 3, 16, 16), (5, 1, 32, 32)]:
         images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         features, logits = network.features(images)
-        assert (features.shape, features.dtype) == ((shape[0], 64), torch.float32)
+        assert (features.shape[0], features.dtype) == (shape[0], torch.float32)
+        assert features.shape[1] == (128 if "smallconv" in name else 64)
         assert features.isfinite().all()
         assert not features.requires_grad
         assert (logits is None) == (network.classes == ())
@@ -150,6 +168,102 @@ def test_a_data_set_gets_the_extractor_that_knows_it():
     assert for_dataset("holiday").name == RANDOM_CONV64
 
 
+# Extractors made from the user's images, and brought by the user.
+
+
+def test_pixels_are_seen_by_their_principal_components(digits):
+    judge = pixels_pca64(digits.images[:1000])
+    assert judge.digest == pixels_pca64(digits.images[:1000]).digest != pixels_pca64(digits.images[:900]).digest
+    features, logits = judge.features(digits.images[:300])
+    assert (features.shape, logits) == ((300, 64), None)
+    # Components of float pixels, by numpy: the same distances.
+    pixels = to_float(digits.images[:1000]).flatten(1).double().numpy()
+    centred = pixels - pixels.mean(0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    theirs = torch.from_numpy(centred[:300] @ directions[:64].T)
+    torch.testing.assert_close(
+        torch.cdist(features, features), torch.cdist(theirs, theirs).float(), rtol=0.05, atol=0.3
+    )
+    assert judge.features(digits.images[:1].repeat(2, 1, 1, 1))[0].diff(dim=0).abs().max() == 0
+    few = pixels_pca64(digits.images[:5])
+    assert few.features(digits.images[:9])[0].shape == (9, 4)
+    colour = torch.randint(0, 256, (40, 3, 100, 100), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert pixels_pca64(colour).size == 64
+    with pytest.raises(SparringError, match="at least 2 images"):
+        pixels_pca64(digits.images[:1])
+
+
+def test_a_self_taught_extractor_sees_more_than_pixels(digits, monkeypatch):
+    monkeypatch.setattr(fitted, "STEPS", 50)
+    before = torch.get_rng_state()
+    judge = self64(digits.images[:1000])
+    assert torch.equal(before, torch.get_rng_state())
+    features, logits = judge.features(digits.images[1000:3000])
+    assert (features.shape, logits) == ((2000, 64), None)
+    assert not features.requires_grad
+
+    def alike(seen):
+        """How often the nearest other digit is the same digit."""
+        seen = (seen - seen.mean(0)) / seen.std(0)
+        near = torch.cdist(seen, seen).fill_diagonal_(torch.inf).argmin(1)
+        labels = digits.labels[1000:3000]
+        return float((labels[near] == labels).double().mean())
+
+    assert alike(features) > alike(pixels_pca64(digits.images[:1000]).features(digits.images[1000:3000])[0]) + 0.01
+    with pytest.raises(SparringError, match="learns from at least 32 images; got 20"):
+        self64(digits.images[:20])
+
+
+def test_weights_that_the_user_brings(tmp_path):
+    timm = pytest.importorskip("timm", reason="timm is not installed: pip install 'sparring[judges]'")
+    for name, network, width in (
+        ("dinov2", "vit_small_patch14_dinov2", 384),
+        ("clip", "vit_base_patch32_clip_224", 768),
+    ):
+        torch.manual_seed(0)
+        theirs = timm.create_model(network, pretrained=False, num_classes=0, img_size=224).eval()
+        file = tmp_path / f"{name}.safetensors"
+        safetensors.torch.save_file(theirs.state_dict(), file)
+        judge = brought(name, file)
+        images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        features, logits = judge.features(images)
+        assert (features.shape, logits, judge.slow) == ((2, width), None, True)
+        pixels = F.interpolate(images.float() / 255, (224, 224), mode="bilinear", antialias=True)
+        mean, deviation = (torch.tensor(theirs.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
+        with torch.no_grad():
+            torch.testing.assert_close(features, theirs((pixels - mean) / deviation), rtol=1e-3, atol=1e-3)
+
+
+def test_inception_is_torch_fidelitys(tmp_path):
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: None)
+        patch.setattr(theirs.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        network = theirs.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"])
+    file = tmp_path / "inception.safetensors"
+    safetensors.torch.save_file(network.state_dict(), file)
+    judge = brought("inception", file)
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    features, _ = judge.features(images)
+    assert features.shape == (1, 2048)
+    torch.testing.assert_close(features, network(images)[0])
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"PK not a tensor")
+    with pytest.raises(SparringError, match=r"w.pth is not a safetensors file .a .pth can hold code."):
+        brought("inception", tmp_path / "w.pth")
+    with pytest.raises(SparringError, match=r"cannot read .*none.safetensors"):
+        brought("inception", tmp_path / "none.safetensors")
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(SparringError, match="are not those of inception; it takes weights-inception"):
+        brought("inception", tmp_path / "other.safetensors")
+    with pytest.raises(SparringError, match="unknown extractor that takes a weights file 'clipp'"):
+        brought("clipp", tmp_path / "other.safetensors")
+
+
 # What the metrics answer to planted faults.
 
 N = 1000
@@ -168,7 +282,7 @@ def noisy(images, sigma):
     return to_uint8(to_float(images) + noise / 127.5)
 
 
-@pytest.fixture(scope="module", params=list(EXTRACTORS))
+@pytest.fixture(scope="module", params=[LENET_MNIST, LENET_MNIST_2, LENET_FASHION_MNIST, RANDOM_CONV64])
 def judged(request, digits):
     """A function: images -> all metrics against the same 1,000 real digits; and two healthy sets' metrics."""
     network = extractor(request.param)

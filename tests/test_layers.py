@@ -8,12 +8,16 @@ import sparring
 HOUSE = Path(sparring.__file__).parent
 
 FLOORS = [
-    {"errors", "seeds"},
-    {"system", "losses", "priors", "networks", "data", "metrics", "durable", "pictures", "drawings", "display"},
-    {"referee", "evaluation", "systems"},
+    {"errors", "machine", "seeds"},
+    {
+        *("system", "losses", "priors", "networks", "data", "metrics", "diagnose"),
+        *("durable", "pictures", "drawings", "display"),
+    },
+    {"referee", "evaluation", "latent", "systems"},
     {"recipes"},
-    {"run"},
-    {"training", "reporting"},
+    {"run", "monitor"},
+    {"training", "reporting", "bench", "toys", "comparing"},
+    {"sweeping"},
     {"cli", "__init__"},
     {"__main__"},
 ]

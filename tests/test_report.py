@@ -17,6 +17,7 @@ from sparring import drawings
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
+from sparring.evaluation.cards import FORMAT
 from sparring.pictures import grid, reconstructions
 from sparring.recipes.recipe import Recipe, published
 from sparring.reporting import plane_of, report
@@ -46,7 +47,7 @@ def test_the_page_shows_what_happened(run):
     page = report(run).read_text()
     assert page.count('src="data:image/webp;base64,') == 1  # growing
     assert page.count('src="data:image/png;base64,') == 2  # now, nearest training images
-    assert page.count("<svg") == 5  # losses, mean scores, histogram, gradients, distance
+    assert page.count("<svg") == 6  # losses, mean scores, histogram, gradients, two distances
     for words in (
         "discriminator 1.386, generator 0.693",
         "floor",
@@ -551,23 +552,31 @@ def test_whatever_an_evaluation_found_is_told(tmp_path):
     data = toy()
     run = train(known, data, out=tmp_path, quiet=True)
     finding = {
-        "name": "reconstruction error", "value": 0.06036, "unit": "per pixel", "n": 1200, "interval": [0.05, 0.07],
-        "reference": 0.06799, "reference_interval": [0.065, 0.0708], "reference_name": "the mean training image",
-        "split": "held_out", "words": "not better than <nothing>",
+        "section": "reconstruction", "name": "reconstruction error", "value": 0.06036, "unit": "per pixel", "n": 1200,
+        "interval": [0.05, 0.07], "floor": 0.06799, "floor_interval": [0.065, 0.0708],
+        "floor_name": "the mean training image", "split": "held_out", "words": "not better than <nothing>",
     }  # fmt: skip
-    bare = {**finding, "name": "active units", "value": 7, "unit": "of 20", "interval": None, "reference": None}
-    rate = {"name": "clustering error", "value": 0.25, "n": 60, "interval": [0.2, 0.3], "split": "held_out"}
+    bare = {
+        **finding,
+        "name": "active units",
+        "value": 7,
+        "unit": "of 20",
+        "interval": None,
+        "floor": None,
+        "words": "",
+    }
+    rate = {**finding, "section": "classes", "unit": "share", "value": 0.25, "n": 60, "interval": [0.2, 0.3]}
+    rate = {**rate, "floor": None, "floor_interval": None}
+    named = {**rate, "name": "clustering error", "words": "clusters are named after their likeliest image"}
+    agreed = {**rate, "name": "class agreement", "floor": 0.99, "floor_name": "lenet on real images", "words": ""}
     run.write_evaluation(
         {
-            "data": "toy", "fingerprint": "f", "n": 60, "repeats": 1, "metrics": [], "classes": [], "sampling": {},
-            "rates": [
-                {**rate, "judge": None, "real": None, "note": "clusters are named after their likeliest image"},
-                {**rate, "judge": "lenet", "real": 0.99, "name": "class agreement"},  # from before notes
-            ],
-            "reconstruction": [finding], "codes": [{**bare, "words": ""}], "parzen": [],
+            "format": FORMAT, "data": "toy", "fingerprint": "f", "n": 60, "repeats": 1, "classes": [], "cells": [],
+            "sampling": {}, "metrics": [finding, bare, named, agreed], "findings": [],
             "units": [{"divergence": 0.123456, "variance": 2.0}, {"divergence": 0.5, "variance": 0.25}],
             "something_new": {"depth": 3, "range": [1.5, 2.5]},
-        }
+        },
+        {},
     )  # fmt: skip
     page = report(run, data=data, recipe=f"{known.__module__}:known").read_text()
     words = words_of(page)
@@ -577,8 +586,8 @@ def test_whatever_an_evaluation_found_is_told(tmp_path):
     )
     assert "<nothing>" not in page
     assert "Active units: 7 of 20, n = 1,200." in words
-    assert "Clustering error: 25.00 % (20.00 to 30.00 %, n = 60); clusters are named after" in words
-    assert "Class agreement: 25.00 % (20.00 to 30.00 %, n = 60); lenet agrees" in words
+    assert "Clustering error: 25.00 % (20.00 to 30.00 %), n = 60. Clusters are named after" in words
+    assert "Class agreement: 25.00 % (20.00 to 30.00 %), n = 60; lenet on real images: 99.0 %" in words
     assert "Units divergence variance 1 0.1235 2 2 0.5 0.25" in words
     assert "Something new depth range 3 1.5 to 2.5" in words
     assert "Parzen" not in words

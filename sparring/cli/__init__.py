@@ -15,10 +15,21 @@ VERBS = {
     "sample": "runs:sample",
     "evaluate": "runs:evaluate",
     "report": "runs:report",
+    "compare": "compare:compare",
+    "sweep": "sweep:sweep",
     "reconstruct": "images:reconstruct",
     "classify": "images:classify",
+    "translate": "translate:translate",
+    "interpolate": "latent:interpolate",
+    "arithmetic": "latent:arithmetic",
+    "directions": "latent:directions",
+    "invert": "latent:invert",
+    "neighbours": "latent:neighbours",
+    "probe": "probe:probe",
     "recipes": "recipes:recipes",
     "check-data": "data:check_data",
+    "bench": "bench:bench",
+    "toy": "toy:toy",
 }
 """Verb -> its module here and its function there.
 
@@ -41,7 +52,8 @@ def overview() -> str:
         what, _, example = (find_verb(name).__doc__ or "").partition(":  ")
         lines += [f"  {name:<11} {what}", f"  {'':<11}     {example}"]
     lines += ["", "Help on one verb: sparring VERB --help. Exit codes: 0 done, 2 wrong input, 3 training diverged,"]
-    lines += ["4 the disk refused, 130 and 143 stopped by Ctrl-C and SIGTERM after saving."]
+    lines += ["4 the disk refused, 5 another process of the training was lost, 130 and 143 stopped by Ctrl-C and"]
+    lines += ["SIGTERM after saving."]
     return "\n".join(lines)
 
 

@@ -11,6 +11,8 @@ from pydantic import Field
 from sparring.errors import SparringError, unknown
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sparring.data.dataset import Dataset
     from sparring.system import System
 
@@ -19,7 +21,7 @@ ImagesPath = Annotated[Path, Field(description="an image, or a folder or zip of 
 RecipeName = Annotated[str | None, Field(description="a recipe that is not ours and that you trust: module:function")]
 Truncation = Annotated[
     float | None,
-    Field(gt=0, description="redraw codes beyond +- this: fewer, better images (BigGAN; default: none are)"),
+    Field(gt=0, description="redraw noise beyond +- this, or draw w to its mean (ALAE): fewer, better images"),
 ]
 Rounds = Annotated[int | None, Field(ge=1, description="rounds to play in all (default: the recipe's own)")]
 
@@ -54,6 +56,26 @@ def class_labels(text: str, classes: Sequence[str]) -> list[int]:
             raise unknown("class", name, classes)
         numbers.append(list(classes).index(name) if name in classes else int(name))
     return numbers
+
+
+def told_labels(
+    system: "System", ability: str, labels: str | None, part: "Dataset", classes: Sequence[str]
+) -> "Tensor | None":
+    """The images' classes as numbers, for a system whose ability is told the class of an image; None for the others."""
+    import torch
+
+    kind = type(system).__name__
+    if "labels" not in inspect.signature(getattr(system, ability)).parameters:
+        if labels is not None:
+            raise SparringError(f"--labels: {kind} {ability}s images without labels")
+        return None
+    if labels is not None:
+        return system.labels_for(len(part), class_labels(labels, classes)).cpu()
+    if part.labels is None or not set(part.classes) <= set(classes):
+        raise SparringError(
+            f"{kind} must know the class of an image: give --labels, or folders named {', '.join(classes)}"
+        )
+    return torch.tensor([list(classes).index(name) for name in part.classes])[part.labels]
 
 
 def sampling(system: "System", asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,22 +1,13 @@
 """The verbs that show a run images of the user's."""
 
-import inspect
-from collections.abc import Sequence
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from sparring.cli.common import ImagesPath, RecipeName, RunPath, class_labels, given, require_png, write
-from sparring.errors import SparringError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from sparring.data.dataset import Dataset
-    from sparring.system import System
+from sparring.cli.common import ImagesPath, RecipeName, RunPath, given, require_png, told_labels, write
 
 
 def reconstruct(
@@ -32,43 +23,19 @@ def reconstruct(
     recipe: RecipeName = None,
 ) -> None:
     """images, and below them what their codes keep:  sparring reconstruct RUN my-pictures/ --out pairs.png"""
-    import torch
-
     from sparring.data.pixels import to_float
     from sparring.evaluation import reconstructed
     from sparring.metrics import squared_errors
-    from sparring.pictures import grid, png
+    from sparring.pictures import grid, paired, png
 
     require_png(out)
     system, part, _, classes = given(run, images, "reconstruct", n, recipe)
-    part = replace(part, labels=_told(system, labels, part, classes))
+    part = replace(part, labels=told_labels(system, "reconstruct", labels, part, classes))
     pictures = reconstructed(system, part)
-    columns = min(8, n, len(part))
-    blank = torch.full((-len(part) % columns, *part.images.shape[1:]), 255, dtype=torch.uint8)
-    above, below = (torch.cat([rows, blank]).split(columns) for rows in (part.images, pictures))
-    pairs = [row for pair in zip(above, below, strict=True) for row in pair]
-    write(out, png(grid(to_float(torch.cat(pairs)), columns=columns)))
+    write(out, png(grid(to_float(paired(part.images, pictures, 8)), columns=min(8, len(part)))))
     error = squared_errors(real=part.images, fake=pictures).mean()
     print(f"reconstruction error {error:.4g} per pixel (0 to 1), n = {len(part):,}")
     print(out)
-
-
-def _told(system: "System", labels: str | None, part: "Dataset", classes: Sequence[str]) -> "Tensor | None":
-    """The images' classes as numbers, for a system that reconstructs an image of a known class; None for the others."""
-    import torch
-
-    kind = type(system).__name__
-    if "labels" not in inspect.signature(system.reconstruct).parameters:
-        if labels is not None:
-            raise SparringError(f"--labels: {kind} reconstructs images without labels")
-        return None
-    if labels is not None:
-        return system.labels_for(len(part), class_labels(labels, classes)).cpu()
-    if part.labels is None or not set(part.classes) <= set(classes):
-        raise SparringError(
-            f"{kind} must know the class of an image: give --labels, or folders named {', '.join(classes)}"
-        )
-    return torch.tensor([list(classes).index(name) for name in part.classes])[part.labels]
 
 
 def classify(

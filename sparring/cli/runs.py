@@ -1,12 +1,18 @@
 """The verbs that look at a run: new images, numbers, the report."""
 
+import sys
+from collections.abc import Mapping
+from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from sparring.cli.common import RecipeName, RunPath, Truncation, class_labels, require_png, sampling, write
 from sparring.errors import SparringError
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Dataset
 
 
 def sample(
@@ -43,42 +49,89 @@ def sample(
 def evaluate(
     run: RunPath,
     *,
-    n: Annotated[int, Field(ge=20, description="images per measurement, at most what is held out")] = 10_000,
+    level: Annotated[
+        Literal["quick", "full"],
+        Field(description="2,000 images per measurement, or 10,000 (at most what is held out)"),
+    ] = "quick",
+    n: Annotated[int | None, Field(ge=20, description="images per measurement (default: the level's)")] = None,
     split: Annotated[
-        Literal["held_out", "test", "train"], Field(description="real images to compare with")
+        Literal["held_out", "other_half", "test", "train"],
+        Field(description="real images to compare with; other_half: of the held-out ones, those that chose nothing"),
     ] = "held_out",
+    checkpoint: Annotated[
+        Literal["last", "best"],
+        Field(description="best: the round with the smallest KID on one half of the held-out images; uses other_half"),
+    ] = "last",
+    extractor: Annotated[
+        str | None,
+        Field(
+            description="judge: lenet-mnist-2, random-conv64, pixels-pca64, self64 ... (default: the one that knows)"
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, Field(description="weights file of inception, dinov2 or clip, which are never fetched")
+    ] = None,
     seed: Annotated[int, Field(ge=0, description="of the samples")] = 0,
     truncation: Truncation = None,
     parzen: Annotated[
         bool, Field(description="the log-likelihood of Goodfellow et al. 2014 too: history, no claim of quality")
     ] = False,
+    pairs_a: Annotated[
+        Path | None, Field(description="for translations: images of the first domain whose partners are known ...")
+    ] = None,
+    pairs_b: Annotated[Path | None, Field(description="... and these partners, under the same file names")] = None,
     recipe: RecipeName = None,
+    json: Annotated[bool, Field(description="print eval.json instead of tables")] = False,
 ) -> None:
-    """measure a run, each number beside its real-vs-real floor:  sparring evaluate RUN --n 2000"""
+    """measure a run, each number beside its real-vs-real floor:  sparring evaluate RUN --level full"""
     from rich.console import Console
 
-    from sparring.evaluation import evaluate
+    from sparring.evaluation import evaluate, judge_for
+    from sparring.pictures import png
     from sparring.run import Run
 
     opened = Run.open(run)
-    system = opened.system(recipe=recipe)
+    system, data = opened.system(recipe=recipe, checkpoint=checkpoint), opened.data()
     result = evaluate(
         system,
-        opened.data(),
+        data,
+        level=level,
         n=n,
-        split=split,
+        split="other_half" if checkpoint == "best" and split == "held_out" else split,
         seed=seed,
+        extractor=judge_for(data, extractor, weights),
         averaged=bool(system.averaged),
         sampling=sampling(system, {"truncation": truncation}),
         parzen=parzen,
+        pairs=_pairs(pairs_a, pairs_b, opened.facts["spec"]),
     )
-    opened.write_evaluation(result.as_dict())
+    plain = {**result.as_dict(), "checkpoint": checkpoint}
+    opened.write_evaluation(plain, {name: png(picture) for name, picture in result.pictures.items()})
+    if json:
+        print(dumps(plain, indent=1))
+        return
     if result.measures:
         Console().print(result.table())
     if result.classes:
         Console().print(result.class_table())
-    for number in (*result.rates, *(finding for section in result.findings.values() for finding in section)):
+    for number in (*result.rates, *(number for section in result.sections.values() for number in section)):
         print(number)
+    for found in result.diagnoses:
+        print(f"\n{found}")
+
+
+def _pairs(a: Path | None, b: Path | None, spec: Mapping[str, Any]) -> "tuple[Dataset, Dataset] | None":
+    """The images of the two domains, row by row the same thing; what has no partner is said on stderr."""
+    from sparring.data.sources import load_pairs
+
+    if a is None and b is None:
+        return None
+    if a is None or b is None:
+        raise SparringError("pairs are given by --pairs-a and --pairs-b together")
+    first, second = load_pairs(a, b, size=spec["size"], channels=spec["channels"])
+    for note in first.notes:
+        print(f"sparring: {note}", file=sys.stderr)
+    return first, second
 
 
 def report(run: RunPath, *, recipe: RecipeName = None) -> None:

@@ -3,9 +3,9 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from sparring.cli.common import RecipeName, Rounds, RunPath
 from sparring.cli.reading import read
@@ -16,6 +16,11 @@ from sparring.recipes.recipe import arguments, card, find, settle
 
 if TYPE_CHECKING:
     from sparring.run import Run
+
+
+def _number(value: Any) -> Any:
+    """Text from the command line as the whole number that it is."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def training_options(
@@ -35,7 +40,9 @@ def training_options(
     size: Annotated[
         int | None, Field(ge=1, description="side in pixels (default: what the recipe was made for)")
     ] = None,
-    channels: Annotated[Literal[1, 3] | None, Field(description="1 grey, 3 colour (default: as the data is)")] = None,
+    channels: Annotated[
+        Literal[1, 3] | None, BeforeValidator(_number), Field(description="1 grey, 3 colour (default: as the data is)")
+    ] = None,
     classes: Annotated[str | None, Field(description="keep only these classes: 6 or cat,dog")] = None,
     data_root: Annotated[Path | None, Field(description="folder with a local copy of a named data set")] = None,
     log_every: Annotated[int, Field(ge=1, description="rounds between log lines")] = 10,
@@ -44,8 +51,18 @@ def training_options(
     ] = None,
     measure_every: Annotated[int | None, Field(ge=1, description="rounds between FDs (default: rounds/10)")] = None,
     save_every: Annotated[int, Field(ge=1, description="rounds between checkpoints")] = 500,
+    monitor: Annotated[bool, Field(description="look out for collapse, divergence and other ills")] = True,
 ) -> None:
     """Options of `sparring train` that every recipe has."""
+
+
+def domain_options(
+    *,
+    data: Annotated[str | None, Field(description="a folder or zip with two class folders, the domains")] = None,
+    data_a: Annotated[str | None, Field(description="or domain a: a name, folder or zip, as for other recipes")] = None,
+    data_b: Annotated[str | None, Field(description="and domain b")] = None,
+) -> None:
+    """Where a recipe for two domains without pairs finds them."""
 
 
 def train(argv: Sequence[str]) -> None:
@@ -59,14 +76,30 @@ def train(argv: Sequence[str]) -> None:
     function = find(name, RECIPES)
     about = f"{inspect.getdoc(function)}\n\nPaper: {card(function).paper}"
     ours, theirs = arguments(training_options), arguments(function)
+    domains = arguments(domain_options) if card(function).domains else []
+    ours = [*domains, *(a for a in ours if not domains or a.name != "data")]
     given = read(f"sparring train {name}", about, [*ours, *theirs], argv[1:])
-    options = settle(training_options, {a.name: given[a.name] for a in ours if a.name in given})
+    found: Any = _domains(*(given.pop(a.name, None) for a in domains)) if domains else given["data"]
+    options = settle(training_options, {"data": "", **{a.name: given[a.name] for a in ours if a.name in given}})
     chosen = settle(function, {a.name: given[a.name] for a in theirs if a.name in given})
 
     from sparring.training import train
 
-    run = train(name, options.pop("data"), **options, **chosen)
+    del options["data"]
+    run = train(name, found, **options, **chosen)
     show(run)
+
+
+def _domains(data: str | None, a: str | None, b: str | None) -> str | dict[str, str]:
+    """One source with both domains, or a source of each."""
+    if data is not None and a is None and b is None:
+        return data
+    if data is None and a is not None and b is not None:
+        return {"a": a, "b": b}
+    said = ", ".join(f for f, v in {"--data": data, "--data-a": a, "--data-b": b}.items() if v is not None)
+    raise SparringError(
+        f"domains are given by --data-a and --data-b together, or by --data alone (given: {said or 'none'})"
+    )
 
 
 def resume(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -31,9 +32,10 @@ class Spec:
 class Dataset:
     """Images to learn from, and images that training never sees.
 
-    images    (M, C, S, S) uint8
+    images    (M, C, S, S) uint8; of toys: points (M, D), floats that the feed gives as they are
     labels    (M,) int64 into `classes`, or None
     values    (M, K) float32 numbers measured for each image, or None; the feed gives them in the place of labels
+    augment   what the feed does to a batch: images (B, C, S, S) in [-1, 1] and (B, 3) from U(0, 1) -> images; or None
     held_out  the part kept for measuring (about 10 %, chosen by a fixed seed)
     test      the source's own test set where there is one; only the final measurement looks at it
     notes     sentences for the user about what was done on the way in
@@ -47,6 +49,7 @@ class Dataset:
     test: Dataset | None = None
     notes: tuple[str, ...] = field(default=())
     values: Tensor | None = None
+    augment: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,12 +58,21 @@ class Dataset:
     def spec(self) -> Spec:
         return Spec(self.images.shape[1], self.images.shape[2], self.classes if self.labels is not None else ())
 
-    def rows(self, index: Tensor) -> Dataset:
-        """The images (and labels and values) of these rows, without held-out part."""
+    def rows(self, index: Tensor | slice) -> Dataset:
+        """The images (and labels and values) of these rows, without held-out part; of a slice, without a copy."""
         labels = None if self.labels is None else self.labels[index]
         values = None if self.values is None else self.values[index]
         images = self.images[index]
         return replace(self, images=images, labels=labels, values=values, held_out=None, test=None, notes=())
+
+    def of_class(self, label: int) -> Dataset:
+        """The images of one class, training, held-out and test ones; without a copy where they lie together."""
+        assert self.labels is not None
+        rows = (self.labels == label).nonzero().flatten()
+        together = len(rows) > 0 and int(rows[-1] - rows[0]) + 1 == len(rows)
+        part = self.rows(slice(int(rows[0]), int(rows[-1]) + 1) if together else rows)
+        held_out, test = (other and other.of_class(label) for other in (self.held_out, self.test))
+        return replace(part, held_out=held_out, test=test)
 
     def few_labels(self, count: int, seed: int) -> Dataset:
         """`count` images, as many of each class, chosen by the seed.
@@ -105,6 +117,11 @@ class Dataset:
         kept = len(self) - round(len(self) * share)
         train, rest = order[:kept].sort().values, order[kept:].sort().values
         return replace(self.rows(train), held_out=self.rows(rest), test=self.test, notes=self.notes)
+
+    def hold_out_last(self, number: int) -> Dataset:
+        """Move the last `number` images into `held_out`, without a copy."""
+        train, rest = self.rows(slice(0, len(self) - number)), self.rows(slice(len(self) - number, None))
+        return replace(train, held_out=rest, test=self.test, notes=self.notes)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,32 +1,34 @@
 """From a listing of image files to one uint8 array, decoded by many threads and kept in the cache folder.
 
 An entry is `images/<source>/<state>/` with `images.npy` and `report.json`: <source> names path, size and channels,
-<state> changes with the name, bytes or mtime of any file. It is written aside and renamed, so there is no half one.
+<state> changes with the name, bytes or mtime of any file. It is written aside and renamed, so there is no half one;
+what was decoded before a kill is found again aside, and decoding goes on there.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from io import BytesIO
+from io import BufferedRandom, BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from sparring.data.listing import Listing, shown
+from sparring.data.listing import Listing, natural, shown
 from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, probe
 from sparring.errors import SparringError, StorageError
 
@@ -34,6 +36,7 @@ MOST_BAD = 0.01  # a larger share of bad files stops
 FALLBACK_SIZE = 64  # for images of many sizes
 SAMPLE = 64  # images looked at to tell grey from colour
 GROUP, WINDOW = 16, 16  # files that a thread takes at once, and groups that are under way
+SAVE_EVERY = 5.0  # seconds between two notes of how far decoding has come
 RULES = 1  # raised when the same files would decode to other pixels, so that old entries are not used
 
 T = TypeVar("T")
@@ -64,28 +67,46 @@ def decode_listing(
 
     try:
         source.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=source))
-    except OSError as error:
-        raise StorageError(
-            f"cannot write into the cache folder '{cache}': {error.strerror}; choose another one with SPARRING_CACHE"
-        ) from error
-    try:
-        _write(aside, listing, size, channels)
-        os.replace(aside, entry)
+        with _aside(source / f".{entry.name}") as aside:
+            _write(aside, listing, size, channels)
+            os.replace(aside, entry)
+        for name in ("lock", "progress.json"):
+            (entry / name).unlink(missing_ok=True)
     except OSError as error:
         if not entry.is_dir():  # else another process was faster: its entry is the same
             raise StorageError(
-                f"cannot write the decoded images into '{cache}': {error.strerror}; "
+                f"cannot write the decoded images into the cache folder '{cache}': {error.strerror}; "
                 "free some space or choose another folder with SPARRING_CACHE"
             ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     _forget_others(source, entry)
     return _read(entry)
 
 
-def in_parallel(work: Callable[[str], T], names: list[str], title: str) -> Iterator[tuple[str, T | BadImage]]:
-    """(name, result or the BadImage it raised) in the order of `names`; with a progress bar on a terminal."""
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A folder to write in, with what an earlier process left there when it was killed; while another process is at
+    work in it, an empty folder of our own. After an error it is removed.
+    """
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            folder = Path(tempfile.mkdtemp(prefix=".aside-", dir=folder.parent))
+        try:
+            yield folder
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def in_parallel(
+    work: Callable[[str], T], names: list[str], title: str, *, first: int = 0
+) -> Iterator[tuple[str, T | BadImage]]:
+    """(name, result or the BadImage it raised) in the order of `names`, from `first` on.
+
+    A progress bar on a terminal.
+    """
     console = Console(stderr=True)
     quick = len(names) < 500 or not console.is_terminal
 
@@ -104,8 +125,8 @@ def in_parallel(work: Callable[[str], T], names: list[str], title: str) -> Itera
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
     ):
         warnings.simplefilter("ignore")  # Pillow's: about broken metadata, and about sizes that open_image refuses
-        task = bar.add_task(title, total=len(names))
-        groups = (names[start : start + GROUP] for start in range(0, len(names), GROUP))
+        task = bar.add_task(title, total=len(names), completed=first)
+        groups = (names[start : start + GROUP] for start in range(first, len(names), GROUP))
         while window := list(islice(groups, WINDOW)):  # few enough to keep memory low and to stop at once
             for results in pool.map(attempt, window):
                 yield from results
@@ -123,7 +144,9 @@ def refuse_if_too_many(bad: dict[str, str], files: int, source: Path) -> None:
 
 def listed(bad: dict[str, str]) -> str:
     """The first ten bad files with their reasons, on one line."""
-    first = ", ".join(f"{shown(name)} ({reason})" for name, reason in islice(bad.items(), 10))
+    first = ", ".join(
+        f"{shown(name)} ({reason})" for name, reason in sorted(bad.items(), key=lambda item: natural(item[0]))[:10]
+    )
     return f"{first} and {len(bad) - 10} more" if len(bad) > 10 else first
 
 
@@ -155,38 +178,88 @@ def _has_colour(source: Path | BytesIO) -> bool:
 
 
 def _write(folder: Path, listing: Listing, size: int | None, channels: int | None) -> None:
+    done = _progress(folder)
+    if done is None:
+        done = _Progress(*_shape(listing, size, channels))
+        with open(folder / "images.npy", "wb") as new:
+            np.lib.format.write_array_header_1_0(new, done.header(len(listing.names)))
+            done.start = new.tell()
+
+    with listing.opener() as open_name, open(folder / "images.npy", "r+b") as file:
+
+        def read(name: str) -> tuple[Header, np.ndarray]:
+            with open_image(open_name(name)) as image:
+                return inspect(image), decode(image, size=done.size, channels=done.channels)
+
+        file.truncate(done.start + done.good * done.channels * done.size**2)
+        file.seek(0, os.SEEK_END)
+        saved = time.monotonic()
+        for name, result in in_parallel(read, listing.names, "decoding images", first=done.read):
+            done.read += 1
+            if isinstance(result, BadImage):
+                done.bad[name] = str(result)
+            else:
+                done.good += 1
+                for kind in result[0].conversions:
+                    done.conversions[kind] = done.conversions.get(kind, 0) + 1
+                file.write(result[1].tobytes())
+            if time.monotonic() - saved > SAVE_EVERY:
+                _save_progress(folder, file, done)
+                saved = time.monotonic()
+        file.seek(0)  # numpy leaves room in the header, so that the number of images can change in place
+        np.lib.format.write_array_header_1_0(file, done.header(done.good))
+        file.flush()
+        os.fsync(file.fileno())
+    refuse_if_too_many(done.bad, len(listing.names), listing.source)
+    report = Report(done.bad, done.conversions, done.notes)
+    (folder / "report.json").write_text(json.dumps(asdict(report), indent=1))
+
+
+@dataclass
+class _Progress:
+    """How far decoding has come: files read, good images among them, and what is said about the others.
+
+    start  bytes of the array's header
+    """
+
+    size: int
+    channels: int
+    notes: list[str]
+    start: int = 0
+    read: int = 0
+    good: int = 0
+    bad: dict[str, str] = field(default_factory=dict)
+    conversions: dict[str, int] = field(default_factory=dict)
+
+    def header(self, images: int) -> dict[str, Any]:
+        return {"descr": "|u1", "fortran_order": False, "shape": (images, self.channels, self.size, self.size)}
+
+
+def _progress(folder: Path) -> _Progress | None:
+    try:
+        return _Progress(**json.loads((folder / "progress.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _save_progress(folder: Path, file: BufferedRandom, done: _Progress) -> None:
+    """First the pixels, then what counts them."""
+    file.flush()
+    os.fsync(file.fileno())
+    aside = folder / "progress.json.new"
+    aside.write_text(json.dumps(asdict(done)))
+    os.replace(aside, folder / "progress.json")
+
+
+def _shape(listing: Listing, size: int | None, channels: int | None) -> tuple[int, int, list[str]]:
+    """Side and channels of the decoded images, and a note where the side was our choice."""
     notes = []
     if size is None:
         size = natural_size(listing)
     if size is None or size > MAX_SIZE:
         size = FALLBACK_SIZE
         notes.append(f"the images share no side of at most {MAX_SIZE} pixels: scaled and cropped to {size} x {size}")
-    if channels is None:
-        channels = natural_channels(listing)
-    bad: dict[str, str] = {}
-    conversions: Counter[str] = Counter()
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(listing.names), channels, size, size)}
-
-    with listing.opener() as open_name, open(folder / "images.npy", "wb") as file:
-
-        def read(name: str) -> tuple[Header, np.ndarray]:
-            with open_image(open_name(name)) as image:
-                return inspect(image), decode(image, size=size, channels=channels)
-
-        np.lib.format.write_array_header_1_0(file, header)
-        for name, result in in_parallel(read, listing.names, "decoding images"):
-            if isinstance(result, BadImage):
-                bad[name] = str(result)
-            else:
-                conversions.update(result[0].conversions)
-                file.write(result[1].tobytes())
-        file.seek(0)  # numpy leaves room in the header, so that the number of images can change in place
-        good = len(listing.names) - len(bad)
-        np.lib.format.write_array_header_1_0(file, header | {"shape": (good, channels, size, size)})
-        file.flush()
-        os.fsync(file.fileno())
-    refuse_if_too_many(bad, len(listing.names), listing.source)
-    (folder / "report.json").write_text(json.dumps(asdict(Report(bad, dict(conversions), notes)), indent=1))
+    return size, natural_channels(listing) if channels is None else channels, notes
 
 
 def _read(entry: Path) -> tuple[np.ndarray, Report]:

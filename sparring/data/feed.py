@@ -20,6 +20,8 @@ class Feed:
     Global batch k is its rows [k * batch, (k + 1) * batch); share s of S sees the s-th of S equal parts of it, so the
     same images come in the same order for one process or many, whole or in pieces.
 
+    What augments a batch draws from (seed, stream, k) too, and every share takes its own rows of these draws.
+
     streams    name -> data; batch: images of one optimiser step, over all shares
     positions  stream -> k, the number of batches given so far: all that a resumed run needs
     """
@@ -50,9 +52,14 @@ class Feed:
         if stream not in self.streams:
             raise unknown("stream", stream, self.streams)
         data = self.streams[stream]
-        rows = self.rows(stream, self.positions[stream])
+        k = self.positions[stream]
+        rows = self.rows(stream, k)
         self.positions[stream] += 1
-        x = to_float(data.images[rows].to(self.device, non_blocking=True)).to(self.dtype)
+        x = data.images[rows].to(self.device, non_blocking=True)
+        x = (x if x.is_floating_point() else to_float(x)).to(self.dtype)
+        if data.augment is not None:
+            draws = torch.rand(self.batch, 3, generator=generator(self.seed, "augment", stream, k))
+            x = data.augment(x, draws[self.share * len(x) : (self.share + 1) * len(x)].to(self.device))
         if data.values is not None:
             return x, data.values[rows].to(self.device, self.dtype, non_blocking=True)
         y = None if data.labels is None else data.labels[rows].to(self.device, non_blocking=True)

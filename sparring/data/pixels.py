@@ -154,6 +154,16 @@ def inspect(image: Image.Image) -> Header:
 def decode(image: Image.Image, *, size: int, channels: int, background: int = 255) -> np.ndarray:
     """The pixels of an opened image as (channels, size, size) uint8, as `read_image` says."""
     image.draft(None, (4 * size, 4 * size))  # large JPEGs decode at 1/2, 1/4 or 1/8
+    image = upright(image, channels=channels, background=background)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    pixels = np.asarray(image)
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def upright(image: Image.Image, *, channels: int, background: int = 255) -> Image.Image:
+    """An opened image as 8-bit grey or RGB, in its own size, as `read_image` says."""
     image.load()
     orientation = _orientation(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -164,11 +174,7 @@ def decode(image: Image.Image, *, size: int, channels: int, background: int = 25
     image = image.convert("L" if channels == 1 else "RGB")
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
-    pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return image
 
 
 def _eight_bits(image: Image.Image, background: int) -> Image.Image:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from sparring.data import molecules
 from sparring.data.dataset import Dataset
-from sparring.data.decoded import decode_listing, in_parallel, listed
+from sparring.data.decoded import decode_listing, in_parallel, listed, natural_size
+from sparring.data.domains import merged, require_one_shape
 from sparring.data.listing import Listing, list_images, shown
 from sparring.data.named import NAMED, celeba_folder
 from sparring.data.pixels import BadImage, fit, read_image, require_shape
@@ -26,7 +27,7 @@ NAMES = (*NAMED, "celeba", "nci")
 
 
 def load(
-    source: str | Path | np.ndarray | Tensor,
+    source: str | Path | np.ndarray | Tensor | Mapping[str, str | Path | np.ndarray | Tensor],
     *,
     size: int | None = None,
     channels: int | None = None,
@@ -37,9 +38,11 @@ def load(
 ) -> Dataset:
     """Images to train on, with about 10 % of them held out.
 
-    source    a name (digits, mnist, fashion-mnist, cifar10, celeba); a folder or zip of images, whose subfolders are
-              the classes if it has any; a .npy file, or a .npz with `images` and perhaps `labels`; an array or
-              tensor, uint8 of (N, H, W), (N, H, W, C) or (N, C, H, W); or molecules: nci, or a .smi or .csv of SMILES
+    source    a name (digits, optdigits, mnist, stacked-mnist, fashion-mnist, cifar10, celeba); a folder or zip of
+              images, whose subfolders are the classes if it has any; a .npy file, or a .npz with `images` and perhaps
+              `labels`; an array or tensor, uint8 of (N, H, W), (N, H, W, C) or (N, C, H, W); molecules: nci, or a .smi
+              or .csv of SMILES; or domains without pairs, {"a": X, "b": Y} with any of these: the classes are then the
+              domains
     size      side in pixels; default: natural (celeba 64; files of many sizes 64)
     channels  1 (grey) or 3; default: natural
     classes   the only classes to keep, by name or index: "cat,dog" or [3, 5]; renumbered from 0 in the data's order
@@ -53,14 +56,21 @@ def load(
     require_shape(size, channels)
     if not 0 <= held_out < 1:
         raise SparringError(f"held_out is {held_out}; it is the share of images kept for measuring: from 0 to below 1")
+    if isinstance(source, Mapping):
+        if classes is not None:
+            raise SparringError("classes are chosen from one data set, and here are domains: leave out classes")
+        load_one = partial(load, size=size, channels=channels, root=root, held_out=held_out, cache=cache)
+        return merged({name: load_one(one) for name, one in source.items()})
     cache = cache_folder(cache)
 
+    last: int | None = None
     if isinstance(source, np.ndarray | Tensor):
         data = _from_array("array", source, None)
     elif isinstance(source, str) and source in NAMED:
         data = NAMED[source](search_roots(root, cache), cache)
     elif source == "celeba":
-        data = _from_files(celeba_folder(search_roots(root, cache), cache), size or 64, channels or 3, cache)
+        folder = celeba_folder(search_roots(root, cache), cache)
+        data, last = _from_files(folder, size or 64, channels or 3, cache, held_out)
         data = replace(data, name="celeba")
     elif source == "nci":
         data = molecules.nci()
@@ -69,15 +79,25 @@ def load(
         if path.suffix.lower() in molecules.SUFFIXES and path.is_file():
             data = molecules.from_file(path)
         else:
-            is_numpy = path.suffix in (".npy", ".npz")
-            data = _from_numpy_file(path) if is_numpy else _from_files(path, size, channels, cache)
+            if path.suffix in (".npy", ".npz"):
+                data = _from_numpy_file(path)
+            else:
+                data, last = _from_files(path, size, channels, cache, held_out)
 
     if classes is not None:
-        data = _only(data, classes)
+        data, last = _only(data, classes), None
     data = _fitted(data, size, channels)
     if data.test is not None:
         data = replace(data, test=_fitted(data.test, size, channels))
-    return _held_out(data, held_out)
+    return _held_out(data, held_out, last)
+
+
+def listing_of(path: Path) -> Listing:
+    """The images of a file, a folder or a zip. Raises `SparringError` when there are none."""
+    if not path.exists():
+        raise SparringError(f"there is no file or folder '{shown(str(path))}'")
+    alone = path.is_file() and not zipfile.is_zipfile(path)
+    return Listing(path.parent, [path.name], None, (), [], ()) if alone else list_images(path)
 
 
 def load_few(path: Path, *, size: int, channels: int, most: int) -> tuple[Dataset, list[str]]:
@@ -86,10 +106,7 @@ def load_few(path: Path, *, size: int, channels: int, most: int) -> tuple[Datase
     None is held out, nothing is cached. Raises `SparringError` when there are none, and when one of them cannot be
     used: bad files are named.
     """
-    if not path.exists():
-        raise SparringError(f"there is no file or folder '{shown(str(path))}'")
-    alone = path.is_file() and not zipfile.is_zipfile(path)
-    listing = Listing(path.parent, [path.name], None, (), [], ()) if alone else list_images(path)
+    listing = listing_of(path)
     total, count = len(listing.names), min(most, len(listing.names))
     rows = [i * total // count for i in range(count)]
     with listing.opener() as open_name:
@@ -103,6 +120,36 @@ def load_few(path: Path, *, size: int, channels: int, most: int) -> tuple[Datase
     labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in rows])
     notes = listing.notes if count == total else (*listing.notes, f"only {count:,} of {total:,} images, evenly spaced")
     return Dataset(path.resolve().stem, images, labels, listing.classes, notes=notes), names
+
+
+def load_pairs(a: Path, b: Path, *, size: int, channels: int) -> tuple[Dataset, Dataset]:
+    """The images of two files, folders or zips that have the same name in both (without suffix), in the same order.
+
+    What has no partner is passed over and noted. Raises `SparringError` when nothing has one, and as `load_few` does.
+    """
+    sides = [load_few(path, size=size, channels=channels, most=100_000) for path in (a, b)]
+    rows = [{PurePosixPath(name).stem: row for row, name in enumerate(names)} for _, names in sides]
+    both = [name for name in rows[0] if name in rows[1]]
+    if not both:
+        raise SparringError(
+            f"no image in '{shown(str(a))}' has the name of one in '{shown(str(b))}': pairs have equal names"
+        )
+    first, second = (
+        data.rows(torch.tensor([row[name] for name in both])) for (data, _), row in zip(sides, rows, strict=True)
+    )
+    alone = sum(len(row) - len(both) for row in rows)
+    return replace(first, notes=(f"{alone:,} images have no partner and were passed over",) if alone else ()), second
+
+
+def require_one_size(domains: Mapping[str, str | Path], root: str | Path | None = None) -> None:
+    """Raises SparringError when the domains' images have sides of their own, and not the same; no pixel is read."""
+    sides: dict[str, int | None] = {}
+    for name, source in domains.items():
+        if source in NAMED:
+            sides[name] = load(source, root=root, held_out=0).spec.size
+        elif (path := existing(source)).suffix not in (".npy", ".npz", *molecules.SUFFIXES):
+            sides[name] = natural_size(list_images(path))
+    require_one_shape({name: (0, side, side) for name, side in sides.items() if side})
 
 
 def cache_folder(cache: str | Path | None) -> Path:
@@ -129,8 +176,14 @@ def existing(source: Any) -> Path:
     raise unknown("data set", source, [*NAMES, "or the path of a folder, zip, npy, npz, smi or csv"])
 
 
-def _from_files(path: Path, size: int | None, channels: int | None, cache: Path) -> Dataset:
-    listing = list_images(path)
+def _from_files(
+    path: Path, size: int | None, channels: int | None, cache: Path, held_out: float
+) -> tuple[Dataset, int]:
+    """The images of a folder or a zip, those to hold out behind the others; and how many these are.
+
+    In this order they are decoded, so that both parts of a large set stay in one memory-mapped file.
+    """
+    listing, kept = list_images(path).held_out_last(held_out)
     pixels, report = decode_listing(listing, size=size, channels=channels, cache=cache)
     notes = [*listing.notes, *report.notes]
     if report.bad:
@@ -141,7 +194,8 @@ def _from_files(path: Path, size: int | None, channels: int | None, cache: Path)
     if listing.labels is not None:
         pairs = zip(listing.names, listing.labels, strict=True)
         labels = torch.tensor([label for name, label in pairs if name not in report.bad])
-    return Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, listing.classes, notes=tuple(notes))
+    data = Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, listing.classes, notes=tuple(notes))
+    return data, sum(name not in report.bad for name in listing.names[kept:])
 
 
 def _from_numpy_file(path: Path) -> Dataset:
@@ -227,8 +281,9 @@ def _class_index(name: str, classes: tuple[str, ...]) -> int:
     raise unknown("class", name, classes)
 
 
-def _held_out(data: Dataset, share: float) -> Dataset:
-    number = round(len(data) * share)
+def _held_out(data: Dataset, share: float, last: int | None) -> Dataset:
+    """A share of the images held out: the last ones where they lie so already."""
+    number = round(len(data) * share) if last is None else last
     if len(data) - number < 2:
         raise SparringError(
             f"'{shown(data.name)}' has {len(data)} usable images, {len(data) - number} after holding out {share:.0%}; "
@@ -237,4 +292,6 @@ def _held_out(data: Dataset, share: float) -> Dataset:
     if share and not number:
         note = f"nothing is held out: {share:.0%} of {len(data)} images is none"
         return replace(data, notes=(*data.notes, note))
-    return data.hold_out(share) if number else data
+    if not number:
+        return data
+    return data.hold_out(share) if last is None else data.hold_out_last(number)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from statistics import mean
 from typing import Any
 
+from PIL.Image import Image
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
-from sparring.errors import SparringError
-from sparring.evaluation.cards import Evaluation, Finding, Measure, Rate, Unit
+from sparring.errors import SparringError, unknown
+from sparring.evaluation.cards import Cell, Evaluation, Finding, Measure, Rate, Unit
 from sparring.evaluation.classes import classification_error, clustering_error
 from sparring.evaluation.codes import codes_of, likelihood, reconstructed, reconstruction_error
-from sparring.evaluation.images import can, in_chunks, reference_of
-from sparring.evaluation.samples import Yardstick, blur, class_agreement, compared, parzen_window
-from sparring.metrics import ClassShare, Extractor, edges, for_dataset, mean_interval
+from sparring.evaluation.comparison import Difference, compare
+from sparring.evaluation.domains import paired_errors, translations_of
+from sparring.evaluation.images import OTHER_HALF, can, in_chunks, judge_for, part_of, reference_of
+from sparring.evaluation.panel import POOL
+from sparring.evaluation.samples import Yardstick, blur, class_agreement, compared, parzen_window, sample_seed
+from sparring.evaluation.stacked import stacked_modes
+from sparring.metrics import SELF, ClassShare, Extractor, for_dataset
 
 __all__ = [
+    "Difference",
     "Evaluation",
     "Finding",
     "Measure",
@@ -28,20 +33,26 @@ __all__ = [
     "class_agreement",
     "classification_error",
     "clustering_error",
+    "compare",
     "evaluate",
     "in_chunks",
+    "judge_for",
     "reconstructed",
 ]
 
-MEASURED = ("sample", "classify", "cluster", "reconstruct", "encode")
+MEASURED = ("sample", "classify", "cluster", "reconstruct", "encode", "translate")
 """Abilities that have something to measure; a system needs one of them."""
+
+LEVELS = {"quick": 2000, "full": 10_000}
+"""Images per repeat."""
 
 
 def evaluate(
     system: Any,
     data: Dataset,
     *,
-    n: int = 10_000,
+    level: str = "quick",
+    n: int | None = None,
     split: str = "held_out",
     seed: int = 0,
     extractor: Extractor | None = None,
@@ -49,18 +60,22 @@ def evaluate(
     averaged: bool | None = None,
     sampling: Mapping[str, Any] | None = None,
     parzen: bool = False,
+    pairs: tuple[Dataset, Dataset] | None = None,
 ) -> Evaluation:
     """Measure what a system can do, against images it was not trained on.
 
-    A system that can sample is sampled `repeats` times, n images each, and every metric compares them with the same n
-    reference images of `split`: the interval is over the repeats (bootstrapping images would bias the distances). The
-    floor puts up to `repeats` disjoint subsets of the training images in the place of the samples. n shrinks to what
-    the reference and the training images can give; with split="train" the two halves of the training images play the
-    two parts. The extractor is the one that knows the data best, unless given; `averaged` is only noted on the cards.
-    `sampling` goes to `system.sample` (truncation=.5) and is kept with the numbers.
+    A system that can sample is sampled `repeats` times, n images each (level "quick": 2,000, "full": 10,000), and the
+    panel's numbers compare them with the same n reference images of `split`: the interval is over the repeats
+    (bootstrapping images would bias the distances). The floor puts up to 10 disjoint sets of n training images in the
+    place of the samples; their spread says how far a number may be from the floor by chance. n shrinks to what the
+    reference and the training images can give; with split="train" the two halves of the training images play the two
+    parts, and "other_half" is the half of the held-out images that did not choose the best checkpoint. Copies of
+    training images are looked for where images are held out. The extractor is the one that knows the data best, unless
+    given; `averaged` is only noted on the cards. `sampling` goes to `system.sample` (truncation=.5) and is kept.
 
     Reconstructions, codes and likelihoods are of the same reference images; errors of classes and clusters, of all
-    labelled images of the split. `parzen` adds the log-likelihood that Goodfellow et al. 2014 published.
+    labelled images of the split. `parzen` adds the log-likelihood that Goodfellow et al. 2014 published. Translations
+    are of both domains of the split; `pairs` holds images of the two, row by row the same thing: their known errors.
 
     Reference and floor depend on data, split and n, not on the seed. Raises SparringError for a system that can do
     nothing of this, an unknown or missing split, too few images, and images of a wrong shape or that are not finite.
@@ -71,37 +86,48 @@ def evaluate(
     if not can(system, "sample") and (sampling or parzen):
         asked = next(iter(sampling), "parzen")
         raise SparringError(f"{asked} is about samples, and {type(system).__name__} cannot sample")
+    if pairs is not None and not can(system, "translate"):
+        raise SparringError(f"pairs are about translations, and {type(system).__name__} cannot translate")
     if repeats < 1:
         raise SparringError(f"repeats must be at least 1; got {repeats}")
-    reference, others = reference_of(data, split, n, repeats)
-    part: Dataset = data if split == "train" else getattr(data, split)
+    if level not in LEVELS:
+        raise unknown("level", level, LEVELS)
+    if extractor is not None and extractor.name == SELF and split == "held_out":
+        split = OTHER_HALF  # it has learnt from the first
+    reference, others = reference_of(data, split, n or LEVELS[level], POOL[level])
+    part = part_of(data, split)
     measures: list[Measure] = []
     histogram: list[ClassShare] = []
+    cells: list[Cell] = []
     rates: list[Rate] = []
-    edges_of: dict[str, Tensor] = {}
+    pictures: dict[str, Image] = {}
 
     if can(system, "sample"):
         extractor = extractor or for_dataset(data.name)
         sample = partial(system.sample, len(reference), **sampling)
-        made = compared(sample, reference, others, extractor, seed, repeats)
-        histogram, edges_of["samples"] = made.histogram, made.edges
-        for name in made.values[0]:
-            repeated, floor = [row[name] for row in made.values], [row[name] for row in made.floors]
-            numbers = (mean(repeated), len(reference), mean_interval(repeated), mean(floor), mean_interval(floor))
-            measures.append(Measure(name, *numbers, extractor.name, extractor.digest, split, averaged, seed))
+        unseen = None if split == "train" else data.held_out
+        if unseen is not None and split == OTHER_HALF:
+            unseen = part
+        made = compared(sample, reference, others, unseen, extractor, split, averaged, seed, repeats)
+        measures, histogram, cells, pictures = made.measures, made.histogram, made.cells, made.pictures
         if histogram and getattr(system, "classes", None) and "labels" not in sampling:
-            rates.append(class_agreement(made.features, part, extractor, split))
+            rates.append(class_agreement(made.labels, part, extractor, split))
     if can(system, "classify") and part.labels is not None:
         rates.append(classification_error(system, part, split))
     if can(system, "cluster") and part.labels is not None:
         rates.append(clustering_error(system, data, split))
 
     reconstruction: tuple[Finding, ...] = ()
+    rebuilt: Tensor | None = None
     if can(system, "reconstruct"):
-        pictures = reconstructed(system, reference)
-        reconstruction = (reconstruction_error(reference, pictures, others, split),)
-        edges_of["reconstructions"] = edges(pictures)
+        rebuilt = reconstructed(system, reference)
+        reconstruction = (reconstruction_error(reference, rebuilt, others, split),)
     codes, units = codes_of(system, reference, split, seed, repeats)
+    domains: tuple[Finding, ...] = ()
+    if can(system, "translate"):
+        judge = extractor or for_dataset(data.name)
+        domains = translations_of(system, data, part, judge, split, n or LEVELS[level])
+        domains += paired_errors(system, pairs, data.classes) if pairs else ()
     return Evaluation(
         data=data.name,
         fingerprint=data.fingerprint,
@@ -112,9 +138,15 @@ def evaluate(
         rates=tuple(rates),
         sampling=sampling,
         reconstruction=reconstruction,
-        blur=blur(edges(reference.images), edges(others.images[: len(reference)]), edges_of, split),
+        blur=() if rebuilt is None else blur(reference.images, others.images[: len(reference)], rebuilt, split),
         codes=codes,
         likelihood=likelihood(system, reference, split, seed),
         parzen=(parzen_window(partial(system.sample, **sampling), data, seed),) if parzen else (),
+        domains=domains,
+        modes=stacked_modes(partial(system.sample, **sampling), data, split, seed) if can(system, "sample") else (),
         units=units,
+        cells=tuple(cells),
+        averaged=averaged,
+        seeds=tuple(sample_seed(seed, i) for i in range(repeats)) if measures else (),
+        pictures=pictures,
     )

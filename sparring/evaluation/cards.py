@@ -4,12 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from PIL.Image import Image
+from rich import box
 from rich.table import Table
 
+from sparring.diagnose import Diagnosis, diagnose
 from sparring.errors import unknown
 from sparring.metrics import ClassShare
+
+COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
+
+ALIKE = "not told apart from real images"
+
+SEEN, SURE = 3, 5
+"""Standard deviations of real sets beyond which a number is off, and surely off."""
+
+FORMAT = 2
+"""Of `Evaluation.as_dict`."""
+
+CARD = (
+    *("section", "name", "value", "unit", "n", "interval", "floor", "floor_interval", "floor_name", "spread", "z", "p"),
+    *("light", "extractor", "digest", "split", "averaged", "seeds", "fingerprint", "words"),
+)
+"""Keys of a number's card, the same for every number; see `Measure` and `Finding`."""
+
+
+class Cell(NamedTuple):
+    """A region of the data that is not made as often as it occurs.
+
+    share is among the real images, made among the samples; name is the commonest class in it, "" if classes are unknown
+    """
+
+    number: int
+    name: str
+    share: float
+    made: float
+    z: float
+    missing: bool
 
 
 @dataclass(frozen=True)
@@ -30,6 +63,19 @@ class Rate:
     judge: str | None = None
     real: float | None = None
     note: str = ""
+
+    def card(self) -> dict[str, Any]:
+        judge = "" if self.judge is None else f"{self.judge} on real images"
+        return _plain(
+            {"name": self.name, "value": self.value, "unit": "share", "n": self.n, "interval": self.interval}
+            | {
+                "floor": self.real,
+                "floor_name": judge,
+                "extractor": self.judge,
+                "split": self.split,
+                "words": self.note,
+            }
+        )
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -65,6 +111,13 @@ class Finding:
     split: str
     words: str = ""
 
+    def card(self) -> dict[str, Any]:
+        return _plain(
+            {"name": self.name, "value": self.value, "unit": self.unit, "n": self.n, "interval": self.interval}
+            | {"floor": self.reference, "floor_interval": self.reference_interval, "floor_name": self.reference_name}
+            | {"split": self.split, "words": self.words}
+        )
+
     def __str__(self) -> str:
         between = f" ({self.interval[0]:.4g} to {self.interval[1]:.4g})" if self.interval else ""
         line = f"{self.name} {self.value:.4g}{between}{' ' if self.unit else ''}{self.unit}, n = {self.n:,}"
@@ -91,6 +144,8 @@ class Measure:
     split      where the reference images come from: held_out, test or train
     averaged   whether the samples came from averaged (EMA) weights; None if not known
     seed       of the samples
+    spread     standard deviation of the number among sets of real images; None if there were fewer than two
+    p          of a difference that large by chance; None where its law is not known
     """
 
     name: str
@@ -104,6 +159,24 @@ class Measure:
     split: str
     averaged: bool | None
     seed: int
+    spread: float | None = None
+    p: float | None = None
+
+    @property
+    def z(self) -> float | None:
+        """How far from its floor, in standard deviations of real sets; None if these are not known."""
+        return None if self.spread is None else (self.value - self.floor) / max(self.spread, 1 / self.n)
+
+    @property
+    def light(self) -> str:
+        """green: as real images; amber: a little off; red: off; "" if that is not known."""
+        return "" if self.z is None else "green" if abs(self.z) < SEEN else "amber" if abs(self.z) < SURE else "red"
+
+    def card(self) -> dict[str, Any]:
+        fields = asdict(self)
+        del fields["seed"]
+        further = {"floor_name": "real images", "z": self.z, "light": self.light, "words": self.words}
+        return _plain({**fields, "unit": "", **further})
 
     def __str__(self) -> str:
         between = f" ({self.interval[0]:.3g} to {self.interval[1]:.3g})" if self.interval else ""
@@ -114,11 +187,13 @@ class Measure:
         """The number against its floor, in plain language."""
         low, high = self.interval or (self.value, self.value)
         floor_low, floor_high = self.floor_interval or (self.floor, self.floor)
-        if low <= floor_high and floor_low <= high:
-            return "not told apart from real images"
-        if self.name.startswith(("FD-", "classes-")) and self.floor > 0:
-            ratio = self.value / self.floor
-            return f"{ratio:.1f} x the floor" if ratio > 0.5 else "closer than real images: copies?"
+        distance = self.name.startswith(("FD-", "classes-")) and "infinity" not in self.name and self.floor > 0
+        if distance and self.value < 0.5 * self.floor:
+            return "closer than real images: copies?"
+        if self.light == "green" or (not self.light and low <= floor_high and floor_low <= high):
+            return ALIKE
+        if distance:
+            return f"{self.value / self.floor:.1f} x the floor"
         return f"{abs(self.value - self.floor):.2g} {'above' if self.value > self.floor else 'below'} real images"
 
 
@@ -145,8 +220,12 @@ class Evaluation:
     classes      shares of the classes over all repeats; () if the extractor does not know the data's classes
     rates        of errors and of agreement, where the system classifies, clusters or takes labels
     sampling     what `sample` was asked for beside number and seed
-    reconstruction, blur, codes, likelihood, parzen  findings; () where the system has not the ability
+    reconstruction, blur, codes, likelihood, parzen, domains, modes  further numbers; () without the ability
     units        of the code, one by one, where it has a divergence
+    cells        regions of the data that are made far less or far more often than they occur
+    averaged     whether averaged (EMA) weights were measured; None if not known
+    seeds        that `sample` was given
+    pictures     name -> what the numbers mean, to look at: closest, twins, cells, overfull, far, near, spectrum
     """
 
     data: str
@@ -162,7 +241,13 @@ class Evaluation:
     codes: tuple[Finding, ...] = ()
     likelihood: tuple[Finding, ...] = ()
     parzen: tuple[Finding, ...] = ()
+    domains: tuple[Finding, ...] = ()
+    modes: tuple[Finding, ...] = ()
     units: tuple[Unit, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    averaged: bool | None = None
+    seeds: tuple[int, ...] = ()
+    pictures: Mapping[str, Image] = field(default_factory=dict, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> Measure:
         """The measure of that name; 'FD', 'KID' and 'classes' may stay short."""
@@ -172,40 +257,51 @@ class Evaluation:
         raise unknown("measure", name, [measure.name for measure in self.measures])
 
     def finding(self, name: str) -> Finding:
-        """The finding of that name: "active units"."""
-        named = {found.name: found for section in self.findings.values() for found in section}
+        """The number of that name that needs no extractor: "active units"."""
+        named = {found.name: found for section in self.sections.values() for found in section}
         if name not in named:
             raise unknown("finding", name, named)
         return named[name]
 
     @property
-    def findings(self) -> dict[str, tuple[Finding, ...]]:
+    def sections(self) -> dict[str, tuple[Finding, ...]]:
         """What needs no feature extractor, by section."""
-        return {name: getattr(self, name) for name in ("reconstruction", "blur", "codes", "likelihood", "parzen")}
+        names = ("reconstruction", "blur", "codes", "likelihood", "parzen", "domains", "modes")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def diagnoses(self) -> list[Diagnosis]:
+        """What the numbers speak of, most certain first."""
+        return diagnose(self._plain())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists, dictionaries, strings and numbers: ready for JSON.
 
-        metrics, classes, rates  lists of dictionaries with the fields of `Measure`, `ClassShare` and `Rate`
-        reconstruction, blur, codes, likelihood, parzen  lists of dictionaries with the fields of `Finding`; [] where
-                                 there is nothing to say. Their names, in order:
-            reconstruction       "reconstruction error"
-            blur                 "blur ratio of reconstructions", "blur ratio of samples"
-            codes                "energy distance to the prior", "KL divergence", "active units"
-            likelihood           "log-likelihood"
-            parzen               "Parzen log-likelihood": only where it was asked for
-        units                    {"divergence": nats, "variance": of its mean over images} for each unit of the code
+        format    of this dictionary
+        metrics   every number as its card: a dictionary with the keys of `CARD`; None where there is nothing to say
+        findings  what they speak of, most certain first: the fields of `Diagnosis` as dictionaries
+        classes   of the samples: the fields of `ClassShare`
+        cells     that are made too rarely or too often: the fields of `Cell`
+        units     {"divergence": nats, "variance": of its mean over images} for each unit of the code
         """
+        plain = self._plain()
+        return {**plain, "findings": [one.as_dict() for one in diagnose(plain)]}
+
+    def _plain(self) -> dict[str, Any]:
+        found: list[tuple[str, Measure | Rate | Finding]] = [("samples", one) for one in self.measures]
+        found += [("classes", one) for one in self.rates]
+        found += [(section, one) for section, numbers in self.sections.items() for one in numbers]
+        both = {"averaged": self.averaged, "seeds": list(self.seeds), "fingerprint": self.fingerprint}
         return {
+            "format": FORMAT,
             "data": self.data,
             "fingerprint": self.fingerprint,
             "n": self.n,
             "repeats": self.repeats,
-            "metrics": [_plain(asdict(measure)) for measure in self.measures],
-            "classes": [row._asdict() for row in self.classes],
-            "rates": [_plain(asdict(rate)) for rate in self.rates],
             "sampling": dict(self.sampling),
-            **{name: [_plain(asdict(f)) for f in found] for name, found in self.findings.items()},
+            "metrics": [{**dict.fromkeys(CARD), "section": section, **both, **one.card()} for section, one in found],
+            "classes": [row._asdict() for row in self.classes],
+            "cells": [cell._asdict() for cell in self.cells],
             "units": [asdict(unit) for unit in self.units],
         }
 
@@ -214,14 +310,16 @@ class Evaluation:
         split = self.measures[0].split.replace("_", "-")
         title = f"{self.data}: {self.n:,} samples, {self.repeats} times, against {self.n:,} {split} images"
         title += "".join(f", {name} {value}" for name, value in self.sampling.items())
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("measure", no_wrap=True)
-        for heading in ("value", "95 % interval", "real images"):
+        for heading in ("value", "95 % interval", "real"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("in words", overflow="fold")
         for measure in self.measures:
-            between = " to ".join(map(_short, measure.interval)) if measure.interval else "one sample"
-            table.add_row(measure.name, _short(measure.value), between, _short(measure.floor), measure.words)
+            between = " to ".join(map(short, measure.interval)) if measure.interval else "one sample"
+            lamp = f"[{COLOURS[measure.light]}]●[/] " if measure.light else "  "
+            words = "as real images" if measure.words == ALIKE else measure.words.removesuffix(" real images")
+            table.add_row(lamp + measure.name, short(measure.value), between, short(measure.floor), words)
         return table
 
     def class_table(self) -> Table:
@@ -235,8 +333,10 @@ class Evaluation:
         return table
 
 
-def _short(number: float) -> str:
-    """Three digits or the whole part: a table has 80 columns."""
+def short(number: float) -> str:
+    """Three digits, or the whole part of thousands: a table has 80 columns."""
+    if abs(number) >= 1e5:
+        return f"{number / 1e6:.3g}M"
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,28 +12,58 @@ from torch import Tensor
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError, unknown
+from sparring.metrics import (
+    BROUGHT,
+    EXTRACTORS,
+    PIXELS,
+    SELF,
+    Extractor,
+    brought,
+    extractor,
+    for_dataset,
+    pixels_pca64,
+    self64,
+)
 from sparring.seeds import generator
 
-SPLITS = ("held_out", "test", "train")
+OTHER_HALF = "other_half"
+"""The half of the held-out images that does not choose the best checkpoint, and that no extractor has learnt from."""
+
+SPLITS = ("held_out", OTHER_HALF, "test", "train")
 
 CHUNK = 1000
 """Images that go through a system at once."""
 
 
-def reference_of(data: Dataset, split: str, n: int, subsets: int) -> tuple[Dataset, Dataset]:
-    """Up to n images to measure against, and for the floor up to `subsets` times as many other real ones; shuffled."""
+def reference_of(data: Dataset, split: str, n: int, most: int) -> tuple[Dataset, Dataset]:
+    """Up to n images to measure against, and up to `most` other real ones, from the training images; shuffled."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     order = shuffled(data, "floor")
     if split == "train":
         n = min(n, len(data) // 2)
-        return data.rows(order[:n]), data.rows(order[n : n + n * subsets])
-    part: Dataset | None = getattr(data, split)
+        return data.rows(order[:n]), data.rows(order[n : n + most])
+    part: Dataset | None = getattr(data, "held_out" if split == OTHER_HALF else split)
     if not part:
-        there = [name for name in SPLITS if name == "train" or getattr(data, name)]
+        there = [name for name in SPLITS if name == "train" or getattr(data, name, None)]
         raise SparringError(f"data '{data.name}' has no {split} images; choose split from: {', '.join(there)}")
-    n = min(n, len(part), len(data))
-    return part.rows(shuffled(part, "reference")[:n]), data.rows(order[: n * subsets])
+    rows = halves(part)[1] if split == OTHER_HALF else shuffled(part, "reference")
+    n = min(n, len(rows), len(data))
+    return part.rows(rows[:n]), data.rows(order[:most])
+
+
+def part_of(data: Dataset, split: str) -> Dataset:
+    """All images of a split that is there."""
+    if split == OTHER_HALF:
+        assert data.held_out is not None
+        return data.held_out.rows(halves(data.held_out)[1])
+    return data if split == "train" else getattr(data, split)
+
+
+def halves(held_out: Dataset) -> tuple[Tensor, Tensor]:
+    """Row numbers of two halves: the one that chooses a checkpoint, and the other one."""
+    order = shuffled(held_out, "reference")
+    return order[: len(order) // 2], order[len(order) // 2 :]
 
 
 def pixels_of(images: Tensor, n: int, data: Dataset, what: str = "samples", maker: str = "generator") -> Tensor:
@@ -67,3 +98,29 @@ def in_chunks(ability: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 def can(system: Any, ability: str) -> bool:
     return callable(getattr(system, ability, None))
+
+
+def judge_for(data: Dataset, name: str | None = None, weights: Path | None = None) -> Extractor:
+    """The extractor of that name; without one, that which knows most about the data.
+
+    pixels-pca64 and self64 are made from the data: from training images, and from the half of the held-out images that
+    nothing is measured against. inception, dinov2 and clip take a file of weights. Raises SparringError for an unknown
+    name, a missing file, or data that nothing can be learnt from.
+    """
+    if weights is not None and name not in BROUGHT:
+        raise SparringError(f"a weights file is for {', '.join(BROUGHT)}; got extractor {name or 'none'}")
+    if name is None:
+        return for_dataset(data.name)
+    if name == PIXELS:
+        return pixels_pca64(data.images[shuffled(data, "pixels")])
+    if name == SELF:
+        if data.held_out is None:
+            raise SparringError(f"{SELF} learns from held-out images, and data '{data.name}' has none")
+        return self64(data.held_out.images[halves(data.held_out)[0]])
+    if name in BROUGHT:
+        if weights is None:
+            raise SparringError(f"{name} is never fetched: give its weights file, {BROUGHT[name][1]}")
+        return brought(name, weights)
+    if name not in EXTRACTORS:
+        raise unknown("extractor", name, [*EXTRACTORS, PIXELS, SELF, *BROUGHT])
+    return extractor(name)

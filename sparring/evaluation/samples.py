@@ -1,34 +1,47 @@
-"""Samples against real images: distances, classes, blur, Parzen windows."""
+"""Samples against real images: the panel with its pictures, agreement of classes, blur, Parzen windows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
+from sparring.data.pixels import to_float
 from sparring.errors import SparringError
-from sparring.evaluation.cards import Finding, Rate
-from sparring.evaluation.images import pixels_of, reference_of, shuffled
+from sparring.evaluation.cards import Cell, Finding, Measure, Rate
+from sparring.evaluation.images import halves, pixels_of, reference_of, shuffled
+from sparring.evaluation.panel import (
+    FLOORS,
+    Memorised,
+    Panel,
+    View,
+    far_and_near,
+    floor_rows,
+    groups_of_twins,
+    measures_of,
+    memorisation,
+    view,
+    view_of,
+)
 from sparring.metrics import (
     SIGMAS,
     ClassShare,
     Extractor,
     blur_ratio,
-    class_histogram,
     edges,
     for_dataset,
     frechet_distance,
     kernel_distance,
-    neighbours,
     parzen_log_likelihood,
-    total_variation,
+    pixels_pca64,
     wilson_interval,
 )
 from sparring.metrics.intervals import Z
+from sparring.pictures import grid
 from sparring.seeds import derive
 
 CENTRES, CHOOSING = 10_000, 1000
@@ -38,51 +51,95 @@ PARZEN = "No claim of quality: k-means centres score higher than the true distri
 
 
 class Samples(NamedTuple):
-    """Distances of each repeat and of each floor, shares of the classes; features and edges of the samples."""
+    """The panel's numbers, shares of classes, odd cells, classes seen in each set of samples, pictures."""
 
-    values: list[dict[str, float]]
-    floors: list[dict[str, float]]
+    measures: list[Measure]
     histogram: list[ClassShare]
-    features: list[tuple[Tensor, Tensor | None]]
-    edges: Tensor
+    cells: list[Cell]
+    labels: list[Tensor]
+    pictures: dict[str, Image.Image]
 
 
 def compared(
-    sample: Callable[..., Tensor], reference: Dataset, others: Dataset, extractor: Extractor, seed: int, repeats: int
+    sample: Callable[..., Tensor],
+    reference: Dataset,
+    others: Dataset,
+    held_out: Dataset | None,
+    extractor: Extractor,
+    split: str,
+    averaged: bool | None,
+    seed: int,
+    repeats: int,
 ) -> Samples:
-    """Sample, compare with the reference, and put the other images in the samples' place."""
-    n = len(reference)
-    real, real_logits = extractor.features(reference.images)
-    fakes, fake_edges = [], []
-    for i in range(repeats):
-        pictures = pixels_of(sample(seed=derive("evaluate", seed, i)), n, reference)
-        fakes.append(extractor.features(pictures))
-        fake_edges.append(edges(pictures))
-    floors = [extractor.features(images) for images in others.images.split(n) if len(images) == n]
-    values, floor_values = (
-        [_distances(extractor.name, real=real, fake=fake) for fake, _ in one] for one in (fakes, floors)
-    )
-    histogram: list[ClassShare] = []
-    if real_logits is not None and others.classes == extractor.classes:
-        count = partial(class_histogram, real=real_logits.argmax(1), classes=extractor.classes)
-        labels = [logits.argmax(1) for _, logits in fakes + floors if logits is not None]
-        histogram = count(fake=torch.cat(labels[:repeats]))
-        for row, label in zip(values + floor_values, labels, strict=True):
-            row["classes-TV"] = total_variation(count(fake=label))
-    return Samples(values, floor_values, histogram, fakes, torch.cat(fake_edges))
+    """Sample, compare with the reference, and put other real images in the samples' place.
+
+    others    training images: the floors' sets of n, and then more, to look for copies among
+    held_out  images that training has not seen and that are like the others; without them nothing is said of copies
+    """
+    n, stamp = len(reference), {"split": split, "averaged": averaged, "seed": seed}
+    look = min(len(others), FLOORS * n) if extractor.slow else len(others)
+    train, real = view(others.images[:look], extractor), view(reference.images, extractor)
+    floors = [view_of(train, rows) for rows in floor_rows(look, n)]
+    panel = Panel.of(real, floors, extractor, others.classes)
+    sets = [pixels_of(sample(seed=sample_seed(seed, i)), n, reference) for i in range(repeats)]
+    made = [view(pictures, extractor) for pictures in sets]
+    measures = measures_of(panel, made, [panel.measure(one) for one in floors], look, stamp)
+    found: Memorised | None = None
+    if held_out is not None and len(held_out) > 1:
+        judge = pixels_pca64(others.images)
+        pixels = [judge.features(images)[0] for images in (torch.cat(sets), train.images, held_out.images)]
+        unseen = view(held_out.images, extractor)
+        found = memorisation(made, train, unseen, extractor, pixels, stamp)
+        measures += found.measures
+    labels = [one.labels for one in made if one.labels is not None]
+    cells = panel.odd_cells(made)
+    return Samples(measures, panel.histogram(made), cells, labels, _pictures(panel, made, cells, train, found))
 
 
-def class_agreement(fakes: Sequence[tuple[Tensor, Tensor | None]], real: Dataset, judge: Extractor, split: str) -> Rate:
+def sample_seed(seed: int, repeat: int) -> int:
+    """The seed that `system.sample` gets for one of the sets."""
+    return derive("evaluate", seed, repeat)
+
+
+def _pictures(
+    panel: Panel, made: Sequence[View], cells: Sequence[Cell], train: View, found: Memorised | None
+) -> dict[str, Image.Image]:
+    """What the numbers mean, to look at."""
+    images, pictures = made[0].images, {}
+    far, near = far_and_near(panel, made[0])
+    for name, rows in (("far", far), ("near", near)):
+        pictures[name] = grid(to_float(images[rows]), columns=8)
+    if found is not None:
+        pairs = torch.cat([images[found.samples], train.images[found.training]])
+        pictures["closest"] = grid(to_float(pairs), columns=len(found.samples))
+    pictures |= _rows("twins", [images[group] for group in groups_of_twins(panel, made[0])])
+    for name, missing, one in (("cells", True, panel.real), ("overfull", False, made[0])):
+        member = panel.cells.of(one.features)
+        inside = [one.images[member == cell.number][:8] for cell in cells if cell.missing == missing]
+        pictures |= _rows(name, [row for row in inside if len(row)])
+    spectra = torch.stack([panel.real.spectrum, torch.stack([one.spectrum for one in made]).mean(0)])
+    spectra = torch.fft.fftshift(spectra.clamp(min=1e-12).log10(), dim=(1, 2))[:, None]
+    scaled = (spectra - spectra.quantile(0.02)) / (spectra.max() - spectra.quantile(0.02)).clamp(min=1e-9)
+    pictures["spectrum"] = grid(2 * scaled.clamp(0, 1).float() - 1, columns=2)
+    return pictures
+
+
+def _rows(name: str, rows: Sequence[Tensor]) -> dict[str, Image.Image]:
+    """A picture with one row for each set of up to 8 images; nothing for no rows."""
+    if not rows:
+        return {}
+    blank = torch.full((8, *rows[0].shape[1:]), 255, dtype=torch.uint8)
+    return {name: grid(to_float(torch.cat([torch.cat([row, blank])[:8] for row in rows])), columns=8)}
+
+
+def class_agreement(seen: Sequence[Tensor], real: Dataset, judge: Extractor, split: str) -> Rate:
     """How often the judge sees in a sample the class it was asked to be; samples were asked for each class in turn.
 
-    fakes: (features, logits) of samples, as `Extractor.features` gives them.
+    seen: the classes that the judge sees in each set of samples
     """
     classes = len(judge.classes)
-    hits = n = 0
-    for _, logits in fakes:
-        assert logits is not None
-        hits += int((logits.argmax(1) == torch.arange(len(logits)) % classes).sum())
-        n += len(logits)
+    hits = sum(int((labels == torch.arange(len(labels)) % classes).sum()) for labels in seen)
+    n = sum(map(len, seen))
     _, logits = judge.features(real.images)
     assert logits is not None
     assert real.labels is not None
@@ -90,22 +147,18 @@ def class_agreement(fakes: Sequence[tuple[Tensor, Tensor | None]], real: Dataset
     return Rate("class agreement", hits / n, n, wilson_interval(hits, n), split, judge.name, agreement)
 
 
-def blur(real: Tensor, others: Tensor, made: Mapping[str, Tensor], split: str) -> tuple[Finding, ...]:
-    """The edges of what was made, over those of the reference images; nothing where these are flat."""
-    if not float(real.mean()) > 0:
+def blur(real: Tensor, others: Tensor, rebuilt: Tensor, split: str) -> tuple[Finding, ...]:
+    """The edges of reconstructions, over those of the images they are of; nothing where these are flat."""
+    sharp = edges(real)
+    if not float(sharp.mean()) > 0:
         return ()
-    floor, around = blur_ratio(real=real, fake=others)
-    found = []
-    for what in sorted(made):
-        ratio, between = blur_ratio(real=real, fake=made[what], paired=what == "reconstructions")
-        words = "not told apart from real images"
-        if between[1] < around[0] or around[1] < between[0]:
-            words = "blurred, edges are lost" if ratio < floor else "more edges than real images, perhaps noise"
-        name = f"blur ratio of {what}"
-        found.append(
-            Finding(name, ratio, "", len(made[what]), between, floor, around, "real training images", split, words)
-        )
-    return tuple(found)
+    floor, around = blur_ratio(real=sharp, fake=edges(others))
+    ratio, between = blur_ratio(real=sharp, fake=edges(rebuilt), paired=True)
+    words = "not told apart from real images"
+    if between[1] < around[0] or around[1] < between[0]:
+        words = "blurred, edges are lost" if ratio < floor else "more edges than real images, perhaps noise"
+    beside = (floor, around, "real training images", split, words)
+    return (Finding("blur ratio of reconstructions", ratio, "", len(rebuilt), between, *beside),)
 
 
 def parzen_window(sample: Callable[..., Tensor], data: Dataset, seed: int) -> Finding:
@@ -148,35 +201,44 @@ def parzen_window(sample: Callable[..., Tensor], data: Dataset, seed: int) -> Fi
 
 
 class Yardstick:
-    """FD against held-out images, for looking often while training: the reference and the floor are computed once.
+    """FD and KID for looking often while training, against one half of the held-out images and against the other.
+
+    The best checkpoint is chosen by the first half (KID: it has no bias); what it is worth is said by the second.
 
     n      images per measurement; at most the asked number, and what the data can give
-    name   of the number: FD-lenet-mnist@1000
-    floor  the same, real against real: n training images in the place of samples
+    names  of the two numbers: FD-lenet-mnist@1000, KID-lenet-mnist@1000
     """
 
     def __init__(self, data: Dataset, extractor: Extractor | None = None, n: int = 1000) -> None:
         self.extractor = extractor or for_dataset(data.name)
         self._data = data
-        reference, others = reference_of(data, "held_out", n, 1)
-        self.n = len(reference)
-        self.name = f"FD-{self.extractor.name}@{self.n}"
-        self._real, _ = self.extractor.features(reference.images)
-        self.floor = self.fd(others.images)
+        if not data.held_out:
+            raise SparringError(f"data '{data.name}' has no held_out images to measure against")
+        chosen, other = (data.held_out.rows(rows) for rows in halves(data.held_out))
+        self.n = min(n, len(chosen), len(other), len(data))
+        self._halves = [self.extractor.features(half.images[: self.n])[0] for half in (chosen, other)]
+        self.names = [f"{metric}-{self.extractor.name}@{self.n}" for metric in ("FD", "KID")]
+        _, others = reference_of(data, "held_out", self.n, self.n)
+        self._floor = self._measured(others.images)
 
-    def fd(self, images: Tensor) -> float:
-        """FD of images (n, C, S, S), uint8 or floats in [-1, 1]; the same for the same images, whatever came before.
+    def lines(self, images: Tensor) -> list[dict[str, Any]]:
+        """Both numbers of images (n, C, S, S), uint8 or floats in [-1, 1], as lines for a log.
 
-        Raises SparringError for another number of images than n (FD falls with the number, so they could not be
-        compared), a wrong shape, or values that are not finite.
+        value is against the half that chooses, other_half against the other one; floor puts n training images in the
+        place of samples. The same for the same images, whatever came before. Raises SparringError for another number
+        of images than n (FD falls with the number, so they could not be compared), a wrong shape, or values that are
+        not finite.
         """
-        fake, _ = self.extractor.features(pixels_of(images, self.n, self._data))
-        return frechet_distance(real=self._real, fake=fake)
+        made = self._measured(pixels_of(images, self.n, self._data))
+        card = {"n": self.n, "extractor": self.extractor.name}
+        return [
+            {"name": name, "value": mine[0], "other_half": mine[1], "floor": real[0], **card}
+            for name, mine, real in zip(self.names, made, self._floor, strict=True)
+        ]
 
-
-def _distances(extractor: str, *, real: Tensor, fake: Tensor) -> dict[str, float]:
-    return {
-        f"FD-{extractor}@{len(real)}": frechet_distance(real=real, fake=fake),
-        f"KID-{extractor}@{len(real)}": kernel_distance(real=real, fake=fake),
-        **neighbours(real=real, fake=fake)._asdict(),
-    }
+    def _measured(self, pictures: Tensor) -> list[list[float]]:
+        """FD and KID, each against both halves."""
+        fake, _ = self.extractor.features(pictures)
+        return [
+            [metric(real=half, fake=fake) for half in self._halves] for metric in (frechet_distance, kernel_distance)
+        ]

@@ -1,46 +1,120 @@
 """Functions of features, keyword-only `real=` and `fake=`, and the networks that make the features."""
 
 from sparring.metrics.blur import blur_ratio, edges
+from sparring.metrics.brought import BROUGHT, brought
+from sparring.metrics.cells import (
+    Cells,
+    cell_z,
+    chi_square_p,
+    different_cells,
+    fit_cells,
+    jensen_shannon,
+    missing_cells,
+    missing_share,
+)
 from sparring.metrics.classes import ClassShare, class_histogram, total_variation
 from sparring.metrics.codes import active_units, energy_distance, named_by_examples, squared_errors
-from sparring.metrics.distances import Neighbours, frechet_distance, kernel_distance, neighbours
+from sparring.metrics.copies import (
+    Authenticity,
+    Duplicates,
+    Exchangeability,
+    authenticity,
+    duplicate_distance,
+    duplicates,
+    effective_support,
+    exchangeability,
+    nearest,
+    nearest_other,
+)
+from sparring.metrics.distances import (
+    Neighbours,
+    frechet_distance,
+    frechet_infinity,
+    kernel_distance,
+    neighbours,
+)
 from sparring.metrics.extractors import (
     EXTRACTORS,
     LENET_FASHION_MNIST,
+    LENET_FASHION_MNIST_2,
     LENET_MNIST,
+    LENET_MNIST_2,
     RANDOM_CONV64,
+    SMALLCONV_CIFAR10,
     Extractor,
     extractor,
     for_dataset,
 )
+from sparring.metrics.fitted import PIXELS, SELF, pixels_pca64, self64
 from sparring.metrics.intervals import mean_interval, wilson_interval
+from sparring.metrics.modes import Modes, modes_reached, nearest_modes, reverse_kl
 from sparring.metrics.parzen import SIGMAS, Parzen, parzen_log_likelihood
-from sparring.metrics.spectrum import nyquist_energy
+from sparring.metrics.spectrum import high_frequencies, nyquist_energy, peak, power_spectrum
+from sparring.metrics.two_samples import NearestAlike, TwoSampleTest, classifier_test, nearest_alike
 
 __all__ = [
+    "BROUGHT",
     "EXTRACTORS",
     "LENET_FASHION_MNIST",
+    "LENET_FASHION_MNIST_2",
     "LENET_MNIST",
+    "LENET_MNIST_2",
+    "PIXELS",
     "RANDOM_CONV64",
+    "SELF",
     "SIGMAS",
+    "SMALLCONV_CIFAR10",
+    "Authenticity",
+    "Cells",
     "ClassShare",
+    "Duplicates",
+    "Exchangeability",
     "Extractor",
+    "Modes",
+    "NearestAlike",
     "Neighbours",
     "Parzen",
+    "TwoSampleTest",
     "active_units",
+    "authenticity",
     "blur_ratio",
+    "brought",
+    "cell_z",
+    "chi_square_p",
     "class_histogram",
+    "classifier_test",
+    "different_cells",
+    "duplicate_distance",
+    "duplicates",
     "edges",
+    "effective_support",
     "energy_distance",
+    "exchangeability",
     "extractor",
+    "fit_cells",
     "for_dataset",
     "frechet_distance",
+    "frechet_infinity",
+    "high_frequencies",
+    "jensen_shannon",
     "kernel_distance",
     "mean_interval",
+    "missing_cells",
+    "missing_share",
+    "modes_reached",
     "named_by_examples",
+    "nearest",
+    "nearest_alike",
+    "nearest_modes",
+    "nearest_other",
     "neighbours",
     "nyquist_energy",
     "parzen_log_likelihood",
+    "peak",
+    "pixels_pca64",
+    "power_spectrum",
+    "reverse_kl",
+    "self64",
     "squared_errors",
     "total_variation",
     "wilson_interval",

@@ -11,6 +11,11 @@ from sparring.metrics.intervals import Z
 LUMA = (0.299, 0.587, 0.114)
 
 
+def grey(images: Tensor) -> Tensor:
+    """(N, H, W) luma of (N, 1 or 3, H, W) floats."""
+    return images[:, 0] if images.shape[1] == 1 else torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))
+
+
 def edges(images: Tensor) -> Tensor:
     """(N,) variance of the Laplacian within each of (N, C, H, W) images, C = 1 or 3 (luma), any range; float64.
 
@@ -25,9 +30,9 @@ def edges(images: Tensor) -> Tensor:
 
 
 def _edges(images: Tensor) -> Tensor:
-    grey = images[:, 0] if images.shape[1] == 1 else torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))
-    middle = grey[:, 1:-1, 1:-1]
-    neighbours = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
+    x = grey(images)
+    middle = x[:, 1:-1, 1:-1]
+    neighbours = x[:, :-2, 1:-1] + x[:, 2:, 1:-1] + x[:, 1:-1, :-2] + x[:, 1:-1, 2:]
     return (neighbours - 4 * middle).flatten(1).var(1, correction=0)
 
 

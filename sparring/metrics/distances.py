@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparring.errors import SparringError
+from sparring.seeds import generator
 
 BLOCK = 128  # rows of a distance or kernel matrix held at once
 
@@ -21,13 +22,33 @@ def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
     compare equal sizes only. It is FID only if the features are Inception's. Raises SparringError for features that
     are not finite, of different F, or fewer than 2.
     """
-    real, fake = _checked(real, fake, at_least=2)
+    real, fake = checked(real, fake, at_least=2)
     mean = fake.mean(0) - real.mean(0)
     covariance_real, covariance_fake = _covariance(real), _covariance(fake)
     root = _symmetric_root(covariance_real)
     cross = torch.linalg.eigvalsh(root @ covariance_fake @ root).clamp(min=0).sqrt().sum()
     distance = mean @ mean + covariance_real.trace() + covariance_fake.trace() - 2 * cross
     return max(0.0, distance.item())
+
+
+def frechet_infinity(*, real: Tensor, fake: Tensor, seed: int = 0) -> float:
+    """The Frechet distance without its bias: extrapolated to endless samples. real (N, F), fake (N, F).
+
+    FD is about a + b/m for m samples of each (Chong and Forsyth 2020, "Effectively unbiased FID"): the straight line
+    through FD at 12 sizes from N/3 to N, read off at 1/m = 0. Less bias, more spread; around 0 for equal distributions,
+    so it may be negative. Raises SparringError for fewer than 8 F samples: there the line is none.
+    """
+    real, fake = checked(real, fake, at_least=8 * real.shape[-1])
+    n = min(len(real), len(fake))
+    stream = generator("extrapolate", seed)
+    sizes = [round(n / (1 + 2 * i / 11)) for i in range(12)]
+    distances = []
+    for size in sizes:
+        rows = [torch.randperm(len(part), generator=stream)[:size] for part in (real, fake)]
+        distances.append(frechet_distance(real=real[rows[0]], fake=fake[rows[1]]))
+    line = torch.tensor([[1.0, 1 / size] for size in sizes], dtype=torch.float64)
+    values = torch.tensor(distances, dtype=torch.float64)
+    return float(torch.linalg.lstsq(line, values[:, None]).solution[0])
 
 
 def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
@@ -40,7 +61,7 @@ def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
     constant in the real set is centred and left as it is). May be slightly negative. Raises SparringError for
     features that are not finite, of different F, or fewer than 2.
     """
-    real, fake = _checked(real, fake, at_least=2)
+    real, fake = checked(real, fake, at_least=2)
     mean, deviation = real.mean(0), real.std(0, correction=0)
     deviation = torch.where(deviation > 0, deviation, 1.0)
     x, y = (real - mean) / deviation, (fake - mean) / deviation
@@ -75,7 +96,7 @@ def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     """
     if k < 1:
         raise SparringError(f"neighbours: k must be at least 1; got {k}")
-    real, fake = _checked(real, fake, at_least=k + 1)
+    real, fake = checked(real, fake, at_least=k + 1)
     if len(real) != len(fake):
         raise SparringError(f"neighbours needs as many fakes as reals; got {len(real)} real, {len(fake)} fake")
     reach_real, reach_fake = _reach(real, k), _reach(fake, k)
@@ -83,7 +104,7 @@ def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     recalled = covered.clone()
     for rows, reach in zip(fake.split(BLOCK), reach_fake.split(BLOCK), strict=True):
-        distance = _distances(rows, real)
+        distance = pairwise(rows, real)
         in_real_ball = distance <= reach_real
         precise += int(in_real_ball.any(1).sum())
         balls += int(in_real_ball.sum())
@@ -93,7 +114,7 @@ def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     return Neighbours(precise / n, int(recalled.sum()) / n, balls / (k * n), int(covered.sum()) / n)
 
 
-def _checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
+def checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
     """Both sets in float64, or an error that says what is wrong with them."""
     for name, features in (("real", real), ("fake", fake)):
         if features.ndim != 2:
@@ -130,10 +151,11 @@ def _kernel_mean(x: Tensor) -> float:
 
 def _reach(points: Tensor, k: int) -> Tensor:
     """(N,) distance of every point to its k-th nearest other point."""
-    blocks = [_distances(rows, points).topk(k + 1, largest=False).values[:, k] for rows in points.split(BLOCK)]
+    blocks = [pairwise(rows, points).topk(k + 1, largest=False).values[:, k] for rows in points.split(BLOCK)]
     return torch.cat(blocks)
 
 
-def _distances(x: Tensor, y: Tensor) -> Tensor:
+def pairwise(x: Tensor, y: Tensor) -> Tensor:
+    """(N, M) distances of (N, F) to (M, F)."""
     # Not through |x|^2 + |y|^2 - 2 x.y: that makes the distance of equal points a rounding error, and ties random.
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from sparring.errors import SparringError, unknown
 from sparring.seeds import generator
 
-LENET_MNIST = "lenet-mnist"
-LENET_FASHION_MNIST = "lenet-fashion-mnist"
+LENET_MNIST, LENET_MNIST_2 = "lenet-mnist", "lenet-mnist-2"
+LENET_FASHION_MNIST, LENET_FASHION_MNIST_2 = "lenet-fashion-mnist", "lenet-fashion-mnist-2"
+SMALLCONV_CIFAR10 = "smallconv-cifar10"
 RANDOM_CONV64 = "random-conv64"
 
 BATCH = 250
@@ -51,6 +52,27 @@ class LeNet(nn.Module):
         return features, self.head(features)
 
 
+class SmallConv(nn.Module):
+    """Three 3x3 convolutions with batch normalisation and max-pooling, averaged over places: 128 features.
+
+    (N, channels, size, size) in [-1, 1] -> features (N, 128), before their ReLU, and logits (N, classes).
+    """
+
+    def __init__(self, channels: int, size: int, classes: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(64, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(128, 128),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(128, classes))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(x)
+        return features, self.head(features)
+
+
 @dataclass(frozen=True, eq=False)
 class Extractor:
     """A frozen network and its identity card.
@@ -58,19 +80,21 @@ class Extractor:
     name      goes into the name of every number made with it: FD-lenet-mnist@2000
     digest    SHA-256 of its weights
     channels  1: images are made grey first; 3: grey images are repeated
-    size      images of another side are resized to this (bilinear, antialiased)
+    size      images of another side are resized to this (bilinear, antialiased); None: the network does that itself
     classes   names of its classes; () if it knows none
     accuracy  share of its training data's test set that it classifies right; None if it was not trained
     network   (N, channels, size, size) in [-1, 1] -> features (N, F), logits (N, classes)
+    slow      so large that only the images that are needed are looked at
     """
 
     name: str
     digest: str
     channels: int
-    size: int
+    size: int | None
     classes: tuple[str, ...]
     accuracy: float | None
     network: nn.Module
+    slow: bool = False
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images (N, C, S, S) uint8, C = 1 or 3 -> features (N, F) and, if it knows classes, logits (N, classes).
@@ -90,7 +114,7 @@ class Extractor:
         x = images.float() / 127.5 - 1
         if x.shape[1] == 3 and self.channels == 1:
             x = (x * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        if x.shape[2:] != (self.size, self.size):
+        if self.size is not None and x.shape[2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
         return x.expand(-1, self.channels, -1, -1)
 
@@ -104,30 +128,31 @@ def digest_of(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def blank_lenet(channels: int, size: int, classes: int) -> LeNet:
-    """A LeNet to be filled with weights: made without drawing any, so that the user's random numbers are left alone."""
+def blank(kind: type[LeNet | SmallConv], channels: int, size: int, classes: int) -> LeNet | SmallConv:
+    """A network to be filled with weights: made without drawing any, so the user's random numbers are left alone."""
     with torch.device("meta"):
-        network = LeNet(channels, size, classes)
+        network = kind(channels, size, classes)
     return network.to_empty(device="cpu").eval().requires_grad_(False)
 
 
-def trained_lenet(name: str) -> Extractor:
-    """A LeNet trained by scripts/train_lenet.py on the 60,000 training images of MNIST or Fashion-MNIST; grey, 28x28.
+def trained(name: str) -> Extractor:
+    """A network trained by scripts/train_extractor.py: a LeNet on MNIST or Fashion-MNIST, a SmallConv on CIFAR-10.
 
     Its accuracy, digest and training log are in weights/NAME.json. Raises SparringError if the weights are not the
     ones that log describes.
     """
     folder = resources.files("sparring.metrics") / "weights"
-    card = json.loads((folder / f"{name}.json").read_text())
-    network = blank_lenet(channels=1, size=28, classes=len(card["classes"]))
+    log = json.loads((folder / f"{name}.json").read_text())
+    kind, channels, size = (SmallConv, 3, 32) if name.startswith("smallconv") else (LeNet, 1, 28)
+    network = blank(kind, channels, size, len(log["classes"]))
     try:
         network.load_state_dict(load((folder / f"{name}.safetensors").read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         raise SparringError(f"the weights of {name} cannot be read: install sparring again") from error
     digest = digest_of(network)
-    if digest != card["digest"]:
+    if digest != log["digest"]:
         raise SparringError(f"the weights of {name} are not the published ones: install sparring again")
-    return Extractor(name, digest, 1, 28, tuple(card["classes"]), card["test_accuracy"], network)
+    return Extractor(name, digest, channels, size, tuple(log["classes"]), log["test_accuracy"], network)
 
 
 def random_conv64() -> Extractor:
@@ -136,7 +161,7 @@ def random_conv64() -> Extractor:
     Such features see most faults, more weakly than trained ones, and need nothing to be known about the images
     (Naeem et al. 2020, section 4, use random VGG-16 features in the same way).
     """
-    network = blank_lenet(channels=3, size=32, classes=1)
+    network = blank(LeNet, channels=3, size=32, classes=1)
     stream = generator(RANDOM_CONV64)
     for weight in network.parameters():
         bound = (6 / weight[0].numel()) ** 0.5 if weight.ndim > 1 else 0.1  # of weights: He et al. 2015
@@ -144,13 +169,23 @@ def random_conv64() -> Extractor:
     return Extractor(RANDOM_CONV64, digest_of(network), 3, 32, (), None, network)
 
 
+TRAINED = (
+    *(LENET_MNIST, LENET_MNIST_2, LENET_FASHION_MNIST, LENET_FASHION_MNIST_2),
+    SMALLCONV_CIFAR10,
+)
+"""Two independent seeds where there is a -2, so that a ranking can be checked for the luck of one extractor."""
+
 EXTRACTORS: dict[str, Callable[[], Extractor]] = {
-    LENET_MNIST: partial(trained_lenet, LENET_MNIST),
-    LENET_FASHION_MNIST: partial(trained_lenet, LENET_FASHION_MNIST),
+    **{name: partial(trained, name) for name in TRAINED},
     RANDOM_CONV64: random_conv64,
 }
 
-KNOWN_DATA = {"mnist": LENET_MNIST, "digits": LENET_MNIST, "fashion-mnist": LENET_FASHION_MNIST}
+KNOWN_DATA = {
+    "mnist": LENET_MNIST,
+    "digits": LENET_MNIST,
+    "fashion-mnist": LENET_FASHION_MNIST,
+    "cifar10": SMALLCONV_CIFAR10,
+}
 
 
 @cache

@@ -12,6 +12,7 @@ RECIPES: dict[str, str] = {
     "wgan-gp": "sparring.recipes.wasserstein:wgan_gp",
     "r1gan": "sparring.recipes.mescheder:r1gan",
     "r3gan": "sparring.recipes.r3gan:r3gan",
+    "pacgan": "sparring.recipes.pacgan:pacgan",
     "wgan-gp-resnet": "sparring.recipes.wasserstein:wgan_gp_resnet",
     "cgan": "sparring.recipes.conditional:cgan",
     "acgan": "sparring.recipes.conditional:acgan",
@@ -42,4 +43,5 @@ RECIPES: dict[str, str] = {
     "alae": "sparring.recipes.alae:alae",
     "style-alae": "sparring.recipes.alae:style_alae",
     "molecules": "sparring.recipes.molecules:molecules",
+    "cyclegan": "sparring.recipes.cyclegan:cyclegan",
 }

@@ -53,11 +53,15 @@ MakeRecipe = Callable[..., Recipe]
 
 @dataclass(frozen=True)
 class Card:
-    """Where a recipe comes from, and the images it was made for: side in pixels, number of classes (0: no labels)."""
+    """Where a recipe comes from, and the images it was made for: side in pixels, number of classes (0: no labels).
+
+    domains: whether the classes are two sets of images without pairs, which may come from two places.
+    """
 
     paper: str
     size: int
     classes: int = 0
+    domains: bool = False
 
 
 def classes_of(data: Spec, name: str) -> int:
@@ -70,13 +74,13 @@ def classes_of(data: Spec, name: str) -> int:
     return len(data.classes)
 
 
-def published(*, paper: str, size: int, classes: int = 0) -> Callable[[MakeRecipe], MakeRecipe]:
+def published(*, paper: str, size: int, classes: int = 0, domains: bool = False) -> Callable[[MakeRecipe], MakeRecipe]:
     """Marks a function as a recipe: its paper, the side in pixels that pictures without a size of their own get, and,
-    for a recipe that learns from labels, the number of classes of the paper's data.
+    for a recipe that learns from labels, the number of classes of the paper's data; or whether these are two domains.
     """
 
     def mark(function: MakeRecipe) -> MakeRecipe:
-        function.card = Card(paper, size, classes)  # type: ignore[attr-defined]
+        function.card = Card(paper, size, classes, domains)  # type: ignore[attr-defined]
         return function
 
     return mark

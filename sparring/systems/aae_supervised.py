@@ -44,21 +44,21 @@ class SupervisedAAE(AAE):
 
     def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of the classes asked for (default: each in turn), in styles of the prior."""
-        told = one_hot(self.labels_for(n, labels).cpu(), self.classes)
-        return self.decode(torch.cat([told, self.prior_codes(n, seed=seed)], 1))
+        return self.decode(self.prior_codes(n, seed=seed), labels=labels)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of (n, classes + latent) one-hot classes and styles."""
-        return self.in_batches(self.decoder, codes)
+    def decode(self, codes: Tensor, *, labels: int | list[int] | Tensor | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of (n, latent) styles in these classes (default: each in turn)."""
+        told = one_hot(self.labels_for(len(codes), labels).to(codes.device), self.classes)
+        return self.in_batches(self.decoder, torch.cat([told, codes], 1))
 
     def reconstruct(self, images: Tensor, *, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """What class and style keep of (n, C, H, W) images in [-1, 1]."""
-        told = one_hot(self.labels_for(len(images), labels).cpu(), self.classes)
-        return self.decode(torch.cat([told, self.encode(images)], 1))
+        return self.decode(self.encode(images), labels=labels)
 
     def walks(self) -> Mapping[str, Tensor]:
-        """Rows of one style in every class."""
-        return {"every row one style, every column a class": in_every_class(self.prior, self.classes)}
+        """Rows of one style, which `decode` paints in every class in turn."""
+        styles = self.prior.draw(generator("styles"), 8)
+        return {"every row one style, every column a class": styles[:, None].expand(-1, self.classes, -1)}
 
 
 def in_every_class(prior: Prior, classes: int, rows: int = 8) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from sparring.errors import SparringError
 from sparring.losses import gradient_penalty, in_full
 from sparring.system import Feed, Move, System
 
@@ -65,13 +66,26 @@ class ALAE(System):
         """(B, 1) scores of (B, C, H, W) images."""
         return in_full(self.D(self.E(x)))
 
-    def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and (n, seed) only."""
-        return self.decode(self.prior_codes(n, seed=seed))
+    def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-    def prior_codes(self, n: int, *, seed: int = 0) -> Tensor:
-        """(n, latent) codes w of noise."""
-        return self.in_batches(self.F, self.codes(n, seed))
+        truncation  as in `prior_codes`
+        """
+        return self.decode(self.prior_codes(n, seed=seed, truncation=truncation))
+
+    def prior_codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, latent) codes w of noise.
+
+        truncation  codes are drawn to their mean, down to this share of the way: fewer kinds of better images
+
+        Raises SparringError for a truncation outside [0, 1].
+        """
+        w = self.in_batches(self.F, self.codes(n, seed))
+        if truncation is None:
+            return w
+        if not 0 <= truncation <= 1:
+            raise SparringError(f"truncation is {truncation}: it must be from 0 (the mean image) to 1 (nothing is cut)")
+        return torch.lerp(self.prior_codes(2000).mean(0), w, truncation)
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, latent) codes w of (n, C, H, W) images in [-1, 1]."""

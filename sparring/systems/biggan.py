@@ -8,10 +8,9 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor, nn
 
-from sparring.errors import SparringError
 from sparring.losses import GAMES, in_full, unorthogonality
 from sparring.seeds import generator
-from sparring.system import Feed, Move, labelled, truncated_normal
+from sparring.system import NOISES, Feed, Move, labelled, truncated_noise
 from sparring.systems.cgan import Classes, ConditionalGAN
 
 
@@ -37,6 +36,7 @@ class BigGAN(ConditionalGAN):
     ) -> None:
         super().__init__(G, D, latent=latent, classes=classes, game=GAMES["hinge"])
         self.critic_steps, self.orthogonal, self.standing = critic_steps, orthogonal, standing
+        self._measured: tuple[float | None, nn.Module] | None = None
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         for _ in range(self.critic_steps):
@@ -64,24 +64,42 @@ class BigGAN(ConditionalGAN):
 
         Raises SparringError for a truncation that is not positive, and for labels that are no classes.
         """
-        if truncation is not None and not truncation > 0:
-            raise SparringError(f"truncation is {truncation}: it must be above 0 (2 cuts little, .5 much)")
-        labels = self.labels_for(n, labels)
+        codes = self.prior_codes(n, seed=seed, truncation=truncation)
+        return self.decode(codes, labels=labels, truncation=truncation)
 
-        def codes(source: torch.Generator, count: int) -> Tensor:
-            shape = (count, self.latent)
+    def decode(self, codes: Tensor, *, labels: Classes = None, truncation: float | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of (n, latent) noise, drawn with this truncation, and of these classes."""
+        labels = self.labels_for(len(codes), labels)
+        return self.in_batches(self.measured(truncation), codes, labels)
+
+    def measured(self, truncation: float | None = None) -> nn.Module:
+        """A copy of G with standing statistics for this truncation; the last one, until G's weights change."""
+        if self._measured and self._measured[0] == truncation and _same_weights(self._measured[1], self.G):
+            return self._measured[1]
+        G, warm, shape = copy.deepcopy(self.G), generator("standing statistics"), (64, self.latent)
+        several = (torch.arange(64) % self.classes).to(self.device)
+
+        def codes() -> Tensor:
             z = (
-                torch.randn(shape, generator=source)
+                NOISES["normal"](warm, shape)
                 if truncation is None
-                else truncated_normal(source, shape, truncation)
+                else truncated_noise("normal", warm, shape, truncation)
             )
             return z.to(next(self.parameters()))
 
-        G = copy.deepcopy(self.G)
-        warm = generator("standing statistics")
-        several = torch.arange(64) % self.classes
-        standing_statistics(G, lambda: G(codes(warm, 64), several.to(self.device)), self.standing)
-        return self.in_batches(G, codes(generator("sample", seed), n), labels)
+        standing_statistics(G, lambda: G(codes(), several), self.standing)
+        self._measured = truncation, G
+        return G
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks of one making agree in all but what batch norm has measured."""
+    pairs = zip(one.state_dict().items(), other.state_dict().values(), strict=True)
+    return all(
+        name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+        or (mine.device == theirs.device and torch.equal(mine, theirs))
+        for (name, mine), theirs in pairs
+    )
 
 
 @torch.no_grad()

@@ -44,9 +44,16 @@ class ConditionalGAN(GAN):
 
         yield Move("generator", self.game.generator(self.D(self.G(self.noise(len(x)), y), y)))
 
-    def sample(self, n: int, *, seed: int = 0, labels: Classes = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and (n, seed, labels) only."""
-        return self.in_batches(self.G, self.codes(n, seed), self.labels_for(n, labels))
+    def sample(self, n: int, *, seed: int = 0, labels: Classes = None, truncation: float | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
+
+        truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
+        """
+        return self.decode(self.prior_codes(n, seed=seed, truncation=truncation), labels=labels)
+
+    def decode(self, codes: Tensor, *, labels: Classes = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of (n, latent) noise and of these classes."""
+        return self.in_batches(self.G, codes, self.labels_for(len(codes), labels))
 
     def score(self, images: Tensor, *, labels: Classes = None) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1], taken to be of these classes."""

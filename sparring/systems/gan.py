@@ -42,6 +42,7 @@ class GAN(System):
         self.G, self.D = G, D
         self.game = game
         self.latent, self.noise_kind = latent, noise
+        self.curved = noise != "uniform"
         self.fresh_noise, self.mixed = fresh_noise, mixed
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
@@ -63,9 +64,20 @@ class GAN(System):
             return real_score, fake_score
         return in_full(self.D(x)), in_full(self.D(fake))
 
-    def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and (n, seed) only."""
-        return self.in_batches(self.G, self.codes(n, seed))
+    def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
+
+        truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
+        """
+        return self.decode(self.prior_codes(n, seed=seed, truncation=truncation))
+
+    def prior_codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, latent) noise."""
+        return self.codes(n, seed, truncation)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of (n, latent) noise."""
+        return self.in_batches(self.G, codes)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1]."""

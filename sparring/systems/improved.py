@@ -29,6 +29,7 @@ class ImprovedGAN(System):
         super().__init__()
         self.G, self.D = G, D
         self.latent, self.noise_kind = latent, noise
+        self.curved = noise != "uniform"
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         (x, y), (u, _) = labelled(feed, "labelled"), feed("unlabelled")
@@ -48,9 +49,20 @@ class ImprovedGAN(System):
         offered = in_full(self.D.features(self.G(self.noise(len(u))))).mean(0)
         yield Move("generator", (offered - wanted).square().mean())  # section 3.1
 
-    def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and (n, seed) only."""
-        return self.in_batches(self.G, self.codes(n, seed))
+    def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
+
+        truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
+        """
+        return self.decode(self.prior_codes(n, seed=seed, truncation=truncation))
+
+    def prior_codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, latent) noise."""
+        return self.codes(n, seed, truncation)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of (n, latent) noise."""
+        return self.in_batches(self.G, codes)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) logits of "real" of (n, C, H, W) images in [-1, 1]."""

@@ -84,25 +84,31 @@ class InfoGAN(GAN):
         density = -((values - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()
         return said + density + self.values * math.log(2)
 
-    def sample(self, n: int, *, seed: int = 0, codes: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0, codes: Tensor | None = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-        codes  (n, categories + values): a one-hot category (or a mixture), then values, [-1, 1] in training;
-               default: drawn as in training
+        codes       (n, categories + values): a one-hot category (or a mixture), then values, [-1, 1] in training;
+                    default: each category in turn, values as in training
+        truncation  every number of the noise beyond +- this is drawn again: fewer kinds of better images
 
         Raises SparringError for codes of another shape.
         """
-        noise = self.codes(n, seed)
         if codes is None:
-            kinds = torch.arange(n) % self.categories
-            values = NOISES["uniform"](generator("message", seed), (n, self.values))
-            codes = torch.cat([F.one_hot(kinds, self.categories), values], 1)
+            return self.decode(self.prior_codes(n, seed=seed, truncation=truncation))
         if codes.shape != (n, self.categories + self.values):
             raise SparringError(
                 f"codes are {tuple(codes.shape)}: they must be ({n}, {self.categories + self.values}), a one-hot "
                 f"category of {self.categories} and {self.values} values in [-1, 1]"
             )
-        return self.in_batches(self.G, torch.cat([noise, codes.to(noise)], 1))
+        noise = self.codes(n, seed, truncation)
+        return self.decode(torch.cat([noise, codes.to(noise)], 1))
+
+    def prior_codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, latent + categories + values) noise, then messages: each category in turn, values as in training."""
+        noise = self.codes(n, seed, truncation)
+        kinds = torch.arange(n) % self.categories
+        values = NOISES["uniform"](generator("message", seed), (n, self.values))
+        return torch.cat([noise, F.one_hot(kinds, self.categories).to(noise), values.to(noise)], 1)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1]."""

@@ -54,9 +54,9 @@ class R3GAN(GAN):
         """log 2 for both, where no image stands out against its partner and the slopes are 0."""
         return dict.fromkeys(self.players, math.log(2))
 
-    def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] on the CPU: G has no tanh, so what lies beyond is cut."""
-        return super().sample(n, seed=seed).clamp(-1, 1)
+    def decode(self, codes: Tensor) -> Tensor:
+        """(n, C, H, W) images in [-1, 1] of (n, latent) noise: G has no tanh, so what lies beyond is cut."""
+        return super().decode(codes).clamp(-1, 1)
 
 
 def cosine(start: float, end: float, share: float) -> float:

@@ -24,6 +24,8 @@ class VAE(Autoencoder):
     beta      weight of the divergence (Higgins et al. 2017); 1: the bound
     """
 
+    curved = True
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -45,13 +47,16 @@ class VAE(Autoencoder):
         divergence = divergence_from_normal(mean, log_variance).sum(1).mean()
         yield Move("autoencoder", surprise + self.beta * divergence, surprise=surprise, divergence=divergence)  # eq. 10
 
-    def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """(n, C, H, W) mean images in [-1, 1] of codes from N(0, 1); they depend on the weights and (n, seed) only."""
-        return self.decode(self.prior_codes(n, seed=seed))
+    def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """(n, C, H, W) mean images in [-1, 1] of codes from N(0, 1); they depend on weights and arguments only.
 
-    def prior_codes(self, n: int, *, seed: int = 0) -> Tensor:
+        truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
+        """
+        return self.decode(self.prior_codes(n, seed=seed, truncation=truncation))
+
+    def prior_codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, latent) codes from N(0, 1)."""
-        return self.codes(n, seed)
+        return self.codes(n, seed, truncation)
 
     def encode(self, images: Tensor, *, seed: int | None = None) -> Tensor:
         """(n, latent) means of the codes of (n, C, H, W) images in [-1, 1]; with a seed, codes drawn around them."""

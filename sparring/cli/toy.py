@@ -1,0 +1,287 @@
+"""The verb of the toy games: each has numbers that can be checked and an animation that can be shown."""
+
+import inspect
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from sparring.cli.common import write
+from sparring.cli.reading import read
+from sparring.errors import SparringError, unknown
+from sparring.recipes.recipe import arguments, settle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sparring.toys.line import State as LineState
+    from sparring.toys.mixtures import State as PlaneState
+
+    T = TypeVar("T", LineState, PlaneState)
+
+Out = Annotated[Path | None, Field(description="an animation too, a WebP that browsers show")]
+Json = Annotated[bool, Field(description="the numbers as JSON")]
+Seed = Annotated[int, Field(ge=0, description="all randomness comes from it")]
+Step = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, description="step size of both players")]
+Start = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False, description="where it starts")]
+
+
+def toy(argv: Sequence[str]) -> None:
+    """small games with known answers, as numbers and as a moving picture:  sparring toy xy --out xy.webp"""
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help"):
+        return print(_overview())
+    if name.startswith("-"):
+        raise SparringError(f"the toy comes first: sparring toy NAME {name} ... (toys: {', '.join(TOYS)})")
+    if name not in TOYS:
+        raise unknown("toy", name, TOYS)
+    function = TOYS[name]
+    given = settle(
+        function, read(f"sparring toy {name}", inspect.getdoc(function) or "", arguments(function), argv[1:])
+    )
+    out = given["out"]
+    if out is not None and out.suffix.lower() != ".webp":
+        raise SparringError(f"--out is {out}: the animation is a WebP, let its name end in .webp")
+    function(**given)
+
+
+def _overview() -> str:
+    lines = ["usage: sparring toy NAME [options]", "", "Small games with known answers.", ""]
+    lines += [f"  {name:<7} {(inspect.getdoc(function) or '').splitlines()[0]}" for name, function in TOYS.items()]
+    return "\n".join([*lines, "", "Help on one: sparring toy NAME --help"])
+
+
+def xy(
+    *,
+    rule: Annotated[
+        Literal["alternating", "simultaneous", "extragradient", "optimistic"], Field(description="who sees what")
+    ] = "alternating",
+    first: Annotated[Literal["x", "y"], Field(description="who moves first when they alternate")] = "y",
+    step: Step = 1.0,
+    rounds: Annotated[int, Field(ge=1, le=100_000, description="rounds to play")] = 6,
+    x: Start = 1.0,
+    y: Start = 1.0,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """min over x, max over y of x y: the table of the lectures, and what is conserved.
+
+    Alternating players walk on an ellipse (steps below 2), simultaneous ones spiral outwards; extragradient and
+    optimistic steps are the cure, with steps below 1 and below .577: try --step .5 --rounds 30.
+    """
+    from sparring.toys import xy as game
+
+    pairs = game.play(rule, first=first, step=step, rounds=rounds, start=(x, y))
+    kept = game.kept(rule, pairs, first=first, step=step)
+    growth = game.growth(rule, first=first, step=step)
+    if json:
+        facts: dict[str, Any] = {"rule": rule, "first": first if rule == "alternating" else None, "step": step}
+        print(_plain({**facts, "growth": growth, "pairs": pairs, "conserved": kept}))
+    else:
+        columns = {"round": range(len(pairs)), "x": [p[0] for p in pairs], "y": [p[1] for p in pairs]}
+        product = f"{'+' if first == 'y' else '-'} {'' if step == 1 else f'{step:g} '}xy"
+        extra = {f"x² {product} + y²": kept} if kept else {"x² + y²": [a * a + b * b for a, b in pairs]}
+        _table({**columns, **extra})
+        print(f"\nEach round multiplies the distance by {growth:.4g} in the end: "
+              f"{game.verdict(rule, first=first, step=step)}.")  # fmt: skip
+    _animate(out, lambda: game.figures(rule, pairs, first=first, step=step))
+
+
+def dirac(
+    *,
+    game: Annotated[
+        Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"],
+        Field(description="the pair of losses"),
+    ] = "non-saturating",
+    penalty: Annotated[
+        Literal["none", "r1", "r2", "both", "between", "noise", "wgan-gp", "clip"],
+        Field(description="what keeps the discriminator calm"),
+    ] = "none",
+    weight: Annotated[
+        float,
+        Field(
+            gt=0, le=1000, description="gamma of R1, R2, both, between; lambda of WGAN-GP; noise's std; clip's bound"
+        ),
+    ] = 1.0,
+    step: Step = 0.1,
+    rounds: Annotated[int, Field(ge=1, le=100_000, description="rounds to play")] = 200,
+    theta: Start = 1.0,
+    psi: Start = 1.0,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """one generated point, one weight: the orbit, and the eigenvalues that explain it.
+
+    Mescheder et al. 2018. The library's own systems play: discriminator first, then generator, by gradient descent.
+    Without a penalty theta and psi go round and round; zero-centred penalties and instance noise lead to (0, 0).
+    """
+    from sparring.toys import dirac as toy
+
+    settings: dict[str, Any] = {"weight": weight, "step": step}
+    values = toy.eigenvalues(game, penalty, **settings)
+    flow = toy.eigenvalues(game, penalty, weight=weight)
+    measured = toy.measured(game, penalty, **settings) if values else None
+    orbit = toy.play(game, penalty, **settings, rounds=rounds, start=(theta, psi))
+    verdict = toy.verdict(game, penalty, **settings)
+    if json:
+        named = {"eigenvalues": values, "measured": measured, "flow": flow}
+        numbers = {name: value and [[one.real, one.imag] for one in value] for name, value in named.items()}
+        print(_plain({"game": game, "penalty": penalty, **settings, **numbers, "verdict": verdict, "orbit": orbit}))
+    else:
+        some = sorted({*range(0, len(orbit), max(1, rounds // 10)), rounds})
+        chosen = [orbit[i] for i in some]
+        _table({"round": some, "theta": [p[0] for p in chosen], "psi": [p[1] for p in chosen]})
+        print()
+        for what, pair in (("by the formula", values), ("as it is played", measured)):
+            if pair:
+                shown = ", ".join(f"{one.real:.5f}{one.imag:+.5f}i" for one in pair)
+                print(f"Eigenvalues of a round, {what}: {shown}; largest size {max(map(abs, pair)):.5f}")
+        print(f"So {verdict}.")
+    _animate(out, lambda: toy.figures(game, penalty, orbit, **settings))
+
+
+def line(
+    *,
+    seed: Seed = 0,
+    rounds: Annotated[int, Field(ge=1, le=1_000_000, description="rounds to play")] = 2000,
+    head_start: Annotated[
+        int, Field(ge=0, description="rounds at the start in which the discriminator learns alone")
+    ] = 300,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """Goodfellow's figure 1 on the line: two densities, the discriminator, and where codes are sent.
+
+    In the head start D moves towards p_d / (p_d + p_g), the best one for this generator (figure 1b); then the generator
+    follows its slope (1c) until p_g is p_d and D is 1/2 everywhere (1d).
+    """
+    from sparring.toys import line as toy
+
+    states = list(_watched(toy.play(seed, rounds=rounds, head_start=head_start), "line", rounds))
+    columns: dict[str, list[float]] = {
+        "round": [state.round for state in states],
+        "|D - best|": [state.gap for state in states],
+        "|D - 1/2|": [state.undecided for state in states],
+        "|p_g - p_d|": [state.distance for state in states],
+    }
+    if json:
+        names = ("round", "gap", "undecided", "distance")
+        history = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        print(_plain({"toy": "line", "seed": seed, "rounds": rounds, **history[-1], "history": history}))
+    else:
+        some = [i for i, state in enumerate(states) if state.round in (0, head_start) or i % 10 == 0]
+        some = sorted({*some, len(states) - 1})
+        _table({name: [values[i] for i in some] for name, values in columns.items()})
+        print("\nMeans over points from both densities; the last column is their total variation, 0 to 1.")
+    _animate(out, lambda: toy.figures(states))
+
+
+Contender = Annotated[
+    Literal["r3gan", "wgan-gp", "pacgan", "gan"],
+    Field(description="who plays; gan has nothing that keeps it from losing modes"),
+]
+Long = Annotated[int, Field(ge=1, le=1_000_000, description="rounds to play")]
+
+
+def ring(
+    *, system: Contender = "r3gan", seed: Seed = 0, rounds: Long = 6000, json: Json = False, out: Out = None
+) -> None:
+    """eight Gaussians on a circle: modes, high-quality share, reverse KL, and the decision surface.
+
+    Centres on a circle of radius 1, std .01 (Lin et al. 2018). A sample is of high quality within 3 std of its nearest
+    mode; a mode is found if one is; reverse KL is that of their histogram from the uniform one. 2,500 samples.
+    """
+    _mixture("ring", system, seed, rounds, json, out)
+
+
+def grid(
+    *, system: Contender = "r3gan", seed: Seed = 0, rounds: Long = 6000, json: Json = False, out: Out = None
+) -> None:
+    """twenty-five Gaussians on a grid: the same numbers.
+
+    Centres {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}, std .05 (Lin et al. 2018).
+    """
+    _mixture("grid", system, seed, rounds, json, out)
+
+
+def _mixture(name: str, system: str, seed: int, rounds: int, json: bool, out: Path | None) -> None:
+    from time import monotonic
+
+    from sparring.toys import mixtures as toy
+
+    mixture = toy.MIXTURES[name]()
+    started = monotonic()
+    play = toy.play(mixture, system, seed=seed, rounds=rounds, every=max(1, rounds // 60))
+    states = list(_watched(play, f"{name}, {system}", rounds))
+    minutes = (monotonic() - started) / 60
+    last = states[-1].modes
+    if json:
+        facts = {"toy": name, "system": system, "seed": seed, "rounds": rounds, "minutes": round(minutes, 2)}
+        history = [{"round": state.round, **state.modes._asdict()} for state in states]
+        print(_plain({**facts, "modes": len(mixture.centres), **last._asdict(), "history": history}))
+    else:
+        some = [*states[:: max(1, len(states) // 10)], states[-1]]
+        columns = {"round": [s.round for s in some], "modes found": [s.modes.found for s in some]}
+        shares = {"high quality %": [100 * s.modes.high_quality for s in some]}
+        rest = {"reverse KL": [s.modes.reverse_kl for s in some], "spread": [s.modes.spread for s in some]}
+        _table({**columns, **shares, **rest})
+        print(
+            f"\n{last.found} of {len(mixture.centres)} modes, {100 * last.high_quality:.1f} % of high quality (real "
+            f"points: 98.9 %), reverse KL {last.reverse_kl:.4f} nats, spread {last.spread:.2f} of the real one"
+        )
+    _animate(out, lambda: toy.figures(mixture, states))
+
+
+TOYS: dict[str, Callable[..., None]] = {"xy": xy, "dirac": dirac, "line": line, "ring": ring, "grid": grid}
+
+
+def _watched(states: "Iterable[T]", title: str, rounds: int) -> "Iterator[T]":
+    """The same states, with a progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=rounds)
+        for state in states:
+            bar.update(task, completed=state.round)
+            yield state
+
+
+def _plain(facts: Mapping[str, Any]) -> str:
+    """JSON has no infinity."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: finite(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(one) for one in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return dumps(finite(facts))
+
+
+def _table(columns: Mapping[str, Iterable[float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else f"{value + 0.0:.4g}" for value in row))
+    Console().print(table)
+
+
+def _animate(out: Path | None, figures: "Callable[[], Iterable[Figure]]") -> None:
+    """Write the moving picture, if one was asked for."""
+    if out is None:
+        return
+    from sparring.toys.frames import webp
+
+    write(out, webp(figures()))
+    print(out, file=sys.stderr)

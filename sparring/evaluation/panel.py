@@ -1,0 +1,378 @@
+"""The panel: every number that compares samples with real images, and the same number for real images in their place.
+
+No single number sees every fault. FD and KID reward copies of the training images, recall does not see that half of
+the samples are the same twenty, precision and density rise with blur, and nothing that looks at features sees a weak
+checkerboard. To add a metric: a function in sparring/metrics, a line in `Panel.measure`, and a line in `MEANING`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sparring.evaluation.cards import Cell, Measure
+from sparring.metrics import (
+    Cells,
+    ClassShare,
+    Extractor,
+    authenticity,
+    cell_z,
+    chi_square_p,
+    class_histogram,
+    classifier_test,
+    different_cells,
+    duplicate_distance,
+    duplicates,
+    edges,
+    effective_support,
+    exchangeability,
+    fit_cells,
+    frechet_distance,
+    frechet_infinity,
+    high_frequencies,
+    jensen_shannon,
+    kernel_distance,
+    mean_interval,
+    missing_cells,
+    missing_share,
+    nearest,
+    nearest_alike,
+    nearest_other,
+    neighbours,
+    peak,
+    power_spectrum,
+    total_variation,
+    wilson_interval,
+)
+from sparring.metrics.distances import pairwise
+from sparring.metrics.intervals import Z, t_quantile
+from sparring.seeds import generator
+
+FLOORS = 10
+"""Sets of real images that take the place of samples, to know what each number is when nothing is wrong."""
+
+CELLS, IN_A_CELL = 100, 10
+"""Cells at most, and real images in each of them at least, on average."""
+
+CELLS_FROM = 10_000
+"""Real images that cells are found on."""
+
+POOL = {"quick": 30_000, "full": 100_000}
+"""Training images at most among which copies are looked for."""
+
+MEANING = {
+    "FD": "how far mean and spread of the features are from those of real images",
+    "FD-infinity": "the same, as it would be with endless samples",
+    "KID": "how far the features' distribution is from that of real images",
+    "precision": "share of samples that lie among real images",
+    "recall": "share of real images that lie among samples",
+    "density": "how crowded the real images are around a sample; above 1: too close to the centres",
+    "coverage": "share of real images with a sample in their neighbourhood",
+    "cells-JS": "how unevenly the regions of the data are made",
+    "cells-NDB": "share of regions that are made too often or too rarely",
+    "missing": "share of the real images in regions that are hardly ever made",
+    "classes-TV": "share of samples in the wrong class",
+    "duplicates": "share of samples that have a twin among the samples",
+    "effective support": "how many different images it makes, by the birthday paradox",
+    "C2ST": "how often a classifier tells samples from real images; 0.5: never",
+    "1-NN real": "how often the image nearest to a real one is real",
+    "1-NN fake": "how often the image nearest to a sample is a sample; below 0.5: copies",
+    "blur ratio": "edges of the typical sample over those of the typical real image",
+    "HF ratio": "high frequencies of samples over those of real images",
+    "Nyquist ratio": "power of the finest checkerboard over that of real images",
+    "quarter ratio": "power of the checkerboard twice as coarse over that of real images",
+    "copied-features": "share of samples that must be copies of training images",
+    "copied-pixels": "the same, by pixels",
+    "authentic": "share of samples that are not nearer to a training image than its own neighbour",
+}
+"""What each number says, in plain words."""
+
+FROM_PIXELS = ("blur ratio", "HF ratio", "Nyquist ratio", "quarter ratio", "copied-pixels")
+"""Numbers that no feature extractor had a part in."""
+
+
+class View(NamedTuple):
+    """A set of images, and what is seen of them.
+
+    images    (N, C, S, S) uint8
+    features  (N, F)
+    labels    (N,) classes that the extractor sees; None if it knows none
+    edges     (N,) variance of the Laplacian
+    spectrum  (S, S) mean power spectrum
+    """
+
+    images: Tensor
+    features: Tensor
+    labels: Tensor | None
+    edges: Tensor
+    spectrum: Tensor
+
+
+def view(images: Tensor, extractor: Extractor) -> View:
+    features, logits = extractor.features(images)
+    labels = None if logits is None else logits.argmax(1)
+    return View(images, features, labels, edges(images), power_spectrum(images))
+
+
+def view_of(whole: View, rows: Tensor) -> View:
+    """The view of some rows of a set that was seen."""
+    labels = None if whole.labels is None else whole.labels[rows]
+    images = whole.images[rows]
+    return View(images, whole.features[rows], labels, whole.edges[rows], power_spectrum(images))
+
+
+@dataclass
+class Panel:
+    """Real images to measure against, and what was learnt from others: cells, and how near a twin is.
+
+    real       the reference
+    extractor  that made the features
+    cells      of the space of features
+    twin       distance under which two images are duplicates
+    classes    of the data; () if the extractor does not know them
+    """
+
+    real: View
+    extractor: Extractor
+    cells: Cells
+    twin: float
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, real: View, others: Sequence[View], extractor: Extractor, classes: tuple[str, ...]) -> Panel:
+        """`others`: sets of other real images, as large as the reference."""
+        known = torch.cat([one.features for one in others])[:CELLS_FROM]
+        cells = fit_cells(known, max(2, min(CELLS, len(real.features) // IN_A_CELL)))
+        twin = duplicate_distance(real.features, *(one.features for one in others))
+        return cls(real, extractor, cells, twin, classes if classes == extractor.classes else ())
+
+    def measure(self, made: View) -> dict[str, float]:
+        """Every number of one set of images; of the effective support, the pairs of twins it comes from.
+
+        Numbers that these images cannot have are left out.
+        """
+        real, fake = self.real.features, made.features
+        kinds, made_kinds = self.cells.counts(real), self.cells.counts(fake)
+        judge, n = self.extractor.name, len(real)
+        alike, twins = nearest_alike(real=real, fake=fake), duplicates(fake=fake, within=self.twin)
+        numbers: dict[str, float] = {
+            f"FD-{judge}@{n}": frechet_distance(real=real, fake=fake),
+            **({"FD-infinity": frechet_infinity(real=real, fake=fake)} if n >= 8 * real.shape[1] else {}),
+            f"KID-{judge}@{n}": kernel_distance(real=real, fake=fake),
+            **neighbours(real=real, fake=fake)._asdict(),
+            "cells-JS": jensen_shannon(real=kinds, fake=made_kinds),
+            "cells-NDB": different_cells(real=kinds, fake=made_kinds),
+            "missing": missing_share(real=kinds, fake=made_kinds),
+            **({"classes-TV": total_variation(self.histogram([made]))} if self.classes else {}),
+            "duplicates": twins.share,
+            "effective support": twins.pairs,
+            "C2ST": classifier_test(real=real, fake=fake).accuracy,
+            "1-NN real": alike.real,
+            "1-NN fake": alike.fake,
+        }
+        sharp = float(self.real.edges.median())  # medians: a few samples of noise are not all samples sharpened
+        if sharp > 0:
+            numbers["blur ratio"] = float(made.edges.median()) / sharp
+        for name, share in self.bands.items():
+            if share(self.real.spectrum) > 0:
+                numbers[name] = share(made.spectrum) / share(self.real.spectrum)
+        return numbers
+
+    @property
+    def bands(self) -> dict[str, Callable[[Tensor], float]]:
+        """Bands of the spectrum that images of this size have."""
+        size = self.real.images.shape[-1]
+        found: dict[str, Callable[[Tensor], float]] = {"HF ratio": high_frequencies}
+        for name, period in (("Nyquist ratio", 2), ("quarter ratio", 4)):
+            if size % period == 0:
+                found[name] = partial(peak, period=period)
+        return found
+
+    def histogram(self, made: Sequence[View]) -> list[ClassShare]:
+        """Shares of the classes in all of these sets; [] if the extractor does not know the classes."""
+        if not self.classes:
+            return []
+        labels = [one.labels for one in made if one.labels is not None]
+        assert self.real.labels is not None
+        return class_histogram(real=self.real.labels, fake=torch.cat(labels), classes=self.classes)
+
+    def p_values(self, made: Sequence[View]) -> dict[str, float]:
+        """How likely so large a difference from the reference is by chance, for the numbers that have a known law."""
+        features = torch.cat([one.features for one in made])
+        counts = {"real": self.cells.counts(self.real.features), "fake": self.cells.counts(features)}
+        found = {
+            "cells-JS": chi_square_p(**counts),
+            "C2ST": classifier_test(real=self.real.features, fake=made[0].features).p,
+        }
+        if self.classes:
+            labels = (self.real.labels, torch.cat([one.labels for one in made if one.labels is not None]))
+            real, fake = (torch.bincount(one, minlength=len(self.classes)) for one in labels if one is not None)
+            found["classes-TV"] = chi_square_p(real=real, fake=fake)
+        return found
+
+    def odd_cells(self, made: Sequence[View], most: int = 6) -> list[Cell]:
+        """The cells that are furthest from their share: the rarest of the missing ones first, then the overfull."""
+        member = self.cells.of(self.real.features)
+        real = torch.bincount(member, minlength=len(self.cells.centres))
+        fake = self.cells.counts(torch.cat([one.features for one in made]))
+        z, missing = cell_z(real=real, fake=fake), missing_cells(real=real, fake=fake)
+        shares = torch.stack([real / real.sum(), fake / fake.sum()], 1).tolist()
+        gone = [k for k in (real * missing).argsort(descending=True, stable=True).tolist() if missing[k]][:most]
+        full = [k for k in z.argsort(descending=True, stable=True).tolist() if z[k] > 5][: most if not gone else 2]
+
+        def named(k: int) -> str:
+            if self.real.labels is None or not self.classes or not bool((member == k).any()):
+                return ""
+            return self.classes[int(torch.bincount(self.real.labels[member == k]).argmax())]
+
+        return [
+            Cell(k, named(k), share=shares[k][0], made=shares[k][1], z=float(z[k]), missing=bool(missing[k]))
+            for k in gone + full
+        ]
+
+
+def floor_rows(total: int, n: int) -> list[Tensor]:
+    """Rows of FLOORS sets of n among `total` other real images: disjoint where there are enough, else drawn at random.
+
+    None but the one that there is for fewer than 2 n.
+    """
+    if total < 2 * n:
+        return [torch.arange(n)]
+    if total >= FLOORS * n:
+        return list(torch.arange(FLOORS * n).split(n))
+    return [torch.randperm(total, generator=generator("floor", i))[:n] for i in range(FLOORS)]
+
+
+def spread_of(floors: Sequence[float], n: int, total: int) -> float | None:
+    """Standard deviation of a number among sets of n real images, from sets out of `total`; None for a single set.
+
+    Sets drawn from a small pile overlap and differ less than new ones would, by 1 - n / total (sampling without
+    replacement); and the deviation and the floor are known from few sets only, which widens it.
+    """
+    if len(floors) < 2:
+        return None
+    overlap = 1 - n / total if total < FLOORS * n else 1.0
+    few = t_quantile(len(floors) - 1) / Z * (1 + n / total) ** 0.5
+    return stdev(floors) / overlap**0.5 * few
+
+
+def measures_of(
+    panel: Panel,
+    made: Sequence[View],
+    nulls: Sequence[Mapping[str, float]],
+    total: int,
+    stamp: Mapping[str, Any],
+) -> list[Measure]:
+    """Each number of the panel: its mean over the sets of samples, beside its mean over the sets of real images.
+
+    nulls  what `Panel.measure` says of real images in the samples' place
+    total  how many real images these were drawn from
+    stamp  split, averaged and seed of the cards
+    """
+    n = len(panel.real.features)
+    values = [panel.measure(one) for one in made]
+    chances = panel.p_values(made)
+    found = []
+    for name in values[0]:
+        repeated, floor = [row[name] for row in values], [row[name] for row in nulls]
+        card = {**judged_by(None if name in FROM_PIXELS else panel.extractor), **stamp}
+        if name == "effective support":
+            ours, real = (effective_support(round(sum(pairs)), n, len(pairs)) for pairs in (repeated, floor))
+            found.append(Measure(name, ours[0], n, ours[1], real[0], real[1], **card))
+        else:
+            card |= {"spread": spread_of(floor, n, total), "p": chances.get(name)}
+            value, null = mean(repeated), mean(floor)
+            found.append(Measure(name, value, n, mean_interval(repeated), null, mean_interval(floor), **card))
+    return found
+
+
+def judged_by(extractor: Extractor | None) -> dict[str, Any]:
+    """The extractor of a card; None: the pixels themselves."""
+    return (
+        {"extractor": "pixels", "digest": ""}
+        if extractor is None
+        else {
+            "extractor": extractor.name,
+            "digest": extractor.digest,
+        }
+    )
+
+
+# Memorisation.
+
+
+class Memorised(NamedTuple):
+    """Its numbers, and for pictures the closest pairs: rows of the samples and of the training images."""
+
+    measures: list[Measure]
+    samples: Tensor
+    training: Tensor
+
+
+def memorisation(
+    made: Sequence[View],
+    train: View,
+    held_out: View,
+    extractor: Extractor,
+    pixels: Sequence[Tensor],
+    stamp: Mapping[str, Any],
+) -> Memorised:
+    """Copies of training images among the samples: by exchangeability in features and in pixels, and by AuthPct.
+
+    pixels  principal components of the pixels of all samples, of the training images and of the held-out ones
+    stamp   split, averaged and seed of the cards
+    """
+    features = [torch.cat([one.features for one in made]), train.features, held_out.features]
+    found = []
+    for name, judge, (fake, known, unseen) in (
+        ("copied-features", extractor, features),
+        ("copied-pixels", None, pixels),
+    ):
+        test = exchangeability(train=known, held_out=unseen, fake=fake)
+        spread = test.deviation / (1 - test.expected)
+        interval, null = ((middle - Z * spread, middle + Z * spread) for middle in (test.copied, 0.0))
+        card = {**judged_by(judge), **stamp, "spread": spread, "p": test.p}
+        found.append(Measure(name, test.copied, len(fake), interval, 0.0, null, **card))
+
+    fake, known, unseen = features
+    copies, real = authenticity(train=known, fake=fake), authenticity(train=known, fake=unseen)
+    interval, null = (wilson_interval(round(one.share * len(one.at)), len(one.at)) for one in (copies, real))
+    spread = (real.share * (1 - real.share) * (1 / len(fake) + 1 / len(unseen))) ** 0.5
+    card = {**judged_by(extractor), **stamp, "spread": spread}
+    found.append(Measure("authentic", copies.share, len(fake), interval, real.share, null, **card))
+
+    first = len(made[0].features)
+    closeness = copies.distance[:first] / copies.own[:first].clamp(min=1e-12)
+    closest: dict[int, int] = {}  # training image -> sample
+    for i in closeness.argsort(stable=True).tolist():
+        closest.setdefault(int(copies.at[i]), i)
+    return Memorised(found, torch.tensor([*closest.values()][:10]), torch.tensor([*closest][:10]))
+
+
+def far_and_near(panel: Panel, made: View, count: int = 16) -> tuple[Tensor, Tensor]:
+    """Rows of the samples farthest from every real image, and of the nearest, in units of that image's own distance."""
+    distance, at = nearest(of=made.features, among=panel.real.features)
+    own = nearest_other(panel.real.features).float()
+    order = (distance / own[at].clamp(min=1e-12)).argsort(descending=True, stable=True)
+    return order[:count], order[-count:].flip(0)
+
+
+def groups_of_twins(panel: Panel, made: View, groups: int = 5, shown: int = 8) -> list[Tensor]:
+    """The largest groups of duplicates: for each, rows of samples that are twins of one and the same sample."""
+    left, found = torch.ones(len(made.features), dtype=torch.bool), []
+    near = torch.cat([pairwise(rows, made.features) <= panel.twin for rows in made.features.split(500)])
+    for _ in range(groups):
+        sizes = (near & left).sum(1) * left
+        most = int(sizes.argmax())
+        if sizes[most] < 2:
+            break
+        members = (near[most] & left).nonzero().flatten()
+        found.append(members[:shown])
+        left[members] = False
+    return found

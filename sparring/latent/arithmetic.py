@@ -1,0 +1,30 @@
+"""Arithmetic with concepts (Radford et al. 2016, section 6.3.2): smiling woman - neutral woman + neutral man."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparring.seeds import generator
+
+NEIGHBOURHOOD = 9
+"""Codes of a 3x3 picture: the result, and eight around it."""
+
+SPREAD = 0.25
+"""The eight differ from the result by U(-.25, .25) in every number."""
+
+
+def analogy(start: Tensor, minus: Tensor, plus: Tensor) -> Tensor:
+    """(d,): mean of `start` - mean of `minus` + mean of `plus`, each (k, d) codes of one concept.
+
+    A concept is the mean of several codes, three in the paper: with single ones the result was unstable. Of three
+    times three independent codes of N(0, I_d) the result has their length again, sqrt(d).
+    """
+    return start.mean(0) - minus.mean(0) + plus.mean(0)
+
+
+def neighbourhood(code: Tensor, *, spread: float = SPREAD, seed: int = 0) -> Tensor:
+    """(9, d) codes row by row for a 3x3 picture: `code` (d,) in the middle, and around it code + U(-spread, spread)."""
+    noise = 2 * torch.rand(NEIGHBOURHOOD, len(code), generator=generator("neighbourhood", seed)) - 1
+    noise[NEIGHBOURHOOD // 2] = 0
+    return code + spread * noise.to(code)

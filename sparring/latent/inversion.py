@@ -1,0 +1,121 @@
+"""From an image back to a code: by optimisation with restarts, by the encoder where there is one, or by both.
+
+The error of the best code found is the measure IvOM (Srivastava et al. 2017, "VEEGAN"; Metz et al. 2017).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparring.data.pixels import to_float, to_uint8
+from sparring.errors import SparringError, unknown
+from sparring.latent.painting import Painter
+from sparring.metrics import squared_errors
+from sparring.seeds import derive
+
+WAYS = ("both", "optimisation", "encoder")
+"""Start from the encoder's code and from codes of samples; from the latter only; the encoder's code as it is."""
+
+AT_ONCE = 250
+"""Codes that are moved together: one batch of the painter."""
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What was found for n images.
+
+    codes    (n, d)
+    images   (n, C, S, S) uint8, what the codes are painted as
+    errors   (n,) mean squared error per pixel, pixels taken as 0 to 1
+    encoded  (n,) the same for the encoder's codes alone, where it was asked; else None
+    tried    (n, starts) errors at the end of every start
+    """
+
+    codes: Tensor
+    images: Tensor
+    errors: Tensor
+    encoded: Tensor | None
+    tried: Tensor
+
+
+def invert(
+    paint: Painter,
+    images: Tensor,
+    *,
+    way: str = "both",
+    steps: int = 200,
+    restarts: int = 4,
+    lr: float = 0.1,
+    seed: int = 0,
+    told: Callable[[int], object] = lambda steps: None,
+) -> Inversion:
+    """Codes whose images are nearest to (n, C, S, S) uint8 images, pixel by pixel.
+
+    way       one of WAYS; "both" is "optimisation" for a system that cannot encode
+    steps     of Adam on the squared error, whose rate rises over the first 5 % and falls on half a cosine over the
+              last 25 % (Karras et al. 2020, the authors' projector)
+    restarts  starts at codes of samples, beside the encoder's; the best end counts, for each image by itself
+    told      is called with the number of steps just taken; `steps_of` says how many there will be
+
+    Labels of the painter are those of the images. Raises SparringError for an unknown way, and for "encoder" where
+    there is none.
+    """
+    system = paint.system
+    if way not in WAYS:
+        raise unknown("way", way, WAYS)
+    encodes = way != "optimisation" and system.can("encode")
+    if way == "encoder" and not encodes:
+        raise SparringError(f"{type(system).__name__} has no encoder: invert by optimisation")
+    target = to_float(images)
+    starts, encoded = [], None
+    if encodes:
+        starts.append(system.encode(target).cpu())
+        encoded = squared_errors(real=images, fake=to_uint8(paint.paint(starts[0])))
+    if way == "encoder":
+        assert encoded is not None
+        return Inversion(starts[0], to_uint8(paint.paint(starts[0])), encoded, encoded, encoded[:, None])
+
+    starts += [paint.codes(len(images), seed=derive("invert", seed, i)) for i in range(restarts)]
+    ends = [_descend(paint, target, start, steps, lr, told) for start in starts]
+    painted = [to_uint8(paint.paint(end)) for end in ends]
+    tried = torch.stack([squared_errors(real=images, fake=one) for one in painted], 1)
+    best = tried.argmin(1)
+    rows = torch.arange(len(images))
+    return Inversion(
+        torch.stack(ends, 1)[rows, best], torch.stack(painted, 1)[rows, best], tried[rows, best], encoded, tried
+    )
+
+
+def steps_of(paint: Painter, *, way: str, steps: int, restarts: int) -> int:
+    """How many steps `invert` will tell of."""
+    if way == "encoder":
+        return 0
+    return steps * (restarts + (way == "both" and paint.system.can("encode")))
+
+
+def _descend(paint: Painter, target: Tensor, start: Tensor, steps: int, lr: float, told: Callable) -> Tensor:
+    """(n, d) the codes with the least squared error on the way of Adam from `start` (n, d)."""
+    code = start.clone().requires_grad_()
+    optimiser = torch.optim.Adam([code], betas=(0.9, 0.999))
+    best, least = start.clone(), torch.full((len(start),), math.inf)
+    for step in range(steps + 1):
+        error = (paint.paint(code) - target).square().flatten(1).mean(1)
+        better = error.detach() < least
+        least = torch.where(better, error.detach(), least)
+        best = torch.where(better[:, None], code.detach(), best)
+        if step < steps:
+            (code.grad,) = torch.autograd.grad(error.sum(), [code])
+            optimiser.param_groups[0]["lr"] = lr * _ramp((step + 1) / steps)
+            optimiser.step()
+            told(1)
+    return best
+
+
+def _ramp(share: float) -> float:
+    """The rate, as a share of its highest, at a share of the way: up in 5 %, down on half a cosine in the last 25 %."""
+    return min(1.0, share / 0.05) * (0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - share) / 0.25)))

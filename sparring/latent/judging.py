@@ -1,0 +1,37 @@
+"""Who says which class an image is of, when a concept or a direction is asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from sparring.data.pixels import to_uint8
+from sparring.errors import SparringError
+from sparring.metrics import for_dataset
+from sparring.system import System
+
+Judge = Callable[[Tensor], Tensor]
+"""judge(images (n, C, H, W) in [-1, 1]) -> (n, classes) log-probabilities."""
+
+
+def judge_of(system: System, classes: Sequence[str], data: str) -> tuple[Judge, tuple[str, ...]]:
+    """The system's own classifier, else the one that is shipped for the data set of that name; and its classes.
+
+    classes  that the system learned, in their order. Raises SparringError when neither is there.
+    """
+    if system.can("classify"):
+        return system.classify, tuple(classes)
+    shipped = for_dataset(data)
+    if not shipped.classes:
+        raise SparringError(
+            f"nobody here knows classes: {type(system).__name__} does not classify, and no classifier of "
+            f"'{data}' is shipped"
+        )
+
+    def judge(images: Tensor) -> Tensor:
+        logits = shipped.features(to_uint8(images))[1]
+        assert logits is not None
+        return logits.log_softmax(1)
+
+    return judge, shipped.classes

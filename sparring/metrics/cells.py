@@ -1,0 +1,137 @@
+"""The space of features cut into cells: which regions of the data are made too often, too rarely, or never.
+
+Number of statistically different bins (NDB): Richardson and Weiss 2018, "On GANs and GMMs".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparring.errors import SparringError
+from sparring.seeds import generator
+
+BLOCK = 2000  # rows of a distance matrix held at once
+ROUNDS = 30
+RARE = 0.25
+"""A cell is missing when it is made less than so often as it occurs."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """K centres (K, F) of k-means, found on features that were centred and divided by their deviation."""
+
+    centres: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def of(self, features: Tensor) -> Tensor:
+        """(N,) the cell of each of (N, F) features."""
+        x = (features.float() - self.mean) / self.deviation
+        return torch.cat([_squares(rows, self.centres).argmin(1) for rows in x.split(BLOCK)])
+
+    def counts(self, features: Tensor) -> Tensor:
+        """(K,) how many of (N, F) features lie in each cell."""
+        return torch.bincount(self.of(features), minlength=len(self.centres))
+
+
+def fit_cells(features: Tensor, k: int = 100, *, standardise: bool = True, seed: int = 0) -> Cells:
+    """k-means of (N, F) features: k-means++ (Arthur and Vassilvitskii 2007), then up to 30 rounds of Lloyd's.
+
+    Raises SparringError for fewer than 2 features or features that are not finite.
+    """
+    if features.ndim != 2 or len(features) < 2 or not features.isfinite().all():
+        raise SparringError(f"cells need (N, F) finite features, N > 1; got {tuple(features.shape)}")
+    x = features.float()
+    mean = x.mean(0) if standardise else torch.zeros(x.shape[1])
+    deviation = x.std(0, correction=0) if standardise else torch.ones(x.shape[1])
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    x = (x - mean) / deviation
+    stream = generator("cells", seed)
+    chosen = [int(torch.randint(len(x), (), generator=stream))]
+    nearest = _squares(x, x[chosen])[:, 0]
+    while len(chosen) < min(k, len(x)) and bool(nearest.max() > 0):
+        chosen.append(int(torch.multinomial(nearest, 1, generator=stream)))
+        nearest = torch.minimum(nearest, _squares(x, x[chosen[-1:]])[:, 0])
+    cells = Cells(x[chosen], torch.zeros(x.shape[1]), torch.ones(x.shape[1]))
+    for _ in range(ROUNDS):
+        member = cells.of(x)
+        sums = torch.zeros_like(cells.centres).index_add_(0, member, x)
+        sizes = torch.bincount(member, minlength=len(cells.centres))[:, None]
+        moved = torch.where(sizes > 0, sums / sizes.clamp(min=1), cells.centres)
+        if torch.equal(moved, cells.centres):
+            break
+        cells = Cells(moved, cells.mean, cells.deviation)
+    return Cells(cells.centres, mean, deviation)
+
+
+def cell_z(*, real: Tensor, fake: Tensor) -> Tensor:
+    """(K,) z of each cell: share among fakes less share among reals, in standard errors; counts real (K,), fake (K,).
+
+    With the pooled share as in Richardson and Weiss 2018, section 3.1; 0 for cells that are empty in both.
+    """
+    real, fake = _checked(real, fake)
+    n, m = real.sum(), fake.sum()
+    pooled = (real + fake) / (n + m)
+    error = (pooled * (1 - pooled) * (1 / n + 1 / m)).sqrt()
+    return torch.where(error > 0, (fake / m - real / n) / torch.where(error > 0, error, 1.0), 0.0)
+
+
+def different_cells(*, real: Tensor, fake: Tensor, beyond: float = 3.0) -> float:
+    """NDB / K: the share of cells whose two shares differ by more than `beyond` standard errors; 0 to 1."""
+    return float((cell_z(real=real, fake=fake).abs() > beyond).double().mean())
+
+
+def jensen_shannon(*, real: Tensor, fake: Tensor) -> float:
+    """Jensen-Shannon divergence of two histograms of counts, in nats: 0 for equal ones, log 2 for disjoint ones.
+
+    Of two samples of one distribution it is about (K - 1) / 8 (1 / N + 1 / M).
+    """
+    real, fake = _checked(real, fake)
+    p, q = real / real.sum(), fake / fake.sum()
+    middle = (p + q) / 2
+    return float((torch.special.xlogy(p, p / middle).nansum() + torch.special.xlogy(q, q / middle).nansum()) / 2)
+
+
+def missing_share(*, real: Tensor, fake: Tensor) -> float:
+    """The share of real images in cells of which the fakes make less than a quarter: how much of the data is missing.
+
+    Only cells count of which they make less than half even if both counts are off, each to one end of its Poisson
+    interval, so that rare cells are not missing by chance.
+    """
+    missing = missing_cells(real=real, fake=fake)
+    return float(real[missing].sum() / real.sum())
+
+
+def missing_cells(*, real: Tensor, fake: Tensor) -> Tensor:
+    """(K,) bool: the cells that `missing_share` counts."""
+    real, fake = _checked(real, fake)
+    occur, made = (real.sqrt() - 0.98).clamp(min=0).square() / real.sum(), (fake.sqrt() + 0.98).square() / fake.sum()
+    return (fake / fake.sum() < RARE * real / real.sum()) & (made < occur / 2)
+
+
+def chi_square_p(*, real: Tensor, fake: Tensor) -> float:
+    """p-value of the chi-square test that two histograms of counts come from one distribution; empty cells left out."""
+    real, fake = _checked(real, fake)
+    there = real + fake > 0
+    a, b = real[there], fake[there]
+    if len(a) < 2:
+        return 1.0
+    n, m = a.sum(), b.sum()
+    statistic = ((a * (m / n).sqrt() - b * (n / m).sqrt()).square() / (a + b)).sum()
+    return float(torch.special.gammaincc(torch.tensor((len(a) - 1) / 2, dtype=torch.float64), statistic / 2))
+
+
+def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    if real.shape != fake.shape or real.ndim != 1 or not real.sum() or not fake.sum():
+        raise SparringError(
+            f"histograms must be counts of the same cells, not all 0; got {tuple(real.shape)}, {tuple(fake.shape)}"
+        )
+    return real.double(), fake.double()
+
+
+def _squares(x: Tensor, y: Tensor) -> Tensor:
+    """(N, K) squared distances, up to a constant of each row's; never below 0."""
+    return torch.addmm(y.square().sum(1), x, y.T, alpha=-2).add_(x.square().sum(1, keepdim=True)).clamp_(min=0)

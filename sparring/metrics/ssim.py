@@ -1,0 +1,40 @@
+"""Structural similarity of pairs of images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparring.errors import SparringError
+
+WINDOW, SIGMA = 11, 1.5
+C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+
+def structural_similarity(*, real: Tensor, fake: Tensor) -> Tensor:
+    """(N,) SSIM of (N, C, H, W) uint8 images, pair by pair: 1 for equal ones (Wang et al. 2004, eq. 13).
+
+    Local means, variances and covariances under a Gaussian window of 11x11 pixels (sigma 1.5), wherever it fits whole;
+    then the mean over places and channels. Raises SparringError for images that are smaller than the window.
+    """
+    if min(real.shape[2:]) < WINDOW:
+        raise SparringError(f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, these are {tuple(real.shape)}")
+    channels = real.shape[1]
+    line = torch.exp(-((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
+    line = line / line.sum()
+    window = (line[:, None] * line).expand(channels, 1, WINDOW, WINDOW)
+
+    def local(x: Tensor) -> Tensor:
+        return F.conv2d(x, window, groups=channels)
+
+    found = []
+    for x, y in zip(real.split(250), fake.split(250), strict=True):
+        x, y = x.double(), y.double()
+        mean_x, mean_y = local(x), local(y)
+        var_x, var_y = local(x * x) - mean_x**2, local(y * y) - mean_y**2
+        covariance = local(x * y) - mean_x * mean_y
+        luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+        structure = (2 * covariance + C2) / (var_x + var_y + C2)
+        found.append((luminance * structure).mean((1, 2, 3)))
+    return torch.cat(found)

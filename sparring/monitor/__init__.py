@@ -1,0 +1,110 @@
+"""The health monitor: looks at a training now and then and says what is wrong with it, once for each cause.
+
+looks.py   what is seen from outside, one row of numbers a look; nothing that training reads is touched
+causes.py  rows -> causes, by rules whose limits healthy trainings stay within; pure
+advice.py  causes -> sentences and one command to try
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sparring.data.dataset import Dataset
+from sparring.monitor.advice import CAUSES, command, told
+from sparring.monitor.causes import Suspicion, suspicions
+from sparring.monitor.looks import Looker, Row
+from sparring.system import System
+
+__all__ = ["CAUSES", "Alarm", "Monitor", "Row"]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One cause, told once.
+
+    cause      a key of CAUSES
+    title      in a few words; sentence: what was seen, and what to do
+    began      round of the first look at which it was seen; noticed: of the look that made it certain enough to tell
+    certainty  "sure", "likely", or "unsure": other causes fit as well
+    command    one thing to try
+    """
+
+    cause: str
+    title: str
+    began: int
+    noticed: int
+    certainty: str
+    sentence: str
+    command: str
+
+    def __str__(self) -> str:
+        sure = "" if self.certainty == "sure" else f" ({self.certainty})"
+        return f"{self.title}{sure}, since round {self.began}. {self.sentence} Try: {self.command}"
+
+
+class Monitor:
+    """Watches one training.
+
+    live, shown  the system that plays, and the same with averaged networks
+    facts        of the run, as in recipe.json: recipe, arguments, data, seed, rounds, equilibrium
+    run          its directory, for commands that look at it
+    known        lines that an interrupted run has left in health.jsonl: what was told is not told again
+    """
+
+    def __init__(
+        self,
+        live: System,
+        shown: System,
+        data: Dataset,
+        facts: Mapping[str, Any],
+        known: Iterable[Mapping[str, Any]] = (),
+        run: str = "RUN",
+    ) -> None:
+        self.facts, self.run = facts, run
+        self._looker = Looker(live, shown, data, batch=facts["batch"], seed=facts["seed"])
+        known = list(known)
+        self.rows: list[Row] = [dict(line) for line in known if "alarm" not in line]
+        self.alarms = [Alarm(**line["alarm"]) for line in known if "alarm" in line]
+
+    def due(self, round_number: int) -> bool:
+        """Whether this round ends with a look; the same on every process."""
+        return self._looker.due(round_number)
+
+    def before(self) -> None:
+        """Just before the round that is looked at."""
+        self._looker.before()
+
+    def look(self, round_number: int, moves: Sequence[Mapping[str, float | str]]) -> list[dict[str, Any]]:
+        """After that round; `moves` as `Referee.agree` gives them. Lines for health.jsonl: the look, and new alarms."""
+        self.rows.append(self._looker.look(round_number, moves))
+        found = suspicions(self.rows, self.facts["equilibrium"], self.facts["rounds"])
+        return [self.rows[-1], *self._new(found, round_number)]
+
+    def failed(self, round_number: int) -> list[dict[str, Any]]:
+        """Training cannot go on; lines for health.jsonl."""
+        seen = {"growth": f"a loss or a gradient, in round {round_number}"}
+        return self._new([Suspicion("running-away", round_number, math.inf, seen)], round_number)
+
+    def _new(self, found: Sequence[Suspicion], round_number: int) -> list[dict[str, Any]]:
+        """New causes as alarms, the likeliest first."""
+        before = {alarm.cause for alarm in self.alarms}
+        lines: list[dict[str, Any]] = []
+        for one in found:
+            if one.cause in before:
+                continue
+            certainty = "unsure" if self.alarms else "sure" if one.value >= 2 else "likely"
+            alarm = Alarm(
+                one.cause,
+                CAUSES[one.cause].title,
+                one.began,
+                round_number,
+                certainty,
+                told(one, [alarm.title for alarm in self.alarms]),
+                command(one.cause, self.facts, self.run),
+            )
+            self.alarms.append(alarm)
+            lines.append({"alarm": asdict(alarm)})
+        return lines

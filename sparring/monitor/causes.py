@@ -1,0 +1,293 @@
+"""From looks to causes: pure functions of the rows, each with the limit that healthy trainings stay within.
+
+A rule gives a number that is larger the worse it looks; it is red at or above its limit. A cause is told when its rule
+was red in STREAK looks in a row, so that one odd batch says nothing. The limits come from `benchmarks/monitor.py fit`:
+what no healthy training of the tuning half reached, with a margin. docs/results/monitor.md says how often they err.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+
+from sparring.monitor.looks import Row
+
+STREAK = 3
+"""Looks in a row that a rule must be red."""
+
+WINDOW = 3
+"""Looks whose median stands for "now"."""
+
+POOL = 8
+"""Looks whose mean stands for what one look is too small to see."""
+
+WARM, WARM_SHARE = 6, 0.1
+"""Looks, and share of the planned rounds, before anything is said about samples: no training is good from the start."""
+
+FAR = 0.3
+"""Distance above which samples are not yet good."""
+
+OPPONENTS = ("discriminator", "discriminators", "generator", "encoder")
+"""Players whose losses cannot both fall."""
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A cause that the rows speak of.
+
+    began  round of the first look of the streak; value: of the rule, over its limit, at least 1
+    seen   the last look in words, by the names that sentences use
+    """
+
+    cause: str
+    began: int
+    value: float
+    seen: Mapping[str, str]
+
+
+class History:
+    """Rows up to one look, oldest first; what the losses are where neither player can gain; and the planned rounds."""
+
+    def __init__(self, rows: Sequence[Row], equilibrium: Mapping[str, float], rounds: int) -> None:
+        self.rows, self.equilibrium = rows, equilibrium
+        self.warm = len(rows) >= WARM and rows[-1]["round"] >= WARM_SHARE * rounds
+        self.players = [name.removesuffix(".step") for name in rows[-1] if name.endswith(".step")]
+
+    def of(self, name: str) -> list[float]:
+        """Every number of that name."""
+        return [row[name] for row in self.rows if row.get(name) is not None]
+
+    def now(self, name: str) -> float | None:
+        """Median of the last looks; None when there are too few."""
+        values = self.of(name)[-WINDOW:]
+        return median(values) if len(values) == WINDOW else None
+
+    def start(self, name: str) -> float | None:
+        """Median of looks 2 to 4: the first one is still about the initial weights."""
+        values = self.of(name)[1 : 1 + WINDOW]
+        return median(values) if len(values) == WINDOW else None
+
+    def half(self, name: str) -> float | None:
+        """Median of the looks around half of the rounds so far; None before it is warm."""
+        middle = self.rows[-1]["round"] / 2
+        before = [row[name] for row in self.rows if row["round"] <= middle and row.get(name) is not None]
+        return median(before[-WINDOW:]) if self.warm and len(before) >= WINDOW else None
+
+    def pooled(self, name: str) -> float | None:
+        """Mean of the last POOL looks."""
+        values = self.of(name)[-POOL:]
+        return mean(values) if len(values) == POOL else None
+
+    @property
+    def far(self) -> float:
+        """How far samples are from real images now: 0 alike, 1 and more nothing in common."""
+        return self.now("distance") or 0.0
+
+
+Rule = Callable[[History], float | None]
+
+
+def running_away(h: History) -> float | None:
+    """The largest growth since the start of a loss, of scores or of weights."""
+    if any(value is None for value in h.rows[-1].values()):
+        return math.inf
+    growths = []
+    for name in ["scores", *(f"{player}.{what}" for player in h.players for what in ("loss", "weights"))]:
+        now, start = h.now(name), h.start(name)
+        if now is not None and start is not None:
+            growths.append(abs(now) / max(abs(start), 1.0))
+    return max(growths, default=None)
+
+
+def frozen(h: History) -> float | None:
+    """How close to standing still the slowest player is: 1 over its step."""
+    steps = [h.rows[-1][f"{player}.step"] for player in h.players]
+    return 1 / max(min(steps), 1e-30) if steps else None
+
+
+def big_steps(h: History) -> float | None:
+    """The largest step of a player, over the size of its weights."""
+    steps = [h.now(f"{player}.step") for player in h.players]
+    return max((step for step in steps if step is not None), default=None)
+
+
+def same_side(h: History) -> float | None:
+    """How far the losses of both players lie below where neither can gain: opponents cannot both win."""
+    below = []
+    for player, level in h.equilibrium.items():
+        loss = h.now(f"{player}.loss")
+        if loss is not None and player in OPPONENTS:
+            below.append((level - loss) / max(abs(level), 0.5))
+    return min(below) if len(below) == 2 else None
+
+
+def overpowered(h: History) -> float | None:
+    """How surely the judge wins while samples are far: it tells all of them and they do not get closer, or its loss
+    has been far below where neither can gain.
+    """
+    apart, half = h.now("separation"), h.half("distance")
+    if apart is None or half is None or h.far <= FAR:
+        return None if apart is None or half is None else 0.0
+    level, losses = h.equilibrium.get("discriminator"), h.of("discriminator.loss")[-POOL:]
+    lead = 1 - median(losses) / level if level and len(losses) == POOL else 0.0
+    return max(apart * stuck(h.far, half) / h.far, lead)
+
+
+def idle_judge(h: History) -> float | None:
+    """How little the judge tells apart what is far apart."""
+    apart = h.now("separation")
+    return None if apart is None or not h.warm else (1 - apart) * min(h.far / FAR, 1.0)
+
+
+def collapse(h: History) -> float | None:
+    """How alike samples are, where that does not get better."""
+    now, half = h.now("diversity"), h.half("diversity")
+    return None if now is None or half is None else stuck(1 / max(now, 0.01), 1 / max(half, 0.01))
+
+
+def stuck(now: float, half: float) -> float:
+    """An ill that is as large now as at half of the rounds, or larger; less than half as large if a sixth is gone."""
+    return now * min(now / max(half, 1e-6), 1.0) ** 4
+
+
+def outside_range(h: History) -> float | None:
+    """How much brighter or darker samples are, with an end of the range that they do not reach or exceed."""
+    level, half, ends = h.now("level"), h.half("level"), [h.now("darkest"), h.now("brightest")]
+    if level is None or half is None:
+        return None
+    gap = max((abs(end) for end in ends if end is not None), default=0.0)
+    return min(stuck(abs(level), abs(half)), 2 * gap)
+
+
+def checkers(h: History) -> float | None:
+    """Stripes and checkers of one pixel in samples, over those in images."""
+    now = h.now("checker")
+    return None if now is None or not h.warm else now
+
+
+def memorising(h: History) -> float | None:
+    """How much higher the judge scores images it was trained on than others."""
+    return h.pooled("memory")
+
+
+def lagging(h: History) -> float | None:
+    """How much farther from images the averaged weights' samples are than the live ones'."""
+    shown = h.of("shown")[-2:]
+    return min(shown) - h.far if len(shown) == 2 and h.now("distance") is not None else None
+
+
+def deaf_code(h: History) -> float | None:
+    """How little the code tells, in 1 / nats."""
+    nats = [h.now(name) for name in h.rows[-1] if name.endswith(".divergence")]
+    return 1 / max(nats[0], 1e-6) if nats and nats[0] is not None and h.warm else None
+
+
+def labels_ignored(h: History) -> float | None:
+    """How little classes of samples differ in what classes of images differ in, once samples are good."""
+    now = h.now("labels")
+    return None if now is None or not h.warm else (1 - now) * (h.far < FAR)
+
+
+def slope(h: History) -> float | None:
+    """Mean squared difference of the critic's slope from 1."""
+    slopes = [h.now(name) for name in h.rows[-1] if name == "critic.slope"]
+    return slopes[0] if slopes and h.warm else None
+
+
+def no_progress(h: History) -> float | None:
+    """How far samples are, where that does not get better."""
+    half = h.half("distance")
+    return None if half is None else stuck(h.far, half)
+
+
+RULES: dict[str, Rule] = {
+    "running-away": running_away,
+    "frozen": frozen,
+    "same-side": same_side,
+    "big-steps": big_steps,
+    "deaf-code": deaf_code,
+    "slope": slope,
+    "average-lags": lagging,
+    "checkerboard": checkers,
+    "collapse": collapse,
+    "range": outside_range,
+    "idle-judge": idle_judge,
+    "overpowered": overpowered,
+    "memorising": memorising,
+    "labels-ignored": labels_ignored,
+    "no-progress": no_progress,
+}
+"""Cause -> rule, the most mechanical first: of two that turn red in the same look, the first is the likelier root."""
+
+LIMITS: dict[str, float] = {
+    "running-away": 10.0,
+    "frozen": 1e8,
+    "same-side": 0.5,
+    "big-steps": 0.023,
+    "deaf-code": 2.0,
+    "slope": 2.0,
+    "average-lags": 0.3,
+    "checkerboard": 27.0,
+    "collapse": 5.0,
+    "range": 0.6,
+    "idle-judge": 0.7,
+    "overpowered": 0.7,
+    "memorising": 0.25,
+    "labels-ignored": 0.7,
+    "no-progress": 0.4,
+}
+"""Cause -> the value from which its rule is red."""
+
+AT_ONCE = ("running-away",)
+"""Causes that do not wait for a streak where a number is not finite."""
+
+
+def evidence(h: History) -> dict[str, str]:
+    """The last look in words, by the names that sentences use; "unknown" for what was not seen."""
+
+    def of(name: str) -> str:
+        value = h.now(name)
+        return "unknown" if value is None else f"{value:.2g}"
+
+    steps = {player: h.now(f"{player}.step") or 0.0 for player in h.players}
+    fastest, slowest = max(steps, key=lambda p: steps[p], default=""), min(steps, key=lambda p: steps[p], default="")
+    still = bool(steps) and frozen(h) is not None and steps[slowest] < 1e-8
+    dark, bright = h.now("darkest") or 0.0, h.now("brightest") or 0.0
+    growth = running_away(h)
+    nats = [name for name in h.rows[-1] if name.endswith(".divergence")]
+    memory = h.pooled("memory")
+    return {
+        **{name: of(name) for name in ("shown", "distance", "checker", "diversity", "separation", "labels")},
+        "growth": "not finite" if growth is None or growth == math.inf else f"{growth:.3g} times since the start",
+        "player": slowest if still else fastest,
+        "step": f"{100 * max(steps.values(), default=0.0):.2g} %",
+        "losses": ", ".join(
+            f"{player} {of(f'{player}.loss')} for {level:.2g}" for player, level in h.equilibrium.items()
+        ),
+        "end": "darkest" if abs(dark) > abs(bright) else "brightest",
+        "gap": f"{100 * max(abs(dark), abs(bright)):.0f} %",
+        "nats": of(nats[0]) if nats else "unknown",
+        "slope": of("critic.slope"),
+        "memory": "unknown" if memory is None else f"{50 + 50 * memory:.0f}",
+    }
+
+
+def suspicions(
+    rows: Sequence[Row], equilibrium: Mapping[str, float], rounds: int, limits: Mapping[str, float] = LIMITS
+) -> list[Suspicion]:
+    """What the rows speak of at their last look, in the order of RULES; `rounds` are planned."""
+    found = []
+    for cause, limit in limits.items():
+        rule = RULES[cause]
+        values = [
+            rule(History(rows[: len(rows) - back], equilibrium, rounds)) for back in range(min(STREAK, len(rows)))
+        ]
+        over = [value is not None and value >= limit for value in values]
+        infinite = values[0] == math.inf
+        if infinite or (len(over) == STREAK and all(over)):
+            began = rows[-1 if infinite else -STREAK]["round"]
+            assert values[0] is not None
+            found.append(Suspicion(cause, began, values[0] / limit, evidence(History(rows, equilibrium, rounds))))
+    return found

@@ -1,0 +1,98 @@
+"""Zhu et al. 2017 (CycleGAN), appendix 7.2: Johnson's generator with residual blocks, Isola's patch discriminator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sparring.errors import SparringError
+
+SMALLEST = {1: 8, 2: 12, 3: 24}
+"""Layers of the discriminator -> the smallest image, a multiple of 4, that they leave something of."""
+
+
+class Residual(nn.Module):
+    """Rk: two 3x3 convolutions with reflection padding and instance norm, and what came in; (B, maps, H, W)."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(maps, maps, 3),
+            nn.InstanceNorm2d(maps),
+            nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(maps, maps, 3),
+            nn.InstanceNorm2d(maps),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class OnTop(nn.Module):
+    """(B, C, H, W) in [-1, 1] -> tanh(body(x) + artanh(.95 x)): where the body gives 0, nearly the image itself."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.body(x) + torch.atanh(0.95 * x.float()))
+
+
+def generator(channels: int, width: int = 64, blocks: int = 9, *, on_top: bool = False) -> nn.Module:
+    """(B, channels, H, W) -> the same shape in [-1, 1]; H and W multiples of 4, 8 or more, need not be equal.
+
+    c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3 for a width of 64. Instance norm has no weights of its own.
+    11,378,179 parameters with 9 blocks (256x256 images), 7,837,699 with 6 (128x128). `on_top` is not the paper's.
+    """
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), *_normed(width)]
+    for maps in (width, 2 * width):
+        layers += [nn.Conv2d(maps, 2 * maps, 3, stride=2, padding=1), *_normed(2 * maps)]
+    layers += [Residual(4 * width) for _ in range(blocks)]
+    for maps in (4 * width, 2 * width):
+        up = nn.ConvTranspose2d(maps, maps // 2, 3, stride=2, padding=1, output_padding=1)
+        layers += [up, *_normed(maps // 2)]
+    layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7)]
+    if on_top:
+        return OnTop(_initial(nn.Sequential(*layers)))
+    return _initial(nn.Sequential(*layers, nn.Tanh()))
+
+
+def discriminator(channels: int, width: int = 64, layers: int = 3) -> nn.Module:
+    """(B, channels, H, W) -> (B, 1, h, w) scores of patches: 70x70 pixels with 3 layers, 34x34 with 2, 16x16 with 1.
+
+    C64 (without norm), C128, C256, C512 for 3 layers, and one that gives the score; 2,764,737 parameters.
+    """
+    stack: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+    maps = width
+    for layer in range(layers):
+        stride = 2 if layer < layers - 1 else 1
+        stack += [nn.Conv2d(maps, 2 * maps, 4, stride=stride, padding=1), nn.InstanceNorm2d(2 * maps)]
+        stack += [nn.LeakyReLU(0.2, inplace=True)]
+        maps *= 2
+    return _initial(nn.Sequential(*stack, nn.Conv2d(maps, 1, 4, padding=1)))
+
+
+def require_side(side: int, layers: int) -> None:
+    """Raises SparringError unless both networks can take images of this side."""
+    if side % 4 or side < SMALLEST[layers]:
+        raise SparringError(
+            f"CycleGAN's networks cannot take {side}x{side} images: --size must be a multiple of 4 and, for "
+            f"discriminators of {layers} layers, at least {SMALLEST[layers]}"
+        )
+
+
+def _normed(maps: int) -> list[nn.Module]:
+    return [nn.InstanceNorm2d(maps), nn.ReLU(inplace=True)]
+
+
+def _initial(network: nn.Module) -> nn.Module:
+    """The authors' code: N(0, .02) weights, biases 0."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return network

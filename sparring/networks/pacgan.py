@@ -1,0 +1,36 @@
+"""Lin et al. 2018, "PacGAN", the small networks of its stacked-MNIST experiment (after Metz et al. 2017); 28x28."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from sparring.networks.initial import radford
+
+SIDE = 28
+
+
+def generator(latent: int, channels: int = 3) -> nn.Module:
+    """(B, latent) -> (B, channels, 28, 28) in [-1, 1]: 4x4x64, then three 3x3 layers that double, then a 3x3 one.
+
+    287,875 parameters from 256 numbers to three channels.
+    """
+    return radford(
+        nn.Sequential(
+            nn.Linear(latent, 64 * 4 * 4), nn.Unflatten(1, (64, 4, 4)), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.ConvTranspose2d(64, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),  # 7x7
+            nn.ConvTranspose2d(32, 16, 3, 2, 1, 1), nn.BatchNorm2d(16), nn.ReLU(),  # 14x14
+            nn.ConvTranspose2d(16, 8, 3, 2, 1, 1), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, channels, 3, 1, 1), nn.Tanh(),
+        )
+    )  # fmt: skip
+
+
+def discriminator(channels: int, maps: int) -> nn.Module:
+    """(B, channels, 28, 28) -> (B, 1) logits; maps, 2 maps and 4 maps feature maps, each at half the side.
+
+    With 2 maps ("D = G/4") it has 585 parameters for one image of three channels, and 54 more for each further one.
+    """
+    layers: list[nn.Module] = []
+    for wide, narrow in ((channels, maps), (maps, 2 * maps), (2 * maps, 4 * maps)):
+        layers += [nn.Conv2d(wide, narrow, 3, 2, 1), nn.BatchNorm2d(narrow), nn.LeakyReLU(0.3)]
+    return radford(nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * maps * 4 * 4, 1)))

@@ -1,0 +1,104 @@
+"""CycleGAN (Zhu et al. 2017): translations between two domains of images, learned without pairs."""
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from sparring.errors import SparringError
+from sparring.recipes.arguments import Average, Batch, Rate, Width
+from sparring.recipes.recipe import Recipe, published
+
+if TYPE_CHECKING:
+    from sparring.data.dataset import Dataset, Spec
+    from sparring.referee import Schedule
+
+
+@published(
+    paper="Zhu et al. 2017, Unpaired Image-to-Image Translation, arXiv 1703.10593", size=256, classes=2, domains=True
+)
+def cyclegan(
+    data: "Spec",
+    *,
+    width: Width = 64,
+    blocks: Annotated[
+        int | None, Field(ge=1, description="residual blocks (default: 6 below 256 pixels, else 9)")
+    ] = None,
+    on_top: Annotated[
+        bool, Field(description="a translator paints on top of its image, so that it starts with it; not the paper's")
+    ] = False,
+    layers: Annotated[
+        int, Field(ge=1, le=3, description="of a judge: one score sees 70 pixels across with 3, 34 with 2, 16 with 1")
+    ] = 3,
+    cycle: Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight of the way there and back")] = 10.0,
+    identity: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="times `cycle`: weight of leaving an image of the target")
+    ] = 0.5,
+    history: Annotated[int, Field(ge=0, description="translations each judge's pool keeps")] = 50,
+    enlarged: Annotated[
+        float, Field(ge=1, le=2, description="images are resized to so many times their side, then cut at random")
+    ] = 286 / 256,
+    mirrored: Annotated[bool, Field(description="every second image is mirrored")] = True,
+    batch: Batch = 1,
+    lr: Rate = 2e-4,
+    constant: Annotated[int, Field(ge=0, description="rounds at the full rate")] = 133_400,
+    falling: Annotated[int, Field(ge=0, description="rounds after these, in which it falls to 0 in a line")] = 133_400,
+    average: Average = 0.999,
+) -> Recipe:
+    """Two translators that lead back to where one started, and judges of 70x70 patches; data of exactly two domains.
+
+    The defaults are those of the paper: 200 epochs of horse2zebra's 1,334 zebras, half of them with a falling rate.
+    The paper has the identity loss for paintings to photographs only (`--identity 0` for all else), and shows the
+    live weights (`--average 0`).
+    """
+    import torch
+
+    from sparring.data.augment import ResizeAndCrop
+    from sparring.networks import cyclegan as networks
+    from sparring.systems.cyclegan import CycleGAN
+
+    if len(data.classes) != 2:
+        raise SparringError(
+            "cyclegan translates between two domains: give --data-a X --data-b Y, or --data with a folder of exactly "
+            f"two class folders (it has {len(data.classes) or 'none'})"
+        )
+    networks.require_side(data.size, layers)
+    blocks = blocks or (9 if data.size >= 256 else 6)
+    augment = ResizeAndCrop(enlarged, mirrored)
+
+    def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
+        return {name: replace(dataset.of_class(y), augment=augment, labels=None) for y, name in enumerate("ab")}
+
+    adam = partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999))
+    falls = falling_to_zero(lr, constant, falling)
+    return Recipe(
+        system=CycleGAN(
+            networks.generator(data.channels, width, blocks, on_top=on_top),
+            networks.generator(data.channels, width, blocks, on_top=on_top),
+            networks.discriminator(data.channels, width, layers),
+            networks.discriminator(data.channels, width, layers),
+            cycle=cycle,
+            identity=identity,
+            history=history,
+            shape=data.shape,
+        ),
+        optimisers={"translators": adam, "discriminators": adam},
+        schedules={"translators": falls, "discriminators": falls},
+        batch=batch,
+        rounds=max(1, constant + falling),
+        average=average,
+        streams=streams,
+    )
+
+
+def falling_to_zero(lr: float, constant: int, falling: int) -> "Schedule":
+    """lr for `constant` rounds, then in a line to 0, which the round after the next `falling` ones would reach.
+
+    The authors' code does so by epochs: 1 - max(0, epoch + 1 - 100) / 101.
+    """
+
+    def settings(round_number: int) -> dict[str, Any]:
+        return {"lr": lr * max(0.0, 1 - max(0, round_number - constant) / (falling + 1))}
+
+    return settings

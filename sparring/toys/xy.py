@@ -1,0 +1,138 @@
+"""min over x, max over y of f(x, y) = x y: the smallest game that gradient descent does not solve.
+
+CS231n's lecture asks for six alternating steps of size 1 from (1, 1). The only equilibrium is (0, 0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from sparring.drawings import BLUE, GREY, ORANGE
+from sparring.errors import SparringError, unknown
+from sparring.toys.frames import panels, shown
+
+RULES: dict[str, str] = {
+    "alternating": "one player moves, the other answers: they walk around (0, 0) and come back",
+    "simultaneous": "both move at once: they spiral outwards",
+    "extragradient": "look one step ahead, and move by what is seen there: inwards for steps below 1",
+    "optimistic": "twice this gradient minus the last one: inwards for steps below 1 / sqrt(3)",
+}
+
+Pair = tuple[float, float]
+
+
+def play(
+    rule: str = "alternating",
+    *,
+    first: str = "y",
+    step: float = 1.0,
+    rounds: int = 6,
+    start: Pair = (1.0, 1.0),
+) -> list[Pair]:
+    """rounds + 1 pairs (x, y), the start among them; x descends x y, whose slope is y, and y ascends it: slope x.
+
+    first: who moves first when they alternate. Raises SparringError for an unknown rule or player.
+    """
+    pairs = [start]
+    for _, pair in zip(range(rounds), _play(_known(rule, first), step, start), strict=False):
+        pairs.append(pair)
+    return pairs
+
+
+def _play(rule: str, step: float, start: Pair) -> Iterator[Pair]:
+    x, y = start
+    past_x, past_y = start
+    while True:
+        if rule == "y first":  # Gauss-Seidel: x sees the new y
+            y = y + step * x
+            x = x - step * y
+        elif rule == "x first":
+            x = x - step * y
+            y = y + step * x
+        elif rule == "simultaneous":  # Jacobi: both see the old pair
+            x, y = x - step * y, y + step * x
+        elif rule == "extragradient":  # Korpelevich 1976
+            ahead_x, ahead_y = x - step * y, y + step * x
+            x, y = x - step * ahead_y, y + step * ahead_x
+        else:  # optimistic: Popov 1980; Daskalakis et al. 2018, eq. 2
+            now_x, now_y = x, y
+            x, y = x - step * (2 * y - past_y), y + step * (2 * x - past_x)
+            past_x, past_y = now_x, now_y
+        yield x, y
+
+
+def kept(rule: str, pairs: Sequence[Pair], *, first: str = "y", step: float = 1.0) -> list[float] | None:
+    """The quadratic form that alternating steps leave as it was, for each pair; None for the other rules.
+
+    x^2 + step x y + y^2 when y moves first, x^2 - step x y + y^2 when x does: an ellipse for steps below 2.
+    """
+    signs = {"y first": 1, "x first": -1}
+    sign = signs.get(_known(rule, first))
+    return None if sign is None else [x * x + sign * step * x * y + y * y for x, y in pairs]
+
+
+def update(rule: str, *, first: str = "y", step: float = 1.0) -> Tensor:
+    """One round as a float64 matrix on (x, y); on (x, y, last x, last y) for the optimistic rule."""
+    one = torch.eye(2, dtype=torch.float64)
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)  # descent of x, ascent of y
+    descend, ascend = (one + step * turn * row for row in (torch.tensor([[1], [0]]), torch.tensor([[0], [1]])))
+    matrices: dict[str, Callable[[], Tensor]] = {
+        "y first": lambda: descend @ ascend,
+        "x first": lambda: ascend @ descend,
+        "simultaneous": lambda: one + step * turn,
+        "extragradient": lambda: one + step * turn @ (one + step * turn),
+        "optimistic": lambda: torch.cat(
+            [torch.cat([one + 2 * step * turn, -step * turn], 1), torch.cat([one, 0 * one], 1)]
+        ),
+    }
+    return matrices[_known(rule, first)]()
+
+
+def growth(rule: str, *, first: str = "y", step: float = 1.0) -> float:
+    """The largest absolute eigenvalue of `update`: what a round multiplies the distance from (0, 0) by, in the end.
+
+    Alternating 1 for steps up to 2; simultaneous sqrt(1 + step^2); extragradient sqrt(1 - step^2 + step^4).
+    """
+    return float(torch.linalg.eigvals(update(rule, first=first, step=step)).abs().max())
+
+
+def _known(rule: str, first: str) -> str:
+    """The rule in one word of `update`'s table."""
+    if rule not in RULES:
+        raise unknown("rule", rule, RULES)
+    if first not in ("x", "y"):
+        raise SparringError(f"first is '{first}': x or y moves first")
+    return f"{first} first" if rule == "alternating" else rule
+
+
+def verdict(rule: str, *, first: str = "y", step: float = 1.0) -> str:
+    """What `growth` means, in words."""
+    factor = growth(rule, first=first, step=step)
+    if math.isclose(factor, 1, abs_tol=1e-6):
+        return "around (0, 0) for ever" if step < 2 else "outwards, in equal steps"
+    return f"{'inwards, to' if factor < 1 else 'outwards, away from'} (0, 0)"
+
+
+def figures(rule: str, pairs: Sequence[Pair], *, first: str = "y", step: float = 1.0) -> Iterator[Figure]:
+    """The path so far, frame by frame; dashed, the curve on which alternating steps must stay."""
+    reach = 1.15 * max(1.0, *(abs(value) for pair in pairs for value in pair))
+    signs = {"y first": step, "x first": -step}
+    sign = signs.get(_known(rule, first))
+    ticks = torch.linspace(-reach, reach, 201).tolist()
+    form = [[x * x + (sign or 0) * x * y + y * y for x in ticks] for y in ticks]
+    for at in shown(len(pairs)):
+        figure, (axes,) = panels(f"xy, {rule}, step {step:g}: round {at}")
+        if sign is not None:
+            start = kept(rule, pairs[:1], first=first, step=step)
+            axes.contour(ticks, ticks, form, levels=start, colors=GREY, linestyles="dashed", linewidths=1)
+        xs, ys = zip(*pairs[: at + 1], strict=True)
+        axes.plot(xs, ys, color=BLUE, linewidth=1, marker="o", markersize=3)
+        axes.plot(xs[-1:], ys[-1:], color=ORANGE, marker="o", markersize=8)
+        axes.plot(0, 0, color="black", marker="+", markersize=10)
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="x", ylabel="y")
+        yield figure

