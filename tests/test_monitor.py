@@ -22,7 +22,7 @@ from sparring.data.dataset import Dataset
 from sparring.errors import Diverged
 from sparring.losses import GAMES
 from sparring.metrics import nyquist_energy
-from sparring.monitor import CAUSES, Alarm, Monitor
+from sparring.monitor import CAUSES, Monitor
 from sparring.monitor.advice import command
 from sparring.monitor.causes import LIMITS, RULES, STREAK, suspicions
 from sparring.monitor.looks import (
