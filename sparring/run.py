@@ -253,7 +253,8 @@ class Run:
         for log in LOGS:
             offset = offsets.get(log, 0)
             try:
-                self._log(log).touch()  # runs of older versions have no health.jsonl
+                if not offset:
+                    self._log(log).touch()  # runs of older versions have no health.jsonl
                 with open(self._log(log), "r+b") as file:
                     if file.seek(0, os.SEEK_END) < offset:
                         raise SparringError(
