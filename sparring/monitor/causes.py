@@ -1,8 +1,8 @@
 """From looks to causes: pure functions of the rows, each with the limit that healthy trainings stay within.
 
 A rule gives a number that is larger the worse it looks; it is red at or above its limit. A cause is told when its rule
-was red in STREAK looks in a row, so that one odd batch says nothing. The limits come from `benchmarks/monitor.py fit`:
-what no healthy training of the tuning half reached, with a margin. docs/results/monitor.md says how often they err.
+was red in STREAK looks in a row, so that one odd batch says nothing. The limits are to come from `benchmarks/monitor.py
+fit`, as what no healthy training of the tuning half reaches, with a margin; docs/results/monitor.md says how far that is.
 """
 
 from __future__ import annotations
