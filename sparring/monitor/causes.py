@@ -2,7 +2,7 @@
 
 A rule gives a number that is larger the worse it looks; it is red at or above its limit. A cause is told when its rule
 was red in STREAK looks in a row, so that one odd batch says nothing. The limits are to come from `benchmarks/monitor.py
-fit`, as what no healthy training of the tuning half reaches, with a margin; docs/results/monitor.md says how far that is.
+fit`, as what no healthy training of the tuning half reaches, with a margin; see docs/results/monitor.md.
 """
 
 from __future__ import annotations
