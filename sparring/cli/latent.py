@@ -179,7 +179,7 @@ def invert(
     run: RunPath,
     images: ImagesPath,
     *,
-    n: Annotated[int, Field(ge=1, le=1024, description="at most so many images, evenly spaced")] = 16,
+    n: Annotated[int, Field(ge=1, le=256, description="at most so many images, evenly spaced")] = 16,
     way: Annotated[
         Literal["both", "optimisation", "encoder"],
         Field(description="start from the encoder's code and from samples; from samples; or take the encoder's code"),

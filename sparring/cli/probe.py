@@ -52,7 +52,7 @@ def probe(
     asked = opened.data() if data is None else load(data, size=spec["size"], channels=spec["channels"], root=data_root)
     plan = protocol(asked, labels=labels, draws=draws, seed=seed)
     svm()
-    unlabelled = asked.images[:10_000]
+    unlabelled = plan.validation.images  # of all classes: folders come class by class
     every: dict[str, Features] = {}
     random = learned(_fresh(opened, seed, recipe), unlabelled)
     for name, features in learned(system, unlabelled).items():

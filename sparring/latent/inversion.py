@@ -21,9 +21,6 @@ from sparring.seeds import derive
 WAYS = ("both", "optimisation", "encoder")
 """Start from the encoder's code and from codes of samples; from the latter only; the encoder's code as it is."""
 
-AT_ONCE = 250
-"""Codes that are moved together: one batch of the painter."""
-
 
 @dataclass(frozen=True)
 class Inversion:
