@@ -12,6 +12,7 @@ from toys import referee
 
 from sparring.cli import main
 from sparring.data.dataset import Dataset
+from sparring.data.feed import Feed
 from sparring.errors import SparringError
 from sparring.metrics import modes_reached, nearest_modes, reverse_kl
 from sparring.seeds import generator
@@ -285,6 +286,13 @@ def test_the_ring_is_found():
     assert last.found == 8
     assert last.high_quality > 0.3
     assert last.reverse_kl < 0.15
+
+
+def test_points_are_given_as_they_are():
+    points = mixtures.grid().draw(64, seed=0)
+    x, y = Feed({"train": Dataset("points", points)}, 64, seed=0)("train")
+    assert y is None
+    assert torch.equal(x.sort(0).values, points.sort(0).values)
 
 
 @pytest.mark.parametrize("system", mixtures.SYSTEMS)

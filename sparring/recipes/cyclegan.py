@@ -51,6 +51,9 @@ def cyclegan(
     The defaults are those of the paper: 200 epochs of horse2zebra's 1,334 zebras, half of them with a falling rate.
     The paper has the identity loss for paintings to photographs only (`--identity 0` for all else), and shows the
     live weights (`--average 0`).
+
+    Measured (docs/results/cyclegan.md; seed 0, 8,120 rounds at a width of 16 with --on-top, 14 minutes of CPU time): on
+    pairs of emoji in two styles L1 is 4 % and 14 % below copying's; SSIM is not told apart from it.
     """
     import torch
 
