@@ -1,8 +1,10 @@
 """The health monitor, measured: trainings that are healthy, trainings with a planted fault, and who noticed.
 
-python benchmarks/monitor.py play --out runs/monitor      plays what has not been played yet (about 40 minutes)
-python benchmarks/monitor.py fit --out runs/monitor       limits from the trainings of the tuning half
-python benchmarks/monitor.py judge --out runs/monitor     the other half -> docs/results/monitor.md
+python benchmarks/monitor.py all --out runs/monitor       plays what has not been played yet, and judges
+
+play (about 20 minutes on one thread) and judge do one half of it each; fit gives limits for causes.py from the
+trainings of the tuning half; cost tells what looking costs. SPARRING_DATA names the folder with MNIST and
+Fashion-MNIST.
 
 Every training is played once and kept as one line: its looks, what an oracle says of its last samples, and how long
 looks and rounds took. Which trainings are broken is the oracle's word, not the fault's: it knows nothing of the looks,
@@ -20,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -40,7 +42,8 @@ from sparring.networks.labels import LabelChannels
 from sparring.networks.noise import GaussianNoise
 from sparring.networks.vae import image, kingma_decoder, kingma_encoder
 from sparring.priors import gaussian
-from sparring.recipes.recipe import Recipe
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import Recipe, find, prepare_recipe, settle
 from sparring.referee import Referee
 from sparring.seeds import derive, generator
 from sparring.system import Move
@@ -789,7 +792,41 @@ def judge(out: Path) -> None:
             print(f"{v.name}: {'broken' if v.broken else 'healthy'}, told {v.said or 'nothing'}")
 
 
-STEPS = {"play": play_all, "fit": fit, "judge": judge}
+COSTED = ("cs231n-mlp", "cs231n-dcgan", "r1gan", "wgan-gp", "acgan", "biggan-small", "vae", "aae", "ganhacks")
+
+
+def cost(out: Path) -> None:
+    """What looking costs beside training, for recipes as they are, on the 5,000 digits of the demo."""
+    digits = sparring.load("digits")
+    print("| recipe | weights | round, ms | look, ms | rounds between | share of time |\n|---|---|---|---|---|---|")
+    for name in COSTED:
+        function = find(name, RECIPES)
+        recipe = prepare_recipe(function, digits.spec, settle(function, {}))
+        referee = Referee(recipe.system, {"train": digits}, batch=recipe.batch, optimisers=recipe.optimisers)
+        looker = Looker(recipe.system, referee.averaged, digits, batch=recipe.batch, seed=0)
+        moves = referee.agree(referee.play())
+        rounds = [seconds(referee.play) for _ in range(12)]
+        every = looker.spacing(1)
+        looks = [seconds(looker.before) + seconds(partial(looker.look, every * n, moves)) for n in range(1, 9)]
+        round_, look = median(rounds[2:]), mean(looks)
+        share = look / every / round_
+        figures = f"{looker.weights:,} | {1000 * round_:.1f} | {1000 * look:.1f} | {every} | {100 * share:.1f} %"
+        print(f"| {name} | {figures} |", flush=True)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = time.thread_time()
+    work()
+    return time.thread_time() - started
+
+
+def everything(out: Path) -> None:
+    """All that docs/results/monitor.md has."""
+    play_all(out)
+    judge(out)
+
+
+STEPS = {"all": everything, "play": play_all, "fit": fit, "judge": judge, "cost": cost}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from sparring.metrics import (
     LENET_MNIST_2,
     RANDOM_CONV64,
     SMALLCONV_CIFAR10,
+    SMALLCONV_CIFAR10_2,
     brought,
     class_histogram,
     extractor,
@@ -54,7 +55,7 @@ def digits():
     ("name", "least"),
     [
         *[(LENET_MNIST, 0.99), (LENET_MNIST_2, 0.99), (LENET_FASHION_MNIST, 0.9), (LENET_FASHION_MNIST_2, 0.9)],
-        (SMALLCONV_CIFAR10, 0.6),
+        *[(SMALLCONV_CIFAR10, 0.6), (SMALLCONV_CIFAR10_2, 0.6)],
     ],
 )
 def test_the_shipped_weights_are_the_ones_described(name, least):

@@ -23,7 +23,7 @@ from sparring.seeds import generator
 
 LENET_MNIST, LENET_MNIST_2 = "lenet-mnist", "lenet-mnist-2"
 LENET_FASHION_MNIST, LENET_FASHION_MNIST_2 = "lenet-fashion-mnist", "lenet-fashion-mnist-2"
-SMALLCONV_CIFAR10 = "smallconv-cifar10"
+SMALLCONV_CIFAR10, SMALLCONV_CIFAR10_2 = "smallconv-cifar10", "smallconv-cifar10-2"
 RANDOM_CONV64 = "random-conv64"
 
 BATCH = 250
@@ -171,9 +171,9 @@ def random_conv64() -> Extractor:
 
 TRAINED = (
     *(LENET_MNIST, LENET_MNIST_2, LENET_FASHION_MNIST, LENET_FASHION_MNIST_2),
-    SMALLCONV_CIFAR10,
+    *(SMALLCONV_CIFAR10, SMALLCONV_CIFAR10_2),
 )
-"""Two independent seeds where there is a -2, so that a ranking can be checked for the luck of one extractor."""
+"""Two independent seeds of each, so that a ranking can be checked for the luck of one extractor."""
 
 EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     **{name: partial(trained, name) for name in TRAINED},

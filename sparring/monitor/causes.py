@@ -136,9 +136,11 @@ def overpowered(h: History) -> float | None:
 
 
 def idle_judge(h: History) -> float | None:
-    """How little the judge tells apart what is far apart."""
-    apart = h.now("separation")
-    return None if apart is None or not h.warm else (1 - apart) * min(h.far / FAR, 1.0)
+    """How little the judge tells apart what is far apart, and hardly gets closer."""
+    apart, half = h.now("separation"), h.half("distance")
+    if apart is None or half is None:
+        return None
+    return (1 - apart) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR, 1.0)
 
 
 def collapse(h: History) -> float | None:
