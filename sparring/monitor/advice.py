@@ -89,13 +89,6 @@ CAUSES: dict[str, Cause] = {
         "The average remembers too long for a training of this length.",
         ((Change("average", to=0.99),), (Change("half_life", 0.1),)),
     ),
-    "checkerboard": Cause(
-        "Checkerboards",
-        "Samples have {checker} times as much of the finest stripes and checkers as images.",
-        "Upsample by resizing and convolution, or by kernels whose size is a multiple of the stride.",
-        ((Change("up", to="bilinear"),),),
-        "sparring train ganhacks --data {data} --size 32 --up bilinear",
-    ),
     "collapse": Cause(
         "The samples look alike (mode collapse)",
         "Two samples are {diversity} as far apart as two images, and that does not grow.",
@@ -126,6 +119,13 @@ CAUSES: dict[str, Cause] = {
         "It tells every sample from every image ({separation} of 1), and samples no longer get closer ({distance}).",
         "Lower its learning rate, give it fewer steps, or hold it by a gradient penalty.",
         ((Change("discriminator_lr", 0.25),), (Change("gamma", 10.0),), (Change("lr", 0.5),)),
+    ),
+    "checkerboard": Cause(
+        "Checkerboards",
+        "Samples have {checker} times as much of the finest stripes and checkers as images.",
+        "Upsample by resizing and convolution, or by kernels whose size is a multiple of the stride.",
+        ((Change("up", to="bilinear"),),),
+        "sparring train ganhacks --data {data} --size 32 --up bilinear",
     ),
     "memorising": Cause(
         "The discriminator learns the images by heart",

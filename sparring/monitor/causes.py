@@ -1,8 +1,8 @@
 """From looks to causes: pure functions of the rows, each with the limit that healthy trainings stay within.
 
 A rule gives a number that is larger the worse it looks; it is red at or above its limit. A cause is told when its rule
-was red in STREAK looks in a row, so that one odd batch says nothing. The limits are to come from `benchmarks/monitor.py
-fit`, as what no healthy training of the tuning half reaches, with a margin; see docs/results/monitor.md.
+was red in STREAK looks in a row, so that one odd batch says nothing. The limits come from `benchmarks/monitor.py fit`:
+what no healthy training of the tuning half reached, with a margin. docs/results/monitor.md says how often they err.
 """
 
 from __future__ import annotations
@@ -136,17 +136,25 @@ def overpowered(h: History) -> float | None:
 
 
 def idle_judge(h: History) -> float | None:
-    """How little the judge tells apart what is far apart, and hardly gets closer."""
-    apart, half = h.now("separation"), h.half("distance")
+    """How little the judge tells apart what is far apart, and hardly gets closer; or how alike the scores are that it
+    gives to what is far apart, in a game whose scores have a scale.
+    """
+    apart, half, scores = h.now("separation"), h.half("distance"), h.now("scores")
     if apart is None or half is None:
         return None
-    return (1 - apart) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR, 1.0)
+    deaf = (1 - apart) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR, 1.0)
+    mute = min(h.far, FAR) / max(scores, 0.01) if scores is not None and "discriminator" in h.equilibrium else 0.0
+    return max(deaf, mute)
 
 
 def collapse(h: History) -> float | None:
-    """How alike samples are, where that does not get better."""
-    now, half = h.now("diversity"), h.half("diversity")
-    return None if now is None or half is None else stuck(1 / max(now, 0.01), 1 / max(half, 0.01))
+    """How alike samples are, or how near (in fifths) to another one, where that does not get better."""
+    ills = []
+    for name, share in (("diversity", 1.0), ("neighbours", 0.2)):
+        now, half = h.now(name), h.half(name)
+        if now is not None and half is not None:
+            ills.append(share * stuck(1 / max(now, 0.01), 1 / max(half, 0.01)))
+    return max(ills, default=None)
 
 
 def stuck(now: float, half: float) -> float:
@@ -164,9 +172,9 @@ def outside_range(h: History) -> float | None:
 
 
 def checkers(h: History) -> float | None:
-    """Stripes and checkers of one pixel in samples, over those in images."""
-    now = h.now("checker")
-    return None if now is None or not h.warm else now
+    """Stripes and checkers of one pixel in samples, over those in images, where that does not get better."""
+    now, half = h.now("checker"), h.half("checker")
+    return None if now is None or half is None else stuck(now, half)
 
 
 def memorising(h: History) -> float | None:
@@ -212,11 +220,11 @@ RULES: dict[str, Rule] = {
     "deaf-code": deaf_code,
     "slope": slope,
     "average-lags": lagging,
-    "checkerboard": checkers,
     "collapse": collapse,
     "range": outside_range,
     "idle-judge": idle_judge,
     "overpowered": overpowered,
+    "checkerboard": checkers,
     "memorising": memorising,
     "labels-ignored": labels_ignored,
     "no-progress": no_progress,
@@ -227,15 +235,15 @@ LIMITS: dict[str, float] = {
     "running-away": 10.0,
     "frozen": 1e8,
     "same-side": 0.5,
-    "big-steps": 0.023,
+    "big-steps": 0.021,
     "deaf-code": 2.0,
     "slope": 2.0,
     "average-lags": 0.3,
-    "checkerboard": 27.0,
-    "collapse": 5.0,
+    "collapse": 6.4,
     "range": 0.6,
     "idle-judge": 0.7,
     "overpowered": 0.7,
+    "checkerboard": 24.0,
     "memorising": 0.25,
     "labels-ignored": 0.7,
     "no-progress": 0.4,
