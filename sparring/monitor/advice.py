@@ -91,7 +91,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "collapse": Cause(
         "The samples look alike (mode collapse)",
-        "Two samples are {diversity} as far apart as two images, and that does not grow.",
+        "Two samples are {diversity} as far apart as two images, a sample and the one nearest to it {neighbours}, and that "
+        "does not grow.",
         "Lower the generator's rate, let the discriminator see whole batches, or hold it by a gradient penalty.",
         ((Change("minibatch", to="std"),), (Change("generator_lr", 0.25),), (Change("lr", 0.5),)),
     ),
@@ -103,8 +104,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "idle-judge": Cause(
         "The discriminator has given up",
-        "It cannot tell samples from images ({separation} of 1), though they are far apart ({distance}). "
-        "Balanced losses do not mean success here.",
+        "It tells {separation} of samples from images, by scores of size {scores}, though they are far apart "
+        "({distance}). Balanced losses do not mean success here.",
         "It is too small, too slow, or held too tightly.",
         (
             (Change("gamma", 0.1),),

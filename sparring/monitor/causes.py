@@ -136,7 +136,7 @@ def overpowered(h: History) -> float | None:
 
 
 def idle_judge(h: History) -> float | None:
-    """How little the judge tells apart what is far apart, and hardly gets closer; or how alike the scores are that it
+    """How little the judge tells apart what is far apart, and hardly gets closer; or how small the scores are that it
     gives to what is far apart, in a game whose scores have a scale.
     """
     apart, half, scores = h.now("separation"), h.half("distance"), h.now("scores")
@@ -268,8 +268,9 @@ def evidence(h: History) -> dict[str, str]:
     growth = running_away(h)
     nats = [name for name in h.rows[-1] if name.endswith(".divergence")]
     memory = h.pooled("memory")
+    plain = ("shown", "distance", "checker", "diversity", "neighbours", "separation", "scores", "labels")
     return {
-        **{name: of(name) for name in ("shown", "distance", "checker", "diversity", "separation", "labels")},
+        **{name: of(name) for name in plain},
         "growth": "not finite" if growth is None or growth == math.inf else f"{growth:.3g} times since the start",
         "player": slowest if still else fastest,
         "step": f"{100 * max(steps.values(), default=0.0):.2g} %",
