@@ -91,8 +91,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "collapse": Cause(
         "The samples look alike (mode collapse)",
-        "Two samples are {diversity} as far apart as two images, a sample and the one nearest to it {neighbours}, and that "
-        "does not grow.",
+        "Two samples are {diversity} as far apart as two images, a sample and the one nearest to it "
+        "{neighbours}, and that does not grow.",
         "Lower the generator's rate, let the discriminator see whole batches, or hold it by a gradient penalty.",
         ((Change("minibatch", to="std"),), (Change("generator_lr", 0.25),), (Change("lr", 0.5),)),
     ),
