@@ -409,15 +409,14 @@ def hasty(recipe: Recipe, data: Dataset) -> None:
 def reborn(recipe: Recipe, data: Dataset) -> None:
     """The discriminator forgets everything every 20 rounds."""
     system: Any = recipe.system
-    born = copy.deepcopy(system.D.state_dict())
+    born, original = copy.deepcopy(system.D.state_dict()), system.round
 
-    def forget(move: Any) -> None:
-        if system.played % 20 == 0 and move.player == "discriminator":
-            with torch.no_grad():
-                for name, weight in system.D.named_parameters():
-                    weight.copy_(born[name])
+    def round(feed: Any) -> Any:
+        if system.played % 20 == 0:
+            system.D.load_state_dict(born)
+        return original(feed)
 
-    each_move(forget)(recipe, data)
+    system.round = round
 
 
 def first_ones(x: Tensor, played: int) -> Tensor:
