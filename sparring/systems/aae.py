@@ -37,7 +37,8 @@ class AAE(Autoencoder):
 
         with torch.no_grad():
             code = self.encoder(x)
-        from_prior, from_image = in_full(self.D(self.drawn(self.prior.draw, len(x)))), in_full(self.D(code))
+        drawn = self.drawn(self.prior.draw, len(x))
+        from_prior, from_image = in_full(self.D(torch.cat([drawn, code]))).chunk(2)
         loss = self.game.discriminator(from_prior, from_image)  # regularisation phase, first step
         yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
 

@@ -54,8 +54,8 @@ class ClusteringAAE(Autoencoder):
         with torch.no_grad():
             y, z = self.parts(x)
         drawn_y, drawn_z = self.drawn(self.kinds.draw, len(x)), self.drawn(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(in_full(self.Dy(drawn_y)), in_full(self.Dy(y)))
-        loss_z = self.game.discriminator(in_full(self.Dz(drawn_z)), in_full(self.Dz(z)))
+        loss_y = self.game.discriminator(*in_full(self.Dy(torch.cat([drawn_y, y]))).chunk(2))
+        loss_z = self.game.discriminator(*in_full(self.Dz(torch.cat([drawn_z, z]))).chunk(2))
         yield Move("discriminators", loss_y + loss_z, kind=loss_y, style=loss_z)
 
         y, z = self.parts(x)

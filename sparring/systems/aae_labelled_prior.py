@@ -43,7 +43,8 @@ class LabelledPriorAAE(AAE):
         with torch.no_grad():
             code = self.encoder(x)
         drawn = self.drawn_for(y)
-        from_prior, from_image = (in_full(self.D(torch.cat([z, told], 1))) for z in (drawn, code))
+        codes = torch.cat([torch.cat([drawn, code]), told.repeat(2, 1)], 1)
+        from_prior, from_image = in_full(self.D(codes)).chunk(2)
         loss = self.game.discriminator(from_prior, from_image)
         yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
 
