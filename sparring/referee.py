@@ -27,7 +27,7 @@ from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.errors import Diverged, PeerLost, SparringError
 from sparring.seeds import derive, generator
-from sparring.system import Draws, Move, System
+from sparring.system import Draws, Move, System, choose_precision
 
 MakeOptimiser = Callable[[list[nn.Parameter]], Optimizer]
 """Builds an optimiser for a player's weights: `partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))`."""
@@ -72,20 +72,6 @@ def together() -> Iterator[None]:
             f"another process of this training died or did not answer for SPARRING_TIMEOUT seconds "
             f"({str(error).strip().splitlines()[0][:200]}); go on from the last checkpoint with sparring resume"
         ) from error
-
-
-def choose_precision(wish: str, device: torch.device) -> torch.dtype:
-    """The dtype of autocast: "fp32", "bf16", or "auto" = bf16 where the hardware multiplies it natively.
-
-    Raises SparringError for another wish. fp16 is not offered: it needs loss scaling per player.
-    """
-    if wish not in ("auto", "fp32", "bf16"):
-        raise SparringError(f"precision is '{wish}': it must be auto, fp32 or bf16")
-    if wish == "auto":
-        cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu
-        return torch.bfloat16 if native else torch.float32
-    return torch.bfloat16 if wish == "bf16" else torch.float32
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -164,6 +150,7 @@ class Referee:
             keep_freed_memory()
 
         self.system = system.to(self.device).to(memory_format=torch.channels_last).train()
+        self.system.precision = self.precision
         self.weights = self._weights_of_players()
         self.optimisers = self._make(optimisers)
         self.schedules = dict(schedules or {})

@@ -41,7 +41,7 @@ from sparring.durable import DamagedError, Disk, read_folder, write_file, write_
 from sparring.errors import Diverged, SparringError, StorageError
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, find, prepare_recipe, settle
-from sparring.system import System
+from sparring.system import System, choose_precision
 
 FORMAT = 1
 LOGS = ("log", "metrics", "health")
@@ -95,7 +95,7 @@ class Run:
         write_file(disk, path / "round.py", source.encode())
         for log in (*LOGS, "timing"):
             disk.write(path / f"{log}.jsonl", b"")
-        config = {k: run.facts[k] for k in ("format", "recipe", "arguments", "spec")}
+        config = {k: run.facts[k] for k in ("format", "recipe", "arguments", "spec", "precision")}
         write_file(disk, path / "weights" / "config.json", _json(config))
         write_file(disk, path / "recipe.json", _json(run.facts))  # last: a directory with it is a run
         return run
@@ -357,7 +357,9 @@ def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
     if mine != {k: tuple(v.shape) for k, v in state.items()}:
         raise SparringError(f"{folder / 'model.safetensors'} does not fit the networks of {config['recipe']}")
     system.load_state_dict(state)
-    return system.eval()
+    if config.get("precision") == "bfloat16":
+        system.precision = choose_precision("auto", system.device)
+    return system.to(memory_format=torch.channels_last).eval()
 
 
 def recipe_of(config: Mapping[str, Any], repeated: str | None) -> MakeRecipe:

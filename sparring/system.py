@@ -101,6 +101,20 @@ def spherical(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     return z * (shape[-1] ** 0.5 / z.norm(dim=-1, keepdim=True))
 
 
+def choose_precision(wish: str, device: torch.device) -> torch.dtype:
+    """The dtype of autocast: "fp32", "bf16", or "auto" = bf16 where the hardware multiplies it natively.
+
+    Raises SparringError for another wish. fp16 is not offered: it needs loss scaling per player.
+    """
+    if wish not in ("auto", "fp32", "bf16"):
+        raise SparringError(f"precision is '{wish}': it must be auto, fp32 or bf16")
+    if wish == "auto":
+        cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if wish == "bf16" else torch.float32
+
+
 @dataclass
 class Draws:
     """The random numbers of one share of a round.
@@ -127,6 +141,7 @@ class System(nn.Module):
     classes   how many classes `sample(labels=...)` can be asked for; 0: it takes no labels
     curved    the way from one code to another is along the sphere that codes of N(0, 1) lie near; False: straight
     columns   of a grid of samples; where samples come in each class in turn, one column per class
+    precision of the images it makes (`pictures`); the referee, and who opens a run, set it to that of training
 
     Whatever lives from round to round must be a parameter or a buffer, so that it is saved with the weights.
     What a system can do beside playing is an ability: a method of `ABILITIES` that it defines.
@@ -154,6 +169,7 @@ class System(nn.Module):
     classes: int = 0
     columns: int = 8
     curved: bool = False
+    precision: torch.dtype = torch.float32
 
     def __init__(self) -> None:
         super().__init__()
@@ -251,6 +267,15 @@ class System(nn.Module):
         finally:
             network.train(was_training)
         return torch.cat(pieces)
+
+    def pictures(self, network: nn.Module, *inputs: Tensor, size: int = 250) -> Tensor:
+        """`in_batches` of a network that makes images, in `self.precision`, as it was trained.
+
+        In float32 where gradients are asked for, as codes, scores and classes always are.
+        """
+        exact = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32 and not exact):
+            return self.in_batches(network, *inputs, size=size)
 
     def can(self, ability: str) -> bool:
         """Whether this system has the ability (a key of ABILITIES)."""

@@ -297,6 +297,11 @@ def test_principal_directions_of_codes_are_their_long_axes():
     assert found[0].words.startswith("85.")  # 25 of 29.25
 
 
+def test_samples_that_are_all_the_same_have_no_principal_direction():
+    with pytest.raises(SparringError, match="the 50 samples are all the same"):
+        latent.principal(torch.randn(50, 3), torch.ones(50, 7), 2)
+
+
 def test_principal_directions_of_pixels_move_the_image_the_most():
     """Pixels = A z with singular values 3, 1, .1: the directions are A's right singular vectors."""
     g = torch.Generator().manual_seed(0)
@@ -508,7 +513,7 @@ def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     pixels = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8)
     np.savez(out / "noise.npz", images=pixels, labels=np.arange(200) % 10)
-    options = {"rounds": 1, "batch": 8, "out": out, "quiet": True}
+    options = {"rounds": 1, "batch": 8, "out": out, "quiet": True, "precision": "fp32"}
     made = {}
     for name in ("csc321-mlp", "acgan", "cgan", "vae", "autoencoder", "mnist-net"):
         extra = {"width": 8} if name in ("vae", "autoencoder") else {}

@@ -18,9 +18,9 @@ from toys import adam, gan, images, referee, state
 from sparring.errors import Diverged, SparringError
 from sparring.losses import game
 from sparring.networks import dcgan
-from sparring.referee import AVERAGE_EVERY, choose_precision, total_norm
+from sparring.referee import AVERAGE_EVERY, total_norm
 from sparring.seeds import derive, generator
-from sparring.system import Draws, Move, System, truncated, uniform
+from sparring.system import Draws, Move, System, choose_precision, truncated, uniform
 from sparring.systems.gan import GAN
 from sparring.systems.r1 import PenalisedGAN
 
@@ -330,6 +330,18 @@ def test_bf16_stays_close_to_fp32_and_keeps_fp32_weights():
     assert a != b
     for x, y in zip(a, b, strict=True):
         assert [m["loss"] for m in x] == pytest.approx([m["loss"] for m in y], rel=0.05)
+
+
+def test_images_are_made_in_the_precision_of_training_and_all_else_in_float32():
+    """Rounded to 8 bits of mantissa, so within 1 % of the range; codes that are looked for need exact gradients."""
+    exact, coarse = referee(precision="fp32").averaged, referee(precision="bf16").averaged
+    assert (exact.precision, coarse.precision) == (torch.float32, torch.bfloat16)
+    a, b = exact.sample(64), coarse.sample(64)
+    assert b.dtype == torch.float32
+    assert 0 < (a - b).abs().max() < 0.02
+    assert exact.score(a).equal(coarse.score(a))
+    z = torch.randn(8, 5)
+    assert exact.decode(z.requires_grad_()).equal(coarse.decode(z))
 
 
 def test_precision_names_are_checked():

@@ -13,7 +13,8 @@ from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Recipe, find, prepare_recipe, settle
-from sparring.referee import Referee, choose_precision
+from sparring.referee import Referee
+from sparring.system import choose_precision
 
 LOG_EVERY = 10
 """Rounds between two readings of the players' numbers, as in `sparring train`."""

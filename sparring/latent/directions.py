@@ -46,11 +46,17 @@ def principal(codes: Tensor, features: Tensor, count: int) -> list[Direction]:
 
     With coordinates x = V (y - mean) along the first components, the directions U solve min |U x - (z - mean)|^2:
     sums of codes weighted by coordinates. With features = codes, U = V.
+
+    Raises SparringError when all features are equal.
     """
     z = (codes - codes.mean(0)).double()
     y = (features - features.mean(0)).double()
     u, strength, _ = torch.linalg.svd(y, full_matrices=False)
     count = min(count, codes.shape[1], int((strength > 1e-9 * strength[0]).sum()))
+    if not strength[0] > 0:
+        raise SparringError(
+            f"the {len(codes):,} samples are all the same: there is no direction along which they change"
+        )
     share = strength.square() / strength.square().sum()
     return [
         _direction(f"component {k + 1}", _signed(u[:, k] @ z), codes, f"{share[k]:.1%} of the variance")

@@ -50,7 +50,7 @@ class SupervisedAAE(AAE):
     def decode(self, codes: Tensor, *, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) styles in these classes (default: each in turn)."""
         told = one_hot(self.labels_for(len(codes), labels).to(codes.device), self.classes)
-        return self.in_batches(self.decoder, torch.cat([told, codes], 1))
+        return self.pictures(self.decoder, torch.cat([told, codes], 1))
 
     def reconstruct(self, images: Tensor, *, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """What class and style keep of (n, C, H, W) images in [-1, 1]."""

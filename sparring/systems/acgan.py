@@ -75,7 +75,7 @@ class ACGAN(GAN):
 
     def decode(self, codes: Tensor, *, labels: Classes = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) noise and of these classes."""
-        return self.in_batches(self.G, codes, self.labels_for(len(codes), labels))
+        return self.pictures(self.G, codes, self.labels_for(len(codes), labels))
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1]."""

@@ -97,7 +97,7 @@ class ALAE(System):
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) images of (n, latent) codes w: G is not bounded, so what lies beyond [-1, 1] is cut."""
-        return self.in_batches(self.G, codes).clamp(-1, 1)
+        return self.pictures(self.G, codes).clamp(-1, 1)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """What the codes keep of (n, C, H, W) images in [-1, 1]."""

@@ -36,7 +36,7 @@ class Autoencoder(System):
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) codes."""
-        return self.in_batches(self.decoder, codes)
+        return self.pictures(self.decoder, codes)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """What the codes keep of (n, C, H, W) images in [-1, 1]."""

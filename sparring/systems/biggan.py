@@ -70,7 +70,7 @@ class BigGAN(ConditionalGAN):
     def decode(self, codes: Tensor, *, labels: Classes = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) noise, drawn with this truncation, and of these classes."""
         labels = self.labels_for(len(codes), labels)
-        return self.in_batches(self.measured(truncation), codes, labels)
+        return self.pictures(self.measured(truncation), codes, labels)
 
     def measured(self, truncation: float | None = None) -> nn.Module:
         """A copy of G with standing statistics for this truncation; the last one, until G's weights change."""

@@ -79,7 +79,7 @@ class CycleGAN(System):
                 f"images are of shape {tuple(images.shape)}: CycleGAN translates (n, {channels}, height, width), "
                 "both sides multiples of 4 and at least 8"
             )
-        return self.in_batches(self.G if to else self.F, images, size=50)
+        return self.pictures(self.G if to else self.F, images, size=50)
 
     def equilibrium(self) -> dict[str, float]:
         """The judges' loss when no translation can be told from a real image; the translators' depends on the data."""

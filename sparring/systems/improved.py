@@ -62,7 +62,7 @@ class ImprovedGAN(System):
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) noise."""
-        return self.in_batches(self.G, codes)
+        return self.pictures(self.G, codes)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) logits of "real" of (n, C, H, W) images in [-1, 1]."""

@@ -125,7 +125,7 @@ class MolecularAAE(System):
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, 1, 13, 13) fingerprints in [-1, 1], as in `sample`, of (n, latent + 1) codes."""
-        return image_of(self.in_batches(self.decoder, codes)[:, :KEYS].sigmoid())
+        return image_of(self.pictures(self.decoder, codes)[:, :KEYS].sigmoid())
 
     def reconstruct(self, images: Tensor, *, concentration: float | Tensor = MEAN) -> Tensor:
         """What the codes keep of (n, 1, 13, 13) fingerprints in [-1, 1]."""

@@ -67,7 +67,7 @@ class VAE(Autoencoder):
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) mean images in [-1, 1] of (n, latent) codes."""
-        return self.in_batches(nn.Sequential(self.decoder, self.image), codes)
+        return self.pictures(nn.Sequential(self.decoder, self.image), codes)
 
     def divergence(self, images: Tensor) -> Tensor:
         """(n, latent) KL divergence of each unit's code from N(0, 1), in nats; near 0: the unit is asleep."""
