@@ -50,6 +50,7 @@ def sweep(argv: Sequence[str]) -> None:
     if name in ("-h", "--help"):
         print(
             "usage: sparring sweep RECIPE --data NAME|PATH --rounds N --space SPACE [options]\n\n"
+            "  sparring sweep r1gan --data mnist --space lr=1e-5..1e-3:log,width=16|32 --rounds 2000\n\n"
             "sparring sweep RECIPE --help shows the options. Start the same line as often as there are processors, on\n"
             "all machines that see the journal: they share the trials, and a line that was stopped goes on."
         )
