@@ -156,6 +156,12 @@ def _reach(points: Tensor, k: int) -> Tensor:
 
 
 def pairwise(x: Tensor, y: Tensor) -> Tensor:
-    """(N, M) distances of (N, F) to (M, F)."""
-    # Not through |x|^2 + |y|^2 - 2 x.y: that makes the distance of equal points a rounding error, and ties random.
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    """(N, M) distances of (N, F) to (M, F), both float64; float32, and 0 between equal points.
+
+    As |x|^2 + |y|^2 - 2 x.y, whose rounding errors (1e-16 of the squares) vanish when the distance is rounded to float32:
+    distances that are equal come out equal, so that ties are not decided by them. That of equal points would be
+    nothing but such an error.
+    """
+    squares = x.square().sum(1)[:, None] + y.square().sum(1)
+    gaps = torch.addmm(squares, x, y.T, alpha=-2)
+    return gaps.masked_fill_(gaps < 1e-13 * squares, 0).sqrt_().float()
