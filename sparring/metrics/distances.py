@@ -158,9 +158,9 @@ def _reach(points: Tensor, k: int) -> Tensor:
 def pairwise(x: Tensor, y: Tensor) -> Tensor:
     """(N, M) distances of (N, F) to (M, F), both float64; float32, and 0 between equal points.
 
-    As |x|^2 + |y|^2 - 2 x.y, whose rounding errors (1e-16 of the squares) vanish when the distance is rounded to float32:
-    distances that are equal come out equal, so that ties are not decided by them. That of equal points would be
-    nothing but such an error.
+    As |x|^2 + |y|^2 - 2 x.y, whose rounding errors (1e-16 of the squares) vanish when the distance is rounded to
+    float32: distances that are equal come out equal, so that ties are not decided by them. That of equal points would
+    be nothing but such an error.
     """
     squares = x.square().sum(1)[:, None] + y.square().sum(1)
     gaps = torch.addmm(squares, x, y.T, alpha=-2)
