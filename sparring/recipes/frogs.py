@@ -83,6 +83,9 @@ def chollet_frogs(
     .05 U(0, 1) to every label, so that fakes are told up to 1.05, which is no probability; here targets move inwards,
     and the other way is not offered. The book reads the images in order and shows the live weights; here the order is
     random and the shown weights are a moving average (average=0 shows the live ones).
+
+    Measured (docs/results/mnist.md; seed 0, --width 64): on MNIST at 32x32 FD-lenet-mnist@10000 159 after 2,500 rounds
+    and 27 minutes of one busy CPU thread, where real images score 2.3.
     """
     from sparring.networks import chollet
 
