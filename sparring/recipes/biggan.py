@@ -84,6 +84,10 @@ def biggan_cifar(
     """The authors' settings for CIFAR-10: classes in every batch norm, no attention, weights N(0, .02), 32 pixels.
 
     4 discriminator steps per round; no orthogonal regularisation.
+
+    Measured (docs/results/mnist.md; seed 0, --width 16 --average 0.99 --average-from 200): on MNIST at 32x32
+    FD-lenet-mnist@10000 31 after 700 rounds and 11 minutes of one CPU thread, where real images score 2.3; 95 % of the
+    samples are the digit that was asked for.
     """
     from sparring.networks.initial import normal
 

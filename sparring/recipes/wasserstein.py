@@ -73,7 +73,12 @@ def wgan_gp(
     penalty: Penalty = 10.0,
     average: Average = 0.999,
 ) -> Recipe:
-    """The MNIST networks of the paper's code, without any norm; Adam with beta 2 = .9; 28x28 only."""
+    """The MNIST networks of the paper's code, without any norm; Adam with beta 2 = .9; 28x28 only.
+
+    The preset's rate is for 200,000 rounds. Measured (docs/results/mnist.md; seed 0, --width 32 --lr 0.0005): on MNIST
+    FD-lenet-mnist@10000 88 after 1,500 rounds and 9 minutes of one CPU thread, where real images score 3.1; at the
+    preset's rate 425 after 2,500.
+    """
     import torch
 
     from sparring.networks import gulrajani
