@@ -36,7 +36,8 @@ def made(tmp_path):
     """make(recipe, seed, fd, **arguments) -> the directory of an evaluated run."""
 
     def make(recipe, seed, fd, *, error=None, evaluated=True, card=(), **arguments):
-        facts = {"recipe": recipe, "arguments": arguments, "rounds": 100, "batch": 16, "seed": seed, "spec": {}}
+        settings = {"rounds": 100, "batch": 16, "seed": seed, "spec": {}, "precision": "float32"}
+        facts = {"recipe": recipe, "arguments": arguments, **settings}
         run = Run.create(tmp_path, recipe, facts, "", Disk())
         run.write_sample(100, png(grid(torch.zeros(4, 1, 8, 8), columns=2)))
         if evaluated:
