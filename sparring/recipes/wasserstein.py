@@ -120,6 +120,9 @@ def wgan_gp_resnet(
     """The CIFAR-10 ResNet, unconditional: batch norm in G, none in the critic; Adam (0, .9), rate falling to 0.
 
     The paper's code gives the generator twice the critic's batch; here both see one batch size. 32x32 only.
+
+    Measured (docs/results/mnist.md; seed 0, --width 16 --lr 0.001 --decay-over 900 --average 0.99): on MNIST
+    FD-lenet-mnist@10000 96 after 900 rounds and 10 minutes of one CPU thread, where real images score 2.3.
     """
     import torch
 
