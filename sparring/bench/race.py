@@ -15,6 +15,8 @@ from sparring.data.pixels import to_uint8
 from sparring.data.sources import load
 from sparring.errors import SparringError
 from sparring.metrics import for_dataset, frechet_distance
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import card, find
 from sparring.system import System
 
 LOOKS = 20
@@ -33,8 +35,8 @@ def race(
     no samples.
     """
     for name in names:
-        if WORKLOADS[name].recipe == "cyclegan":
-            raise SparringError(f"{name} makes no samples from noise: only the others can race to an FD")
+        if card(find(WORKLOADS[name].recipe, RECIPES)).domains:
+            raise SparringError(f"{name} makes no samples from noise, so no FD: choose others with --only")
     found = {}
     for name in names:
         workload = WORKLOADS[name]
