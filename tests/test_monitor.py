@@ -24,7 +24,7 @@ from sparring.losses import GAMES
 from sparring.metrics import nyquist_energy
 from sparring.monitor import CAUSES, Monitor
 from sparring.monitor.advice import command
-from sparring.monitor.causes import LIMITS, RULES, STREAK, suspicions
+from sparring.monitor.causes import LIMITS, RULES, SCALES, STREAK, USUAL, oddness, suspicions
 from sparring.monitor.looks import (
     EVERY,
     SMALL,
@@ -224,6 +224,7 @@ GOOD = {
     "separation": 0.7,
     "memory": 0.0,
     "diversity": lambda i: min(0.2 + 0.1 * i, 1.0),
+    "neighbours": lambda i: min(0.2 + 0.1 * i, 0.9),
     "distance": lambda i: max(1.2 - 0.15 * i, 0.05),
     "darkest": 0.0,
     "brightest": 0.0,
@@ -265,11 +266,26 @@ def test_nothing_is_said_of_a_training_that_learns():
         ("overpowered", {"separation": 1.0, "distance": 1.0}),
         ("memorising", {"memory": 0.8}),
         ("labels-ignored", {"labels": 0.0}),
+        ("unlike", {"edges": 0.03}),
+        ("unlike", {"edges": 15.0, "diversity": 1.2, "neighbours": 1.5}),
         ("no-progress", {"distance": 1.2}),
     ],
 )
 def test_every_cause_has_rows_that_speak_of_it(cause, series):
     assert cause in causes(**series)[:2]
+
+
+def test_oddness_is_a_mahalanobis_distance_from_the_usual_logarithms():
+    usual = [math.exp(number) for number in USUAL]
+    assert oddness(usual) == pytest.approx(0)
+    assert oddness([*usual[:3], None]) is None
+    for row, scale in enumerate(torch.linalg.inv(torch.tensor(SCALES, dtype=torch.float64)).T):
+        one_away = [ratio * math.exp(step) for ratio, step in zip(usual, scale.tolist(), strict=True)]
+        assert oddness(one_away) == pytest.approx(1), f"factor {row}"
+
+
+def test_what_was_odd_and_gets_better_is_not_told():
+    assert causes(edges=lambda i: min(0.005 * 2**i, 1.0)) == []
 
 
 def test_every_cause_is_covered():

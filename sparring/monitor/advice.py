@@ -142,6 +142,14 @@ CAUSES: dict[str, Cause] = {
         ((Change("wanted", 2.0),),),
         "sparring check-data {data}",
     ),
+    "unlike": Cause(
+        "The samples are unlike images",
+        "They have {edges} times the edges of images and {checker} times their finest stripes, two of them are "
+        "{diversity} as far apart as two images, a sample and the one nearest to it {neighbours}: no healthy training "
+        "ends like this.",
+        "Look at the pictures for what is blurred, rough or repeated: the generator cannot make it better, or the "
+        "discriminator cannot see it.",
+    ),
     "no-progress": Cause(
         "No progress",
         "Samples are as far from images as at half of the rounds so far ({distance}).",

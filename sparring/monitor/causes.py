@@ -33,6 +33,23 @@ OPPONENTS = ("discriminator", "discriminators", "generator", "encoder")
 """Players whose losses cannot both fall."""
 
 
+COMPARED = ("diversity", "neighbours", "edges", "checker")
+"""Ratios of samples to images that together tell healthy samples from odd ones."""
+
+USUAL: tuple[float, ...] = (-0.276, -0.446, -0.221, 0.802)
+"""Mean of their logarithms at the end of healthy trainings."""
+
+SCALES: tuple[tuple[float, ...], ...] = (
+    (4.994, 0.0, 0.0, 0.0),
+    (-4.771, 4.18, 0.0, 0.0),
+    (-11.463, 3.447, 3.885, 0.0),
+    (2.558, -0.476, -1.897, 1.283),
+)
+"""Inverse of the lower Cholesky factor of their covariance there: it makes deviations from USUAL independent and of
+size 1.
+"""
+
+
 @dataclass(frozen=True)
 class Suspicion:
     """A cause that the rows speak of.
@@ -206,6 +223,22 @@ def slope(h: History) -> float | None:
     return slopes[0] if slopes and h.warm else None
 
 
+def unlike(h: History) -> float | None:
+    """How odd samples are beside those of healthy trainings, where that does not get better."""
+    if "separation" not in h.rows[-1]:
+        return None
+    now, half = oddness([h.now(name) for name in COMPARED]), oddness([h.half(name) for name in COMPARED])
+    return None if now is None or half is None else stuck(now, half)
+
+
+def oddness(ratios: Sequence[float | None]) -> float | None:
+    """Mahalanobis distance of the ratios' logarithms from those of healthy trainings, in standard deviations."""
+    deviations = [math.log(max(r, 0.01)) - usual for r, usual in zip(ratios, USUAL, strict=True) if r is not None]
+    if len(deviations) < len(USUAL):
+        return None
+    return math.hypot(*(sum(s * d for s, d in zip(scale, deviations, strict=True)) for scale in SCALES))
+
+
 def no_progress(h: History) -> float | None:
     """How far samples are, where that does not get better."""
     half = h.half("distance")
@@ -227,6 +260,7 @@ RULES: dict[str, Rule] = {
     "checkerboard": checkers,
     "memorising": memorising,
     "labels-ignored": labels_ignored,
+    "unlike": unlike,
     "no-progress": no_progress,
 }
 """Cause -> rule, the most mechanical first: of two that turn red in the same look, the first is the likelier root."""
@@ -235,17 +269,18 @@ LIMITS: dict[str, float] = {
     "running-away": 10.0,
     "frozen": 1e8,
     "same-side": 0.5,
-    "big-steps": 0.021,
+    "big-steps": 0.023,
     "deaf-code": 2.0,
     "slope": 2.0,
     "average-lags": 0.3,
-    "collapse": 6.4,
+    "collapse": 6.3,
     "range": 0.6,
-    "idle-judge": 0.7,
+    "idle-judge": 0.72,
     "overpowered": 0.7,
-    "checkerboard": 24.0,
+    "checkerboard": 41.0,
     "memorising": 0.25,
     "labels-ignored": 0.7,
+    "unlike": 6.6,
     "no-progress": 0.4,
 }
 """Cause -> the value from which its rule is red."""
@@ -268,7 +303,7 @@ def evidence(h: History) -> dict[str, str]:
     growth = running_away(h)
     nats = [name for name in h.rows[-1] if name.endswith(".divergence")]
     memory = h.pooled("memory")
-    plain = ("shown", "distance", "checker", "diversity", "neighbours", "separation", "scores", "labels")
+    plain = ("shown", "distance", "separation", "scores", "labels", *COMPARED)
     return {
         **{name: of(name) for name in plain},
         "growth": "not finite" if growth is None or growth == math.inf else f"{growth:.3g} times since the start",
