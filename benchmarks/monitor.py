@@ -436,6 +436,43 @@ def two(z: Tensor) -> Tensor:
     return z[:, :1].sign().expand_as(z)
 
 
+def never_cleared(referee: Referee) -> None:
+    """Nobody calls zero_grad: gradients pile up from round to round."""
+    for optimiser in referee.optimisers.values():
+        optimiser.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
+
+
+def large(network: nn.Module) -> nn.Module:
+    """Weights are born with a deviation of 1."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim > 1:
+                weight.normal_()
+    return network
+
+
+def linear(network: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(LATENT, SIDE * SIDE), nn.Tanh(), nn.Unflatten(1, (1, SIDE, SIDE)))
+
+
+def upper_half(images: Tensor) -> Tensor:
+    """The lower half is black."""
+    return torch.cat([images[..., : SIDE // 2, :], -torch.ones_like(images[..., SIDE // 2 :, :])], -2)
+
+
+def tenth_codes(recipe: Recipe, data: Dataset) -> None:
+    """Learns with codes a tenth as long as those that it is asked for."""
+    system: Any = recipe.system
+    drawn = system.noise
+    system.noise = lambda n: drawn(n) / 10
+
+
+def flipped(recipe: Recipe, data: Dataset) -> None:
+    """Half of what the discriminator is told is wrong."""
+    game: Any = recipe.system.game
+    recipe.system.game = replace(game, labels=replace(game.labels, flips=0.5))
+
+
 FAULTS: dict[str, Fault] = {
     # Limits were fitted beside these.
     "judge-lr-x30": Fault(rates(30, "discriminator"), ("gan", "dcgan"), ("big-steps", "overpowered", "collapse"), True),
@@ -525,6 +562,44 @@ FAULTS: dict[str, Fault] = {
         inside("G", lambda G: Then(G, None, lambda z: 100 * z)), ("mlp", "gan"), ("collapse", "no-progress"), True
     ),
     "no-negatives": Fault(inside("G", lambda G: Then(G, nn.functional.relu)), ("dcgan", "lsgan"), ("range",), True),
+    # The monitor had never seen these when it was judged on them: they were written after 01b5557 had frozen it.
+    "gradients-pile-up": Fault(
+        lambda recipe, data: None,
+        ("gan", "r1"),
+        ("running-away", "big-steps", "collapse", "overpowered"),
+        False,
+        never_cleared,
+    ),
+    "born-large": Fault(
+        inside("G", large), ("dcgan", "gan"), ("overpowered", "no-progress", "collapse", "unlike"), False
+    ),
+    "judge-decays": Fault(
+        settings("discriminator", weight_decay=10.0), ("gan", "lsgan"), ("idle-judge", "no-progress"), False
+    ),
+    "real-in-noise": Fault(
+        other_feed(lambda x, played: x + 0.7 * torch.randn_like(x)), ("gan", "r1"), ("unlike", "checkerboard"), False
+    ),
+    "linear-generator": Fault(
+        inside("G", linear), ("gan", "dcgan"), ("unlike", "collapse", "overpowered", "no-progress"), False
+    ),
+    "short-sighted-judge": Fault(
+        inside("D", lambda D: Then(D, None, coarse)),
+        ("gan", "r1"),
+        ("idle-judge", "unlike", "checkerboard", "no-progress"),
+        False,
+    ),
+    "half-an-image": Fault(
+        inside("G", lambda G: Then(G, upper_half)),
+        ("dcgan", "hinge"),
+        ("overpowered", "unlike", "range", "collapse", "no-progress"),
+        False,
+    ),
+    "other-codes": Fault(tenth_codes, ("gan", "dcgan"), ("unlike", "collapse", "no-progress", "range"), False),
+    "half-flipped": Fault(flipped, ("gan", "dcgan"), ("idle-judge", "no-progress"), False),
+    "critic-lr-x100": Fault(
+        rates(100, "critic"), ("wgan-gp",), ("big-steps", "running-away", "slope", "overpowered"), False
+    ),
+    "divergence-x0": Fault(attribute("beta", 0.0), ("vae",), ("no-progress", "range", "collapse"), False),
 }
 
 
