@@ -35,14 +35,13 @@ class AAE(Autoencoder):
         x, _ = feed("train")
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())  # reconstruction phase
 
-        with torch.no_grad():
-            code = self.encoder(x)
+        code = self.encoder(x)  # one pass for both steps: the first leaves the encoder as it is
         drawn = self.drawn(self.prior.draw, len(x))
-        from_prior, from_image = in_full(self.D(torch.cat([drawn, code]))).chunk(2)
+        from_prior, from_image = in_full(self.D(torch.cat([drawn, code.detach()]))).chunk(2)
         loss = self.game.discriminator(from_prior, from_image)  # regularisation phase, first step
         yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
 
-        yield Move("encoder", self.game.generator(self.D(self.encoder(x))))  # regularisation phase, second step
+        yield Move("encoder", self.game.generator(self.D(code)))  # regularisation phase, second step
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of codes from the prior; they depend on the weights and (n, seed) only."""

@@ -40,15 +40,14 @@ class LabelledPriorAAE(AAE):
         told = one_hot(y, self.classes + 1).to(x)
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())
 
-        with torch.no_grad():
-            code = self.encoder(x)
+        code = self.encoder(x)
         drawn = self.drawn_for(y)
-        codes = torch.cat([torch.cat([drawn, code]), told.repeat(2, 1)], 1)
+        codes = torch.cat([torch.cat([drawn, code.detach()]), told.repeat(2, 1)], 1)
         from_prior, from_image = in_full(self.D(codes)).chunk(2)
         loss = self.game.discriminator(from_prior, from_image)
         yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
 
-        yield Move("encoder", self.game.generator(self.D(torch.cat([self.encoder(x), told], 1))))
+        yield Move("encoder", self.game.generator(self.D(torch.cat([code, told], 1))))
 
     def drawn_for(self, y: Tensor) -> Tensor:
         """(n, latent) codes of the prior: of the component of each label, of any where the label is not known."""

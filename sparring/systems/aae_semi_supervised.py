@@ -59,14 +59,12 @@ class SemiSupervisedAAE(Autoencoder):
         yield Move("autoencoder", half_squared_error(self.decoder(torch.cat([y, z], 1)), x).mean())
 
         # Regularisation phase.
-        with torch.no_grad():
-            y, z = self.parts(x)
+        y, z = self.parts(x)
         drawn_y, drawn_z = self.drawn(self.kinds.draw, len(x)), self.drawn(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*in_full(self.Dy(torch.cat([drawn_y, y]))).chunk(2))
-        loss_z = self.game.discriminator(*in_full(self.Dz(torch.cat([drawn_z, z]))).chunk(2))
+        loss_y = self.game.discriminator(*in_full(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
+        loss_z = self.game.discriminator(*in_full(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
         yield Move("discriminators", loss_y + loss_z, kind=loss_y, style=loss_z)
 
-        y, z = self.parts(x)
         fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
         yield Move("encoder", fools_y + fools_z, kind=fools_y, style=fools_z)
 

@@ -34,14 +34,13 @@ class SupervisedAAE(AAE):
         decoded = self.decoder(torch.cat([told, self.encoder(x)], 1))
         yield Move("autoencoder", half_squared_error(decoded, x).mean())
 
-        with torch.no_grad():
-            code = self.encoder(x)
+        code = self.encoder(x)
         drawn = self.drawn(self.prior.draw, len(x))
-        from_prior, from_image = in_full(self.D(torch.cat([drawn, code]))).chunk(2)
+        from_prior, from_image = in_full(self.D(torch.cat([drawn, code.detach()]))).chunk(2)
         loss = self.game.discriminator(from_prior, from_image)
         yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
 
-        yield Move("encoder", self.game.generator(self.D(self.encoder(x))))
+        yield Move("encoder", self.game.generator(self.D(code)))
 
     def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of the classes asked for (default: each in turn), in styles of the prior."""
