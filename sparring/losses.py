@@ -229,11 +229,9 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], x: Tensor, *, target: fl
     """E (|grad_x D(x)| - target)^2, one norm per sample. R1 of Mescheder et al. 2018 is gamma/2 times it at 0.
 
     judge: (B, ...) -> (B,) or (B, 1), with no dependence between samples (no batch norm). x: (B, ...), any dtype.
-    `torch.func.grad` keeps the second-order term in eager mode and under torch.compile. Autocast is switched off here:
-    a slope from bf16 scores has two digits.
+    `torch.func.grad` keeps the second-order term in eager mode and under torch.compile.
     """
-    with torch.autocast(x.device.type, enabled=False):
-        slope = torch.func.grad(lambda images: in_full(judge(images)).sum())(x)
+    slope = torch.func.grad(lambda images: in_full(judge(images)).sum())(x)
     if target == 0:
         return in_full(slope).flatten(1).square().sum(1).mean()
     return (in_full(slope).flatten(1).norm(dim=1) - target).square().mean()

@@ -1,17 +1,23 @@
 """Halving and doubling convolutions as matrix products: the same function as PyTorch's own, and its derivatives."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
+from sparring.losses import gradient_penalty
 from sparring.networks import strided
-from sparring.networks.strided import Conv2d, ConvTranspose2d, Gather, Scatter
+from sparring.networks.strided import Conv2d, ConvTranspose2d, Gather, Scatter, Unfold
 
 PAIRS = [
     (Conv2d, lambda x, w: F.conv2d(x, w, stride=2, padding=1), 8),
     (ConvTranspose2d, lambda x, w: F.conv_transpose2d(x, w, stride=2, padding=1), 4),
+    (partial(Conv2d, kernel=5, padding=2), lambda x, w: F.conv2d(x, w, stride=2, padding=2), 8),
 ]
+"""Layer, the library's function, and a side that is small enough for a product."""
 
 
 @pytest.fixture
@@ -76,7 +82,62 @@ def test_large_images_and_narrow_layers_go_the_librarys_way(monkeypatch):
     calls = taken(monkeypatch)
     Conv2d(256, 256)(torch.randn(1, 256, 16, 16))
     ConvTranspose2d(256, 256)(torch.randn(1, 256, 8, 8))
-    Conv2d(64, 64)(torch.randn(1, 64, 8, 8))
+    Conv2d(32, 64)(torch.randn(1, 32, 8, 8))
     assert not calls
     Conv2d(256, 256)(torch.randn(1, 256, 8, 8))
     assert calls
+
+
+@pytest.mark.parametrize("side", [7, 8, 9])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (4, 1), (5, 2), (6, 2)])
+def test_every_kernel_and_side_and_a_bias(always_a_product, kernel, padding, side, monkeypatch):
+    monkeypatch.setattr(strided, "SMALL", 10_000)
+    torch.manual_seed(0)
+    layer = Conv2d(3, 2, kernel, padding, bias=True).double()
+    x = torch.randn(2, 3, side, side + 2, dtype=torch.float64, requires_grad=True)
+    theirs = F.conv2d(x, layer.weight, layer.bias, stride=2, padding=padding)
+    calls = taken(monkeypatch)
+    mine = layer(x)
+    assert len(calls) == 1
+    assert torch.allclose(mine, theirs, atol=1e-12)
+    up, what = torch.randn_like(mine), [x, layer.weight, layer.bias]
+    for a, b in zip(torch.autograd.grad(mine, what, up), torch.autograd.grad(theirs, what, up), strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_a_penalty_on_slopes_takes_its_derivative_through_the_product(always_a_product):
+    """`torch.func.grad` wants more of a function than autograd does."""
+    torch.manual_seed(0)
+    ends = [nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(5 * 4 * 4, 1)]
+    judge = nn.Sequential(Conv2d(3, 5, 5, 2, bias=True), *ends).double()
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    found = torch.autograd.grad(gradient_penalty(judge, x, target=1.0), list(judge.parameters()), allow_unused=True)
+    other = nn.Sequential(nn.Conv2d(3, 5, 5, 2, 2), *ends).double()
+    other[0].load_state_dict(judge[0].state_dict())
+    wanted = torch.autograd.grad(gradient_penalty(other, x, target=1.0), list(other.parameters()), allow_unused=True)
+    assert found[0] is not None
+    for a, b in zip(found, wanted, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.allclose(a, b, atol=1e-12)
+
+
+def test_a_point_becomes_an_image():
+    torch.manual_seed(0)
+    layer = Unfold(6, 5, 4).double()
+    x = torch.randn(3, 6, 1, 1, dtype=torch.float64, requires_grad=True)
+    theirs = F.conv_transpose2d(x, layer.weight)
+    assert torch.allclose(layer(x), theirs, atol=1e-12)
+    up = torch.randn_like(theirs)
+    for a, b in zip(
+        torch.autograd.grad(layer(x), [x, layer.weight], up),
+        torch.autograd.grad(theirs, [x, layer.weight], up),
+        strict=True,
+    ):
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_what_a_product_makes_is_dense():
+    """Norms took ten times as long on a view of a larger image."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        image = ConvTranspose2d(256, 256)(torch.randn(2, 256, 4, 4))
+    assert image.is_contiguous(memory_format=torch.channels_last)

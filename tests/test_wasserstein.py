@@ -116,13 +116,22 @@ def test_permuting_or_doubling_the_batch_changes_no_penalty():
     torch.testing.assert_close(gradient_penalty(D, x.repeat(2, 1, 1, 1), target=1.0), once)
 
 
-def test_the_penalty_is_in_full_precision_under_autocast():
+def test_in_bf16_the_penalty_and_its_gradient_are_near_those_of_float32():
+    """Slopes come of bf16 networks, their norms and the penalty of float32 numbers."""
     torch.manual_seed(0)
-    D, x = gulrajani.mnist_critic(4), torch.randn(5, 1, 28, 28)
-    exact = gradient_penalty(D, x, target=1.0)
+    D, x = gulrajani.mnist_critic(32), torch.randn(16, 1, 28, 28)
+    weights = [w for w in D.parameters() if w.ndim > 1]
+
+    def found():
+        penalty = gradient_penalty(D, x, target=1.0)
+        assert penalty.dtype == torch.float32
+        return penalty, torch.cat([g.flatten() for g in torch.autograd.grad(penalty, weights)])
+
+    exact, exact_gradient = found()
     with torch.autocast("cpu", torch.bfloat16):
-        inside = gradient_penalty(D, x, target=1.0)
-    assert torch.equal(inside, exact)
+        inside, gradient = found()
+    torch.testing.assert_close(inside, exact, rtol=0.01, atol=0)
+    assert (gradient - exact_gradient).norm() < 0.05 * exact_gradient.norm()
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -62,7 +62,7 @@ def in_the_librarys_kernels(system: System) -> System:
     for layer in system.modules():
         if isinstance(layer, strided.Conv2d):
             layer.forward = MethodType(nn.Conv2d.forward, layer)  # type: ignore[method-assign]
-        elif isinstance(layer, strided.ConvTranspose2d):
+        elif isinstance(layer, strided.ConvTranspose2d | strided.Unfold):
             layer.forward = MethodType(nn.ConvTranspose2d.forward, layer)  # type: ignore[method-assign]
     return system
 

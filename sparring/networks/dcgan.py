@@ -6,7 +6,7 @@ from torch import nn
 
 from sparring.errors import SparringError
 from sparring.networks.initial import radford
-from sparring.networks.strided import Conv2d, ConvTranspose2d
+from sparring.networks.strided import Conv2d, ConvTranspose2d, Unfold
 
 SIZES = (16, 32, 64, 128, 256)
 
@@ -23,7 +23,7 @@ def generator(latent: int, width: int, channels: int, size: int = 64) -> nn.Modu
     maps = width << (_halvings(size) - 1)
     layers: list[nn.Module] = [
         nn.Unflatten(1, (latent, 1, 1)),
-        nn.ConvTranspose2d(latent, maps, 4, 1, 0, bias=False),
+        Unfold(latent, maps, 4),
         nn.BatchNorm2d(maps),
         nn.ReLU(inplace=True),
     ]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.strided import Conv2d
 
 
 class Crop(nn.Module):
@@ -47,7 +48,7 @@ def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
     """(B, channels, 28, 28) -> (B, 1): 5x5 convolutions with stride 2, LeakyReLU .2, no norm."""
 
     def halve(narrow: int, wide: int) -> nn.Conv2d:
-        return nn.Conv2d(narrow, wide, 5, stride=2, padding=2)
+        return Conv2d(narrow, wide, kernel=5, padding=2, bias=True)
 
     return nn.Sequential(
         ToUnit(),

@@ -1,4 +1,4 @@
-"""Convolutions that halve and double, 4x4 with stride 2, as one matrix product where images are small.
+"""Convolutions that halve and double, with stride 2, as one matrix product where images are small; and a code's first.
 
 Between 4x4 and 8x8 pixels a wide layer is nearly all weights, and on a CPU the library's own kernels for it take three
 to eight times as long as the product (docs/results/speed.md). The sums are the same; which way is gone depends on
@@ -17,23 +17,27 @@ from torch.autograd import Function
 SMALL = 16
 """Pixels of the smaller image up to which the product wins ..."""
 
-WIDE = 128 * 256
+WIDE = 64 * 128
 """... for at least so many pairs of feature maps."""
 
 
 class Conv2d(nn.Conv2d):
-    """(B, in, 2h, 2w) -> (B, out, h, w): `nn.Conv2d` with kernel 4, stride 2, padding 1 and no bias."""
+    """(B, in, H, W) -> (B, out, h, w), h = (H + 2 padding - kernel) // 2 + 1: `nn.Conv2d` with stride 2."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 4, 2, 1, bias=False)
+    def __init__(self, inputs: int, outputs: int, kernel: int = 4, padding: int = 1, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, kernel, 2, padding, bias=bias)
+        self.kernel, self.margin = kernel, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, height, width = x.shape
-        if not _product_wins(self, x, height * width // 4) or height % 2 or width % 2:
+        batch, _, *sides = x.shape
+        height, width = ((side + 2 * self.margin - self.kernel) // 2 + 1 for side in sides)
+        if not _product_wins(self, x, height * width):
             return super().forward(x)
-        patches = Gather.apply(_cast(x))
-        y = patches @ self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1).t()
-        return y.view(batch, height // 2, width // 2, self.out_channels).permute(0, 3, 1, 2)
+        patches = Gather.apply(_cast(x), self.kernel, self.margin)
+        y = Product.apply(patches, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.out_channels, -1).t())
+        if self.bias is not None:
+            y = y + _cast(self.bias)
+        return y.view(batch, height, width, self.out_channels).permute(0, 3, 1, 2)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -47,8 +51,21 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         if not _product_wins(self, x, height * width):
             return super().forward(x, output_size)
         pixels = _cast(x).permute(0, 2, 3, 1).reshape(-1, self.in_channels)
-        patches = pixels @ self.weight.permute(0, 2, 3, 1).reshape(self.in_channels, -1)
-        return Scatter.apply(patches, (batch, self.out_channels, 2 * height, 2 * width))
+        patches = Product.apply(pixels, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.in_channels, -1))
+        return Scatter.apply(patches, (batch, self.out_channels, 2 * height, 2 * width), 4, 1)
+
+
+class Unfold(nn.ConvTranspose2d):
+    """(B, in, 1, 1) -> (B, out, kernel, kernel): the `nn.ConvTranspose2d` of a point, without bias."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__(inputs, outputs, kernel, bias=False)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x, output_size)
+        patches = Product.apply(_cast(x).flatten(1), _cast(self.weight).permute(0, 2, 3, 1).flatten(1))
+        return patches.view(len(x), *self.kernel_size, self.out_channels).permute(0, 3, 1, 2)
 
 
 def _product_wins(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, pixels: int) -> bool:
@@ -60,36 +77,72 @@ def _cast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x
 
 
+class Product(Function):
+    """(M, K) @ (K, N). A transposed factor is copied before it is multiplied: twice as fast in bf16."""
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor) -> Tensor:
+        return a @ b
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = ctx.saved_tensors
+        if a.shape[1] < gradient.shape[1]:
+            return gradient @ b.t(), a.t().contiguous() @ gradient
+        return gradient @ b.t(), (gradient.t().contiguous() @ a).t()
+
+
 class Gather(Function):
-    """(B, C, 2h, 2w) -> (B * h * w, 16 * C): the patches that the kernel sees. Its transpose is `Scatter`."""
+    """(B, C, H, W) -> (B * h * w, kernel * kernel * C): what the kernel sees. Its transpose is `Scatter`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.shape = x.shape
-        batch, channels, height, width = x.shape
-        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    def forward(x: Tensor, kernel: int, padding: int) -> Tensor:
+        batch, channels, *sides = x.shape
+        height, width = ((side + 2 * padding - kernel) // 2 + 1 for side in sides)
+        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, *[padding] * 4))
         image, row, column, _ = x.stride()
-        patches = x.as_strided((batch, height // 2, width // 2, 4, 4 * channels), (image, 2 * row, 2 * column, row, 1))
-        return patches.reshape(-1, 16 * channels)
+        seen = (batch, height, width, kernel, kernel * channels)
+        return x.as_strided(seen, (image, 2 * row, 2 * column, row, 1)).reshape(-1, kernel * kernel * channels)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return Scatter.apply(gradient, ctx.shape)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
+        x, ctx.kernel, ctx.padding = inputs
+        ctx.shape = x.shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return Scatter.apply(gradient, ctx.shape, ctx.kernel, ctx.padding), None, None
 
 
 class Scatter(Function):
-    """(B * h * w, 16 * C) -> (B, C, 2h, 2w): patches laid over each other and summed. Its transpose is `Gather`."""
+    """(B * h * w, kernel * kernel * C) -> (B, C, H, W): patches laid over each other and summed. Its transpose is
+    `Gather`.
+    """
 
     @staticmethod
-    def forward(ctx: Any, patches: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
-        batch, channels, height, width = shape
-        patches = patches.reshape(batch, height // 2, width // 2, 4, 4, channels)
-        sums = patches.new_zeros(batch, height + 2, width + 2, channels)
-        for i in range(4):
-            for j in range(4):
-                sums[:, i : i + height : 2, j : j + width : 2] += patches[:, :, :, i, j]
-        return sums[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+    def forward(patches: Tensor, shape: tuple[int, int, int, int], kernel: int, padding: int) -> Tensor:
+        batch, channels, *sides = shape
+        height, width = ((side + 2 * padding - kernel) // 2 + 1 for side in sides)
+        patches = patches.reshape(batch, height, width, kernel, kernel, channels)
+        rows, columns = ((side + 2 * padding + 1) // 2 for side in sides)
+        sums = patches.new_zeros(batch, rows, 2, columns, 2, channels)  # row 2 i + a of the image lies at [i, a]
+        for i in range(0, kernel, 2):
+            for j in range(0, kernel, 2):
+                block = patches[:, :, :, i : i + 2, j : j + 2].transpose(2, 3)
+                down, across = block.shape[2], block.shape[4]
+                sums[:, i // 2 : i // 2 + height, :down, j // 2 : j // 2 + width, :across] += block
+        image = sums.view(batch, 2 * rows, 2 * columns, channels).permute(0, 3, 1, 2)
+        inner = image[:, :, padding : padding + sides[0], padding : padding + sides[1]]
+        return inner.contiguous(memory_format=torch.channels_last)  # norms are ten times slower on a view
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return Gather.apply(gradient), None
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Any, int, int], output: Tensor) -> None:
+        _, _, ctx.kernel, ctx.padding = inputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return Gather.apply(gradient, ctx.kernel, ctx.padding), None, None, None

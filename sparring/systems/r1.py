@@ -37,7 +37,7 @@ class PenalisedGAN(GAN):
         place: str = "real",
         every: int = 1,
     ) -> None:
-        super().__init__(G, D, latent=latent, game=game, noise=noise)
+        super().__init__(G, D, latent=latent, game=game, noise=noise, mixed=True)
         if place not in PLACES:
             raise unknown("place", place, PLACES)
         self.gamma, self.place, self.every = gamma, place, every

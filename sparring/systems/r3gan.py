@@ -31,7 +31,7 @@ class R3GAN(GAN):
         final_gamma: float,
         ramp: int,
     ) -> None:
-        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["non-saturating"])
+        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["non-saturating"], mixed=True)
         self.gamma, self.final_gamma, self.ramp = gamma, final_gamma, ramp
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:

@@ -32,7 +32,7 @@ class WGANGP(GAN):
         critic_steps: int = 5,
         penalty: float = 10.0,
     ) -> None:
-        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"])
+        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"], mixed=True)
         self.critic_steps, self.penalty = critic_steps, penalty
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
