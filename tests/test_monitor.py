@@ -298,6 +298,13 @@ def test_one_odd_look_says_nothing():
         assert causes(generator__step=lambda i, w=when: 0.0 if i == w else 3e-3) == []
 
 
+def test_samples_of_a_plane_of_codes_may_lie_near_each_other():
+    """Without a judge of samples there is no generator that has found a weak spot."""
+    assert causes(neighbours=0.01)[0] == "collapse"
+    without = {name: s for name, s in {**GOOD, "neighbours": 0.01}.items() if name != "separation"}
+    assert [s.cause for s in suspicions(rows(**without), EQUILIBRIUM, 1000)] == []
+
+
 def test_the_round_it_began_is_that_of_the_streaks_first_look():
     assert STREAK == 3
     (found,) = suspicions(rows(12, **{**GOOD, "discriminator.loss": 0.0, "generator.loss": -3.0}), EQUILIBRIUM, 1000)
@@ -305,7 +312,15 @@ def test_the_round_it_began_is_that_of_the_streaks_first_look():
 
 
 def test_early_looks_at_samples_are_not_judged():
-    bad = {**GOOD, "distance": 2.0, "diversity": 0.01, "separation": 1.0, "checker": 1e4, "labels": 0.0}
+    bad = {
+        **GOOD,
+        "generator.step": 0.5,
+        "distance": 2.0,
+        "diversity": 0.01,
+        "separation": 1.0,
+        "checker": 1e4,
+        "labels": 0.0,
+    }
     for count in range(1, 8):
         assert suspicions(rows(count, **bad), EQUILIBRIUM, 1000) == []
     assert suspicions(rows(8, **bad), EQUILIBRIUM, 1000)

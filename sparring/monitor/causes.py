@@ -125,9 +125,9 @@ def frozen(h: History) -> float | None:
 
 
 def big_steps(h: History) -> float | None:
-    """The largest step of a player, over the size of its weights."""
+    """The largest step of a player, over the size of its weights. Weights may be born tiny, and grow fast at first."""
     steps = [h.now(f"{player}.step") for player in h.players]
-    return max((step for step in steps if step is not None), default=None)
+    return max((step for step in steps if step is not None), default=None) if h.warm else None
 
 
 def same_side(h: History) -> float | None:
@@ -165,9 +165,11 @@ def idle_judge(h: History) -> float | None:
 
 
 def collapse(h: History) -> float | None:
-    """How alike samples are, or how near (in fifths) to another one, where that does not get better."""
+    """How alike samples are, or how near (in fifths) to another one, where that does not get better. Samples of codes in
+    a plane lie near each other anyway: the second is asked only where a judge looks at samples.
+    """
     ills = []
-    for name, share in (("diversity", 1.0), ("neighbours", 0.2)):
+    for name, share in (("diversity", 1.0), ("neighbours", 0.2 * ("separation" in h.rows[-1]))):
         now, half = h.now(name), h.half(name)
         if now is not None and half is not None:
             ills.append(share * stuck(1 / max(now, 0.01), 1 / max(half, 0.01)))
