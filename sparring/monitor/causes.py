@@ -165,8 +165,8 @@ def idle_judge(h: History) -> float | None:
 
 
 def collapse(h: History) -> float | None:
-    """How alike samples are, or how near (in fifths) to another one, where that does not get better. Samples of codes in
-    a plane lie near each other anyway: the second is asked only where a judge looks at samples.
+    """How alike samples are, or how near (in fifths) to another one, where that does not get better. Nearness is asked
+    only where a judge looks at samples: those of codes in a plane lie near each other anyway.
     """
     ills = []
     for name, share in (("diversity", 1.0), ("neighbours", 0.2 * ("separation" in h.rows[-1]))):
