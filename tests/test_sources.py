@@ -597,14 +597,50 @@ def test_writing_to_the_images_does_not_change_the_cache(tmp_path):
     assert values(load(folder, cache=cache)) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("name", ["images.npy", "report.json"])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "report.json"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
 def test_a_damaged_entry_is_made_again(tmp_path, name, damage):
-    folder, cache = folder_of(tmp_path / "set", 5), tmp_path / "cache"
+    folder, cache = folder_of(tmp_path / "set/a", 5).parent, tmp_path / "cache"
     load(folder, cache=cache)
     path = entries(cache)[0] / name
-    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-40])
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[: -24 if damage == "cut" else 0])
     assert values(load(folder, cache=cache)) == [0, 1, 2, 3, 4]
+
+
+def test_an_unchanged_zip_is_not_listed_again(tmp_path, monkeypatch):
+    """A million names take half a minute and a gigabyte."""
+    folder, cache = tmp_path / "set", tmp_path / "cache"
+    for index in range(20):
+        picture(folder / "ab"[index % 2] / f"{index}.png", index)
+    (folder / "a/notes.txt").write_text("no image")
+    for index in range(200):
+        picture(folder / "b" / f"many{index}.png", 100)
+    (folder / "a/4.png").write_bytes(b"")
+    path = zip_of(folder, tmp_path / "set.zip")
+    first = load(path, cache=cache)
+    listed = []
+    monkeypatch.setattr(decoded, "list_images", lambda *given: listed.append(1) or list_images(*given))
+    again = load(path, cache=cache)
+    assert not listed
+    assert again.classes == first.classes == ("a", "b")
+    assert again.notes == first.notes
+    assert len(first.notes) == 2  # a file passed over, a bad image
+    for part in ("images", "labels"):
+        assert torch.equal(getattr(again, part), getattr(first, part))
+        assert torch.equal(getattr(again.held_out, part), getattr(first.held_out, part))
+    assert len(load(path, cache=cache, held_out=0.5).held_out) > 100
+    assert len(listed) == 1  # other images are held out, so they lie in another order
+    os.utime(path, (1, 1))
+    assert values(load(path, cache=cache)) == values(first)
+    assert len(listed) == 2
+
+
+def test_what_a_folder_passes_over_is_looked_at_every_time(tmp_path):
+    folder, cache = folder_of(tmp_path / "set", 5), tmp_path / "cache"
+    assert load(folder, cache=cache, held_out=0).notes == ()
+    (folder / "notes.txt").write_text("no image")
+    assert "notes.txt" in load(folder, cache=cache, held_out=0).notes[0]
+    assert len(entries(cache)) == 1
 
 
 def test_a_killed_load_leaves_no_half_entry(tmp_path):

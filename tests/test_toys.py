@@ -279,8 +279,8 @@ def test_reverse_kl():
 
 def test_the_ring_is_found():
     """All eight modes in equal parts; how exact they are takes longer (docs/results/toys.md)."""
-    states = list(mixtures.play(mixtures.ring(), rounds=500, every=250))
-    assert [state.round for state in states] == [0, 250, 500]
+    states = list(mixtures.play(mixtures.ring(), rounds=1000, every=500))
+    assert [state.round for state in states] == [0, 500, 1000]
     assert states[0].modes.high_quality < 0.05
     last = states[-1].modes
     assert last.found == 8

@@ -1,8 +1,9 @@
 """From a listing of image files to one uint8 array, decoded by many threads and kept in the cache folder.
 
-An entry is `images/<source>/<state>/` with `images.npy` and `report.json`: <source> names path, size and channels,
-<state> changes with the name, bytes or mtime of any file. It is written aside and renamed, so there is no half one;
-what was decoded before a kill is found again aside, and decoding goes on there.
+An entry is `images/<source>/<state>/` with `images.npy`, perhaps `labels.npy`, and `report.json`: <source> names path,
+size and channels, <state> changes with the name, bytes or mtime of any file, or of the zip: an unchanged zip is not
+even listed again. It is written aside and renamed, so there is no half one; what was decoded before a kill is found
+again aside, and decoding goes on there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from io import BufferedRandom, BytesIO
 from itertools import islice
@@ -28,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from sparring.data.listing import Listing, natural, shown
+from sparring.data.listing import Listing, list_images, natural, shown
 from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, probe
 from sparring.errors import SparringError, StorageError
 
@@ -37,38 +38,57 @@ FALLBACK_SIZE = 64  # for images of many sizes
 SAMPLE = 64  # images looked at to tell grey from colour
 GROUP, WINDOW = 16, 16  # files that a thread takes at once, and groups that are under way
 SAVE_EVERY = 5.0  # seconds between two notes of how far decoding has come
-RULES = 1  # raised when the same files would decode to other pixels, so that old entries are not used
+RULES = 2  # raised when the same files would make another entry, so that old ones are not used
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What happened to the files: {name: reason} of the bad ones, {kind: count} of conversions, sentences."""
+    """What happened to the files.
 
+    files, last   how many there were, and how many good images of them are held out, behind the others
+    classes       names that labels count
+    bad           {name: reason}; conversions: {kind: count}
+    passed, notes what was passed over, and what else is to be said, in sentences
+    """
+
+    files: int
+    last: int
+    classes: list[str]
     bad: dict[str, str]
     conversions: dict[str, int]
+    passed: list[str]
     notes: list[str]
 
 
-def decode_listing(
-    listing: Listing, *, size: int | None, channels: int | None, cache: Path
-) -> tuple[np.ndarray, Report]:
-    """(M, C, S, S) uint8 of the good images in order, memory-mapped copy-on-write, and what happened to the files.
+def decode_files(
+    path: Path, *, size: int | None, channels: int | None, held_out: float, cache: Path
+) -> tuple[np.ndarray, np.ndarray | None, Report]:
+    """(M, C, S, S) uint8 of a folder's or a zip's good images, memory-mapped copy-on-write, a share held out behind the
+    others; (M,) labels, or None; and what happened to the files.
 
-    Raises `SparringError` when more than 1 % of the files are bad, `StorageError` when the disk is full.
+    Raises `SparringError` when there are none or more than 1 % are bad, `StorageError` when the disk is full.
     """
-    source = cache / "images" / _digest(str(listing.source.resolve()), size, channels)
-    entry = source / _digest(RULES, listing.names, listing.stamps)
+    source = cache / "images" / _digest(str(path.resolve()), size, channels)
+    listing = list_images(path).held_out_last(held_out) if path.is_dir() else None
+    if listing:
+        state: tuple[object, ...] = (listing[0].names, listing[0].stamps, listing[1])
+    else:
+        status = path.stat()
+        state = (status.st_size, status.st_mtime_ns, held_out)
+    entry = source / _digest(RULES, *state)
     try:
-        return _read(entry)
-    except (OSError, ValueError, TypeError):  # not there, or damaged: decode again
+        pixels, labels, report = _read(entry)
+        return pixels, labels, replace(report, passed=list(listing[0].notes)) if listing else report
+    except (OSError, ValueError, TypeError, EOFError):  # not there, or damaged: decode again
         shutil.rmtree(entry, ignore_errors=True)
 
+    listed, kept = listing or list_images(path).held_out_last(held_out)
     try:
         source.mkdir(parents=True, exist_ok=True)
         with _aside(source / f".{entry.name}") as aside:
-            _write(aside, listing, size, channels)
+            _write(aside, listed, kept, size, channels)
             os.replace(aside, entry)
         for name in ("lock", "progress.json"):
             (entry / name).unlink(missing_ok=True)
@@ -177,7 +197,7 @@ def _has_colour(source: Path | BytesIO) -> bool:
     return bool((red != green).any() or (green != blue).any())
 
 
-def _write(folder: Path, listing: Listing, size: int | None, channels: int | None) -> None:
+def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels: int | None) -> None:
     done = _progress(folder)
     if done is None:
         done = _Progress(*_shape(listing, size, channels))
@@ -211,7 +231,18 @@ def _write(folder: Path, listing: Listing, size: int | None, channels: int | Non
         file.flush()
         os.fsync(file.fileno())
     refuse_if_too_many(done.bad, len(listing.names), listing.source)
-    report = Report(done.bad, done.conversions, done.notes)
+    if listing.labels is not None:
+        pairs = zip(listing.names, listing.labels, strict=True)
+        np.save(folder / "labels.npy", np.array([label for name, label in pairs if name not in done.bad], np.int64))
+    report = Report(
+        files=len(listing.names),
+        last=sum(name not in done.bad for name in listing.names[kept:]),
+        classes=list(listing.classes),
+        bad=done.bad,
+        conversions=done.conversions,
+        passed=list(listing.notes),
+        notes=done.notes,
+    )
     (folder / "report.json").write_text(json.dumps(asdict(report), indent=1))
 
 
@@ -262,9 +293,10 @@ def _shape(listing: Listing, size: int | None, channels: int | None) -> tuple[in
     return size, natural_channels(listing) if channels is None else channels, notes
 
 
-def _read(entry: Path) -> tuple[np.ndarray, Report]:
+def _read(entry: Path) -> tuple[np.ndarray, np.ndarray | None, Report]:
     report = Report(**json.loads((entry / "report.json").read_text()))
-    return np.load(entry / "images.npy", mmap_mode="c", allow_pickle=False), report
+    labels = np.load(entry / "labels.npy", allow_pickle=False) if report.classes else None
+    return np.load(entry / "images.npy", mmap_mode="c", allow_pickle=False), labels, report
 
 
 def _forget_others(source: Path, entry: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sparring.data import molecules
 from sparring.data.dataset import Dataset
-from sparring.data.decoded import decode_listing, in_parallel, listed, natural_size
+from sparring.data.decoded import decode_files, in_parallel, listed, natural_size
 from sparring.data.domains import merged, require_one_shape
 from sparring.data.listing import Listing, list_images, shown
 from sparring.data.named import NAMED, celeba_folder
@@ -183,19 +183,15 @@ def _from_files(
 
     In this order they are decoded, so that both parts of a large set stay in one memory-mapped file.
     """
-    listing, kept = list_images(path).held_out_last(held_out)
-    pixels, report = decode_listing(listing, size=size, channels=channels, cache=cache)
-    notes = [*listing.notes, *report.notes]
+    pixels, found, report = decode_files(path, size=size, channels=channels, held_out=held_out, cache=cache)
+    notes = [*report.passed, *report.notes]
     if report.bad:
-        notes.append(f"skipped {len(report.bad)} of {len(listing.names)} images: {listed(report.bad)}")
+        notes.append(f"skipped {len(report.bad)} of {report.files} images: {listed(report.bad)}")
     if report.conversions:
         notes.append("converted: " + ", ".join(f"{count} {kind}" for kind, count in report.conversions.items()))
-    labels = None
-    if listing.labels is not None:
-        pairs = zip(listing.names, listing.labels, strict=True)
-        labels = torch.tensor([label for name, label in pairs if name not in report.bad])
-    data = Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, listing.classes, notes=tuple(notes))
-    return data, sum(name not in report.bad for name in listing.names[kept:])
+    labels = None if found is None else torch.from_numpy(found)
+    data = Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, tuple(report.classes), notes=tuple(notes))
+    return data, report.last
 
 
 def _from_numpy_file(path: Path) -> Dataset:

@@ -93,6 +93,9 @@ def aae(
 
     The defaults are those of the paper's likelihood experiment; `--latent 2 --prior gaussians` and `--prior swiss-roll`
     give its figure 2. For a prior of your own write a recipe of your own, with `sparring.priors.own(sampler, latent)`.
+
+    Measured (docs/results/autoencoders.md; seed 0, --first-drop 6000 --second-drop 7500): after 8,000 rounds and 9
+    minutes of one CPU thread FD-lenet-mnist@2000 232, where real images score 8.8; a reconstruction error of .0150.
     """
     from sparring.losses import game
     from sparring.networks import aae as networks
@@ -134,6 +137,10 @@ def aae_labelled_prior(
     """Labels say which component of the prior an image belongs to; the others only have to lie somewhere in it.
 
     The discriminator is told a one-hot label beside the code, with an entry of its own for "not known".
+
+    Measured (docs/results/autoencoders.md; seed 0, --labelled 0 --first-drop 6000 --second-drop 7400): 83.4 % of
+    MNIST's samples are the digit of their component after 8,000 rounds and 8 minutes of one CPU thread; 7 % with the
+    default 10,000 labels after 5,000, where reconstruction has laid classes elsewhere.
     """
     from sparring import priors
     from sparring.losses import game
@@ -178,7 +185,11 @@ def aae_supervised(
     descent: Descent = Descent(),
     average: Average = 0.999,
 ) -> Recipe:
-    """The decoder is told the digit, so the code is left with the style: ten digits in one handwriting."""
+    """The decoder is told the digit, so the code is left with the style: ten digits in one handwriting.
+
+    Measured (docs/results/autoencoders.md; seed 0, --first-drop 3800 --second-drop 4600): 72.5 % of MNIST's samples are
+    the digit that was asked for after 5,000 rounds and 4 minutes of one CPU thread.
+    """
     from sparring import priors
     from sparring.losses import game
     from sparring.networks import aae as networks
@@ -269,6 +280,9 @@ def aae_clustering(
     """Clusters without labels: the categorical part of the code; two wide layers, batch norm in the encoder.
 
     The paper has 9.55 % (16 clusters) and 4.10 % (30) of the test digits in a cluster that is named after another.
+
+    Measured (docs/results/autoencoders.md; seed 0, --width 1000): not reached, 79 % after 10,000 rounds (18 epochs, 10
+    minutes of one CPU thread), 65 % after 8,000 with --reconstruction-lr 0.001.
     """
     from sparring import priors
     from sparring.losses import game
@@ -310,6 +324,9 @@ def aae_reduction(
     """Clusters with heads in a plane, without labels: a map on which every cluster has its place.
 
     The paper does not give eta; 6 keeps clusters of deviation 1 apart.
+
+    Measured (docs/results/autoencoders.md; seed 0): 61 % of MNIST's test images lie in a cluster named after another
+    digit after 5,000 rounds (9 epochs, 5 minutes of one CPU thread).
     """
     from torch import nn
 

@@ -38,6 +38,9 @@ def alae(
 
     The authors' pixels lie in [0, 1], and gamma is for those. Weights that two players move keep one running square of
     their gradients, as in the authors' code, where two optimisers share the three steps.
+
+    Measured (docs/results/autoencoders.md; seed 0): on MNIST FD-lenet-mnist@2000 857, where real images score 8.8,
+    after 4,000 rounds (9 epochs, 7 minutes of one CPU thread).
     """
     from sparring.networks import alae as networks
     from sparring.systems.alae import ALAE

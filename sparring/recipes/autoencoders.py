@@ -97,6 +97,9 @@ def mlp_classifier(
 
     The paper has errors of 25.80, 8.73 and 1.25 % with 100, 1,000 and all labels, and does not say how it was trained;
     Adam here.
+
+    Measured (docs/results/autoencoders.md; seed 0): 20.97, 9.58 and 1.27 % of MNIST's test images wrong with 100, 1,000
+    and all labels, after .9, 1.1 and 2.9 minutes of one CPU thread.
     """
     import torch
 
@@ -128,6 +131,9 @@ def autoencoder(
     """The lectures' baseline: squared error and nothing else, so what it is unsure of comes out blurred.
 
     The networks are those of the adversarial autoencoder, which adds an opponent to this.
+
+    Measured (docs/results/autoencoders.md; seed 0): on MNIST a reconstruction error of .0053 (mean square of a pixel
+    from 0 to 1; the mean image has .0672) after 10,800 rounds and 16 minutes of one CPU thread.
     """
     import torch
 
@@ -156,7 +162,11 @@ def vae(
     beta: Beta = 1.0,
     average: Average = 0.999,
 ) -> Recipe:
-    """One hidden layer of tanh units on each side, pixels as Bernoulli variables, Adagrad."""
+    """One hidden layer of tanh units on each side, pixels as Bernoulli variables, Adagrad.
+
+    Measured (docs/results/autoencoders.md; seed 0): -104.7 nats for a test image of MNIST (importance-weighted; the
+    bound is -107.2) after 54,000 rounds and 8 minutes of one CPU thread.
+    """
     import torch
 
     from sparring.networks import vae as networks
@@ -227,6 +237,9 @@ def smu_vae(
     """A smaller convolutional VAE with a code of 2; its decoder doubles with kernels that the stride divides.
 
     `objective` as in chollet-vae; the notebook's is `notebook`. The rounds are its 15 epochs.
+
+    Measured (docs/results/autoencoders.md; seed 0, --objective notebook --lr 0.001): .1847 in the notebook's scale on
+    held-out digits after 25,300 rounds and 16 minutes of one CPU thread; the notebook has .1889 on its training digits.
     """
     import torch
 
