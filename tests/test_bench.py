@@ -8,6 +8,7 @@ import torch
 
 from sparring.bench.measuring import Reading, _as_numbers, work
 from sparring.bench.race import _first
+from sparring.bench.textbook import _noise
 from sparring.bench.workloads import WORKLOADS, bare, by_the_textbook, refereed
 from sparring.cli import main
 
@@ -42,6 +43,17 @@ def test_a_round_moves_every_player(name, way):
             after = list(getattr(made.system, net).parameters())
             assert all(torch.isfinite(p).all() for p in after)
             assert any(not torch.equal(p, q) for p, q in zip(after, before[net], strict=True)), net
+
+
+@pytest.mark.parametrize("name", [name for name in WORKLOADS if name not in ("aae-semi-supervised", "cyclegan-64")])
+def test_the_textbook_learns_with_the_codes_that_samples_are_made_of(name):
+    workload = replace(WORKLOADS[name], arguments=SMALL[name])
+    system = workload.prepare(workload.data())[0].system
+    torch.manual_seed(0)
+    learned, sampled = _noise(2000, system), system.codes(2000, 0, None)
+    assert learned.shape == sampled.shape
+    assert float(learned.std()) == pytest.approx(float(sampled.std()), rel=0.02)
+    assert (float(learned.abs().max()) > 1) == (float(sampled.abs().max()) > 1)
 
 
 def workload_has_labels(name):

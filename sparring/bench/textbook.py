@@ -206,5 +206,7 @@ def cyclegan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[
         yield
 
 
-def _noise(n: int, system: System) -> Tensor:
-    return torch.randn(n, system.latent)
+def _noise(n: int, system: Any) -> Tensor:
+    """As the system draws it for its samples."""
+    uniform = system.noise_kind == "uniform"
+    return 2 * torch.rand(n, system.latent) - 1 if uniform else torch.randn(n, system.latent)
