@@ -36,6 +36,9 @@ def molecules(
 
     At the published rate the six units of the discriminator tend to die within some thousand rounds: its loss stays at
     1.386 and nothing holds the codes near the prior any more. At `--lr 0.003` they lived longer.
+
+    Measured (docs/results/autoencoders.md; seed 0, --lr 0.003): a reconstruction error of .051 a cell after 20,000
+    rounds and 2 minutes of one CPU thread, where the mean molecule has .110; codes still far from the prior.
     """
     import torch
 
