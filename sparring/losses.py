@@ -57,6 +57,12 @@ class Labels:
         for name in ("smooth", "noise", "flips"):
             if not 0 <= getattr(self, name) <= 0.5:
                 raise SparringError(f"label {name} is {getattr(self, name)}: it must lie in [0, 0.5]")
+        real, fake = self.means()
+        if math.isclose(real, fake):
+            raise SparringError(
+                f"with flips {self.flips:g} and smooth {self.smooth:g} real and fake labels are both {real:g} on "
+                "average, which tells nothing: lower one of the two"
+            )
 
     def for_real(self, scores: Tensor) -> Target:
         start = self.real + self.smooth * (self.fake - self.real)

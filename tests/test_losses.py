@@ -179,6 +179,8 @@ def test_flips_and_noise_have_the_promised_frequency_and_range():
         ("wasserstein", {"real_label": 0.0, "fake_label": 1.0}, "no labels"),
         ("hing", {}, "did you mean 'hinge'"),
         ("non-saturating", {"flips": 0.7}, r"\[0, 0.5\]"),
+        ("non-saturating", {"flips": 0.5}, "tells nothing"),
+        ("least-squares", {"flips": 1 / 3, "smooth": 0.5}, "tells nothing"),
         ("non-saturating", {"real_label": 0.0}, "must differ"),
         ("minimax", {"real_label": 2.0}, "must be 0 and 1"),
     ],
