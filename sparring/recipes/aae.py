@@ -232,8 +232,8 @@ def aae_semi_supervised(
     labelled depends on the seed.
 
     Measured (docs/results/autoencoders.md; seed 0, --first-drop 24000 --second-drop 38000): 3.09 % of MNIST's test
-    images wrong with 100 labels after 42,000 rounds (78 epochs) in 56 minutes on one CPU thread. With 1,000 labels 2.1 %
-    after 20,000 rounds (two seeds), with all labels 1.08 +- .06 % after 12,000 (three).
+    images wrong with 100 labels after 42,000 rounds (78 epochs) in 56 minutes on one CPU thread. With 1,000 labels
+    2.1 % after 20,000 rounds (two seeds), with all labels 1.08 +- .06 % after 12,000 (three).
     """
     from sparring import priors
     from sparring.losses import game
