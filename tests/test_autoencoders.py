@@ -21,6 +21,7 @@ from sparring.losses import (
     half_squared_error,
 )
 from sparring.networks import aae as networks
+from sparring.networks.augment import Distortion
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import find, prepare_recipe, settle
 from sparring.referee import Referee
@@ -65,6 +66,11 @@ def counts(system):
             "aae-semi-supervised",
             {},
             {"encoder": 1806020, "decoder": 1806784, "Dz": 1013001, "Dy": 1013001},
+        ),
+        (
+            "aae-semi-supervised",
+            {"encoder": "convolutional"},
+            {"encoder": 588372, "decoder": 1806784, "Dz": 1013001, "Dy": 1013001},
         ),
         (
             "aae-clustering",
@@ -159,6 +165,7 @@ def test_unlabelled_images_get_the_extra_label():
         ("aae-semi-supervised", {"labelled": 15}, "multiple of the 10 classes"),
         ("mnist-net", {"labelled": 5000}, "500 labelled images of each class asked for; class '0' has"),
         ("aae-labelled-prior", {"labelled": 5000}, "500 labelled images of each class asked for"),
+        ("aae-semi-supervised", {"distortion": 3}, "distortion"),
         ("aae", {"prior": "swiss-roll"}, "lives in 2 dimensions and the code has 8: give --latent 2"),
         ("aae", {"prior": "gaussian", "deviation": 0}, "deviation"),
     ],
@@ -167,6 +174,46 @@ def test_bad_input_stops_before_the_first_round(name, arguments, words, tmp_path
     with pytest.raises(SparringError, match=words):
         train(name, labelled(toy_data(28, 300), 10), rounds=1, out=tmp_path, quiet=True, batch=8, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [16, 17, 28, 32])
+def test_the_convolutional_encoder_takes_images_from_16_pixels(size):
+    network = networks.convolutional((3, size, size), 7, noise=0.3)
+    assert network(torch.rand(4, 3, size, size) * 2 - 1).shape == (4, 7)
+    spread = [layer.weight.std() * layer.weight[0].numel() ** 0.5 for layer in network if hasattr(layer, "in_channels")]
+    assert spread == pytest.approx([2**0.5] * 2, rel=0.05)
+    assert float(network[-1].weight.std()) == pytest.approx(0.01, rel=0.05)
+
+
+def test_the_convolutional_encoder_refuses_smaller_images(tmp_path):
+    with pytest.raises(SparringError, match="from 16x16, these are 12x12"):
+        train("aae-semi-supervised", labelled(toy_data(12, 300), 10), rounds=1, out=tmp_path, encoder="convolutional")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "player"),
+    [
+        ("aae-semi-supervised", {}, "encoder"),
+        ("aae-semi-supervised", {"encoder": "convolutional"}, "encoder"),
+        ("mlp-classifier", {}, "C"),
+        ("mnist-net", {}, "C"),
+    ],
+)
+def test_distortion_comes_before_what_reads_images_and_nowhere_else(name, arguments, player):
+    function = find(name, RECIPES)
+    spec = toy_data(28, 4, classes=10).spec
+    amounts = {
+        amount: [
+            (part, module.amount)
+            for part, module in prepare_recipe(
+                function, spec, settle(function, arguments | {"distortion": amount})
+            ).system.named_modules()
+            if isinstance(module, Distortion)
+        ]
+        for amount in (0.0, 0.7)
+    }
+    assert amounts == {0.0: [], 0.7: [(f"{player}.0", 0.7)]}
 
 
 @pytest.mark.parametrize(

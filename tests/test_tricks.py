@@ -17,7 +17,7 @@ from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.losses import game
 from sparring.networks import augment
-from sparring.networks.augment import POLICIES, AdaptiveAugment, DiffAugment
+from sparring.networks.augment import POLICIES, AdaptiveAugment, DiffAugment, Distortion, distorting
 from sparring.networks.ganhacks import ACTIVATIONS, OUTPUTS
 from sparring.networks.labels import LabelChannels, LabelledCode
 from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd, Packed
@@ -310,6 +310,45 @@ def test_contrast_keeps_the_mean_of_each_image():
     times = y.std((1, 2, 3)) / x.std((1, 2, 3))
     assert 0.5 <= float(times.min()) < 0.55
     assert 1.45 < float(times.max()) <= 1.5001
+
+
+@pytest.mark.parametrize("amount", [1.0, 0.5])
+def test_distortion_turns_sizes_slants_and_moves_each_image_as_far_as_it_says(amount):
+    n, side = 2000, 33
+    line = (2 * torch.arange(side).double() + 1) / side - 1
+    frame = torch.stack([line.expand(side, side), line[:, None].expand(side, side)])  # where a pixel is: right, down
+    inner = slice(side // 2 - 3, side // 2 + 4)  # far from the border
+    seen = Distortion(amount)(frame.expand(n, 2, side, side))[:, :, inner, inner].flatten(2).transpose(1, 2)
+    places = torch.cat([frame[:, inner, inner].flatten(1).T, torch.ones(49, 1).double()], 1)
+    a = torch.linalg.pinv(places) @ seen  # (n, 3, 2)
+    torch.testing.assert_close(places @ a, seen, atol=1e-9, rtol=0)
+
+    size, angle = a[:, 0].norm(dim=1), torch.atan2(a[:, 0, 1], a[:, 0, 0]).rad2deg()
+    slant = a[:, 1, 0] + a[:, 0, 1]
+    torch.testing.assert_close(a[:, 1, 1], a[:, 0, 0])
+    for name, got, most in [
+        ("angle", angle, 15),
+        ("size", size - 1, 0.15),
+        ("slant", slant, 0.15),
+        ("right", a[:, 2, 0] / 2, 1 / 14),
+        ("down", a[:, 2, 1] / 2, 1 / 14),
+    ]:
+        share = got / (amount * most)
+        assert float(share.min()) == pytest.approx(-1, abs=0.01), name
+        assert float(share.max()) == pytest.approx(1, abs=0.01), name
+        assert float(share.std()) == pytest.approx(3**-0.5, abs=0.03), name
+    assert float(torch.corrcoef(torch.stack([angle, size, slant, a[:, 2, 0], a[:, 2, 1]])).triu(1).abs().max()) < 0.1
+
+
+def test_distortion_is_for_training_only_and_repeats_the_border():
+    x = torch.rand(8, 1, 28, 28)
+    distort = Distortion(1.0)
+    assert not torch.equal(distort(x), x)
+    assert torch.equal(distort.eval()(x), x)
+    torch.testing.assert_close(distort.train()(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))
+    network = torch.nn.Flatten()
+    assert distorting(network, 0.0) is network
+    assert not torch.equal(distorting(network, 1.0)(x), network(x))
 
 
 def test_translation_moves_whole_images_up_to_an_eighth():

@@ -16,6 +16,16 @@ def xavier_uniform(network: nn.Module) -> nn.Module:
     return network
 
 
+def he(network: nn.Sequential) -> nn.Sequential:
+    """He et al. 2015, eq. 10: N(0, 2 / inputs) convolutional and linear weights, zero biases."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
+
+
 def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
     """U(-bound, bound) weights and zero bias."""
     nn.init.uniform_(layer.weight, -bound, bound)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sparring.errors import SparringError
 from sparring.recipes.arguments import Average, Batch
-from sparring.recipes.autoencoders import Labelled, Width, divisible, few_or_all
+from sparring.recipes.autoencoders import Distorted, Labelled, Width, divisible, few_or_all
 from sparring.recipes.optimisers import dropping
 from sparring.recipes.recipe import Recipe, classes_of, published
 
@@ -223,6 +223,10 @@ def aae_semi_supervised(
     width: Width = 1000,
     batch: Batch = 100,
     noise: PixelNoise = 0.3,
+    distortion: Distorted = 0.0,
+    encoder: Annotated[
+        Literal["perceptron", "convolutional"], Field(description="the paper's, or one with two convolutions")
+    ] = "perceptron",
     descent: Descent = Descent(),
     average: Average = 0.999,
 ) -> Recipe:
@@ -238,19 +242,27 @@ def aae_semi_supervised(
     from sparring import priors
     from sparring.losses import game
     from sparring.networks import aae as networks
+    from sparring.networks.augment import distorting
     from sparring.systems.aae_semi_supervised import SemiSupervisedAAE
 
     classes = classes_of(data, "aae-semi-supervised")
     divisible(labelled, classes)
     players = ("autoencoder", "discriminators", "encoder", "classifier")
+    outputs = classes + latent
+    if encoder == "convolutional":
+        if data.size < 16:
+            raise SparringError(f"the convolutional encoder takes images from 16x16, these are {data.size}x{data.size}")
+        network = networks.convolutional(data.shape, outputs, noise=noise)
+    else:
+        network = networks.encoder(data.shape, width, outputs, noise=noise)
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {"unlabelled": dataset, "labelled": few_or_all(dataset, labelled, batch, seed)}
 
     return Recipe(
         system=SemiSupervisedAAE(
-            networks.encoder(data.shape, width, classes + latent, noise=noise),
-            networks.decoder(classes + latent, width, data.shape),
+            distorting(network, distortion),
+            networks.decoder(outputs, width, data.shape),
             networks.discriminator(latent, width),
             networks.discriminator(classes, width),
             classes=classes,

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 Code = Annotated[int, Field(gt=0, le=4096, description="length of the code")]
 Labelled = Annotated[int, Field(ge=0, description="images whose label is known, as many of each class; 0: all")]
+Distorted = Annotated[
+    float,
+    Field(
+        ge=0, le=2, description="of images in training; 1: turns of 15 degrees, 15 % of size and slant, moves of 1/14"
+    ),
+]
 Width = Annotated[int, Field(gt=0, description="units of each hidden layer")]
 Beta = Annotated[float, Field(ge=0, description="weight of the divergence (Higgins et al. 2017); 1: the bound")]
 Objective = Annotated[
@@ -56,6 +62,7 @@ def mnist_net(
     batch: Batch = 64,
     lr: Rate = 0.01,
     momentum: Annotated[float, Field(ge=0, lt=1, description="of SGD")] = 0.9,
+    distortion: Distorted = 0.0,
     average: Average = 0.999,
 ) -> Recipe:
     """The simplest system there is: one player, one move. Two convolutions, two poolings, 500 units; 28x28 only.
@@ -67,6 +74,7 @@ def mnist_net(
     """
     import torch
 
+    from sparring.networks.augment import distorting
     from sparring.networks.classifiers import mnist_net
     from sparring.systems.classifier import Classifier
 
@@ -74,7 +82,7 @@ def mnist_net(
     classes = classes_of(data, "mnist-net")
     divisible(labelled, classes)
     return Recipe(
-        system=Classifier(mnist_net(classes, data.channels)),
+        system=Classifier(distorting(mnist_net(classes, data.channels), distortion)),
         optimisers={"classifier": partial(torch.optim.SGD, lr=lr, momentum=momentum)},
         batch=batch,
         rounds=8_500,
@@ -91,6 +99,7 @@ def mlp_classifier(
     width: Width = 1000,
     batch: Batch = 100,
     lr: Rate = 1e-3,
+    distortion: Distorted = 0.0,
     average: Average = 0.999,
 ) -> Recipe:
     """The fully connected classifier that the semi-supervised autoencoder is compared with.
@@ -103,13 +112,14 @@ def mlp_classifier(
     """
     import torch
 
+    from sparring.networks.augment import distorting
     from sparring.networks.classifiers import perceptron
     from sparring.systems.classifier import Classifier
 
     classes = classes_of(data, "mlp-classifier")
     divisible(labelled, classes)
     return Recipe(
-        system=Classifier(perceptron(data.shape, width, classes)),
+        system=Classifier(distorting(perceptron(data.shape, width, classes), distortion)),
         optimisers={"classifier": partial(torch.optim.Adam, lr=lr)},
         batch=batch,
         rounds=5_400,
