@@ -1,4 +1,5 @@
-"""On paper: what 8, 64 and 512 GPUs do with a round, from counted operations and counted bytes. No GPU is used.
+"""On paper: what 8, 64 and 512 GPUs do with a round, from counted operations and counted bytes. No GPU is used,
+and nothing is computed: tensors have shapes only. A minute on one core.
 
     python benchmarks/scaling.py
 
@@ -10,6 +11,7 @@ bytes over the bandwidth of the slowest link, and 2 (n - 1) hops.
 from dataclasses import dataclass
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sparring.bench.measuring import Operations
 from sparring.data.dataset import Spec
@@ -42,10 +44,11 @@ class Count:
 
 
 def count(name: str, spec: Spec, arguments: dict) -> Count:
-    """Plays a round with two images and one with four on the CPU: what does not double is done for the weights."""
+    """Plays a round with two images and one with four, in shapes alone: what does not double is done for the weights."""
     function = find(name, RECIPES)
-    made = prepare_recipe(function, spec, settle(function, arguments))
-    (few, moves), (more, _) = (_round(made.system.train(), spec, images) for images in (2, 4))
+    with FakeTensorMode():
+        made = prepare_recipe(function, spec, settle(function, arguments))
+        (few, moves), (more, _) = (_round(made.system.train(), spec, images) for images in (2, 4))
     return Count(made.batch, (more - few) / 2, 2 * few - more, moves)
 
 
@@ -85,4 +88,4 @@ if __name__ == "__main__":
         for n in GPUS:
             reduce = seconds(found.moves, n)
             row += f" {1e3 * reduce:.1f}, {100 * arithmetic / (arithmetic + reduce):.0f} % |"
-        print(row)
+        print(row, flush=True)
