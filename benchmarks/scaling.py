@@ -44,7 +44,7 @@ class Count:
 
 
 def count(name: str, spec: Spec, arguments: dict) -> Count:
-    """Plays a round with two images and one with four, in shapes alone: what does not double is done for the weights."""
+    """Plays a round of two images and one of four, in shapes alone: what does not double is done for the weights."""
     function = find(name, RECIPES)
     with FakeTensorMode():
         made = prepare_recipe(function, spec, settle(function, arguments))
