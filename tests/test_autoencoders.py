@@ -200,6 +200,8 @@ def test_the_convolutional_encoder_refuses_smaller_images(tmp_path):
     [
         ("aae-semi-supervised", {}, "encoder"),
         ("aae-semi-supervised", {"encoder": "convolutional"}, "encoder"),
+        ("aae-reduction", {}, "encoder"),
+        ("aae-labelled-reduction", {"encoder": "convolutional"}, "encoder"),
         ("mlp-classifier", {}, "C"),
         ("mnist-net", {}, "C"),
     ],

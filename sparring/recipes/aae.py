@@ -13,6 +13,8 @@ from sparring.recipes.optimisers import dropping
 from sparring.recipes.recipe import Recipe, classes_of, published
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sparring.data.dataset import Dataset, Spec
     from sparring.priors import Prior
     from sparring.referee import MakeOptimiser, Schedule
@@ -59,6 +61,28 @@ class Descent:
         drops = (self.first_drop, self.second_drop)
         rate = {player: self.adversarial_lr for player in players} | {"autoencoder": self.reconstruction_lr}
         return {player: dropping(lr, drops) for player, lr in rate.items()}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The encoder where few labels or none must do: the paper's, with noise on its images, or more than it has."""
+
+    encoder: Annotated[
+        Literal["perceptron", "convolutional"], Field(description="the paper's, or one with two convolutions")
+    ] = "perceptron"
+    noise: PixelNoise = 0.3
+    distortion: Distorted = 0.0
+
+    def network(self, data: "Spec", width: int, outputs: int) -> "nn.Module":
+        """(B, C, H, W) -> (B, outputs). Raises SparringError when images are too small for convolutions."""
+        from sparring.networks import aae as networks
+        from sparring.networks.augment import distorting
+
+        if self.encoder == "perceptron":
+            return distorting(networks.encoder(data.shape, width, outputs, noise=self.noise), self.distortion)
+        if data.size < 16:
+            raise SparringError(f"the convolutional encoder takes images from 16x16, these are {data.size}x{data.size}")
+        return distorting(networks.convolutional(data.shape, outputs, noise=self.noise), self.distortion)
 
 
 def prior_of(name: str, latent: int, deviation: float) -> "Prior":
@@ -222,11 +246,7 @@ def aae_semi_supervised(
     latent: Code = 10,
     width: Width = 1000,
     batch: Batch = 100,
-    noise: PixelNoise = 0.3,
-    distortion: Distorted = 0.0,
-    encoder: Annotated[
-        Literal["perceptron", "convolutional"], Field(description="the paper's, or one with two convolutions")
-    ] = "perceptron",
+    reader: Reader = Reader(),
     descent: Descent = Descent(),
     average: Average = 0.999,
 ) -> Recipe:
@@ -242,27 +262,19 @@ def aae_semi_supervised(
     from sparring import priors
     from sparring.losses import game
     from sparring.networks import aae as networks
-    from sparring.networks.augment import distorting
     from sparring.systems.aae_semi_supervised import SemiSupervisedAAE
 
     classes = classes_of(data, "aae-semi-supervised")
     divisible(labelled, classes)
     players = ("autoencoder", "discriminators", "encoder", "classifier")
-    outputs = classes + latent
-    if encoder == "convolutional":
-        if data.size < 16:
-            raise SparringError(f"the convolutional encoder takes images from 16x16, these are {data.size}x{data.size}")
-        network = networks.convolutional(data.shape, outputs, noise=noise)
-    else:
-        network = networks.encoder(data.shape, width, outputs, noise=noise)
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {"unlabelled": dataset, "labelled": few_or_all(dataset, labelled, batch, seed)}
 
     return Recipe(
         system=SemiSupervisedAAE(
-            distorting(network, distortion),
-            networks.decoder(outputs, width, data.shape),
+            reader.network(data, width, classes + latent),
+            networks.decoder(classes + latent, width, data.shape),
             networks.discriminator(latent, width),
             networks.discriminator(classes, width),
             classes=classes,
@@ -330,7 +342,7 @@ def aae_reduction(
     distance: Annotated[float, Field(gt=0, description="eta: heads nearer to each other are pushed apart")] = 6.0,
     width: Width = 1000,
     batch: Batch = 100,
-    noise: PixelNoise = 0.3,
+    reader: Reader = Reader(),
     descent: Descent = Descent(),
     average: Average = 0.999,
 ) -> Recipe:
@@ -351,7 +363,7 @@ def aae_reduction(
     players = ("autoencoder", "discriminators", "encoder")
     return Recipe(
         system=ReductionAAE(
-            networks.encoder(data.shape, width, clusters + latent, noise=noise),
+            reader.network(data, width, clusters + latent),
             nn.Linear(clusters, latent, bias=False),
             networks.decoder(latent, width, data.shape),
             networks.discriminator(latent, width),
@@ -378,11 +390,16 @@ def aae_labelled_reduction(
     distance: Annotated[float, Field(gt=0, description="eta: heads nearer to each other are pushed apart")] = 6.0,
     width: Width = 1000,
     batch: Batch = 100,
-    noise: PixelNoise = 0.3,
+    reader: Reader = Reader(),
     descent: Descent = Descent(),
     average: Average = 0.999,
 ) -> Recipe:
-    """The same map with a head for each class and few labels."""
+    """The same map with a head for each class and few labels.
+
+    The paper has 4.20 % with 100 labels.
+
+    Measured (docs/results/autoencoders.md; seed 0): 18.7 % of MNIST's test images wrong after 5,000 rounds.
+    """
     from torch import nn
 
     from sparring import priors
@@ -399,7 +416,7 @@ def aae_labelled_reduction(
 
     return Recipe(
         system=LabelledReductionAAE(
-            networks.encoder(data.shape, width, classes + latent, noise=noise),
+            reader.network(data, width, classes + latent),
             nn.Linear(classes, latent, bias=False),
             networks.decoder(latent, width, data.shape),
             networks.discriminator(latent, width),
