@@ -195,11 +195,36 @@ def test_the_convolutional_encoder_refuses_smaller_images(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["aae-clustering", "aae-reduction"])
+def test_even_clusters_all_have_the_same_chance_and_styles_stay_as_they_are(name):
+    function = find(name, RECIPES)
+    spec = toy_data(28, 4).spec
+    torch.manual_seed(0)
+    system = prepare_recipe(function, spec, settle(function, {"width": 16, "even": True, "clusters": 5})).system
+    raw, even = system.encoder
+    with torch.no_grad():
+        raw[-1].bias[:5] = torch.tensor([9.0, 0.0, -4.0, 2.0, 1.0])  # without it, the first has nearly every image
+        raw[-1].weight[:5] *= torch.tensor([1e3, 5e3, 1e4, 2e4, 5e4])[:, None]
+        even.gain.fill_(3.0)
+    x = torch.rand(400, 1, 28, 28) * 2 - 1
+    before = raw.train()(x)
+    after = even.train()(before)
+    torch.testing.assert_close(after[:, :5].mean(0), torch.zeros(5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(after[:, :5].std(0, correction=0), torch.full((5,), 3.0), atol=0.05, rtol=0)
+    assert torch.equal(after[:, 5:], before[:, 5:])
+    shares = after[:, :5].argmax(1).bincount(minlength=5) / len(x)
+    assert float(shares.min()) > 0.1
+    plain = prepare_recipe(function, spec, settle(function, {"width": 16})).system.encoder
+    assert not any(isinstance(module, networks.EvenLogits) for module in plain.modules())
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "player"),
     [
         ("aae-semi-supervised", {}, "encoder"),
         ("aae-semi-supervised", {"encoder": "convolutional"}, "encoder"),
+        ("aae-clustering", {"width": 16}, "encoder"),
+        ("aae-clustering", {"width": 16, "encoder": "convolutional"}, "encoder"),
         ("aae-reduction", {}, "encoder"),
         ("aae-labelled-reduction", {"encoder": "convolutional"}, "encoder"),
         ("mlp-classifier", {}, "C"),

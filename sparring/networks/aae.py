@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from sparring.networks.initial import he
 from sparring.networks.mlp import FromUnit, ToUnit
@@ -49,10 +50,13 @@ def encoder(
     )
 
 
-def convolutional(shape: tuple[int, int, int], outputs: int, *, noise: float = 0.0) -> nn.Sequential:
+def convolutional(
+    shape: tuple[int, int, int], outputs: int, *, noise: float = 0.0, dropout: float = 0.0
+) -> nn.Sequential:
     """(B, *shape) in [-1, 1] -> (B, outputs), linear: an encoder that is not the paper's, of square images from 16x16.
 
-    noise  deviation of Gaussian noise on pixels of [0, 1] while training
+    noise    deviation of Gaussian noise on pixels of [0, 1] while training
+    dropout  share of pixels made 0 while training
 
     Two 5x5 convolutions of 32 and 64 feature maps, each pooled, and 512 units, with batch norm: without it the paper's
     rates tear some trainings apart in the first hundred rounds. Weights start as He et al. 2015 have it.
@@ -62,6 +66,7 @@ def convolutional(shape: tuple[int, int, int], outputs: int, *, noise: float = 0
         nn.Sequential(
             ToUnit(),
             *([TrainingNoise(noise)] if noise else []),
+            *([nn.Dropout(dropout)] if dropout else []),
             nn.Conv2d(shape[0], 32, 5),
             nn.BatchNorm2d(32),
             nn.ReLU(),
@@ -79,6 +84,24 @@ def convolutional(shape: tuple[int, int, int], outputs: int, *, noise: float = 0
     )
     started(network[-1:])
     return network
+
+
+class EvenLogits(nn.Module):
+    """(B, clusters + latent) -> the same: batch norm on the logits of clusters, with one gain for all and no bias.
+
+    Not the paper's. Every cluster's logit has the same mean and deviation, so none dies out early, when nothing that a
+    discriminator says comes through a softmax that has closed.
+    """
+
+    def __init__(self, clusters: int, latent: int) -> None:
+        super().__init__()
+        self.sizes = [clusters, latent]
+        self.norm = nn.BatchNorm1d(clusters, affine=False)
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        logits, z = codes.split(self.sizes, 1)
+        return torch.cat([self.gain * self.norm(logits), z], 1)
 
 
 def decoder(inputs: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:

@@ -33,6 +33,11 @@ PixelNoise = Annotated[
 Clusters = Annotated[int, Field(ge=2, description="how many clusters to look for (the paper: 16 and 30)")]
 
 
+Even = Annotated[
+    bool, Field(description="batch norm on the logits of clusters, so that none dies out; not the paper's")
+]
+
+
 @dataclass(frozen=True)
 class Descent:
     """The paper's SGD, or Adam; both rates fall to a tenth after 50 and after 1,000 epochs (of 600 rounds)."""
@@ -73,16 +78,29 @@ class Reader:
     noise: PixelNoise = 0.3
     distortion: Distorted = 0.0
 
-    def network(self, data: "Spec", width: int, outputs: int) -> "nn.Module":
+    def network(
+        self, data: "Spec", width: int, outputs: int, *, dropout: float = 0.0, norm: bool = False
+    ) -> "nn.Module":
         """(B, C, H, W) -> (B, outputs). Raises SparringError when images are too small for convolutions."""
         from sparring.networks import aae as networks
         from sparring.networks.augment import distorting
 
         if self.encoder == "perceptron":
-            return distorting(networks.encoder(data.shape, width, outputs, noise=self.noise), self.distortion)
-        if data.size < 16:
+            network = networks.encoder(data.shape, width, outputs, noise=self.noise, dropout=dropout, norm=norm)
+        elif data.size >= 16:
+            network = networks.convolutional(data.shape, outputs, noise=self.noise, dropout=dropout)
+        else:
             raise SparringError(f"the convolutional encoder takes images from 16x16, these are {data.size}x{data.size}")
-        return distorting(networks.convolutional(data.shape, outputs, noise=self.noise), self.distortion)
+        return distorting(network, self.distortion)
+
+
+def evened(network: "nn.Module", clusters: int, latent: int, even: bool) -> "nn.Module":
+    """The encoder, its clusters kept equally likely if they are to be."""
+    from torch import nn
+
+    from sparring.networks.aae import EvenLogits
+
+    return nn.Sequential(network, EvenLogits(clusters, latent)) if even else network
 
 
 def prior_of(name: str, latent: int, deviation: float) -> "Prior":
@@ -299,6 +317,8 @@ def aae_clustering(
     width: Width = 3000,
     batch: Batch = 100,
     dropout: Annotated[float, Field(ge=0, lt=1, description="share of the encoder's pixels made 0 in training")] = 0.2,
+    reader: Reader = Reader(noise=0.0),
+    even: Even = False,
     descent: Descent = Descent(),
     average: Average = 0.999,
 ) -> Recipe:
@@ -317,7 +337,7 @@ def aae_clustering(
     players = ("autoencoder", "discriminators", "encoder")
     return Recipe(
         system=ClusteringAAE(
-            networks.encoder(data.shape, width, clusters + latent, dropout=dropout, norm=True),
+            evened(reader.network(data, width, clusters + latent, dropout=dropout, norm=True), clusters, latent, even),
             networks.decoder(clusters + latent, width, data.shape),
             networks.discriminator(latent, width),
             networks.discriminator(clusters, width),
@@ -343,6 +363,7 @@ def aae_reduction(
     width: Width = 1000,
     batch: Batch = 100,
     reader: Reader = Reader(),
+    even: Even = False,
     descent: Descent = Descent(),
     average: Average = 0.999,
 ) -> Recipe:
@@ -363,7 +384,7 @@ def aae_reduction(
     players = ("autoencoder", "discriminators", "encoder")
     return Recipe(
         system=ReductionAAE(
-            reader.network(data, width, clusters + latent),
+            evened(reader.network(data, width, clusters + latent), clusters, latent, even),
             nn.Linear(clusters, latent, bias=False),
             networks.decoder(latent, width, data.shape),
             networks.discriminator(latent, width),
