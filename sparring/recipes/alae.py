@@ -90,6 +90,9 @@ def style_alae(
     (--batch 32 --rounds-per-level 30000). They forget Adam's squares at each new level, and draw once for a batch
     whether and where codes are mixed; here each image is mixed by itself. As theirs, the rate rises to 4/3 of --lr at
     256 pixels and to twice --lr beyond. Their D has three layers, the paper's eight.
+
+    Measured (docs/results/autoencoders.md; seed 0, --size 32 --rounds-per-level 1000): FD-lenet-mnist@2000 47.7 after
+    5,000 rounds and 70 minutes of a shared CPU core, where real images score 6.2.
     """
     from sparring.networks import alae, style_alae
     from sparring.systems.style_alae import StyleALAE
