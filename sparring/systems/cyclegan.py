@@ -23,7 +23,8 @@ class CycleGAN(System):
     identity  weight of the identity loss, in units of `cycle` (.5 for paintings to photographs; 0: none)
     history   translations that each judge's pool keeps (50; 0: the judges see new ones only)
     shape     (C, H, W) of an image
-    The feed has two streams: "a" and "b".
+    The feed has two streams: "a" and "b". The networks treat each image by itself (instance norm), so batches that pass
+    the same network pass it together.
 
     Pieces of a batch share the pools and see what the whole batch sees. Processes keep pools of their own: after a
     resume with several of them, all go on with that of the first.
@@ -52,18 +53,23 @@ class CycleGAN(System):
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         a, _ = feed("a")
         b, _ = feed("b")
-        fake_b, fake_a = self.G(a), self.F(b)
+        if self.identity:
+            fake_b, same_b = self.G(torch.cat([a, b])).chunk(2)
+            fake_a, same_a = self.F(torch.cat([b, a])).chunk(2)
+        else:
+            fake_b, fake_a = self.G(a), self.F(b)
         fools = deceit(self.DB(fake_b)) + deceit(self.DA(fake_a))  # eq. 1, with squares (section 4)
         cycle = distance(self.F(fake_b), a) + distance(self.G(fake_a), b)  # eq. 2
         loss, numbers = fools + self.cycle * cycle, {"fools": fools, "cycle": cycle}
         if self.identity:
-            same = distance(self.G(b), b) + distance(self.F(a), a)  # section 5.2, L_identity
+            same = distance(same_b, b) + distance(same_a, a)  # section 5.2, L_identity
             loss, numbers = loss + self.cycle * self.identity * same, numbers | {"same": same}
         yield Move("translators", loss, **numbers)
 
         shown_a = self.pool_a.exchanged(fake_a.detach(), self.uniform(len(a)), self.uniform(len(a)))
         shown_b = self.pool_b.exchanged(fake_b.detach(), self.uniform(len(b)), self.uniform(len(b)))
-        loss_a, loss_b = judgement(self.DA(a), self.DA(shown_a)), judgement(self.DB(b), self.DB(shown_b))
+        loss_a = judgement(*self.DA(torch.cat([a, shown_a])).chunk(2))
+        loss_b = judgement(*self.DB(torch.cat([b, shown_b])).chunk(2))
         yield Move("discriminators", loss_a + loss_b, a=loss_a, b=loss_b)
 
     def translate(self, images: Tensor, to: int) -> Tensor:
