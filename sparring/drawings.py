@@ -137,12 +137,13 @@ def distance(metrics: Sequence[Mapping[str, Any]], marked: int | None = None) ->
 
 
 def errors(metrics: Sequence[Mapping[str, Any]]) -> Markup:
-    """Lines {"round", "value"}, the value a share of images."""
-    figure, (axes,) = _panels("Classification error, % of held-out images")
+    """Lines {"round", "name", "value"} of one name, the value a share of images."""
+    name = metrics[0]["name"].capitalize()
+    figure, (axes,) = _panels(f"{name}, % of held-out images")
     axes.plot([m["round"] for m in metrics], [100 * m["value"] for m in metrics], color=BLUE, marker="o", markersize=3)
     if min(m["value"] for m in metrics) > 0:
         axes.set_yscale("log")
-    return _svg(figure, "Classification error on held-out images over the rounds")
+    return _svg(figure, f"{name} on held-out images over the rounds")
 
 
 def codes(

@@ -188,7 +188,9 @@ def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict])
         )
     if errors:
         last = errors[-1]
-        text += f" It puts {100 * last['value']:.2f} % of {last['n']:,} held-out images into a wrong class."
+        clusters = last["name"] == "clustering error"
+        wrong = "a cluster that is named after another class" if clusters else "a wrong class"
+        text += f" It puts {100 * last['value']:.2f} % of {last['n']:,} held-out images into {wrong}."
     players = {move["player"] for line in log for move in line["moves"]}
     if not metrics and not errors and len(players) == 1 and len(log) > 1:  # opponents' losses say nothing
         first, last = (line["moves"][0]["loss"] for line in (log[0], log[-1]))

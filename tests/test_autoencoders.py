@@ -13,6 +13,7 @@ from sparring import priors
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float
 from sparring.errors import Diverged, SparringError
+from sparring.evaluation import clustering_error
 from sparring.losses import (
     bernoulli_surprise,
     divergence_from_normal,
@@ -25,6 +26,7 @@ from sparring.networks.augment import Distortion
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import find, prepare_recipe, settle
 from sparring.referee import Referee
+from sparring.reporting import report
 from sparring.seeds import generator
 from sparring.systems.aae import AAE
 from sparring.systems.aae_clustering import ClusteringAAE
@@ -601,6 +603,21 @@ def test_importance_weights_come_to_the_likelihood_where_it_is_known():
     known = torch.distributions.Normal(0.0, math.sqrt(1 + std**2)).log_prob((x.flatten() + 1) / 2)
     torch.testing.assert_close(system.log_likelihood(x, draws=20_000), known, atol=0.02, rtol=0)
     assert float(system.log_likelihood(x.repeat(300, 1, 1, 1), draws=1).mean()) < float(known.mean()) - 0.05
+
+
+def test_held_out_digits_lie_in_clusters_while_training(tmp_path):
+    data = labelled(toy_data(28, 200), 10).hold_out(0.3)
+    run = train(
+        "aae-clustering", data, rounds=2, width=16, batch=10, measure_every=1, out=tmp_path, quiet=True, even=True
+    )
+    errors = [m for m in run.read("metrics") if m["name"] == "clustering error"]
+    assert [m["round"] for m in errors] == [0, 1, 2]
+    assert errors[0]["n"] == len(data.held_out)
+    assert errors[-1]["value"] == clustering_error(run.system(), data, "held_out").value
+    page = report(run, data=data).read_text()
+    assert f"It puts {100 * errors[-1]['value']:.2f} % of {errors[0]['n']} held-out images into a cluster that" in page
+    assert "cluster is named after another class than its own" in page
+    assert "Clustering error on held-out images over the rounds" in page
 
 
 def test_a_held_out_digit_is_named(tmp_path):
