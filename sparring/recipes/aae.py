@@ -274,9 +274,9 @@ def aae_semi_supervised(
     Which images are labelled depends on the seed.
 
     Measured (docs/results/autoencoders.md): with --encoder convolutional --distortion 1 --reconstruction-lr 0.02, three
-    seeds each, 1.08 +- .07 % of MNIST's test images wrong with 100 labels (14,000 rounds, 26 epochs, half an hour of one
-    CPU thread), 1.06 +- .13 % with 1,000 (8,000 rounds). The paper's protocol: 3.09 % with 100 labels after 42,000 rounds
-    (seed 0), 2.1 % with 1,000 after 20,000 (two seeds), 1.08 +- .06 % with all after 12,000 (three).
+    seeds each, 1.08 +- .07 % of MNIST's test images wrong with 100 labels (14,000 rounds, 26 epochs, half an hour of
+    one CPU thread), 1.06 +- .13 % with 1,000 (8,000 rounds). The paper's protocol: 3.09 % with 100 labels after 42,000
+    rounds (seed 0), 2.1 % with 1,000 after 20,000 (two seeds), 1.08 +- .06 % with all after 12,000 (three).
     """
     from sparring import priors
     from sparring.losses import game
