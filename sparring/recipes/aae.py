@@ -422,8 +422,8 @@ def aae_labelled_reduction(
 
     The paper has 4.20 % with 100 labels.
 
-    Measured (docs/results/autoencoders.md; seed 0): 18.7 % of MNIST's test images wrong after 5,000 rounds; 4.96 % after
-    4,000 with --encoder convolutional --distortion 1 --reconstruction-lr 0.02.
+    Measured (docs/results/autoencoders.md; seed 0): 18.7 % of MNIST's test images wrong after 5,000 rounds;
+    4.96 % after 4,000 with --encoder convolutional --distortion 1 --reconstruction-lr 0.02.
     """
     from torch import nn
 
