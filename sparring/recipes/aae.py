@@ -374,8 +374,8 @@ def aae_reduction(
     The paper does not give eta; 6 keeps clusters of deviation 1 apart.
 
     Measured (docs/results/autoencoders.md; seed 0): 61 % of MNIST's test images lie in a cluster named after another
-    digit after 5,000 rounds (9 epochs, 5 minutes of one CPU thread). 41 % after
-    4,000 with --even --encoder convolutional --distortion 1 --reconstruction-lr 0.02.
+    digit after 5,000 rounds (9 epochs, 5 minutes of one CPU thread); 41 % after 4,000 with --even --encoder
+    convolutional --distortion 1 --reconstruction-lr 0.02.
     """
     from torch import nn
 
