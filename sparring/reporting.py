@@ -142,6 +142,7 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
         best=best,
         last=kernel_distances[-1] if kernel_distances else None,
         errors=drawings.errors(errors) if errors else "",
+        clustering=bool(errors) and errors[0]["name"] == "clustering error",
         neighbours=_nearest(system, data) if data and system.can("sample") else "",
         missing=missing,
         needing=[section for ability, section in NEEDS_DATA.items() if system.can(ability)],

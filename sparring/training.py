@@ -7,8 +7,9 @@ import os
 import platform
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 from time import monotonic, strftime
@@ -23,7 +24,7 @@ from sparring.data.dataset import Dataset
 from sparring.data.sources import require_one_size
 from sparring.display import Display
 from sparring.errors import Diverged, Interrupted, SparringError
-from sparring.evaluation import Yardstick, classification_error, clustering_error
+from sparring.evaluation import Rate, Yardstick, classification_error, clustering_error
 from sparring.machine import commit, processor
 from sparring.monitor import Alarm, Monitor
 from sparring.pictures import grid, png, reconstructions, translations
@@ -195,8 +196,12 @@ def _play(
     show_seed = derive(facts["seed"], "show")
     measurable = shown.can("sample") and data.held_out is not None and len(data.held_out) >= FEWEST_HELD_OUT
     yardstick = Yardstick(data) if main and measurable else None
-    answers = main and data.held_out and data.labels is not None
-    exam = data.held_out if answers and (shown.can("classify") or shown.can("cluster")) else None
+    exam: Callable[[], Rate] | None = None
+    if main and data.held_out and data.labels is not None:
+        if shown.can("classify"):
+            exam = partial(classification_error, shown, data.held_out, "held_out")
+        elif shown.can("cluster"):
+            exam = partial(clustering_error, shown, data, "held_out")
     if not measurable:
         notes = [*notes, f"FD is not measured: that takes samples and {FEWEST_HELD_OUT} or more held-out images"]
     display = Display(run.path.name, referee.round, last, facts["batch"], quiet=quiet or not main)
@@ -222,10 +227,7 @@ def _play(
             if best is not None and best["round"] == referee.round:
                 run.write_best(shown, referee.round)
         if exam is not None:
-            if shown.can("classify"):
-                error = classification_error(shown, exam, "held_out")
-            else:
-                error = clustering_error(shown, data, "held_out")
+            error = exam()
             display.measured["held-out error"] = f"{100 * error.value:.2f} %"
             run.append("metrics", {"round": referee.round, "name": error.name, "value": error.value, "n": error.n})
 

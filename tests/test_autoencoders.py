@@ -620,6 +620,17 @@ def test_held_out_digits_lie_in_clusters_while_training(tmp_path):
     assert "Clustering error on held-out images over the rounds" in page
 
 
+def test_a_system_that_has_both_classes_and_clusters_is_examined_in_classes(tmp_path):
+    data = labelled(toy_data(28, 200), 10).hold_out(0.3)
+    run = train("aae-labelled-reduction", data, rounds=2, width=16, batch=10, labelled=10, out=tmp_path, quiet=True)
+    assert all(run.system().can(ability) for ability in ("classify", "cluster"))
+    errors = {m["name"] for m in run.read("metrics") if "floor" not in m}
+    assert errors == {"classification error"}
+    page = report(run, data=data).read_text()
+    assert "How often the most likely class is not the image" in page
+    assert "cluster is named after another class than its own" not in page
+
+
 def test_a_held_out_digit_is_named(tmp_path):
     """mnist-net on 5,000 digits: above 90 % of the held-out ones after a few seconds."""
     run = train("mnist-net", "digits", rounds=250, out=tmp_path, quiet=True, average=0.9)

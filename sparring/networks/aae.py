@@ -1,5 +1,7 @@
 """The fully connected networks of Makhzani et al. 2016, appendix A: two hidden ReLU layers, weights N(0, .01^2).
 
+Beside them stand two parts that are not the paper's: a convolutional encoder, and clusters that cannot die out.
+
 The paper writes N(0, .01) for the initial weights; it is read as a standard deviation of .01. Biases start at 0.
 """
 
@@ -102,6 +104,11 @@ class EvenLogits(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         logits, z = codes.split(self.sizes, 1)
         return torch.cat([self.gain * self.norm(logits), z], 1)
+
+
+def evened(encoder: nn.Module, clusters: int, latent: int, even: bool) -> nn.Module:
+    """The encoder, its clusters kept equally likely if they are to be."""
+    return nn.Sequential(encoder, EvenLogits(clusters, latent)) if even else encoder
 
 
 def decoder(inputs: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:

@@ -31,8 +31,6 @@ PixelNoise = Annotated[
     float, Field(ge=0, le=2, description="deviation of the noise on the encoder's images, pixels in [0, 1]")
 ]
 Clusters = Annotated[int, Field(ge=2, description="how many clusters to look for (the paper: 16 and 30)")]
-
-
 Even = Annotated[
     bool, Field(description="batch norm on the logits of clusters, so that none dies out; not the paper's")
 ]
@@ -92,15 +90,6 @@ class Reader:
         else:
             raise SparringError(f"the convolutional encoder takes images from 16x16, these are {data.size}x{data.size}")
         return distorting(network, self.distortion)
-
-
-def evened(network: "nn.Module", clusters: int, latent: int, even: bool) -> "nn.Module":
-    """The encoder, its clusters kept equally likely if they are to be."""
-    from torch import nn
-
-    from sparring.networks.aae import EvenLogits
-
-    return nn.Sequential(network, EvenLogits(clusters, latent)) if even else network
 
 
 def prior_of(name: str, latent: int, deviation: float) -> "Prior":
@@ -339,7 +328,9 @@ def aae_clustering(
     players = ("autoencoder", "discriminators", "encoder")
     return Recipe(
         system=ClusteringAAE(
-            evened(reader.network(data, width, clusters + latent, dropout=dropout, norm=True), clusters, latent, even),
+            networks.evened(
+                reader.network(data, width, clusters + latent, dropout=dropout, norm=True), clusters, latent, even
+            ),
             networks.decoder(clusters + latent, width, data.shape),
             networks.discriminator(latent, width),
             networks.discriminator(clusters, width),
@@ -387,7 +378,7 @@ def aae_reduction(
     players = ("autoencoder", "discriminators", "encoder")
     return Recipe(
         system=ReductionAAE(
-            evened(reader.network(data, width, clusters + latent), clusters, latent, even),
+            networks.evened(reader.network(data, width, clusters + latent), clusters, latent, even),
             nn.Linear(clusters, latent, bias=False),
             networks.decoder(latent, width, data.shape),
             networks.discriminator(latent, width),
