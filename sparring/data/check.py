@@ -121,7 +121,7 @@ def check(
 def _check_files(listing: Listing) -> CheckReport:
     step = -(-len(listing.names) // DECODE_ALL)
     decoded = set(listing.names[::step])
-    bytes_of = {name: size for name, (size, _) in zip(listing.names, listing.stamps, strict=True)}
+    bytes_of = dict(zip(listing.names, listing.sizes, strict=True))
     alike = Counter(bytes_of.values())  # only files of equal length can be equal
 
     with listing.opener() as open_name:

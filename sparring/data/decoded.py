@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -29,7 +29,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from sparring.data.listing import Listing, list_images, natural, shown
+from sparring.data.found import natural
+from sparring.data.listing import Listing, list_images, shown
 from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, probe
 from sparring.errors import SparringError, StorageError
 
@@ -71,20 +72,20 @@ def decode_files(
     Raises `SparringError` when there are none or more than 1 % are bad, `StorageError` when the disk is full.
     """
     source = cache / "images" / _digest(str(path.resolve()), size, channels)
-    listing = list_images(path).held_out_last(held_out) if path.is_dir() else None
+    listing = list_images(path) if path.is_dir() else None
     if listing:
-        state: tuple[object, ...] = (listing[0].names, listing[0].stamps, listing[1])
+        state: tuple[object, ...] = (listing.files.state(),)
     else:
         status = path.stat()
-        state = (status.st_size, status.st_mtime_ns, held_out)
-    entry = source / _digest(RULES, *state)
+        state = (status.st_size, status.st_mtime_ns)
+    entry = source / _digest(RULES, *state, held_out)
     try:
         pixels, labels, report = _read(entry)
-        return pixels, labels, replace(report, passed=list(listing[0].notes)) if listing else report
+        return pixels, labels, replace(report, passed=list(listing.notes)) if listing else report
     except (OSError, ValueError, TypeError, EOFError):  # not there, or damaged: decode again
         shutil.rmtree(entry, ignore_errors=True)
 
-    listed, kept = listing or list_images(path).held_out_last(held_out)
+    listed, kept = (listing or list_images(path)).held_out_last(held_out)
     try:
         source.mkdir(parents=True, exist_ok=True)
         with _aside(source / f".{entry.name}") as aside:
@@ -121,7 +122,7 @@ def _aside(folder: Path) -> Iterator[Path]:
 
 
 def in_parallel(
-    work: Callable[[str], T], names: list[str], title: str, *, first: int = 0
+    work: Callable[[str], T], names: Sequence[str], title: str, *, first: int = 0
 ) -> Iterator[tuple[str, T | BadImage]]:
     """(name, result or the BadImage it raised) in the order of `names`, from `first` on.
 
@@ -146,7 +147,7 @@ def in_parallel(
     ):
         warnings.simplefilter("ignore")  # Pillow's: about broken metadata, and about sizes that open_image refuses
         task = bar.add_task(title, total=len(names), completed=first)
-        groups = (names[start : start + GROUP] for start in range(first, len(names), GROUP))
+        groups = (list(names[start : start + GROUP]) for start in range(first, len(names), GROUP))
         while window := list(islice(groups, WINDOW)):  # few enough to keep memory low and to stop at once
             for results in pool.map(attempt, window):
                 yield from results
@@ -233,7 +234,7 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
     refuse_if_too_many(done.bad, len(listing.names), listing.source)
     if listing.labels is not None:
         pairs = zip(listing.names, listing.labels, strict=True)
-        np.save(folder / "labels.npy", np.array([label for name, label in pairs if name not in done.bad], np.int64))
+        np.save(folder / "labels.npy", np.fromiter((label for name, label in pairs if name not in done.bad), np.int64))
     report = Report(
         files=len(listing.names),
         last=sum(name not in done.bad for name in listing.names[kept:]),

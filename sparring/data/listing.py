@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
+import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import torch
 
-from sparring.data.pixels import MAX_BYTES, BadImage
-from sparring.errors import SparringError
+from sparring.data.archive import content, members
+from sparring.data.found import Column, Files, Found, natural
+from sparring.errors import SparringError, StorageError
 from sparring.seeds import generator
 
 SUFFIXES = frozenset(
@@ -30,27 +32,39 @@ Open = Callable[[str], Path | BytesIO]
 class Listing:
     """The images of a folder or a zip, by class and then in natural order (2.png before 10.png).
 
-    names    path of each image inside the source, with '/'
-    labels   index into `classes` of each image, or None when the images lie directly in the source
-    stamps   (bytes, mtime in ns) of each file; for a zip, of the zip itself
+    numbers  (n,) of the images in `files`, in their order here
+    classes  () when the images lie directly in the source
     notes    what was passed over
     """
 
     source: Path
-    names: list[str]
-    labels: list[int] | None
-    classes: tuple[str, ...]
-    stamps: list[tuple[int, int]]
-    notes: tuple[str, ...]
+    files: Files
+    numbers: np.ndarray
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> Column[str]:
+        """Path of each image inside the source, with '/'."""
+        return Column(self.files.name, self.numbers)
+
+    @property
+    def labels(self) -> Column[int] | None:
+        """Index into `classes` of each image, or None when there are no classes."""
+        return Column(self.files.label, self.numbers) if self.classes else None
+
+    @property
+    def sizes(self) -> Column[int]:
+        """Bytes of each image, compressed or not."""
+        return Column(self.files.size, self.numbers)
 
     def held_out_last(self, share: float) -> tuple[Listing, int]:
         """The same images, a share of them (the same ones every time) behind the others; and how many these are."""
-        order = torch.randperm(len(self.names), generator=generator("held-out")).tolist()
+        order = torch.randperm(len(self.names), generator=generator("held-out")).numpy()
         kept = len(order) - round(len(order) * share)
-        rows = sorted(order[:kept]) + sorted(order[kept:])
-        names, stamps = [self.names[row] for row in rows], [self.stamps[row] for row in rows]
-        labels = None if self.labels is None else [self.labels[row] for row in rows]
-        return replace(self, names=names, labels=labels, stamps=stamps), kept
+        for part in (order[:kept], order[kept:]):
+            part.sort()
+        return replace(self, numbers=self.numbers[order]), kept
 
     @contextmanager
     def opener(self) -> Iterator[Open]:
@@ -58,44 +72,88 @@ class Listing:
         if self.source.is_dir():
             yield lambda name: self.source / name
             return
-        with zipfile.ZipFile(self.source) as archive:
-            yield lambda name: _extract(archive, name)
+        with open(self.source, "rb") as archive:
+            yield lambda name: content(archive.fileno(), _member(self.files.found(name)))
 
 
 def list_images(source: Path) -> Listing:
     """The images of a folder or a zip. Raises `SparringError` when there are none, or when they lie too deep."""
+    passed = _Passed()
     if source.is_dir():
-        files, unread = _files_of_folder(source)
-        notes = [f"passed over a folder that cannot be read: {shown(name)}" for name in unread]
+        found = _files_of_folder(source, passed)
     elif source.is_file() and zipfile.is_zipfile(source):
-        files, notes = _files_of_zip(source), []
+        found = _files_of_zip(source)
     else:
         raise SparringError(
             f"'{shown(str(source))}' is neither a folder nor a zip; give one of these, or a .npy or .npz file"
         )
+    try:
+        return _listing(source, Files(passed.images(found)), passed)
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"cannot keep the names of the images in '{shown(str(source))}' in a temporary file: {error}; free some "
+            "space or choose another folder with TMPDIR"
+        ) from error
 
-    names = [name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
-    others = [name for name in files if PurePosixPath(name).suffix.lower() not in SUFFIXES]
-    top = _common_folder(names) if source.is_file() else ""
-    depth = {name: name.removeprefix(top).count("/") for name in names}
-    flat = 0 in depth.values()
-    used = sorted((name for name in names if depth[name] == (0 if flat else 1)), key=natural)
+
+def one_image(path: Path) -> Listing:
+    """A file that is an image, or is said to be."""
+    files = Files([Found(path.name, path.stat().st_size, path.stat().st_mtime_ns)])
+    return Listing(path.parent, files, np.arange(files.use(0, ())))
+
+
+def _listing(source: Path, files: Files, passed: _Passed) -> Listing:
+    (total,) = files.ask("SELECT count(*) FROM files")
+    top = 1 if source.is_file() and passed.one_top else 0
+    flat = files.first("slashes = ?", top) is not None
+    depth = top if flat else top + 1
+    classes = () if flat else tuple(sorted(files.folders(depth), key=natural))
+    used = files.use(depth, classes)
     if not used:
-        raise _none_found(source, names, len(others))
-    if others:
-        notes.append(f"passed over {len(others)} files that are no images by their name, as {shown(others[0])}")
-    if len(used) < len(names):
-        example = next(name for name in names if depth[name] > (0 if flat else 1))
+        raise _none_found(source, files.first(), passed.others)
+    notes = [f"passed over a folder that cannot be read: {shown(name)}" for name in passed.unread]
+    if passed.others:
+        notes.append(f"passed over {passed.others} files that are no images by their name, as {shown(passed.other)}")
+    if used < total:
+        example = files.first("slashes > ?", depth)
+        assert example is not None
         why = "images lie directly in the folder" if flat else "class folders are looked at one level deep"
-        notes.append(f"passed over {len(names) - len(used)} images in deeper folders, as {shown(example)}: {why}")
-
-    folders = [PurePosixPath(name).parent.name for name in used]
-    classes = () if flat else tuple(sorted(set(folders), key=natural))
-    position = {name: index for index, name in enumerate(classes)}
-    labels = None if flat else [position[folder] for folder in folders]
+        notes.append(f"passed over {total - used} images in deeper folders, as {shown(example)}: {why}")
     if len(classes) == 1:
         notes.append(f"there is only one class folder: {shown(classes[0])}")
-    return Listing(source, used, labels, classes, [files[name] for name in used], tuple(notes))
+    return Listing(source, files, np.arange(used), classes, tuple(notes))
+
+
+@dataclass
+class _Passed:
+    """What is noted on the way through the files.
+
+    unread         folders that cannot be read
+    others, other  files that are no images by their name, and the first of them
+    tops, bare     the first folders on the ways to images, two of them at most, and whether an image has none
+    """
+
+    unread: list[str] = field(default_factory=list)
+    others: int = 0
+    other: str = ""
+    tops: set[str] = field(default_factory=set)
+    bare: bool = False
+
+    def images(self, found: Iterator[Found]) -> Iterator[Found]:
+        for file in found:
+            if PurePosixPath(file.name).suffix.lower() not in SUFFIXES:
+                self.others, self.other = self.others + 1, self.other or file.name
+                continue
+            first, slash, _ = file.name.partition("/")
+            self.bare |= not slash
+            if slash and len(self.tops) < 2:
+                self.tops.add(first)
+            yield file
+
+    @property
+    def one_top(self) -> bool:
+        """Whether there is one folder that holds all images."""
+        return len(self.tops) == 1 and not self.bare
 
 
 def shown(name: str) -> str:
@@ -103,82 +161,62 @@ def shown(name: str) -> str:
     return name if name.isprintable() else ascii(name)
 
 
-def _files_of_folder(source: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """{path inside: (bytes, mtime)} of everything that is no folder, and the folders that cannot be read.
+def _files_of_folder(source: Path, passed: _Passed) -> Iterator[Found]:
+    """Everything that is no folder.
 
     Links to class folders are followed, deeper ones are not: so a loop of links ends.
     """
-    files: dict[str, tuple[int, int]] = {}
-    unread: list[str] = []
     waiting = [("", 0)]
     while waiting:
         inside, depth = waiting.pop()
         try:
-            entries = list(os.scandir(source / inside))
+            with os.scandir(source / inside) as entries:
+                for entry in entries:
+                    name = f"{inside}/{entry.name}" if inside else entry.name
+                    if _is_hidden(entry.name):
+                        continue
+                    if entry.is_dir(follow_symlinks=depth == 0):
+                        if depth < DEEPEST:
+                            waiting.append((name, depth + 1))
+                    elif not (entry.is_symlink() and entry.is_dir()):
+                        exists = os.path.exists(entry.path)  # a dangling link is a bad file
+                        status = entry.stat(follow_symlinks=exists)
+                        yield Found(name, status.st_size, status.st_mtime_ns)
         except OSError as error:
             if not inside:
                 raise SparringError(f"cannot read the folder '{shown(str(source))}': {error.strerror}") from error
-            unread.append(inside)
-            continue
-        for entry in entries:
-            name = f"{inside}/{entry.name}" if inside else entry.name
-            if _is_hidden(entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=depth == 0):
-                if depth < DEEPEST:
-                    waiting.append((name, depth + 1))
-            elif not (entry.is_symlink() and entry.is_dir()):
-                status = entry.stat(follow_symlinks=os.path.exists(entry.path))  # a dangling link is a bad file
-                files[name] = (status.st_size, status.st_mtime_ns)
-    return files, unread
+            passed.unread.append(inside)
 
 
-def _files_of_zip(source: Path) -> dict[str, tuple[int, int]]:
-    status = source.stat()
+def _files_of_zip(source: Path) -> Iterator[Found]:
     try:
-        with zipfile.ZipFile(source) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        for info in members(source):
+            if info.filename and not info.is_dir() and not any(_is_hidden(part) for part in info.filename.split("/")):
+                member = (info.header_offset, info.compress_size, info.compress_type, info.CRC, info.flag_bits)
+                yield Found(info.filename, info.file_size, 0, member)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise SparringError(f"cannot read the zip '{shown(str(source))}': {error}") from error
-    names = [name for name in names if not any(_is_hidden(part) for part in name.split("/"))]
-    return dict.fromkeys(names, (status.st_size, status.st_mtime_ns))
 
 
-def _extract(archive: zipfile.ZipFile, name: str) -> BytesIO:
-    """The bytes of one member; `zipfile` stops at the size that was declared, and that size is checked first."""
-    try:
-        if archive.getinfo(name).file_size > MAX_BYTES:
-            raise BadImage(f"more than {MAX_BYTES // 1_000_000} MB")
-        return BytesIO(archive.read(name))
-    except BadImage:
-        raise
-    except Exception as error:  # wrong checksum, encrypted, unknown compression, broken stream
-        raise BadImage(str(error) or type(error).__name__) from error
+def _member(found: Found) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(found.name)
+    info.file_size = found.size
+    info.header_offset, info.compress_size, info.compress_type, info.CRC, info.flag_bits = found.member
+    return info
 
 
-def _none_found(source: Path, names: list[str], others: int) -> SparringError:
+def _none_found(source: Path, deep: str | None, others: int) -> SparringError:
+    """deep  the first image that lies too deep"""
     place = f"'{shown(str(source))}'"
-    if names:
-        deep = PurePosixPath(min(names, key=natural))
-        better = shown(str(source / deep.parent.parent))
+    if deep is not None:
+        better = shown(str(source / PurePosixPath(deep).parent.parent))
         return SparringError(
-            f"the images in {place} lie too deep, as {shown(str(deep))}: "
+            f"the images in {place} lie too deep, as {shown(deep)}: "
             f"give the folder whose subfolders are the classes, here perhaps '{better}'"
         )
     found = f"only {others} files of other kinds" if others else "no files"
     return SparringError(f"no images in {place}, {found}; images end in {' '.join(sorted(SUFFIXES))}")
 
 
-def _common_folder(names: list[str]) -> str:
-    """The one folder that holds everything in a zip, with its '/', or ''."""
-    tops = {name.split("/")[0] for name in names if "/" in name}
-    return f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in names) else ""
-
-
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
-
-
-def natural(name: str) -> tuple[list[str], str]:
-    """Numbers inside names count as numbers; equal keys fall back on the plain name."""
-    return [part.zfill(20) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)], name

@@ -18,7 +18,7 @@ from sparring.data import molecules
 from sparring.data.dataset import Dataset
 from sparring.data.decoded import decode_files, in_parallel, listed, natural_size
 from sparring.data.domains import merged, require_one_shape
-from sparring.data.listing import Listing, list_images, shown
+from sparring.data.listing import Listing, list_images, one_image, shown
 from sparring.data.named import NAMED, celeba_folder
 from sparring.data.pixels import BadImage, fit, read_image, require_shape
 from sparring.errors import SparringError, unknown
@@ -97,7 +97,7 @@ def listing_of(path: Path) -> Listing:
     if not path.exists():
         raise SparringError(f"there is no file or folder '{shown(str(path))}'")
     alone = path.is_file() and not zipfile.is_zipfile(path)
-    return Listing(path.parent, [path.name], None, (), [], ()) if alone else list_images(path)
+    return one_image(path) if alone else list_images(path)
 
 
 def load_few(path: Path, *, size: int, channels: int, most: int) -> tuple[Dataset, list[str]]:

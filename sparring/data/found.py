@@ -1,0 +1,165 @@
+"""The files of a folder or a zip, in a temporary database on the disk: a million of them need no memory."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import PurePosixPath
+from threading import Lock
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image file as it was found: its name inside the source, bytes, mtime in ns.
+
+    member  of a zip's: offset, compressed bytes, way of compression, checksum, flags
+    """
+
+    name: str
+    size: int
+    mtime: int
+    member: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+
+
+class Files:
+    """All files that were found, and the images among them that are used, numbered from 0 in their order.
+
+    SQLite's temporary file is removed by itself. Raises sqlite3.Error when there is no room for it.
+    """
+
+    def __init__(self, found: Iterable[Found]) -> None:
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._lock = Lock()
+        self._database.executescript(
+            """
+            PRAGMA journal_mode = OFF;
+            CREATE TABLE files (
+                name BLOB PRIMARY KEY, key BLOB, slashes INT, folder BLOB, size INT, mtime INT,
+                offset INT, compressed INT, method INT, checksum INT, flags INT
+            ) WITHOUT ROWID;
+            CREATE TABLE classes (folder BLOB PRIMARY KEY, label INT) WITHOUT ROWID;
+            CREATE TABLE images (number INTEGER PRIMARY KEY, name BLOB, label INT);
+            BEGIN;
+            """
+        )
+        rows = (
+            (
+                _bytes(f.name),
+                _bytes(_key(f.name)),
+                f.name.count("/"),
+                _bytes(folder(f.name)),
+                f.size,
+                f.mtime,
+                *f.member,
+            )
+            for f in found
+        )
+        self._database.executemany("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def use(self, slashes: int, classes: Sequence[str]) -> int:
+        """The images are the files so deep, in natural order; their label is the index of their folder in `classes`.
+
+        Returns their number.
+        """
+        labels = ((_bytes(name), label) for label, name in enumerate(classes))
+        self._database.executemany("INSERT INTO classes VALUES (?, ?)", labels)
+        self._database.execute(
+            "INSERT INTO images SELECT row_number() OVER (ORDER BY key, name) - 1, name, label "
+            "FROM files LEFT JOIN classes USING (folder) WHERE slashes = ?",
+            [slashes],
+        )
+        return int(self.ask("SELECT count(*) FROM images")[0])
+
+    def ask(self, question: str, *given: Any) -> Any:
+        """The first row of an answer, None where there is none; many threads may ask."""
+        with self._lock:
+            return self._database.execute(question, given).fetchone()
+
+    def folders(self, slashes: int) -> list[str]:
+        """The folders of files so deep."""
+        found = self._database.execute("SELECT DISTINCT folder FROM files WHERE slashes = ?", [slashes])
+        return [_text(name) for (name,) in found]
+
+    def first(self, condition: str = "TRUE", *given: Any) -> str | None:
+        """The name of the file that comes first in natural order of those that meet an SQL condition."""
+        row = self.ask(f"SELECT name FROM files WHERE {condition} ORDER BY key, name LIMIT 1", *given)
+        return row and _text(row[0])
+
+    def name(self, number: int) -> str:
+        """Of an image; so are `label` and `size`."""
+        return _text(self.ask("SELECT name FROM images WHERE number = ?", number)[0])
+
+    def label(self, number: int) -> int:
+        return int(self.ask("SELECT label FROM images WHERE number = ?", number)[0])
+
+    def size(self, number: int) -> int:
+        return int(self.ask("SELECT size FROM images JOIN files USING (name) WHERE number = ?", number)[0])
+
+    def found(self, name: str) -> Found:
+        """Raises KeyError for a name that is none of the files'."""
+        row = self.ask(
+            "SELECT size, mtime, offset, compressed, method, checksum, flags FROM files WHERE name = ?", _bytes(name)
+        )
+        if row is None:
+            raise KeyError(name)
+        return Found(name, row[0], row[1], row[2:])
+
+    def state(self) -> str:
+        """Changes with the name, size or mtime of any image."""
+        digest = blake2b(digest_size=16)
+        for row in self._database.execute(
+            "SELECT name, size, mtime FROM images JOIN files USING (name) ORDER BY number"
+        ):
+            digest.update(repr(row).encode())
+        return digest.hexdigest()
+
+
+class Column(Sequence[T], Generic[T]):
+    """Values of images by their numbers, each read when it is asked for; a slice is a column of these numbers."""
+
+    def __init__(self, read: Callable[[int], T], numbers: np.ndarray) -> None:
+        self.read, self.numbers = read, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+    @overload
+    def __getitem__(self, at: slice) -> Column[T]: ...
+    def __getitem__(self, at: int | slice) -> T | Column[T]:
+        return Column(self.read, self.numbers[at]) if isinstance(at, slice) else self.read(int(self.numbers[at]))
+
+    def __iter__(self) -> Iterator[T]:
+        return (self.read(int(number)) for number in self.numbers)
+
+
+def natural(name: str) -> tuple[str, str]:
+    """Numbers inside names count as numbers; equal keys fall back on the plain name."""
+    return _key(name), name
+
+
+def folder(name: str) -> str:
+    """The last folder on the way to a file, '' where there is none."""
+    return PurePosixPath(name).parent.name
+
+
+def _key(name: str) -> str:
+    parts = (part.zfill(20) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name))
+    return "\0".join(parts)  # below all that a name can hold: parts are compared one by one
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")  # names may be no UTF-8; and so the order is that of the text
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode(errors="surrogatepass")
