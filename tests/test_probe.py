@@ -305,8 +305,8 @@ def test_the_same_layers_learn_the_labels(monkeypatch):
     assert found.mean > 0.95
     assert found.chosen in probing.RATES
     assert found.numbers == 16 * 8  # the last layer's 8 maps of 4x4
-    assert len(told) == probing.networks(plan) == len(asked) == 3 + 2
-    assert asked == [0, 0, 0, 1, 2]
+    assert len(told) == probing.networks(plan) == len(asked) == len(probing.RATES) + 2
+    assert asked == [0, 0, 0, 0, 0, 1, 2]
     shuffled = replace(plan.asked[0], labels=(plan.asked[0].labels + 1) % 3)
     blind = probing.supervised(fresh, replace(plan, choosing=(shuffled,), asked=(shuffled,)))
     assert blind.mean < 0.5  # it learns what it is told

@@ -27,7 +27,7 @@ PENALTIES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 VALIDATION = 10_000
 """Training images kept to choose C with, at most a fifth of them."""
 
-RATES, EPOCHS, MINIBATCH = (3e-4, 1e-3, 3e-3), 30, 50
+RATES, EPOCHS, MINIBATCH = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), 30, 50
 """Of the supervised network: Adam's rates to choose from, epochs, images per step."""
 
 LOOK_EVERY, LOOKS = 3, 1000
