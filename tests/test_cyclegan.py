@@ -1,7 +1,6 @@
 """CycleGAN: networks counted exactly, a round by hand, pools, two domains from anywhere, translations measured."""
 
 import importlib.util
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +20,7 @@ from sparring.data.sources import load_pairs
 from sparring.errors import SparringError
 from sparring.evaluation import evaluate
 from sparring.metrics.ssim import structural_similarity
-from sparring.networks.cyclegan import Residual, Zoom, discriminator, generator
+from sparring.networks.cyclegan import Residual, discriminator, generator
 from sparring.recipes import RECIPES
 from sparring.recipes.cyclegan import falling_to_zero
 from sparring.recipes.recipe import find, prepare_recipe, settle
@@ -112,45 +111,6 @@ def test_a_translator_that_paints_on_top_starts_with_its_image():
     assert float(network(x).detach().min()) == 1
     counted = sum(p.numel() for p in network.parameters())
     assert counted == sum(p.numel() for p in generator(1, 4, 1).parameters())
-
-
-def test_a_zoom_enlarges_about_the_centre_and_begins_with_no_change():
-    x = F.avg_pool2d(randoms(2, 1, 18, 26), 5, 1, 2)
-    zoom = Zoom()
-    torch.testing.assert_close(zoom(x), x, atol=1e-5, rtol=0)
-    nn.init.constant_(zoom.log_factor, math.log(2.0))
-    resized = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(zoom(x), resized[:, :, 9:27, 13:39])
-    nn.init.constant_(zoom.log_factor, math.log(0.5))
-    corners = x[:, :, ::17, ::25]
-    torch.testing.assert_close(zoom(x)[:, :, ::17, ::25], corners)  # the edge goes on
-    torch.testing.assert_close(zoom(x)[:, :, 5:13, 7:19], F.avg_pool2d(x[:, :, 1:17, 1:25], 2))
-
-
-def test_a_zoom_learns_how_much_larger_the_other_domain_is():
-    """From one picture and its enlargement; and the way back learns the inverse."""
-    x = F.avg_pool2d(randoms(4, 1, 40, 40), 9, 1, 4)
-    larger = F.interpolate(x, scale_factor=1.25, mode="bilinear", align_corners=False)[:, :, 5:45, 5:45]
-    for given, wanted, factor in ((x, larger, 1.25), (larger, x, 0.8)):
-        zoom = Zoom()
-        optimiser = torch.optim.Adam(zoom.parameters(), lr=0.01)
-        for _ in range(100):
-            optimiser.zero_grad()
-            (zoom(given) - wanted)[:, :, 8:-8, 8:-8].square().mean().backward()
-            optimiser.step()
-        assert float(zoom.log_factor.detach().exp()) == pytest.approx(factor, rel=0.02)
-
-
-def test_a_translator_may_zoom_before_it_paints():
-    plain, zooming = generator(1, 4, 1, on_top=True), generator(1, 4, 1, on_top=True, zoom=True)
-    zooming[1].load_state_dict(plain.state_dict())
-    x = randoms(2, 1, 8, 12)
-    torch.testing.assert_close(zooming(x), plain(x), atol=1e-4, rtol=0)
-    with torch.autocast("cpu", torch.bfloat16):
-        zooming(x).sum().backward()
-    assert float(zooming[0].log_factor.grad.abs()) > 0
-    without = generator(1, 4, 1, zoom=True)
-    assert float(without(100 * x).detach().abs().max()) <= 1
 
 
 # The round.

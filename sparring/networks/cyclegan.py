@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.errors import SparringError
@@ -42,30 +41,11 @@ class OnTop(nn.Module):
         return torch.tanh(self.body(x) + torch.atanh(0.95 * x.float()))
 
 
-class Zoom(nn.Module):
-    """(B, C, H, W) -> the same shape: enlarged about its centre by one factor for all images, a weight, at first 1.
-
-    A spatial transformer (Jaderberg et al. 2015, eq. 1) of one number. Where the image ends its edge goes on.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_factor = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        theta = torch.exp(-self.log_factor) * torch.eye(2, 3, device=x.device)
-        grid = F.affine_grid(theta.expand(len(x), 2, 3), list(x.shape), align_corners=False)
-        return F.grid_sample(x.to(grid.dtype), grid, padding_mode="border", align_corners=False)
-
-
-def generator(
-    channels: int, width: int = 64, blocks: int = 9, *, on_top: bool = False, zoom: bool = False
-) -> nn.Module:
+def generator(channels: int, width: int = 64, blocks: int = 9, *, on_top: bool = False) -> nn.Module:
     """(B, channels, H, W) -> the same shape in [-1, 1]; H and W multiples of 4, 8 or more, need not be equal.
 
     c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3 for a width of 64. Instance norm has no weights of its own.
-    11,378,179 parameters with 9 blocks (256x256 images), 7,837,699 with 6 (128x128). `on_top` and `zoom`, which comes
-    first, are not the paper's.
+    11,378,179 parameters with 9 blocks (256x256 images), 7,837,699 with 6 (128x128). `on_top` is not the paper's.
     """
     layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), *_normed(width)]
     for maps in (width, 2 * width):
@@ -75,9 +55,9 @@ def generator(
         up = nn.ConvTranspose2d(maps, maps // 2, 3, stride=2, padding=1, output_padding=1)
         layers += [up, *_normed(maps // 2)]
     layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7)]
-    body = _initial(nn.Sequential(*layers))
-    painter = OnTop(body) if on_top else body.append(nn.Tanh())
-    return nn.Sequential(Zoom(), painter) if zoom else painter
+    if on_top:
+        return OnTop(_initial(nn.Sequential(*layers)))
+    return _initial(nn.Sequential(*layers, nn.Tanh()))
 
 
 def discriminator(channels: int, width: int = 64, layers: int = 3) -> nn.Module:
@@ -108,7 +88,7 @@ def _normed(maps: int) -> list[nn.Module]:
     return [nn.InstanceNorm2d(maps), nn.ReLU(inplace=True)]
 
 
-def _initial(network: nn.Sequential) -> nn.Sequential:
+def _initial(network: nn.Module) -> nn.Module:
     """The authors' code: N(0, .02) weights, biases 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):

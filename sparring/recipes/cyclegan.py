@@ -28,9 +28,6 @@ def cyclegan(
     on_top: Annotated[
         bool, Field(description="a translator paints on top of its image, so that it starts with it; not the paper's")
     ] = False,
-    zoom: Annotated[
-        bool, Field(description="first it enlarges its image, by one factor that it learns; not the paper's")
-    ] = False,
     layers: Annotated[
         int, Field(ge=1, le=3, description="of a judge: one score sees 70 pixels across with 3, 34 with 2, 16 with 1")
     ] = 3,
@@ -80,8 +77,8 @@ def cyclegan(
     falls = falling_to_zero(lr, constant, falling)
     return Recipe(
         system=CycleGAN(
-            networks.generator(data.channels, width, blocks, on_top=on_top, zoom=zoom),
-            networks.generator(data.channels, width, blocks, on_top=on_top, zoom=zoom),
+            networks.generator(data.channels, width, blocks, on_top=on_top),
+            networks.generator(data.channels, width, blocks, on_top=on_top),
             networks.discriminator(data.channels, width, layers),
             networks.discriminator(data.channels, width, layers),
             cycle=cycle,
