@@ -20,7 +20,7 @@ from sparring.data.sources import load_pairs
 from sparring.errors import SparringError
 from sparring.evaluation import evaluate
 from sparring.metrics.ssim import structural_similarity
-from sparring.networks.cyclegan import Residual, discriminator, generator
+from sparring.networks.cyclegan import Residual, Zoom, discriminator, filled, generator
 from sparring.recipes import RECIPES
 from sparring.recipes.cyclegan import falling_to_zero
 from sparring.recipes.recipe import find, prepare_recipe, settle
@@ -111,6 +111,76 @@ def test_a_translator_that_paints_on_top_starts_with_its_image():
     assert float(network(x).detach().min()) == 1
     counted = sum(p.numel() for p in network.parameters())
     assert counted == sum(p.numel() for p in generator(1, 4, 1).parameters())
+
+
+def test_a_zoom_enlarges_about_the_centre():
+    x = F.avg_pool2d(randoms(2, 1, 18, 26), 5, 1, 2)
+    zoom = Zoom()
+    torch.testing.assert_close(zoom(x), x, atol=1e-5, rtol=0)
+    zoom.factor.fill_(2.0)
+    resized = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(zoom(x), resized[:, :, 9:27, 13:39])
+    zoom.factor.fill_(0.5)
+    torch.testing.assert_close(zoom(x)[:, :, 5:13, 7:19], F.avg_pool2d(x[:, :, 1:17, 1:25], 2))
+    torch.testing.assert_close(zoom(x)[:, :, ::17, ::25], x[:, :, ::17, ::25])  # the edge goes on
+
+
+def test_a_translator_may_zoom_before_it_paints():
+    plain, zooming = generator(1, 4, 1, on_top=True), generator(1, 4, 1, on_top=True, zoom=True)
+    zooming[1].load_state_dict(plain.state_dict())
+    zooming[0].factor.fill_(1.5)
+    x = randoms(2, 1, 8, 12)
+    torch.testing.assert_close(zooming(x), plain(zooming[0](x)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert zooming(x).isfinite().all()
+    assert float(generator(1, 4, 1, zoom=True)(100 * x).detach().abs().max()) <= 1
+    assert sum(p.numel() for p in zooming.parameters()) == sum(p.numel() for p in plain.parameters())
+
+
+def squares(count, side, colour, background):
+    """(count, 3, 20, 20) uint8: a square of that side on a background."""
+    images = torch.full((count, 3, 20, 20), background, dtype=torch.uint8)
+    at = (20 - side) // 2
+    images[:, 0, at : at + side, at : at + side] = colour
+    return images
+
+
+def test_how_much_is_filled_is_told_by_the_colour_of_all_edges():
+    assert filled(squares(5, 8, 0, 255)) == pytest.approx(64 / 400)
+    assert filled(squares(5, 8, 255, 0)) == pytest.approx(64 / 400)
+    assert filled(squares(5, 8, 229, 255)) == pytest.approx(64 / 400)
+    assert filled(squares(5, 8, 230, 255)) == 0  # not more than a tenth
+    for colours in ((0, 255), (255, 0)):
+        some_whole = torch.cat([squares(3, 8, *colours), squares(2, 20, *colours)])
+        assert filled(some_whole) == pytest.approx((3 * 64 / 400 + 2) / 5)
+
+
+def test_translators_zoom_to_the_size_of_the_other_domain(tmp_path):
+    """And what was measured is in the weights, for a run that goes on or is opened."""
+    for name, side in (("a", 8), ("b", 12)):
+        (tmp_path / name).mkdir()
+        for index, image in enumerate(squares(6, side, 0, 255)):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{index}.png")
+    given = f"--data-a {tmp_path / 'a'} --data-b {tmp_path / 'b'} --width 4 --blocks 1 --layers 1 --zoom --batch 2"
+    for name, first, last in (("whole", "4", "4"), ("parts", "2", "4")):
+        out = tmp_path / name
+        main(["train", "cyclegan", *given.split(), "--size", "20", "--rounds", first, "--out", str(out)])
+        if first != last:
+            main(["resume", str(next(out.iterdir())), "--rounds", last])
+    whole, parts = (Run.open(next((tmp_path / name).iterdir())).system().state_dict() for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert float(whole["G.0.factor"]) == pytest.approx(12 / 8)
+    assert float(whole["F.0.factor"]) == pytest.approx(8 / 12)
+
+
+def test_where_a_domain_is_blank_nothing_is_zoomed():
+    images = torch.cat([squares(4, 8, 0, 255), squares(4, 0, 0, 255)])
+    data = Dataset("blank", images, torch.arange(8) // 4, ("a", "b"))
+    recipe = find("cyclegan", RECIPES)
+    made = prepare_recipe(recipe, data.spec, settle(recipe, {"width": 4, "layers": 1, "zoom": True}))
+    made.prepare(data)
+    assert float(made.system.G[0].factor) == float(made.system.F[0].factor) == 1
 
 
 # The round.

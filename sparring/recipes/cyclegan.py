@@ -1,5 +1,6 @@
 """CycleGAN (Zhu et al. 2017): translations between two domains of images, learned without pairs."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,9 @@ def cyclegan(
     ] = None,
     on_top: Annotated[
         bool, Field(description="a translator paints on top of its image, so that it starts with it; not the paper's")
+    ] = False,
+    zoom: Annotated[
+        bool, Field(description="first sizes it, so that pictures fill as much as in the other domain; not the paper's")
     ] = False,
     layers: Annotated[
         int, Field(ge=1, le=3, description="of a judge: one score sees 70 pixels across with 3, 34 with 2, 16 with 1")
@@ -70,6 +74,14 @@ def cyclegan(
     blocks = blocks or (9 if data.size >= 256 else 6)
     augment = ResizeAndCrop(enlarged, mirrored)
 
+    G, back = (networks.generator(data.channels, width, blocks, on_top=on_top, zoom=zoom) for _ in range(2))
+
+    def start(dataset: "Dataset") -> None:
+        a, b = (networks.filled(dataset.of_class(y).images) for y in range(2))
+        if a and b:
+            G.get_buffer("0.factor").fill_(math.sqrt(b / a))
+            back.get_buffer("0.factor").fill_(math.sqrt(a / b))
+
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {name: replace(dataset.of_class(y), augment=augment, labels=None) for y, name in enumerate("ab")}
 
@@ -77,8 +89,8 @@ def cyclegan(
     falls = falling_to_zero(lr, constant, falling)
     return Recipe(
         system=CycleGAN(
-            networks.generator(data.channels, width, blocks, on_top=on_top),
-            networks.generator(data.channels, width, blocks, on_top=on_top),
+            G,
+            back,
             networks.discriminator(data.channels, width, layers),
             networks.discriminator(data.channels, width, layers),
             cycle=cycle,
@@ -91,6 +103,7 @@ def cyclegan(
         batch=batch,
         rounds=max(1, constant + falling),
         average=average,
+        prepare=start if zoom else None,
         streams=streams,
     )
 

@@ -49,4 +49,5 @@ def pacgan(
         batch=batch,
         rounds=500_000,
         average=average,
+        precision="fp32",
     )
