@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import signal
+import sqlite3
 import struct
 import time
 import zipfile
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparring.data import Spec, decoded, load
+from sparring.data import Spec, decoded, listing, load
 from sparring.data.listing import list_images
 from sparring.data.named import CIFAR10, DIGITS, FASHION, read_idx
 from sparring.errors import SparringError, StorageError
@@ -713,6 +714,16 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="No space left on device"):
         load(folder, cache=tmp_path / "cache")
     assert entries(tmp_path / "cache") == []
+
+
+def test_no_room_for_the_names_says_so(tmp_path, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(listing, "Files", full)
+    with pytest.raises(StorageError, match=r"database or disk is full.*TMPDIR") as error:
+        load(folder_of(tmp_path / "set", 5), cache=tmp_path / "cache")
+    assert "\n" not in str(error.value)
 
 
 def test_two_processes_may_make_the_same_entry(tmp_path, monkeypatch):
