@@ -56,8 +56,8 @@ def cyclegan(
     The paper has the identity loss for paintings to photographs only (`--identity 0` for all else), and shows the
     live weights (`--average 0`).
 
-    Measured (docs/results/cyclegan.md; seed 0, 8,120 rounds at a width of 16 with --on-top, 14 minutes of CPU time): on
-    pairs of emoji in two styles L1 is 4 % and 14 % below copying's; SSIM is not told apart from it.
+    Measured (docs/results/cyclegan.md; seed 0, 5,000 rounds at a width of 16 with --on-top and --zoom, 13 minutes): on
+    pairs of emoji in two styles L1 is 9 % and 16 % below copying's; SSIM is .386 and .388 where copying has .343.
     """
     import torch
 
