@@ -71,6 +71,21 @@ def test_the_large_format_is_read_too(tmp_path, monkeypatch):
     assert read(path) == by_zipfile(path) == [(f"{index}.png", bytes([index]) * 90) for index in range(8)]
 
 
+@pytest.mark.parametrize("field", [0, 1])
+def test_numbers_that_no_file_can_have_are_refused(tmp_path, monkeypatch, field):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("1.png", bytes(90))
+    written = bytearray(path.read_bytes())
+    at = written.index(b"PK\1\2") + 46 + len("1.png") + 4 + 8 * field  # in the extra field: both sizes, 8 bytes each
+    assert struct.unpack_from("<Q", written, at) == (90,)
+    written[at : at + 8] = b"\xff" * 8
+    path.write_bytes(written)
+    with pytest.raises(SparringError, match="directory is damaged"):
+        list_images(path)
+
+
 def test_more_members_than_16_bits_count_need_little_memory(tmp_path):
     """`zipfile` takes .6 kB for each: 40 MB for these."""
     path = tmp_path / "all.zip"

@@ -36,6 +36,8 @@ def members(path: Path) -> Iterator[ZipInfo]:
             end = END.pack(b"PK\5\6", 0, 0, len(some), len(some), len(piece), 0, 0)
             with ZipFile(BytesIO(piece + end)) as part:
                 for info in part.infolist():
+                    if max(info.file_size, info.compress_size, info.header_offset) >= 1 << 62:
+                        raise BadZipFile("its directory is damaged")
                     info.header_offset += shift
                     yield info
 

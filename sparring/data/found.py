@@ -1,4 +1,4 @@
-"""The files of a folder or a zip, in a temporary database on the disk: a million of them need no memory."""
+"""The files of a folder or a zip, in a temporary database on the disk: a million of them need little memory."""
 
 from __future__ import annotations
 
