@@ -71,6 +71,14 @@ def test_the_large_format_is_read_too(tmp_path, monkeypatch):
     assert read(path) == by_zipfile(path) == [(f"{index}.png", bytes([index]) * 90) for index in range(8)]
 
 
+def test_a_member_without_a_name_is_passed_over(tmp_path):
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for name in ("", "1.png"):
+            made.writestr(zipfile.ZipInfo(name), b"")
+    assert list(list_images(path).names) == ["1.png"]
+
+
 @pytest.mark.parametrize("field", [0, 1])
 def test_numbers_that_no_file_can_have_are_refused(tmp_path, monkeypatch, field):
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)

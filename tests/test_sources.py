@@ -271,6 +271,16 @@ def zip_of(folder, path, prefix=""):
     return path
 
 
+def test_names_are_compared_part_by_part_and_may_be_no_utf8(tmp_path):
+    picture(tmp_path / "any.png", 1)
+    for name in (b"a!.png", b"a1.png", b"a10.png", b"a2.png", b"\xff.png"):
+        shutil.copy(tmp_path / "any.png", os.fsencode(tmp_path) + b"/" + name)
+    (tmp_path / "any.png").unlink()
+    names = ["a1.png", "a2.png", "a10.png", "a!.png", os.fsdecode(b"\xff.png")]
+    assert list(list_images(tmp_path).names) == names
+    assert len(load(tmp_path, held_out=0)) == 5
+
+
 @pytest.mark.parametrize("prefix", ["", "a folder/"])
 @pytest.mark.parametrize("labelled", [False, True])
 def test_a_zip_is_like_its_folder(tmp_path, prefix, labelled):
