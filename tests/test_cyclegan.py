@@ -126,14 +126,14 @@ def test_a_zoom_enlarges_about_the_centre():
 
 
 def test_a_translator_may_zoom_before_it_paints():
-    plain, zooming = generator(1, 4, 1, on_top=True), generator(1, 4, 1, on_top=True, zoom=True)
+    plain, zooming = generator(1, 4, 1, on_top=True), generator(1, 4, 1, on_top=True, zoom=Zoom())
     zooming[1].load_state_dict(plain.state_dict())
     zooming[0].factor.fill_(1.5)
     x = randoms(2, 1, 8, 12)
     torch.testing.assert_close(zooming(x), plain(zooming[0](x)))
     with torch.autocast("cpu", torch.bfloat16):
         assert zooming(x).isfinite().all()
-    assert float(generator(1, 4, 1, zoom=True)(100 * x).detach().abs().max()) <= 1
+    assert float(generator(1, 4, 1, zoom=Zoom())(100 * x).detach().abs().max()) <= 1
     assert sum(p.numel() for p in zooming.parameters()) == sum(p.numel() for p in plain.parameters())
 
 
@@ -161,10 +161,12 @@ def test_translators_zoom_to_the_size_of_the_other_domain(tmp_path):
         (tmp_path / name).mkdir()
         for index, image in enumerate(squares(6, side, 0, 255)):
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{index}.png")
-    given = f"--data-a {tmp_path / 'a'} --data-b {tmp_path / 'b'} --width 4 --blocks 1 --layers 1 --zoom --batch 2"
+    given = f"--data-a {tmp_path / 'a'} --data-b {tmp_path / 'b'} --width 4 --blocks 1 --layers 1 --zoom --identity 0"
     for name, first, last in (("whole", "4", "4"), ("parts", "2", "4")):
         out = tmp_path / name
-        main(["train", "cyclegan", *given.split(), "--size", "20", "--rounds", first, "--out", str(out)])
+        main(
+            ["train", "cyclegan", *given.split(), "--batch", "2", "--size", "20", "--rounds", first, "--out", str(out)]
+        )
         if first != last:
             main(["resume", str(next(out.iterdir())), "--rounds", last])
     whole, parts = (Run.open(next((tmp_path / name).iterdir())).system().state_dict() for name in ("whole", "parts"))
@@ -178,9 +180,11 @@ def test_where_a_domain_is_blank_nothing_is_zoomed():
     images = torch.cat([squares(4, 8, 0, 255), squares(4, 0, 0, 255)])
     data = Dataset("blank", images, torch.arange(8) // 4, ("a", "b"))
     recipe = find("cyclegan", RECIPES)
-    made = prepare_recipe(recipe, data.spec, settle(recipe, {"width": 4, "layers": 1, "zoom": True}))
+    made = prepare_recipe(recipe, data.spec, settle(recipe, {"width": 4, "layers": 1, "zoom": True, "identity": 0.0}))
     made.prepare(data)
     assert float(made.system.G[0].factor) == float(made.system.F[0].factor) == 1
+    with pytest.raises(SparringError, match="give --identity 0"):
+        prepare_recipe(recipe, data.spec, settle(recipe, {"width": 4, "layers": 1, "zoom": True}))
 
 
 # The round.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ from sparring.errors import SparringError
 
 SMALLEST = {1: 8, 2: 12, 3: 24}
 """Layers of the discriminator -> the smallest image, a multiple of 4, that they leave something of."""
+
+MEASURED = 1000
+"""Images of a domain, evenly spaced, that a zoom is fitted to."""
 
 
 class Residual(nn.Module):
@@ -51,6 +56,15 @@ class Zoom(nn.Module):
         super().__init__()
         self.register_buffer("factor", torch.ones(()))
 
+    def fit(self, images: Tensor, others: Tensor) -> None:
+        """So that what is on `images` fills as much as what is on `others`; both (n, C, S, S) uint8.
+
+        Where one of them is nothing but background the factor stays.
+        """
+        here, there = filled(images), filled(others)
+        if here and there:
+            self.factor.fill_(math.sqrt(there / here))
+
     def forward(self, x: Tensor) -> Tensor:
         theta = torch.eye(2, 3, device=x.device) / self.factor
         grid = F.affine_grid(theta.expand(len(x), 2, 3), list(x.shape), align_corners=False)
@@ -62,14 +76,15 @@ def filled(images: Tensor) -> float:
 
     That is the median of all edges, and what differs from it by at most a tenth of the range.
     """
+    images = images[:: -(-len(images) // MEASURED)]
     edges = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]], 2)
     background = edges.transpose(0, 1).flatten(1).median(1).values.float()[:, None, None]
-    shares = [((rows.float() - background).abs() > 25.5).any(1).float().mean((1, 2)) for rows in images.split(1000)]
+    shares = [((rows.float() - background).abs() > 25.5).any(1).float().mean((1, 2)) for rows in images.split(50)]
     return float(torch.cat(shares).mean())
 
 
 def generator(
-    channels: int, width: int = 64, blocks: int = 9, *, on_top: bool = False, zoom: bool = False
+    channels: int, width: int = 64, blocks: int = 9, *, on_top: bool = False, zoom: Zoom | None = None
 ) -> nn.Module:
     """(B, channels, H, W) -> the same shape in [-1, 1]; H and W multiples of 4, 8 or more, need not be equal.
 
@@ -87,7 +102,7 @@ def generator(
     layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7)]
     body = _initial(nn.Sequential(*layers))
     painter = OnTop(body) if on_top else body.append(nn.Tanh())
-    return nn.Sequential(Zoom(), painter) if zoom else painter
+    return nn.Sequential(zoom, painter) if zoom else painter
 
 
 def discriminator(channels: int, width: int = 64, layers: int = 3) -> nn.Module:

@@ -1,6 +1,5 @@
 """CycleGAN (Zhu et al. 2017): translations between two domains of images, learned without pairs."""
 
-import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +29,7 @@ def cyclegan(
         bool, Field(description="a translator paints on top of its image, so that it starts with it; not the paper's")
     ] = False,
     zoom: Annotated[
-        bool, Field(description="first sizes it, so that pictures fill as much as in the other domain; not the paper's")
+        bool, Field(description="resize first, to what fills the frame as in the other domain; with --identity 0 only")
     ] = False,
     layers: Annotated[
         int, Field(ge=1, le=3, description="of a judge: one score sees 70 pixels across with 3, 34 with 2, 16 with 1")
@@ -70,17 +69,20 @@ def cyclegan(
             "cyclegan translates between two domains: give --data-a X --data-b Y, or --data with a folder of exactly "
             f"two class folders (it has {len(data.classes) or 'none'})"
         )
+    if zoom and identity:
+        raise SparringError(
+            f"--zoom resizes every image, and --identity {identity:g} asks to leave some: give --identity 0"
+        )
     networks.require_side(data.size, layers)
     blocks = blocks or (9 if data.size >= 256 else 6)
     augment = ResizeAndCrop(enlarged, mirrored)
 
-    G, back = (networks.generator(data.channels, width, blocks, on_top=on_top, zoom=zoom) for _ in range(2))
+    there, back = networks.Zoom(), networks.Zoom()
 
     def start(dataset: "Dataset") -> None:
-        a, b = (networks.filled(dataset.of_class(y).images) for y in range(2))
-        if a and b:
-            G.get_buffer("0.factor").fill_(math.sqrt(b / a))
-            back.get_buffer("0.factor").fill_(math.sqrt(a / b))
+        a, b = (dataset.of_class(y).images for y in range(2))
+        there.fit(a, b)
+        back.fit(b, a)
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {name: replace(dataset.of_class(y), augment=augment, labels=None) for y, name in enumerate("ab")}
@@ -89,8 +91,8 @@ def cyclegan(
     falls = falling_to_zero(lr, constant, falling)
     return Recipe(
         system=CycleGAN(
-            G,
-            back,
+            networks.generator(data.channels, width, blocks, on_top=on_top, zoom=there if zoom else None),
+            networks.generator(data.channels, width, blocks, on_top=on_top, zoom=back if zoom else None),
             networks.discriminator(data.channels, width, layers),
             networks.discriminator(data.channels, width, layers),
             cycle=cycle,
