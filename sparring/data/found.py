@@ -76,36 +76,38 @@ class Files:
             "FROM files LEFT JOIN classes USING (folder) WHERE slashes = ?",
             [slashes],
         )
-        return int(self.ask("SELECT count(*) FROM images")[0])
+        return int(self._ask("SELECT count(*) FROM images")[0])
 
-    def ask(self, question: str, *given: Any) -> Any:
-        """The first row of an answer, None where there is none; many threads may ask."""
-        with self._lock:
-            return self._database.execute(question, given).fetchone()
+    def __len__(self) -> int:
+        return int(self._ask("SELECT count(*) FROM files")[0])
+
+    def shallowest(self) -> int | None:
+        """The fewest slashes in a name, None without files."""
+        return self._ask("SELECT min(slashes) FROM files")[0]
+
+    def first_below(self, slashes: int) -> str | None:
+        """Of the files that lie deeper the first in natural order, None without any."""
+        row = self._ask("SELECT name FROM files WHERE slashes > ? ORDER BY key, name LIMIT 1", slashes)
+        return row and _text(row[0])
 
     def folders(self, slashes: int) -> list[str]:
         """The folders of files so deep."""
         found = self._database.execute("SELECT DISTINCT folder FROM files WHERE slashes = ?", [slashes])
         return [_text(name) for (name,) in found]
 
-    def first(self, condition: str = "TRUE", *given: Any) -> str | None:
-        """The name of the file that comes first in natural order of those that meet an SQL condition."""
-        row = self.ask(f"SELECT name FROM files WHERE {condition} ORDER BY key, name LIMIT 1", *given)
-        return row and _text(row[0])
-
     def name(self, number: int) -> str:
         """Of an image; so are `label` and `size`."""
-        return _text(self.ask("SELECT name FROM images WHERE number = ?", number)[0])
+        return _text(self._ask("SELECT name FROM images WHERE number = ?", number)[0])
 
     def label(self, number: int) -> int:
-        return int(self.ask("SELECT label FROM images WHERE number = ?", number)[0])
+        return int(self._ask("SELECT label FROM images WHERE number = ?", number)[0])
 
     def size(self, number: int) -> int:
-        return int(self.ask("SELECT size FROM images JOIN files USING (name) WHERE number = ?", number)[0])
+        return int(self._ask("SELECT size FROM images JOIN files USING (name) WHERE number = ?", number)[0])
 
     def found(self, name: str) -> Found:
         """Raises KeyError for a name that is none of the files'."""
-        row = self.ask(
+        row = self._ask(
             "SELECT size, mtime, offset, compressed, method, checksum, flags FROM files WHERE name = ?", _bytes(name)
         )
         if row is None:
@@ -120,6 +122,11 @@ class Files:
         ):
             digest.update(repr(row).encode())
         return digest.hexdigest()
+
+    def _ask(self, question: str, *given: Any) -> Any:
+        """The first row of an answer, None where there is none; many threads may ask."""
+        with self._lock:
+            return self._database.execute(question, given).fetchone()
 
 
 class Column(Sequence[T], Generic[T]):

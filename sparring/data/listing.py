@@ -103,22 +103,21 @@ def one_image(path: Path) -> Listing:
 
 
 def _listing(source: Path, files: Files, passed: _Passed) -> Listing:
-    (total,) = files.ask("SELECT count(*) FROM files")
     top = 1 if source.is_file() and passed.one_top else 0
-    flat = files.first("slashes = ?", top) is not None
+    flat = files.shallowest() == top
     depth = top if flat else top + 1
     classes = () if flat else tuple(sorted(files.folders(depth), key=natural))
     used = files.use(depth, classes)
     if not used:
-        raise _none_found(source, files.first(), passed.others)
+        raise _none_found(source, files.first_below(depth), passed.others)
     notes = [f"passed over a folder that cannot be read: {shown(name)}" for name in passed.unread]
     if passed.others:
         notes.append(f"passed over {passed.others} files that are no images by their name, as {shown(passed.other)}")
-    if used < total:
-        example = files.first("slashes > ?", depth)
+    if used < len(files):
+        example = files.first_below(depth)
         assert example is not None
         why = "images lie directly in the folder" if flat else "class folders are looked at one level deep"
-        notes.append(f"passed over {total - used} images in deeper folders, as {shown(example)}: {why}")
+        notes.append(f"passed over {len(files) - used} images in deeper folders, as {shown(example)}: {why}")
     if len(classes) == 1:
         notes.append(f"there is only one class folder: {shown(classes[0])}")
     return Listing(source, files, np.arange(used), classes, tuple(notes))
