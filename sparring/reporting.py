@@ -27,7 +27,7 @@ from sparring.evaluation.cards import FORMAT as EVALUATION_FORMAT
 from sparring.evaluation.cards import short
 from sparring.evaluation.panel import MEANING
 from sparring.latent import nearest
-from sparring.pictures import grid, png, reconstructions, translations
+from sparring.pictures import grid, png, reconstructions, single, translations
 from sparring.run import Run
 from sparring.seeds import derive, generator
 from sparring.system import System
@@ -273,8 +273,7 @@ def _file(file: Path, caption: str) -> Markup:
 
 def _single(pixels: Tensor, alt: str) -> Markup:
     """One (C, H, W) uint8 image, without a frame."""
-    array = pixels.permute(1, 2, 0).numpy()
-    return _image(png(Image.fromarray(array[:, :, 0] if len(pixels) == 1 else array)), "png", alt)
+    return _image(png(single(pixels)), "png", alt)
 
 
 def _nearest(system: System, data: Dataset) -> Markup:

@@ -19,10 +19,12 @@ import sparring
 from sparring import priors
 from sparring.cli import VERBS, main
 from sparring.data.dataset import Dataset, Spec
-from sparring.data.pixels import to_float
+from sparring.data.pixels import to_float, to_uint8
 from sparring.losses import game
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Card, Recipe
+from sparring.run import Run
+from sparring.seeds import derive
 from sparring.systems.aae_supervised import SupervisedAAE
 from sparring.systems.autoencoder import Autoencoder
 from sparring.systems.classifier import Classifier
@@ -102,6 +104,7 @@ def test_training_help_shows_the_recipes_own_defaults(capsys):
         (["train", "dcgan", "--data", "digits", "--size", "60"], "--size from"),
         (["resume", "nowhere"], "nowhere is not a run"),
         (["sample", "nowhere", "--out", "x.jpg"], ".png"),
+        (["sample", "nowhere", "-n", "4097"], "at most 4,096 images, -n is 4,097: give a folder"),
         (["recipes", "dcgn"], "did you mean 'dcgan'"),
         (["train", "cs231n-mlp"], "Missing from sparring train cs231n-mlp: --data TEXT"),
         (["train", "cs231n-mlp", "--data"], "Missing value for argument '--data'"),
@@ -256,6 +259,55 @@ def test_classes_are_asked_for_by_name_or_number(told, tmp_path, capsys):
     assert Image.open(by_name).width == 2 * 30 + 2  # a column for each
     main(["sample", str(told.path), "-n", "6", "--truncation", "0.5", "--out", str(by_name)])
     assert by_name.read_bytes() != by_number.read_bytes()
+
+
+def test_samples_as_files_one_by_one(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sparring.cli.sample.PIECE", 4)
+    for name in ("a", "b"):
+        main(["sample", str(run), "-n", "11", "--seed", "3", "--out", str(tmp_path / name)])
+    assert capsys.readouterr().out.splitlines()[0] == f"11 images: {tmp_path / 'a'}"
+    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert sorted(files) == [f"{i:02}.png" for i in range(11)]
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    assert len(set(files.values())) == 11  # no piece is another's copy
+    first = to_uint8(Run.open(run).system().sample(4, seed=3))
+    with Image.open(tmp_path / "a" / "02.png") as image:
+        assert image.mode == "L"
+        assert np.array_equal(np.array(image), first[2, 0].numpy())
+
+
+def test_samples_as_files_lie_in_folders_of_their_classes_and_can_be_learned_from(told, tmp_path, monkeypatch):
+    monkeypatch.setattr("sparring.cli.sample.PIECE", 4)
+    main(["sample", str(told.path), "-n", "9", "--labels", "cross,circle", "--out", str(tmp_path / "new")])
+    data = sparring.load(tmp_path / "new", size=28)
+    assert data.classes == ("circle", "cross")
+    assert sorted(path.name for path in (tmp_path / "new" / "cross").iterdir()) == [f"{i}.png" for i in range(0, 9, 2)]
+    second = to_uint8(told.system().sample(4, seed=derive("images", 0, 4), labels=[2, 0, 2, 0]))
+    with Image.open(tmp_path / "new" / "circle" / "5.png") as image:
+        assert np.array_equal(np.array(image), second[1, 0].numpy())
+
+
+def test_names_of_classes_that_are_no_names_of_folders(tmp_path):
+    pixels = torch.randint(0, 256, (40, 1, 28, 28), dtype=torch.uint8)
+    for at, (names, folders) in enumerate(
+        {("T-shirt/top", "a b"): ["T-shirt-top", "a-b"], ("..", "x"): ["0", "1"], ("a b", "a/b"): ["0", "1"]}.items()
+    ):
+        data = Dataset("shapes", pixels, torch.arange(40) % 2, names)
+        options = {"latent": 6, "width": 4, "shared": 4, "standing": 1, "batch": 8}
+        run = sparring.train("biggan-small", data, rounds=1, out=tmp_path / "runs", quiet=True, **options)
+        main(["sample", str(run.path), "-n", "4", "--out", str(tmp_path / "out" / str(at))])
+        assert sorted(path.name for path in (tmp_path / "out" / str(at)).iterdir()) == folders
+
+
+def test_files_are_not_mixed_with_others(run, tmp_path, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("")
+    (tmp_path / "file").write_text("")
+    for name in ("full", "file"):
+        code, line = fails(capsys, "sample", run, "--out", tmp_path / name)
+        assert code == 2
+        assert "give a new folder" in line
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sparring.errors import SparringError, unknown
 VERBS = {
     "train": "training:train",
     "resume": "training:resume",
-    "sample": "runs:sample",
+    "sample": "sample:sample",
     "evaluate": "runs:evaluate",
     "report": "runs:report",
     "compare": "compare:compare",

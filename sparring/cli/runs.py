@@ -1,4 +1,4 @@
-"""The verbs that look at a run: new images, numbers, the report."""
+"""The verbs that look at a run: numbers, the report."""
 
 import sys
 from collections.abc import Mapping
@@ -8,42 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from sparring.cli.common import RecipeName, RunPath, Truncation, class_labels, require_png, sampling, write
+from sparring.cli.common import RecipeName, RunPath, Truncation, sampling
 from sparring.errors import SparringError
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset
-
-
-def sample(
-    run: RunPath,
-    *,
-    n: Annotated[int | None, Field(ge=1, le=4096, description="how many images (default: 8 rows)")] = None,
-    seed: Annotated[int, Field(ge=0, description="the same seed gives the same images")] = 0,
-    labels: Annotated[
-        str | None, Field(description="classes to make, by name or number: 3 or 0,1,2 (default: each in turn)")
-    ] = None,
-    truncation: Truncation = None,
-    out: Annotated[Path, Field(description="the picture, a PNG")] = Path("samples.png"),
-    recipe: RecipeName = None,
-) -> None:
-    """a picture of new images:  sparring sample RUN -n 64 --seed 7 --out grid.png"""
-    from sparring.pictures import grid, png
-    from sparring.run import Run
-
-    require_png(out)
-    opened = Run.open(run)
-    system = opened.system(recipe=recipe)
-    if not system.can("sample"):
-        raise SparringError(f"{type(system).__name__} cannot sample")
-    asked = sampling(system, {"labels": labels, "truncation": truncation})
-    columns = system.columns
-    if labels is not None:
-        asked["labels"] = kinds = class_labels(labels, opened.facts["spec"]["classes"])
-        columns = len(kinds) if len(kinds) > 1 else columns
-    images = system.sample(n or 8 * columns, seed=seed, **asked)
-    write(out, png(grid(images, columns=columns if n is None or labels is not None else None)))
-    print(out)
 
 
 def evaluate(

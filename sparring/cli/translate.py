@@ -76,15 +76,15 @@ def translated(system: "System", picture: "Image", size: int, to: int) -> "Image
     from PIL import Image
 
     from sparring.data.pixels import to_float, to_uint8
+    from sparring.pictures import single
 
     scale = size / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
     small = picture.resize((width, height), Image.Resampling.LANCZOS)
     x = to_float(torch.from_numpy(np.array(small)).reshape(height, width, -1).permute(2, 0, 1)[None])
     x = F.pad(x, (0, -width % 4, 0, -height % 4), mode="reflect")
-    pixels = to_uint8(system.translate(x, to))[0, :, :height, :width].permute(1, 2, 0).numpy()
-    made = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return made.resize(picture.size, Image.Resampling.LANCZOS)
+    made = to_uint8(system.translate(x, to))[0, :, :height, :width]
+    return single(made).resize(picture.size, Image.Resampling.LANCZOS)
 
 
 def _check_names(listing: "Listing", images: Path, out: Path) -> None:

@@ -1,0 +1,112 @@
+"""The verb that makes new images."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from sparring.cli.common import RecipeName, RunPath, Truncation, class_labels, sampling, write
+from sparring.errors import SparringError
+
+if TYPE_CHECKING:
+    from sparring.system import System
+
+GRID = 4096
+"""The most images of one picture."""
+
+PIECE = 250
+"""Images made at a time where each becomes a file, so that memory does not grow with their number."""
+
+
+def sample(
+    run: RunPath,
+    *,
+    n: Annotated[int | None, Field(ge=1, description="how many images (default: 8 rows)")] = None,
+    seed: Annotated[int, Field(ge=0, description="the same seed gives the same images")] = 0,
+    labels: Annotated[
+        str | None, Field(description="classes to make, by name or number: 3 or 0,1,2 (default: each in turn)")
+    ] = None,
+    truncation: Truncation = None,
+    out: Annotated[
+        Path,
+        Field(
+            description="the picture, a PNG; or a new folder, in which each image is a PNG, by class where it has one"
+        ),
+    ] = Path("samples.png"),
+    recipe: RecipeName = None,
+) -> None:
+    """a picture of new images, or a folder of them:  sparring sample RUN -n 10000 --out samples/"""
+    from sparring.pictures import grid, png
+    from sparring.run import Run
+
+    alone = out.suffix.lower() != ".png"
+    if alone:
+        _check_folder(out)
+    elif n is not None and n > GRID:
+        raise SparringError(f"a picture shows at most {GRID:,} images, -n is {n:,}: give a folder, --out samples/")
+    opened = Run.open(run)
+    system = opened.system(recipe=recipe)
+    if not system.can("sample"):
+        raise SparringError(f"{type(system).__name__} cannot sample")
+    asked = sampling(system, {"labels": labels, "truncation": truncation})
+    columns, classes = system.columns, opened.facts["spec"]["classes"]
+    if labels is not None:
+        asked["labels"] = kinds = class_labels(labels, classes)
+        columns = len(kinds) if len(kinds) > 1 else columns
+    count = n or 8 * columns
+    if alone:
+        _write_each(system, count, seed, asked, classes, out)
+        print(f"{count:,} images: {out}")
+        return
+    images = system.sample(count, seed=seed, **asked)
+    write(out, png(grid(images, columns=columns if n is None or labels is not None else None)))
+    print(out)
+
+
+def _check_folder(out: Path) -> None:
+    """Before anything is made: --out names a folder, and nothing is in it."""
+    if out.suffix:
+        raise SparringError(
+            f"--out is {out}: a picture is a PNG, let its name end in .png; a folder's name has no ending"
+        )
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise SparringError(
+            f"--out is {out}, which is not empty: give a new folder (or, for a grid, a name that ends in .png)"
+        )
+
+
+def _write_each(system: "System", n: int, seed: int, asked: dict[str, Any], classes: list[str], out: Path) -> None:
+    """`n` images as PNGs in `out`, and there in a folder of its class where the system is told one."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from sparring.data.pixels import to_uint8
+    from sparring.durable import Disk
+    from sparring.pictures import png, single
+    from sparring.seeds import derive
+
+    kinds, folders = [0] * n, [""]
+    told = "labels" in inspect.signature(system.sample).parameters
+    if told:
+        kinds = system.labels_for(n, asked.pop("labels", None)).tolist()
+        folders = [re.sub(r"[^\w-]+", "-", name).strip("-") for name in classes]
+        if len({*folders, ""}) <= len(folders):  # a name without letters, or two that are the same now
+            folders = [str(k) for k in range(len(folders))]
+    disk, console = Disk(), Console(stderr=True)
+    for kind in set(kinds):
+        disk.mkdir(out / folders[kind])
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with bar, ThreadPoolExecutor(2) as pool:
+        task = bar.add_task("images", total=n)
+        for first in range(0, n, PIECE):
+            rows = range(first, min(n, first + PIECE))
+            given = {**asked, "labels": kinds[first : rows.stop]} if told else asked
+            made = system.sample(len(rows), seed=derive("images", seed, first) if first else seed, **given)
+            encoded = pool.map(lambda pixels: png(single(pixels)), to_uint8(made))
+            for row, data in zip(rows, encoded, strict=True):
+                disk.write(out / folders[kinds[row]] / f"{row:0{len(str(n - 1))}}.png", data)
+            bar.advance(task, len(rows))
