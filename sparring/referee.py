@@ -95,6 +95,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, one_gigabyte)
 
 
+def multiply_in_tf32(allowed: bool) -> None:
+    """Whether a GPU may round the factors of float32 products and convolutions to TF32, which it multiplies faster."""
+    precision = "tf32" if allowed else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+
+
 @dataclass
 class Told:
     """What one move told: the moves of all copies of the round, and the norm of the gradient they led to."""
@@ -148,6 +155,8 @@ class Referee:
         self.round = 0
         if self.device.type == "cpu":
             keep_freed_memory()
+        else:
+            multiply_in_tf32(self.precision != torch.float32)
 
         self.system = system.to(self.device).to(memory_format=torch.channels_last).train()
         self.system.precision = self.precision
@@ -232,7 +241,7 @@ class Referee:
                 g.copy_(mean.view_as(g))
 
         norm = total_norm(gradients)
-        self._guard(player, sum(float(m.loss) for m in moves) / len(moves), float(norm))
+        self._guard(player, torch.stack([norm, *(m.loss for m in moves)]))
 
         optimiser = self.optimisers[player]
         if player in self.schedules:
@@ -242,7 +251,10 @@ class Referee:
         optimiser.zero_grad(set_to_none=True)
         return Told(moves, norm)
 
-    def _guard(self, player: str, loss: float, norm: float) -> None:
+    def _guard(self, player: str, told: Tensor) -> None:
+        """`told`: the gradient's norm and the loss of every copy, the only numbers of a move that the CPU waits for."""
+        norm, *losses = told.tolist()
+        loss = sum(losses) / len(losses)
         recent = self._recent[player]
         usual = sorted(recent)[len(recent) // 2] if recent else math.inf
         for what, value in (("loss", loss), ("gradient norm", norm)):
@@ -355,8 +367,11 @@ class Referee:
         return made
 
     def _average_in(self, averages: Tensors, live: Tensors, count: Tensor | int) -> None:
-        """EMA with a short memory at first: after n updates the decay is at most (1 + n) / (10 + n)."""
-        n = int(count) - self.average_from // AVERAGE_EVERY
+        """EMA with a short memory at first: after n updates the decay is at most (1 + n) / (10 + n).
+
+        `count`, the updates before this one, lies on the device, where looking at it means waiting: rounds are counted.
+        """
+        n = self.round // AVERAGE_EVERY - 1 - self.average_from // AVERAGE_EVERY
         decay = min(self.average**AVERAGE_EVERY, (1 + n) / (10 + n)) if n >= 0 else 0.0
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, live, 1 - decay)

@@ -115,6 +115,11 @@ def choose_precision(wish: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if wish == "bf16" else torch.float32
 
 
+def onto(x: Tensor, device: torch.device) -> Tensor:
+    """The same on the device; on its way to a GPU it lies in pinned memory, so that nobody waits for the copy."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+
+
 @dataclass
 class Draws:
     """The random numbers of one share of a round.
@@ -210,7 +215,7 @@ class System(nn.Module):
 
     def drawn(self, draw: Callable[[torch.Generator, int], Tensor], n: int) -> Tensor:
         """(n, ...) rows of `draw(generator, rows)`, from the round's own draws: codes of a prior, for instance."""
-        return self.own_draws.rows(draw, n).to(next(self.parameters()))
+        return onto(self.own_draws.rows(draw, n).to(next(self.parameters()).dtype), self.device)
 
     def noise(self, n: int) -> Tensor:
         """(n, latent) codes of the system's kind of noise, from the round's own draws."""

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparring.system import onto
+
 
 @dataclass(frozen=True)
 class ResizeAndCrop:
@@ -21,7 +23,9 @@ class ResizeAndCrop:
     mirrored: bool
 
     def __call__(self, x: Tensor, draws: Tensor) -> Tensor:
-        """(B, C, S, S) in [-1, 1] -> the same shape; draws: (B, 3) from U(0, 1): top, left, mirrored below 1/2."""
+        """(B, C, S, S) in [-1, 1] -> the same shape; draws: (B, 3) from U(0, 1) on the CPU: top, left,
+        mirrored below 1/2.
+        """
         side = x.shape[2]
         larger = round(self.enlarged * side)
         if larger > side:
@@ -29,5 +33,5 @@ class ResizeAndCrop:
         places = (draws[:, :2] * (larger - side + 1)).long().tolist()
         x = torch.stack([one[:, i : i + side, j : j + side] for one, (i, j) in zip(x, places, strict=True)])
         if self.mirrored:
-            x = torch.where(draws[:, 2, None, None, None] < 0.5, x.flip(3), x)
+            x = torch.where(onto(draws[:, 2, None, None, None] < 0.5, x.device), x.flip(3), x)
         return x

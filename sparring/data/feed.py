@@ -11,6 +11,7 @@ from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError, unknown
 from sparring.seeds import generator
+from sparring.system import onto
 
 
 class Feed:
@@ -55,14 +56,14 @@ class Feed:
         k = self.positions[stream]
         rows = self.rows(stream, k)
         self.positions[stream] += 1
-        x = data.images[rows].to(self.device, non_blocking=True)
+        x = onto(data.images[rows], self.device)
         x = (x if x.is_floating_point() else to_float(x)).to(self.dtype)
         if data.augment is not None:
             draws = torch.rand(self.batch, 3, generator=generator(self.seed, "augment", stream, k))
-            x = data.augment(x, draws[self.share * len(x) : (self.share + 1) * len(x)].to(self.device))
+            x = data.augment(x, draws[self.share * len(x) : (self.share + 1) * len(x)])
         if data.values is not None:
-            return x, data.values[rows].to(self.device, self.dtype, non_blocking=True)
-        y = None if data.labels is None else data.labels[rows].to(self.device, non_blocking=True)
+            return x, onto(data.values[rows].to(self.dtype), self.device)
+        y = None if data.labels is None else onto(data.labels[rows], self.device)
         return x, y
 
     def rows(self, stream: str, k: int) -> Tensor:

@@ -41,7 +41,10 @@ def grown(played: int, levels: int, rounds_per_level: int) -> tuple[int, float]:
 
 
 class Growth(nn.Module):
-    """How far a network has grown; saved with its weights, and copied with their average."""
+    """How far a network has grown; saved with its weights, and copied with their average.
+
+    The number stays on the CPU wherever the weights go: to look at it there is to wait for nothing.
+    """
 
     reached: Tensor
 
@@ -55,6 +58,11 @@ class Growth(nn.Module):
         super().__setattr__(name, value)
         if name == "played":
             self.reached.fill_(value)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Growth:
+        super()._apply(*args, **kwargs)
+        self.reached = self.reached.cpu()
+        return self
 
     def now(self) -> tuple[int, float]:
         """The present level, and how much of its layers counts, in [0, 1]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +67,15 @@ class CycleGAN(System):
             loss, numbers = loss + self.cycle * self.identity * same, numbers | {"same": same}
         yield Move("translators", loss, **numbers)
 
-        shown_a = self.pool_a.exchanged(fake_a.detach(), self.uniform(len(a)), self.uniform(len(a)))
-        shown_b = self.pool_b.exchanged(fake_b.detach(), self.uniform(len(b)), self.uniform(len(b)))
+        shown_a = self.pool_a.exchanged(fake_a.detach(), self.chances(len(a)), self.chances(len(a)))
+        shown_b = self.pool_b.exchanged(fake_b.detach(), self.chances(len(b)), self.chances(len(b)))
         loss_a = judgement(*self.DA(torch.cat([a, shown_a])).chunk(2))
         loss_b = judgement(*self.DB(torch.cat([b, shown_b])).chunk(2))
         yield Move("discriminators", loss_a + loss_b, a=loss_a, b=loss_b)
+
+    def chances(self, n: int) -> Tensor:
+        """(n,) numbers from U(0, 1), from the round's own draws; on the CPU, where the pools look at them."""
+        return self.own_draws.rows(lambda g, rows: torch.rand(rows, generator=g), n)
 
     def translate(self, images: Tensor, to: int) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of domain `to` (0: a, 1: b) from as many of the other; on the CPU.
@@ -95,7 +100,8 @@ class CycleGAN(System):
 class Pool(nn.Module):
     """Shrivastava et al. 2017, section 2.3, as in the authors' code: past translations, shown again later.
 
-    images  (history, C, H, W); used: how many of them there are
+    images  (history, C, H, W)
+    used    how many of them there are: on the CPU wherever the images are, so that looking at it waits for nothing
     """
 
     images: Tensor
@@ -106,10 +112,15 @@ class Pool(nn.Module):
         self.register_buffer("images", torch.zeros(history, *shape))
         self.register_buffer("used", torch.zeros((), dtype=torch.int64))
 
+    def _apply(self, *args: Any, **kwargs: Any) -> Pool:
+        super()._apply(*args, **kwargs)
+        self.used = self.used.cpu()
+        return self
+
     def exchanged(self, fakes: Tensor, chance: Tensor, place: Tensor) -> Tensor:
         """(B, C, H, W): each fake, or with probability 1/2 an old one, whose place in the full pool it takes.
 
-        While the pool fills, fakes are kept and shown. chance, place: (B,) from U(0, 1).
+        While the pool fills, fakes are kept and shown. chance, place: (B,) from U(0, 1), on the CPU.
         """
         history = len(self.images)
         if not history:
@@ -117,7 +128,7 @@ class Pool(nn.Module):
         shown = []
         for fake, u, v in zip(fakes.to(self.images), chance.tolist(), place.tolist(), strict=True):
             if self.used < history:
-                self.images[self.used] = fake
+                self.images[int(self.used)] = fake
                 self.used += 1
             elif u < 0.5:
                 k = int(v * history)

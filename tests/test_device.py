@@ -1,0 +1,130 @@
+"""Another device than the CPU, without having one: tensors that have a shape, a type and a device, and no numbers.
+
+Whoever mixes the CPU's tensors with the device's, or looks at a number in the loop (the device would have to be waited
+for), is found out. Run in a process of its own, as a backend cannot be unregistered.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_training import small, toy_data
+from torch import nn
+
+from sparring.data.pixels import to_float
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import card, find, prepare_recipe, settle
+
+ABLE = ("sample", "score", "classify", "cluster", "encode", "reconstruct", "translate", "divergence", "log_likelihood")
+
+
+def main(names):
+    """Plays rounds of the recipes and uses what their systems can do; prints what went wrong, name by name."""
+    import warnings
+
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.optim.swa_utils import AveragedModel
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+    from sparring import referee
+    from sparring.system import System
+
+    warnings.simplefilter("ignore")
+    _setup_privateuseone_for_python_backend("toygpu")
+    device = torch.device("toygpu", 0)
+    module = torch.get_device_module("toygpu")
+    module.manual_seed = lambda seed: None
+    module.get_rng_state = lambda at: torch.zeros(8, dtype=torch.uint8)
+    module.set_rng_state = lambda state, at: None
+    module.get_amp_supported_dtype = lambda: [torch.bfloat16]
+
+    def moved(system, to=None, memory_format=None):
+        if to is not None:  # nn.Module.to cannot exchange weights for those without numbers
+            known = {}  # weights that two networks share stay shared
+            for part in system.modules():
+                for table in (part._parameters, part._buffers):
+                    for name, x in table.items():
+                        if x is not None and id(x) not in known:
+                            there = torch.empty_like(x, device=device)
+                            known[id(x)] = x, nn.Parameter(there) if isinstance(x, nn.Parameter) else there
+                        table[name] = known[id(x)][1] if x is not None else None
+                if "_apply" in type(part).__dict__:  # has a say in what is moved
+                    part._apply(lambda x: x, recurse=False)
+        return system
+
+    def seen(look, plain):  # the CPU's numbers may be looked at; outside of rounds all others, too
+        return lambda x: plain(x) if x.device.type == "cpu" or not playing else look(x)
+
+    def update(self, model):  # torch's own looks at its counter, which lies on the CPU
+        averages, live = ([p.detach() for p in net.parameters()] for net in (self.module, model))
+        self.multi_avg_fn(averages, live, torch.ones((), device=device))
+
+    looked, playing = [], []
+    System.to = moved
+    numbers = {"__int__": 0, "__float__": 1.0, "__bool__": False, "__index__": 0}
+    for name, number in numbers.items():
+        setattr(torch.Tensor, name, seen(getattr(torch.Tensor, name), lambda x, number=number: number))
+    torch.Tensor.item = seen(torch.Tensor.item, lambda x: 0.0 if x.is_floating_point() else 0)
+    AveragedModel.update_parameters = update
+    referee.processes = lambda: SimpleNamespace(device=device, process_index=0, num_processes=1)
+    referee.Referee._guard = lambda self, player, told: looked.append(told.device.type)
+    found = {}
+    for name in names:
+        looked.clear()
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                moves = play(name, referee.Referee, playing)
+            assert looked == ["toygpu"] * moves, f"{moves} moves, {looked}"
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"
+    print(json.dumps(found), flush=True)
+    os._exit(0)  # what has no memory cannot be cleaned up
+
+
+def play(name, make, playing):
+    """Nine rounds of a recipe, then everything its system can do; how many moves it took."""
+    extra, size = small(name)
+    function = find(name, RECIPES)
+    with torch._subclasses.fake_tensor.unset_fake_temporarily():
+        data = toy_data(size, 100, channels=3 if name == "cyclegan" else 1, classes=min(card(function).classes, 10))
+        made = prepare_recipe(function, data.spec, settle(function, extra))
+        if made.prepare:
+            made.prepare(data)
+        streams = made.streams(data, 0) if made.streams else {"train": data}
+    judge = make(
+        made.system,
+        streams,
+        batch=made.batch,
+        optimisers=made.optimisers,
+        schedules=made.schedules,
+        average=made.average,
+        precision="fp32",
+    )
+    for optimiser in judge.optimisers.values():
+        optimiser.step = lambda: None  # torch's own, and not all of them know shapes without numbers
+    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
+    playing.append(True)
+    moves = sum(len(judge.play()) for _ in range(9))
+    playing.clear()
+    shown, images = judge.averaged.eval(), to_float(data.images[:5])
+    for ability in ABLE:
+        if shown.can(ability):
+            given = {"sample": (5,), "translate": (images, 1), "log_likelihood": (images,)}.get(ability, (images,))
+            out = getattr(shown, ability)(*given)
+            assert out.device.type == "cpu", f"{ability} is on {out.device}"
+    return moves
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_recipe_plays_on_a_device_without_looking_at_it(part):
+    done = subprocess.run([sys.executable, __file__, *[*RECIPES][part::4]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == {}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
