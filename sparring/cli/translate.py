@@ -108,23 +108,25 @@ def _look(listing: "Listing", size: int) -> None:
 
     for note in listing.notes:
         print(f"sparring: {note}", file=sys.stderr)
+    bad: dict[str, str] = {}
+    others, example = 0, ""
     with listing.opener() as open_name:
-        headers = dict(in_parallel(lambda name: probe(open_name(name)), listing.names, "reading sizes"))
-    bad = {name: str(header) for name, header in headers.items() if isinstance(header, BadImage)}
-    sides = {name: (h.width, h.height) for name, h in headers.items() if not isinstance(h, BadImage)}
-    bad |= {
-        name: f"{width} x {height} pixels: too long, one side is more than {LONGEST} times the other"
-        for name, (width, height) in sides.items()
-        if max(width, height) > LONGEST * min(width, height)
-    }
+        for name, header in in_parallel(lambda name: probe(open_name(name)), listing.names, "reading sizes"):
+            if isinstance(header, BadImage):
+                bad[name] = str(header)
+                continue
+            width, height = header.width, header.height
+            if max(width, height) > LONGEST * min(width, height):
+                bad[name] = f"{width} x {height} pixels: too long, one side is more than {LONGEST} times the other"
+            elif min(width, height) != size:
+                others += 1
+                example = example or f"{shown(name)} ({width} x {height})"
     if bad:
         raise SparringError(f"cannot translate {len(bad)} of {len(listing.names)} images: {listed(bad)}")
-    others = [name for name, pair in sides.items() if min(pair) != size]
     if others:
-        width, height = sides[others[0]]
         print(
-            f"sparring: {len(others):,} of {len(sides):,} images are not of the size {size} that the run learned from, "
-            f"as {shown(others[0])} ({width} x {height}): their short side is made {size}, and back again",
+            f"sparring: {others:,} of {len(listing.names):,} images are not of the size {size} that the run learned "
+            f"from, as {example}: their short side is made {size}, and back again",
             file=sys.stderr,
         )
 

@@ -28,6 +28,9 @@ from sparring.data.sources import cache_folder, existing, load, search_roots
 
 DECODE_ALL = 20_000  # above this, headers of all files and pixels of a sample of this many
 FEW = 1_000
+DIGEST = 16
+"""Bytes of a file's fingerprint."""
+
 USUAL_SIZES = (32, 64, 128, 256)
 
 
@@ -119,10 +122,13 @@ def check(
 
 
 def _check_files(listing: Listing) -> CheckReport:
+    """Of each file 16 bytes are kept at most, and of each bad one the reason: there may be millions."""
     step = -(-len(listing.names) // DECODE_ALL)
-    decoded = set(listing.names[::step])
-    bytes_of = dict(zip(listing.names, listing.sizes, strict=True))
-    alike = Counter(bytes_of.values())  # only files of equal length can be equal
+    sample = set(listing.names[::step])
+    alike = Counter(listing.sizes)  # only files of equal length can be equal
+    headers: Counter[Header] = Counter()
+    bad: dict[str, str] = {}
+    digests, decoded = bytearray(), 0
 
     with listing.opener() as open_name:
 
@@ -130,62 +136,65 @@ def _check_files(listing: Listing) -> CheckReport:
             source = open_name(name)
             with open_image(source) as image:
                 header = inspect(image)
-                if name in decoded:
+                if name in sample:
                     decode(image, size=FALLBACK_SIZE, channels=3)
-                if alike[bytes_of[name]] == 1:
+                if alike[listing.files.found(name).size] == 1:
                     return header, b""
                 content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
-                return header, blake2b(content, digest_size=16).digest()
+                return header, blake2b(content, digest_size=DIGEST).digest()
 
-        looks = dict(in_parallel(look, listing.names, "checking images"))
+        for name, result in in_parallel(look, listing.names, "checking images"):
+            if isinstance(result, BadImage):
+                bad[name] = str(result)
+                continue
+            headers[result[0]] += 1
+            digests += result[1]
+            decoded += name in sample
 
-    bad = {name: str(result) for name, result in looks.items() if isinstance(result, BadImage)}
-    good = {name: result for name, result in looks.items() if not isinstance(result, BadImage)}
-    headers = [header for header, _ in good.values()]
-    digests = Counter(digest for _, digest in good.values() if digest)
+    copies = len(digests) // DIGEST - len(np.unique(np.frombuffer(digests, f"V{DIGEST}")))
     classes = Counter(listing.classes[label] for label in listing.labels or [])
     return CheckReport(
         source=str(listing.source),
         images=len(listing.names),
-        decoded=len(decoded & good.keys()),
+        decoded=decoded,
         bad=bad,
-        sizes=_counted(f"{header.width} x {header.height}" for header in headers),
-        formats=_counted(header.format for header in headers),
-        modes=_counted(header.mode for header in headers),
-        conversions=_counted(kind for header in headers for kind in header.conversions),
+        sizes=_counted((f"{header.width} x {header.height}", n) for header, n in headers.items()),
+        formats=_counted((header.format, n) for header, n in headers.items()),
+        modes=_counted((header.mode, n) for header, n in headers.items()),
+        conversions=_counted((kind, n) for header, n in headers.items() for kind in header.conversions),
         classes={name: classes[name] for name in listing.classes},
-        duplicates=sum(count - 1 for count in digests.values()),
+        duplicates=copies,
         notes=listing.notes,
-        advice=tuple(_advice(listing, headers, bad, digests, classes)),
+        advice=tuple(_advice(listing, headers, len(bad), copies, classes)),
     )
 
 
-def _advice(
-    listing: Listing, headers: list[Header], bad: dict[str, str], digests: Counter[bytes], classes: Counter[str]
-) -> Iterator[str]:
+def _advice(listing: Listing, headers: Counter[Header], bad: int, copies: int, classes: Counter[str]) -> Iterator[str]:
+    good = headers.total()
     if bad:
-        share = len(bad) / len(listing.names)
+        share = bad / len(listing.names)
         limit = f"more than {MOST_BAD:.0%} stop the training" if share > MOST_BAD else "they would be skipped"
-        yield f"repair or take away the {len(bad):,} bad files ({share:.1%}): {limit}"
-    if len(headers) < 2:
+        yield f"repair or take away the {bad:,} bad files ({share:.1%}): {limit}"
+    if good < 2:
         yield "add images: at least 2 good ones are needed"
         return
-    if any(count > 1 for count in digests.values()):
+    if copies:
         yield "take away the copies: a held-out image that was also trained on makes a measurement too good"
     if classes and min(classes.values()) * 10 < max(classes.values()):
         rarest = min(classes, key=lambda name: classes[name])
         yield f"the classes are uneven: from {classes[rarest]:,} images ({shown(rarest)}) to {max(classes.values()):,}"
-    if len(headers) < FEW:
-        yield f"{len(headers):,} images are few: expect copies of them unless the recipe augments them"
-    sides = sorted(min(header.width, header.height) for header in headers)
-    same = sides[0] == sides[-1] and all(header.width == header.height for header in headers)
+    if good < FEW:
+        yield f"{good:,} images are few: expect copies of them unless the recipe augments them"
+    sides = np.sort(np.repeat([min(header.width, header.height) for header in headers], [*headers.values()]))
+    smallest, middle = int(sides[0]), int(sides[good // 2])
+    same = smallest == sides[-1] and all(header.width == header.height for header in headers)
     size = (
-        sides[0]
-        if same and sides[0] <= MAX_SIZE
-        else max(side for side in USUAL_SIZES if side <= max(sides[len(sides) // 2], 32))
+        smallest
+        if same and smallest <= MAX_SIZE
+        else max(side for side in USUAL_SIZES if side <= max(middle, USUAL_SIZES[0]))
     )
-    if sides[0] < size:
-        yield f"{sum(side < size for side in sides):,} images are smaller than {size} x {size} and would be enlarged"
+    if smallest < size:
+        yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be enlarged"
     if not same:
         yield "images are cropped to their centre square: crop them yourself where the middle is not what matters"
     path = shlex.quote(shown(str(listing.source)))
@@ -194,7 +203,7 @@ def _advice(
 
 def _check_dataset(data: Dataset) -> CheckReport:
     images = data.images.contiguous().numpy()
-    copies = Counter(blake2b(image.tobytes(), digest_size=16).digest() for image in images)
+    copies = Counter(blake2b(image.tobytes(), digest_size=DIGEST).digest() for image in images)
     kind = "grey" if data.spec.channels == 1 else "RGB"
     names = data.spec.classes
     counts = [] if data.labels is None else torch.bincount(data.labels, minlength=len(names)).tolist()
@@ -215,8 +224,11 @@ def _check_dataset(data: Dataset) -> CheckReport:
     )
 
 
-def _counted(things: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(things).most_common())
+def _counted(things: Iterable[tuple[str, int]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for what, n in things:
+        counts[what] += n
+    return dict(counts.most_common())
 
 
 def _frequent(counts: dict[str, int]) -> str:
