@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from sparring.bench.measuring import Reading, _as_numbers, work
 from sparring.bench.race import _first
-from sparring.bench.textbook import _noise
+from sparring.bench.textbook import _noise, in_the_librarys_kernels
 from sparring.bench.workloads import WORKLOADS, bare, by_the_textbook, refereed
 from sparring.cli import main
+from sparring.referee import Referee
 
 SMALL = {
     "cs231n-mlp": {},
@@ -43,6 +45,50 @@ def test_a_round_moves_every_player(name, way):
             after = list(getattr(made.system, net).parameters())
             assert all(torch.isfinite(p).all() for p in after)
             assert any(not torch.equal(p, q) for p, q in zip(after, before[net], strict=True)), net
+
+
+WIDE = {
+    "cs231n-mlp": {},
+    "cs231n-dcgan": {"batch": 32},
+    "dcgan-64": {"width": 16, "batch": 16},
+    "wgan-gp": {"width": 32, "batch": 16},
+    "aae-semi-supervised": {"width": 200},
+    "cyclegan-64": {"width": 8, "blocks": 1},
+    "biggan-32": {"width": 8, "batch": 10},
+}
+"""Wide enough for every way of a layer to be gone."""
+
+
+def gradients(name, precision, library):
+    """The players' gradients in the moves of a first round, for weights that stay as they are."""
+    workload = replace(WORKLOADS[name], arguments=WIDE[name])
+    made, streams = workload.prepare(workload.data())
+    if library:
+        in_the_librarys_kernels(made.system)
+    still = dict.fromkeys(made.system.players, partial(torch.optim.SGD, lr=0.0))
+    judge = Referee(made.system, streams, batch=made.batch, optimisers=still, precision=precision)
+    found = []
+
+    def seen(player, told):
+        found.append(torch.cat([w.grad.flatten() for w in judge.weights[player] if w.grad is not None]).double())
+
+    judge._guard = seen
+    judge.play()
+    return found
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_faster_kernels_have_the_gradients_of_the_librarys(name):
+    """In float32 the same; in bf16 as near to these as the library's own."""
+    truth = gradients(name, "fp32", True)
+    exact, ours, theirs = gradients(name, "fp32", False), gradients(name, "bf16", False), gradients(name, "bf16", True)
+    for reference, same, coarse, usual in zip(truth, exact, ours, theirs, strict=True):
+        size = float(reference.norm())
+        assert size > 0
+        assert float((same - reference).norm()) < 1e-5 * size
+        error, common = float((coarse - reference).norm()), float((usual - reference).norm())
+        assert 0 < error < 0.5 * size
+        assert error < 1.5 * common
 
 
 @pytest.mark.parametrize("name", [name for name in WORKLOADS if name not in ("aae-semi-supervised", "cyclegan-64")])
