@@ -1,6 +1,6 @@
 """Memory and time of a folder's worth of small images in a zip: decoding, starting again, and feeding.
 
-    python benchmarks/large.py 10000 100000 1000000
+    python benchmarks/large.py 10000 100000 1000000 [docs/large.svg]
 
 Each number of images in processes of their own, so that the most memory is theirs alone.
 """
@@ -15,8 +15,12 @@ import time
 import zipfile
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from PIL import Image
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
 
 SIDE, DIFFERENT = 32, 1000
 
@@ -60,6 +64,22 @@ def _anonymous() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
+def plot(megabytes: dict[int, tuple[float, float]], path: str) -> None:
+    """Images -> memory of the first and the second start, and what their pixels would take, as an SVG."""
+    figure, axis = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
+    counts = [*megabytes]
+    axis.loglog(counts, [3 * SIDE**2 * n / 1e6 for n in counts], "--", color="#999999", label="the pixels alone")
+    for which, (name, colour) in enumerate((("first start", "#3366aa"), ("second start", "#cc6633"))):
+        axis.loglog(counts, [megabytes[n][which] for n in counts], "o-", color=colour, label=name)
+    axis.set_xticks(counts, [f"{n:,}" for n in counts])
+    axis.minorticks_off()
+    axis.set_xlabel(f"images of {SIDE}x{SIDE} pixels in a zip")
+    axis.set_ylabel("MB over the imports")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "read":
         read(*sys.argv[2:])
@@ -68,7 +88,9 @@ if __name__ == "__main__":
         "| images | zip | first start | second start | memory over that of the imports, first | second | images/s fed |"
     )
     print("|---|---|---|---|---|---|---|")
-    for images in map(int, sys.argv[1:]):
+    *counts, picture = sys.argv[1:] if sys.argv[-1].endswith(".svg") else (*sys.argv[1:], None)
+    megabytes = {}
+    for images in map(int, counts):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "images.zip"
             make(path, images)
@@ -83,3 +105,6 @@ if __name__ == "__main__":
                 f"| {first['memory'] / 1e6:,.0f} MB | {second['memory'] / 1e6:,.0f} MB | {second['feed']:,.0f} |",
                 flush=True,
             )
+            megabytes[images] = first["memory"] / 1e6, second["memory"] / 1e6
+    if picture:
+        plot(megabytes, picture)

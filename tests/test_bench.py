@@ -102,6 +102,37 @@ def test_the_textbook_learns_with_the_codes_that_samples_are_made_of(name):
     assert (float(learned.abs().max()) > 1) == (float(sampled.abs().max()) > 1)
 
 
+class Still(torch.optim.SGD):
+    """Notes how long gradients are, and takes no step."""
+
+    def __init__(self, weights, lengths):
+        super().__init__(weights, lr=0.0)
+        self.lengths = lengths
+
+    def step(self):
+        weights = [w for group in self.param_groups for w in group["params"] if w.grad is not None]
+        self.lengths.append(float(torch.nn.utils.get_total_norm([w.grad for w in weights])))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_the_textbook_minimises_what_ours_minimises(name):
+    """Other batches and codes, the same weights: gradients are equally long, move by move."""
+
+    def lengths(way):
+        workload = replace(WORKLOADS[name], arguments={**SMALL[name], "batch": 1 if name == "cyclegan-64" else 100})
+        made, streams = workload.prepare(workload.data())
+        found = {player: [] for player in made.system.players}
+        still = {player: partial(Still, lengths=its) for player, its in found.items()}
+        made = replace(made, optimisers=still, schedules=None, precision="fp32")
+        torch.manual_seed(1)
+        rounds = by_the_textbook(made, streams, workload.loop) if way == "textbook" else refereed(made, streams)
+        for _ in range(20 if name == "cyclegan-64" else 4):
+            next(rounds)
+        return {player: sum(its) / len(its) for player, its in found.items()}
+
+    assert lengths("textbook") == pytest.approx(lengths("sparring"), rel=0.15)
+
+
 def workload_has_labels(name):
     return WORKLOADS[name].classes > 2
 

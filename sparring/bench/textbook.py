@@ -150,7 +150,8 @@ def aae_semi_supervised(
 
     for x, _ in streams["unlabelled"]:
         y, z = parts(x)
-        step("autoencoder", F.mse_loss(decoder(torch.cat([y, z], 1)), x, reduction="sum") / 2 / len(x))
+        error = (decoder(torch.cat([y, z], 1)) - x) / 2  # of pixels in [0, 1]
+        step("autoencoder", error.square().sum() / 2 / len(x))
 
         y, z = parts(x)
         drawn_y = F.one_hot(torch.randint(classes, (len(x),)), classes).float()
