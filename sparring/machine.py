@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on beside its settings: the processor, and the commit of this code."""
+"""The machine: its processor and the commit of this code, on which numbers depend, and the way onto its device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, device
 
 
 def processor() -> str:
@@ -26,3 +30,8 @@ def commit() -> str | None:
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     edited = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
     return (head.stdout.strip() + ("+" if edited.stdout.strip() else "")) or None
+
+
+def onto(x: Tensor, where: device) -> Tensor:
+    """The same on the device; on its way to a GPU it lies in pinned memory, so that nobody waits for the copy."""
+    return x.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else x.to(where)

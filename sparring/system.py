@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.errors import SparringError, unknown
+from sparring.machine import onto
 from sparring.seeds import generator
 
 Feed = Callable[[str], tuple[Tensor, Tensor | None]]
@@ -113,11 +114,6 @@ def choose_precision(wish: str, device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu
         return torch.bfloat16 if native else torch.float32
     return torch.bfloat16 if wish == "bf16" else torch.float32
-
-
-def onto(x: Tensor, device: torch.device) -> Tensor:
-    """The same on the device; on its way to a GPU it lies in pinned memory, so that nobody waits for the copy."""
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Recipe, find, prepare_recipe, settle
-from sparring.referee import Referee
+from sparring.referee import Referee, keep_freed_memory
 from sparring.system import choose_precision
 
 LOG_EVERY = 10
@@ -70,7 +70,8 @@ def by_the_textbook(made: Recipe, streams: Mapping[str, Dataset], loop: textbook
 
 
 def bare(made: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
-    """Our rounds, kernels, layouts and precision in the shortest loop that plays them: no guard, no average."""
+    """Our rounds, kernels, layouts, precision and memory in the shortest loop that plays them: no guard, no average."""
+    keep_freed_memory()
     system = made.system.to(memory_format=torch.channels_last).train()
     weights = {
         player: list(dict.fromkeys(p for net in nets for p in getattr(system, net).parameters() if p.requires_grad))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.system import onto
+from sparring.machine import onto
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError, unknown
+from sparring.machine import onto
 from sparring.seeds import generator
-from sparring.system import onto
 
 
 class Feed:
