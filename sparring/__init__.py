@@ -9,6 +9,7 @@ sparring.report(run)
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from sparring.training import resume, train
 
 from sparring.errors import SparringError
+
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+    # OpenMP reads these when torch is imported. Its threads wait for each other by spinning, by default so long that
+    # beside other busy processes they hold the processor that the awaited thread needs (docs/results/speed.md).
+    os.environ["GOMP_SPINCOUNT"] = "30000"  # GNU's: iterations, some tenths of a millisecond
+    os.environ["KMP_BLOCKTIME"] = "1"  # Intel's and LLVM's: milliseconds
 
 __version__ = "0.1.0"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
+from statistics import median
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ class Display:
         self.measured: dict[str, str] = {}
         self.alarms: list[str] = []
         self._ticks = deque([(time.monotonic(), first)], maxlen=200)
+        self._pace = Pace()
         self._live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=4, transient=False)
         self._next_line = 0.0
 
@@ -55,8 +58,15 @@ class Display:
         """A round is over."""
         self.round = round_number
         now = time.monotonic()
-        if now - self._ticks[-1][0] > 0.1:
+        then, played = self._ticks[-1]
+        if now - then > 0.1:
             self._ticks.append((now, round_number))
+            if slower := self._pace.slower((now - then) / (round_number - played)):
+                self.say(
+                    f"rounds take {slower:.1f} times as long as at first, and the machine is busy. If it stays busy, "
+                    "stop with Ctrl-C and continue with sparring resume --threads 1: the result will be as good, but "
+                    "not the same bit for bit"
+                )
 
     def tell(self, players: list[dict[str, float | str]]) -> None:
         """The numbers of the last logged round, one dict per move; of several moves of a player the last is shown."""
@@ -90,6 +100,32 @@ class Display:
         measured = "   ".join(f"{name} {value}" for name, value in self.measured.items())
         alarms = [Text(f"! {alarm}", style="yellow") for alarm in self.alarms]
         return Group(head, table, Text(measured, style="cyan"), *alarms)
+
+
+class Pace:
+    """Notices, once, that rounds have become much slower while others wanted the processors, too."""
+
+    READINGS, SLOWER = 50, 3.0
+
+    def __init__(self) -> None:
+        self._recent: list[float] = []
+        self._usual: float | None = None
+        self._said = False
+
+    def slower(self, seconds: float) -> float | None:
+        """From the seconds of a round: how many times as long the last 50 readings took as the first 50, or None.
+
+        By medians: grids, measurements and checkpoints between rounds do not count.
+        """
+        self._recent.append(seconds)
+        if len(self._recent) < self.READINGS:
+            return None
+        now, self._recent = median(self._recent), []
+        self._usual = self._usual or now
+        if self._said or now < self.SLOWER * self._usual or os.getloadavg()[0] < 1.5 * (os.cpu_count() or 1):
+            return None
+        self._said = True
+        return now / self._usual
 
 
 HEADINGS = {"gradient": "gradient norm", "real": "mean score, real", "fake": "mean score, fake"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,19 @@ def commit() -> str | None:
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     edited = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
     return (head.stdout.strip() + ("+" if edited.stdout.strip() else "")) or None
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """PyTorch computes with this many threads inside, and with as many as before outside."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def onto(x: Tensor, where: device) -> Tensor:

@@ -25,7 +25,7 @@ from sparring.data.sources import require_one_size
 from sparring.display import Display
 from sparring.errors import Diverged, Interrupted, SparringError
 from sparring.evaluation import Rate, Yardstick, classification_error, clustering_error
-from sparring.machine import commit, processor
+from sparring.machine import commit, computing_with, processor
 from sparring.monitor import Alarm, Monitor
 from sparring.pictures import grid, png, reconstructions, translations
 from sparring.recipes import RECIPES
@@ -59,6 +59,7 @@ def train(
     measure_every: int | None = None,
     save_every: int = 500,
     monitor: bool = True,
+    threads: int | None = None,
     quiet: bool = False,
     **arguments: Any,
 ) -> Run:
@@ -73,6 +74,8 @@ def train(
     log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40),
                 FD measurements (default: rounds / 10) and checkpoints
     monitor     look out for collapse, divergence and other ills (docs/monitor.md); the training is the same without
+    threads     of PyTorch on the CPU (default: as many as it would use). Results depend on the number in their last
+                bits, so it is kept, and `resume` uses the same
     arguments   the recipe's own, by name
 
     Raises SparringError before the first round for anything wrong with the arguments or the data, Diverged when
@@ -81,12 +84,18 @@ def train(
     function = find(recipe, RECIPES) if isinstance(recipe, str) else recipe
     name = recipe if isinstance(recipe, str) else f"{recipe.__module__}:{recipe.__qualname__}"
     settled = settle(function, arguments)
-    for what, value in (("rounds", rounds), ("show_every", show_every), ("measure_every", measure_every)):
+    for what, value in (
+        ("rounds", rounds),
+        ("show_every", show_every),
+        ("measure_every", measure_every),
+    ):
         if value is not None and value < 1:
             raise SparringError(f"{what} is {value}: it must be at least 1")
     for what, value in (("accumulate", accumulate), ("log_every", log_every), ("save_every", save_every)):
         if value < 1:
             raise SparringError(f"{what} is {value}: it must be at least 1")
+
+    threads = _checked_threads(threads) if threads is not None else torch.get_num_threads()
 
     # Data.
     source: dict[str, Any] | None = None
@@ -127,10 +136,10 @@ def train(
         "monitor": monitor,
         "equilibrium": made.system.equilibrium() if made.system.can("equilibrium") else {},
         "command": command_line(),
-        **_surroundings(referee),
+        **_surroundings(referee, threads),
     }
     run = _create(Path(out), f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
-    return _play(run, referee, data, quiet=quiet, offsets={}, notes=[])
+    return _play(run, referee, data, threads=threads, quiet=quiet, offsets={}, notes=[])
 
 
 def resume(
@@ -139,12 +148,15 @@ def resume(
     rounds: int | None = None,
     data: Dataset | None = None,
     recipe: str | None = None,
+    threads: int | None = None,
     quiet: bool = False,
 ) -> Run:
     """Go on where a run was stopped, bit for bit as if it had not been; `rounds` sets a new end.
 
-    data    needed when the run was trained on a Dataset made in memory
-    recipe  needed again when the recipe is not one of ours ("package.module:function")
+    data     needed when the run was trained on a Dataset made in memory
+    recipe   needed again when the recipe is not one of ours ("package.module:function")
+    threads  of PyTorch on the CPU (default: as many as the run was started with). With another number the result is
+             as good, but not the same bit for bit
 
     Raises SparringError when nothing can be resumed, or when the data has changed since.
     """
@@ -171,13 +183,16 @@ def resume(
         facts["rounds"] = rounds
         if referee.processes.is_main_process:
             run.write_facts()
-    now = _surroundings(referee)
+    threads = _checked_threads(facts["machine"]["threads"] if threads is None else threads)
+    if threads > (processors := os.cpu_count() or 1):
+        notes.append(f"{threads} threads share {processors} processors: --threads {processors} is faster")
+    now = _surroundings(referee, threads)
     for what in ("torch", "threads", "processes", "processor"):
         if now["machine"][what] != facts["machine"][what]:
             was, here = facts["machine"][what], now["machine"][what]
             notes.append(f"{what}: {was} then, {here} now; the result will be as good, but not the same bit for bit")
     offsets = saved.numbers["offsets"] if saved else {}
-    return _play(run, referee, data, quiet=quiet, offsets=offsets, notes=notes)
+    return _play(run, referee, data, threads=threads, quiet=quiet, offsets=offsets, notes=notes)
 
 
 def _play(
@@ -185,6 +200,7 @@ def _play(
     referee: Referee,
     data: Dataset,
     *,
+    threads: int,
     quiet: bool,
     offsets: dict[str, int],
     notes: list[str],
@@ -240,7 +256,13 @@ def _play(
     def save() -> None:
         run.save(referee.tensors(), referee.numbers(), shown)
 
-    with _locked(run, referee), torch.random.fork_rng(), _signals(referee) as signalled, display:
+    with (
+        _locked(run, referee),
+        computing_with(threads),
+        torch.random.fork_rng(),
+        _signals(referee) as signalled,
+        display,
+    ):
         for note in [*data.notes, *notes]:
             display.say(note)
         if main:
@@ -392,12 +414,21 @@ def _signals(referee: Referee) -> Iterator[Any]:
             signal.signal(number, old)
 
 
-def _surroundings(referee: Referee) -> dict[str, Any]:
+MOST_THREADS = 1024
+
+
+def _checked_threads(threads: int) -> int:
+    if not 1 <= threads <= MOST_THREADS:
+        raise SparringError(f"threads is {threads}: it must be from 1 to {MOST_THREADS}")
+    return threads
+
+
+def _surroundings(referee: Referee, threads: int) -> dict[str, Any]:
     """What this machine and this code are."""
     machine = {
         "processor": processor(),
         "device": str(referee.device),
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "processes": referee.processes.num_processes,
         "python": platform.python_version(),
         "torch": torch.__version__,

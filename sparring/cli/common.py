@@ -23,6 +23,10 @@ Truncation = Annotated[
     float | None,
     Field(gt=0, description="redraw noise beyond +- this, or draw w to its mean (ALAE): fewer, better images"),
 ]
+Threads = Annotated[
+    int | None,
+    Field(ge=1, le=1024, description="of PyTorch on the CPU; kept in the run (default: one for each processor)"),
+]
 Rounds = Annotated[int | None, Field(ge=1, description="rounds to play in all (default: the recipe's own)")]
 
 

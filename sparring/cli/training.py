@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sparring.cli.common import RecipeName, Rounds, RunPath
+from sparring.cli.common import RecipeName, Rounds, RunPath, Threads
 from sparring.cli.reading import read
 from sparring.cli.recipes import recipes
 from sparring.errors import SparringError
@@ -52,6 +52,7 @@ def training_options(
     measure_every: Annotated[int | None, Field(ge=1, description="rounds between FDs (default: rounds/10)")] = None,
     save_every: Annotated[int, Field(ge=1, description="rounds between checkpoints")] = 500,
     monitor: Annotated[bool, Field(description="look out for collapse, divergence and other ills")] = True,
+    threads: Threads = None,
 ) -> None:
     """Options of `sparring train` that every recipe has."""
 
@@ -107,11 +108,12 @@ def resume(
     *,
     rounds: Annotated[int | None, Field(ge=1, description="a new end (default: the run's own)")] = None,
     recipe: RecipeName = None,
+    threads: Threads = None,
 ) -> None:
     """go on where a run was stopped:  sparring resume runs/0001-cs231n-dcgan-digits"""
     from sparring.training import resume
 
-    show(resume(run, rounds=rounds, recipe=recipe), recipe=recipe)
+    show(resume(run, rounds=rounds, recipe=recipe, threads=threads), recipe=recipe)
 
 
 def show(run: "Run", recipe: str | None = None) -> None:
