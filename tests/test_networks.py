@@ -113,6 +113,57 @@ def test_radford_starts_normal():
     assert float(norm.weight.detach().std()) == pytest.approx(0.02, rel=0.3)
 
 
+def test_gulrajani_starts_uniform_with_zero_biases():
+    """Bounds computed from the authors' library: sqrt(3) times its standard deviation, for the published widths."""
+    hidden = 0.072169  # 3x3, 128 to 128 maps
+    bounds = {
+        "G28": (gulrajani.mnist_generator(128), [0.037689, 0.05, 0.070711, 0.168034]),
+        "D28": (gulrajani.mnist_critic(), [0.168034, 0.070711, 0.05, 0.038269]),
+        "G2": (gulrajani.toy_generator(), [1.732051, 0.108253, 0.108253, 0.108042]),
+        "G32": (gulrajani.resnet_generator(128), [0.052511, *[hidden, hidden, 0.153093] * 3, 0.071339]),
+        "D32": (
+            gulrajani.resnet_critic(),
+            [0.100887, hidden, 0.214013, hidden, hidden, 0.153093, *[hidden] * 4, 0.215666],
+        ),
+    }
+    for name, (network, expected) in bounds.items():
+        layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+        assert [float(m.weight.detach().abs().max()) for m in layers] == pytest.approx(expected, rel=0.02), name
+        assert all(not m.bias.detach().any() for m in layers), name
+
+
+def corner_only(layer):
+    """The layer with a kernel that has a single 1, in its upper left corner, for one feature map."""
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.weight[0, 0, 0, 0] = 1
+    return layer
+
+
+def test_gulrajani_halves_and_doubles_as_tensorflow_does():
+    """SAME: of what a kernel reaches beyond an image the smaller part lies above and to the left."""
+    x = torch.arange(1.0, 29)
+    critic = gulrajani.mnist_critic(1)
+    halves = [
+        (critic[1], critic[2], 28, [0, 2, 4]),
+        (critic[4], critic[5], 14, [0, 2, 4]),
+        (nn.Identity(), critic[7], 7, [0, 1, 3]),
+    ]
+    for pad, layer, side, seen in halves:
+        image = torch.zeros(1, layer.in_channels, side, side)
+        image[0, 0] = x[:side].outer(torch.ones(side))
+        halved = corner_only(layer)(pad(image))[0, 0]
+        assert halved.shape == (-(-side // 2),) * 2
+        assert halved[:3, 1].tolist() == seen
+    made = gulrajani.mnist_generator(1, 1)
+    for layer, crop, side, larger in [(made[3], made[4], 4, 7), (made[6], made[7], 7, 14), (made[9], made[10], 14, 28)]:
+        image = torch.zeros(1, layer.in_channels, side, side)
+        image[0, 0] = x[:side].outer(torch.ones(side))
+        doubled = crop(corner_only(layer)(image))[0, 0]
+        assert doubled.shape == (larger, larger)
+        assert doubled[:4, 1].tolist() == [0, 2, 0, 3]
+
+
 def test_goodfellow_starts_at_the_mean_image():
     images = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
     G = mlp.goodfellow_generator(100, 1200, (1, 28, 28))

@@ -51,7 +51,9 @@ def test_pieces_do_not_warm_the_critic_twice():
     assert [len(judge.play()) for _ in range(2)] == [4, 3]
 
 
-@pytest.mark.parametrize("kind", [partial(WGAN, warm_start=3, critic_steps=2), partial(WGANGP, critic_steps=2)])
+@pytest.mark.parametrize(
+    "kind", [partial(WGAN, warm_start=3, critic_steps=2), partial(WGANGP, critic_steps=2, dequantize=True)]
+)
 def test_two_pieces_equal_the_whole(kind):
     whole = referee(kind(*networks(), latent=5).double())
     pieces = referee(kind(*networks(), latent=5).double(), accumulate=2)
@@ -105,6 +107,17 @@ def test_the_critics_loss_agrees_with_a_second_implementation():
     step.step()
     for ours, theirs in zip(judge.system.D.parameters(), D.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_dequantized_images_are_uniform_between_two_levels():
+    system = WGANGP(*networks(), latent=5, dequantize=True)
+    level = torch.arange(256.0).repeat(100, 1)
+    x = system.dequantized(level / 127.5 - 1)
+    above = (x + 1) * 128 - level
+    assert float(above.min()) > -1e-3
+    assert float(above.max()) < 1 + 1e-3
+    assert float(above.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(above.std()) == pytest.approx(12**-0.5, abs=0.01)
 
 
 def test_permuting_or_doubling_the_batch_changes_no_penalty():

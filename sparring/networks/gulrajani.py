@@ -1,4 +1,8 @@
-"""The networks of Gulrajani et al. 2017 (igul222/improved_wgan_training): MNIST and the CIFAR-10 ResNet."""
+"""The networks of Gulrajani et al. 2017 (igul222/improved_wgan_training): MNIST, the CIFAR-10 ResNet and the toys.
+
+Weights start as in the authors' code, uniform and with zero biases (`initial.glorot_he`): with He's gain in all
+convolutions but a ResNet's shortcuts and the last of its generator, which have Glorot's, as have linear layers.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.networks.initial import glorot_he, uniform
 from sparring.networks.mlp import FromUnit, ToUnit
 from sparring.networks.strided import Conv2d
 
@@ -24,42 +29,49 @@ class Crop(nn.Module):
 
 
 def mnist_generator(latent: int, width: int = 64, channels: int = 1) -> nn.Sequential:
-    """(B, latent) -> (B, channels, 28, 28) in [-1, 1]: 4 -> 8 (cropped to 7) -> 14 -> 28, 5x5, no batch norm."""
+    """(B, latent) -> (B, channels, 28, 28) in [-1, 1]: 4 -> 8 (cropped to 7) -> 14 -> 28, 5x5, no batch norm.
 
-    def double(wide: int, narrow: int) -> nn.ConvTranspose2d:
-        return nn.ConvTranspose2d(wide, narrow, 5, stride=2, padding=2, output_padding=1)
+    Doubling is TensorFlow's "SAME": of the 2 n + 3 rows that n make, the first and the last two are cut off.
+    """
+
+    def double(wide: int, narrow: int, size: int) -> tuple[nn.Module, nn.Module]:
+        return glorot_he(nn.ConvTranspose2d(wide, narrow, 5, stride=2, padding=1)), Crop(size)
 
     return nn.Sequential(
-        nn.Linear(latent, 4 * width * 4 * 4),
+        glorot_he(nn.Linear(latent, 4 * width * 4 * 4), he=False),
         nn.ReLU(),
         nn.Unflatten(1, (4 * width, 4, 4)),
-        double(4 * width, 2 * width),
+        *double(4 * width, 2 * width, 7),
         nn.ReLU(),
-        Crop(7),
-        double(2 * width, width),
+        *double(2 * width, width, 14),
         nn.ReLU(),
-        double(width, channels),
+        *double(width, channels, 28),
         nn.Sigmoid(),
         FromUnit(),
     )
 
 
 def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
-    """(B, channels, 28, 28) -> (B, 1): 5x5 convolutions with stride 2, LeakyReLU .2, no norm."""
+    """(B, channels, 28, 28) -> (B, 1): 5x5 convolutions with stride 2, LeakyReLU .2, no norm.
 
-    def halve(narrow: int, wide: int) -> nn.Conv2d:
-        return Conv2d(narrow, wide, kernel=5, padding=2, bias=True)
+    Halving is TensorFlow's "SAME": an even side is padded by one before and two after, 7 by two on both sides.
+    """
+
+    def halve(narrow: int, wide: int, padding: int) -> nn.Conv2d:
+        return glorot_he(Conv2d(narrow, wide, kernel=5, padding=padding, bias=True))
 
     return nn.Sequential(
         ToUnit(),
-        halve(channels, width),
+        nn.ZeroPad2d((1, 2, 1, 2)),
+        halve(channels, width, 0),
         nn.LeakyReLU(0.2),
-        halve(width, 2 * width),
+        nn.ZeroPad2d((1, 2, 1, 2)),
+        halve(width, 2 * width, 0),
         nn.LeakyReLU(0.2),
-        halve(2 * width, 4 * width),
+        halve(2 * width, 4 * width, 2),
         nn.LeakyReLU(0.2),
         nn.Flatten(),
-        nn.Linear(4 * width * 4 * 4, 1),
+        glorot_he(nn.Linear(4 * width * 4 * 4, 1), he=False),
     )
 
 
@@ -74,10 +86,11 @@ def toy_critic(inputs: int = 2, width: int = 512) -> nn.Sequential:
 
 
 def _toy(widths: list[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them; the hidden ones start as in He et al. 2015, the last as Glorot's."""
     layers: list[nn.Module] = []
-    for wide, narrow in pairwise(widths):
-        layers += [nn.Linear(wide, narrow), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    for wide, narrow in pairwise(widths[:-1]):
+        layers += [uniform(nn.Linear(wide, narrow), (6 / wide) ** 0.5), nn.ReLU()]
+    return nn.Sequential(*layers, glorot_he(nn.Linear(widths[-2], widths[-1]), he=False))
 
 
 class Residual(nn.Module):
@@ -87,10 +100,11 @@ class Residual(nn.Module):
         super().__init__()
         self.resize = resize
         self.norm1 = nn.BatchNorm2d(narrow) if norm else nn.Identity()
-        self.conv1 = nn.Conv2d(narrow, wide, 3, padding=1)
+        self.conv1 = glorot_he(nn.Conv2d(narrow, wide, 3, padding=1))
         self.norm2 = nn.BatchNorm2d(wide) if norm else nn.Identity()
-        self.conv2 = nn.Conv2d(wide, wide, 3, padding=1)
-        self.shortcut = nn.Identity() if resize == "none" and narrow == wide else nn.Conv2d(narrow, wide, 1)
+        self.conv2 = glorot_he(nn.Conv2d(wide, wide, 3, padding=1))
+        flat = resize == "none" and narrow == wide
+        self.shortcut = nn.Identity() if flat else glorot_he(nn.Conv2d(narrow, wide, 1), he=False)
 
     def forward(self, x: Tensor) -> Tensor:
         h, short = F.relu(self.norm1(x)), x
@@ -107,9 +121,9 @@ class FirstDown(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.shortcut = nn.Conv2d(channels, width, 1)
+        self.conv1 = glorot_he(nn.Conv2d(channels, width, 3, padding=1))
+        self.conv2 = glorot_he(nn.Conv2d(width, width, 3, padding=1))
+        self.shortcut = glorot_he(nn.Conv2d(channels, width, 1), he=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(self.conv2(F.relu(self.conv1(x))), 2) + self.shortcut(F.avg_pool2d(x, 2))
@@ -125,12 +139,12 @@ class MeanPool(nn.Module):
 def resnet_generator(latent: int, width: int = 128, channels: int = 3) -> nn.Sequential:
     """(B, latent) -> (B, channels, 32, 32) in [-1, 1]: three doubling residual blocks with batch norm."""
     return nn.Sequential(
-        nn.Linear(latent, width * 4 * 4),
+        glorot_he(nn.Linear(latent, width * 4 * 4), he=False),
         nn.Unflatten(1, (width, 4, 4)),
         *[Residual(width, width, "up", norm=True) for _ in range(3)],
         nn.BatchNorm2d(width),
         nn.ReLU(),
-        nn.Conv2d(width, channels, 3, padding=1),
+        glorot_he(nn.Conv2d(width, channels, 3, padding=1), he=False),
         nn.Tanh(),
     )
 
@@ -144,5 +158,5 @@ def resnet_critic(width: int = 128, channels: int = 3) -> nn.Sequential:
         Residual(width, width, "none", norm=False),
         nn.ReLU(),
         MeanPool(),
-        nn.Linear(width, 1),
+        glorot_he(nn.Linear(width, 1), he=False),
     )

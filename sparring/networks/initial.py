@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import nn
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def xavier_uniform(network: nn.Module) -> nn.Module:
@@ -26,11 +30,23 @@ def he(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-def uniform(layer: nn.Linear, bound: float) -> nn.Linear:
+def uniform(layer: Layer, bound: float) -> Layer:
     """U(-bound, bound) weights and zero bias."""
     nn.init.uniform_(layer.weight, -bound, bound)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
+
+
+def glorot_he(layer: Layer, *, he: bool = True) -> Layer:
+    """U(-b, b) weights with b^2 = 12 / (fan in + fan out), or 6 without `he`, and zero bias.
+
+    The initial weights of Gulrajani et al. 2017 (their tflib): Glorot and Bengio 2010, eq. 16, times the gain of He et
+    al. 2015 where a ReLU follows. A stride of s counts: a pixel of the larger image meets 1 / s^2 of the kernel.
+    """
+    larger, smaller = layer.weight.shape[1], layer.weight.shape[0]  # feature maps on both sides of a stride
+    places, stride = (1, 1) if isinstance(layer, nn.Linear) else (layer.weight[0, 0].numel(), layer.stride[0])
+    return uniform(layer, ((12 if he else 6) / (places * (larger + smaller / stride**2))) ** 0.5)
 
 
 def radford(network: nn.Module) -> nn.Module:

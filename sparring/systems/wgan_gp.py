@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparring.losses import GAMES, between, gradient_penalty, in_full
 from sparring.system import Feed, Move
@@ -18,6 +18,7 @@ class WGANGP(GAN):
     G, D, latent, noise  as in GAN; D must score each image by itself: layer norm or none, no batch norm
     critic_steps         critic moves per round, each with fresh data (5)
     penalty              lambda of eq. 3 (10; .1 for the paper's toys)
+    dequantize           whether real images, of 256 levels, get uniform noise (the authors' CIFAR-10 code)
     """
 
     players = {"critic": ("D",), "generator": ("G",)}
@@ -31,13 +32,16 @@ class WGANGP(GAN):
         noise: str = "normal",
         critic_steps: int = 5,
         penalty: float = 10.0,
+        dequantize: bool = False,
     ) -> None:
         super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"], mixed=True)
-        self.critic_steps, self.penalty = critic_steps, penalty
+        self.critic_steps, self.penalty, self.dequantize = critic_steps, penalty, dequantize
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         for _ in range(self.critic_steps):
             x, _ = feed("train")
+            if self.dequantize:
+                x = self.dequantized(x)
             with torch.no_grad():
                 fake = self.G(self.noise(len(x)))
             real_score, fake_score = (score.mean() for score in self.scores(x, fake))
@@ -47,6 +51,11 @@ class WGANGP(GAN):
             yield Move("critic", loss, distance=distance, slope=slope, real=real_score, fake=fake_score)
 
         yield Move("generator", -in_full(self.D(self.G(self.noise(len(x))))).mean())
+
+    def dequantized(self, x: Tensor) -> Tensor:
+        """Images whose level l of 0 to 255 is uniform between l / 128 - 1 and (l + 1) / 128 - 1, not l / 127.5 - 1."""
+        noise = self.drawn(lambda g, rows: torch.rand(rows, *x.shape[1:], generator=g), len(x))
+        return ((x + 1) * 127.5 + noise) / 128 - 1
 
     def equilibrium(self) -> dict[str, float]:
         """None: the distance goes to 0, but the penalty and the level of the scores do not."""
