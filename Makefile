@@ -1,4 +1,5 @@
 # Two commands: `make demo` trains a GAN on real handwritten digits and opens up what happened; `make test` runs all tests.
+# `make check` looks at format, lint and types.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -14,7 +15,9 @@ test: .venv/dev
 	$(BIN)/python -m pytest -n auto
 
 check: .venv/dev
-	scripts/check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 # One marker per set of packages, so that nothing is installed twice and everything again when pyproject.toml changes.
 .venv/demo: pyproject.toml
