@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SparringError(Exception):
@@ -16,11 +17,12 @@ class SparringError(Exception):
 
 
 class Interrupted(SparringError):
-    """Training stopped on a signal after saving; exits with 128 + the signal's number."""
+    """Training stopped on a signal after saving; exits with 128 + the signal's number. `run`: its directory."""
 
-    def __init__(self, message: str, signal_number: int) -> None:
+    def __init__(self, message: str, signal_number: int, run: Path | None = None) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+        self.run = run
 
 
 class Diverged(SparringError):
@@ -47,3 +49,12 @@ def unknown(kind: str, given: str, possible: Iterable[str]) -> SparringError:
     nearest = difflib.get_close_matches(given, possible, n=1, cutoff=0.5)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     return SparringError(f"unknown {kind} '{given}'{hint} (possible: {', '.join(possible)})")
+
+
+def printable(text: str) -> str:
+    """Text as it can be shown on a terminal: control characters (but line breaks and tabs) and bytes that are no text
+    are written out, so that the name of a file or of a class cannot send commands to the terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -29,7 +29,7 @@ from sparring.machine import commit, computing_with, processor
 from sparring.monitor import Alarm, Monitor
 from sparring.pictures import grid, png, reconstructions, translations
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import MakeRecipe, Recipe, card, find, prepare_recipe, settle
+from sparring.recipes.recipe import MakeRecipe, Measured, Recipe, card, find, prepare_recipe, settle
 from sparring.referee import Referee, together
 from sparring.run import Run, command_line, load_for, recipe_of
 from sparring.seeds import derive
@@ -39,6 +39,9 @@ SHOWN = 8
 
 FEWEST_HELD_OUT = 50
 """With fewer held-out images an FD says nothing."""
+
+EARLY = {"show": 1, "measure": 20}
+"""From which of the rounds 1, 2, 5, 10, 20, 50, 100 ... on grids are shown and FDs measured, unless told otherwise."""
 
 
 def train(
@@ -71,15 +74,16 @@ def train(
     precision   "auto" (bf16 where the hardware multiplies it natively, unless the recipe needs fp32), "fp32" or "bf16"
     accumulate  cut each batch into this many pieces, to save memory; the result is the same
     size, channels, classes, data_root  as in `sparring.load`; not for a Dataset, which is loaded already
-    log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40),
-                FD measurements (default: rounds / 10) and checkpoints
+    log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40, and
+                before that rounds 1, 2, 5, 10, 20, 50 ...), FD measurements (default: rounds / 10, and before that
+                20, 50, 100 ...) and checkpoints
     monitor     look out for collapse, divergence and other ills (docs/monitor.md); the training is the same without
     threads     of PyTorch on the CPU (default: as many as it would use). Results depend on the number in their last
                 bits, so it is kept, and `resume` uses the same
     arguments   the recipe's own, by name
 
     Raises SparringError before the first round for anything wrong with the arguments or the data, Diverged when
-    training cannot go on, Interrupted (after saving) on SIGINT or SIGTERM.
+    training cannot go on, Interrupted (after showing a grid and saving) on SIGINT or SIGTERM.
     """
     function = find(recipe, RECIPES) if isinstance(recipe, str) else recipe
     name = recipe if isinstance(recipe, str) else f"{recipe.__module__}:{recipe.__qualname__}"
@@ -111,6 +115,7 @@ def train(
 
     # Networks, optimisers.
     made = _fresh(function, settled, data, seed)
+    own_length = rounds is None
     rounds = rounds or made.rounds
     every = {
         "log": log_every,
@@ -133,13 +138,25 @@ def train(
         "accumulate": accumulate,
         "precision": str(referee.precision).removeprefix("torch."),
         "every": every,
+        "early": [what for what, given in (("show", show_every), ("measure", measure_every)) if given is None],
         "monitor": monitor,
         "equilibrium": made.system.equilibrium() if made.system.can("equilibrium") else {},
         "command": command_line(),
         **_surroundings(referee, threads),
     }
     run = _create(Path(out), f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
-    return _play(run, referee, data, threads=threads, quiet=quiet, offsets={}, notes=[])
+    measured = card(function).measured
+    return _play(
+        run,
+        referee,
+        data,
+        threads=threads,
+        quiet=quiet,
+        offsets={},
+        notes=[],
+        own_length=own_length,
+        measured=measured,
+    )
 
 
 def resume(
@@ -204,9 +221,12 @@ def _play(
     quiet: bool,
     offsets: dict[str, int],
     notes: list[str],
+    own_length: bool = False,
+    measured: Measured | None = None,
 ) -> Run:
     """The story of a training, from the referee's round to the run's last."""
     facts, every, last = run.facts, run.facts["every"], run.facts["rounds"]
+    early = {what: EARLY[what] for what in facts["early"]}
     main = referee.processes.is_main_process
     shown = referee.averaged
     show_seed = derive(facts["seed"], "show")
@@ -220,32 +240,46 @@ def _play(
             exam = partial(clustering_error, shown, data, "held_out")
     if not measurable:
         notes = [*notes, f"FD is not measured: that takes samples and {FEWEST_HELD_OUT} or more held-out images"]
-    display = Display(run.path.name, referee.round, last, facts["batch"], quiet=quiet or not main)
+    display = Display(
+        run.path.name,
+        referee.round,
+        last,
+        facts["batch"],
+        quiet=quiet or not main,
+        own_length=own_length,
+        measured=measured,
+    )
 
     def show() -> None:
-        if shown.can("sample"):
-            run.write_sample(
-                referee.round, png(grid(shown.sample(SHOWN * shown.columns, seed=show_seed), columns=shown.columns))
-            )
-        elif shown.can("reconstruct"):
-            count, columns = SHOWN // 2 * shown.columns, shown.columns
-            run.write_sample(referee.round, png(reconstructions(shown, data.held_out or data, count, columns)))
-        elif shown.can("translate"):
-            run.write_sample(referee.round, png(translations(shown, data, shown.columns)))
+        with display.doing("making a grid"):
+            if shown.can("sample"):
+                picture = grid(shown.sample(SHOWN * shown.columns, seed=show_seed), columns=shown.columns)
+            elif shown.can("reconstruct"):
+                picture = reconstructions(shown, data.held_out or data, SHOWN // 2 * shown.columns, shown.columns)
+            elif shown.can("translate"):
+                picture = translations(shown, data, shown.columns)
+            else:
+                return
+            encoded = png(picture)
+            run.write_sample(referee.round, encoded)
+            display.grid(encoded)
 
     def measure() -> None:
         if yardstick is not None:
-            fakes = shown.sample(yardstick.n, seed=derive(facts["seed"], "measure", referee.round))
-            for line in yardstick.lines(fakes):
-                display.measured[line["name"]] = f"{line['value']:.3g}"
-                run.append("metrics", {"round": referee.round, **line})
-            best = run.best()
-            if best is not None and best["round"] == referee.round:
-                run.write_best(shown, referee.round)
+            with display.doing("measuring FD"):
+                fakes = shown.sample(yardstick.n, seed=derive(facts["seed"], "measure", referee.round))
+                for line in yardstick.lines(fakes):
+                    display.measured[line["name"]] = f"{line['value']:.3g}"
+                    run.append("metrics", {"round": referee.round, **line})
+                best = run.best()
+                if best is not None and best["round"] == referee.round:
+                    run.write_best(shown, referee.round)
         if exam is not None:
-            error = exam()
-            display.measured["held-out error"] = f"{100 * error.value:.2f} %"
-            run.append("metrics", {"round": referee.round, "name": error.name, "value": error.value, "n": error.n})
+            with display.doing("measuring the held-out error"):
+                error = exam()
+                display.measured["held-out error"] = f"{100 * error.value:.2f} %"
+                line = {"round": referee.round, "name": error.name, "value": error.value, "n": error.n}
+                run.append("metrics", line)
 
     def tell(found: list[dict[str, Any]]) -> None:
         for line in found:
@@ -254,7 +288,8 @@ def _play(
                 display.alarm(Alarm(**line["alarm"]))
 
     def save() -> None:
-        run.save(referee.tensors(), referee.numbers(), shown)
+        with display.doing("saving"):
+            run.save(referee.tensors(), referee.numbers(), shown)
 
     with (
         _locked(run, referee),
@@ -312,26 +347,38 @@ def _play(
                 tell(monitor.look(r, moves))
 
             # Show.
-            if main and (r % every["show"] == 0 or end):
+            stop = signalled()
+            if main and (due(r, every["show"], early.get("show")) or end or stop):
                 show()
 
             # Measure.
-            if main and (r % every["measure"] == 0 or end):
+            if main and (due(r, every["measure"], early.get("measure")) or end):
                 measure()
 
             # Save.
-            stop = signalled()
             if main and (r % every["save"] == 0 or end or stop):
                 save()
             if stop and not end:
                 name = signal.Signals(stop).name
-                raise Interrupted(f"{name} at round {r}: saved; go on with: sparring resume {run.path}", stop)
+                raise Interrupted(f"{name} at round {r}: saved; go on with: sparring resume {run.path}", stop, run.path)
     with together():
         referee.processes.wait_for_everyone()
     return run
 
 
 # Pieces of the story that would interrupt it.
+
+
+def due(round_number: int, every: int, early: int | None = None) -> bool:
+    """Whether something done every so many rounds is done after this one: in multiples of `every`, and before the first
+    of them, from round `early` on, in the rounds 1, 2, 5, 10, 20, 50, 100 ... (None: not before).
+
+    It depends on nothing but the round's number: a run that was stopped and resumed is the same run.
+    """
+    if round_number >= every or early is None:
+        return round_number % every == 0
+    digits = str(round_number).rstrip("0")
+    return round_number >= early and digits in ("1", "2", "5")
 
 
 def _fresh(function: MakeRecipe, settled: dict[str, Any], data: Dataset, seed: int) -> Recipe:

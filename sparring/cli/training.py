@@ -1,7 +1,9 @@
 """The verbs that train."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from sparring.cli.common import RecipeName, Rounds, RunPath, Threads
 from sparring.cli.reading import read
 from sparring.cli.recipes import recipes
-from sparring.errors import SparringError
+from sparring.errors import Interrupted, SparringError
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, card, find, settle
 
@@ -47,9 +49,12 @@ def training_options(
     data_root: Annotated[Path | None, Field(description="folder with a local copy of a named data set")] = None,
     log_every: Annotated[int, Field(ge=1, description="rounds between log lines")] = 10,
     show_every: Annotated[
-        int | None, Field(ge=1, description="rounds between sample grids (default: rounds/40)")
+        int | None,
+        Field(ge=1, description="rounds between sample grids (default: rounds/40, and 1, 2, 5, 10, 20 ... before)"),
     ] = None,
-    measure_every: Annotated[int | None, Field(ge=1, description="rounds between FDs (default: rounds/10)")] = None,
+    measure_every: Annotated[
+        int | None, Field(ge=1, description="rounds between FDs (default: rounds/10, and 20, 50, 100 ... before)")
+    ] = None,
     save_every: Annotated[int, Field(ge=1, description="rounds between checkpoints")] = 500,
     monitor: Annotated[bool, Field(description="look out for collapse, divergence and other ills")] = True,
     threads: Threads = None,
@@ -87,8 +92,7 @@ def train(argv: Sequence[str]) -> None:
     from sparring.training import train
 
     del options["data"]
-    run = train(name, found, **options, **chosen)
-    show(run)
+    finish(partial(train, name, found, **options, **chosen))
 
 
 def _domains(data: str | None, a: str | None, b: str | None) -> str | dict[str, str]:
@@ -113,7 +117,21 @@ def resume(
     """go on where a run was stopped:  sparring resume runs/0001-cs231n-dcgan-digits"""
     from sparring.training import resume
 
-    show(resume(run, rounds=rounds, recipe=recipe, threads=threads), recipe=recipe)
+    finish(partial(resume, run, rounds=rounds, recipe=recipe, threads=threads), recipe=recipe)
+
+
+def finish(training: Callable[[], "Run"], recipe: str | None = None) -> None:
+    """Train until the end or a signal; either way there is a report."""
+    from sparring.run import Run
+
+    try:
+        run = training()
+    except Interrupted as stopped:
+        if stopped.run is not None:
+            with suppress(SparringError, OSError):  # what counts is saved, and the terminal may be gone
+                show(Run.open(stopped.run), recipe)
+        raise
+    show(run, recipe)
 
 
 def show(run: "Run", recipe: str | None = None) -> None:
