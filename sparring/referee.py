@@ -11,8 +11,8 @@ import math
 import os
 import platform
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.errors import Diverged, PeerLost, SparringError
-from sparring.seeds import derive, generator
+from sparring.seeds import derive, generator, isolated
 from sparring.system import Draws, Move, System, choose_precision
 
 MakeOptimiser = Callable[[list[nn.Parameter]], Optimizer]
@@ -185,15 +185,17 @@ class Referee:
         """
         self.system.played = self.round
         self.round += 1
-        self._seed_everything_else(derive(self.seed, "round", self.round, self.processes.process_index))
-        copies = [self.system.round(feed) for feed in self.feeds]
-        draws = [Draws(generator(self.seed, "noise", self.round), f.share, f.shares) for f in self.feeds]
-
-        told = []
-        while moves := self._next_moves(copies, draws):
-            told.append(self._step(moves))
-
-        self.system.draws = None
+        with isolated(derive(self.seed, "round", self.round, self.processes.process_index), self.device):
+            copies = [self.system.round(feed) for feed in self.feeds]
+            draws = [Draws(generator(self.seed, "noise", self.round), f.share, f.shares) for f in self.feeds]
+            told = []
+            try:
+                while moves := self._next_moves(copies, draws):
+                    told.append(self._step(moves))
+            finally:
+                self.system.draws = None
+                for one in copies:
+                    one.close()
         if any(feed.positions != self.feeds[0].positions for feed in self.feeds):
             raise SparringError(f"copies of {type(self.system).__name__}.round took different numbers of batches")
         if self.round % AVERAGE_EVERY == 0:
@@ -201,7 +203,7 @@ class Referee:
                 averaged.update_parameters(getattr(self.system, name))
         return told
 
-    def _next_moves(self, copies: Sequence[Iterator[Move]], draws: list[Draws]) -> list[Move]:
+    def _next_moves(self, copies: Sequence[Generator[Move, None, None]], draws: list[Draws]) -> list[Move]:
         """The next move of every copy, its gradient already in the player's weights; none when the round is over."""
         moves = []
         for one, its_draws in zip(copies, draws, strict=True):
@@ -221,7 +223,6 @@ class Referee:
     def _check(self, move: Move, moves: list[Move]) -> None:
         name = type(self.system).__name__
         if not torch.is_grad_enabled():
-            torch.set_grad_enabled(True)
             raise SparringError(f"{name}.round yields inside torch.no_grad(): leave the block before the yield")
         if move.player not in self.system.players:
             raise SparringError(f"{name}.round moves '{move.player}'; its players are {list(self.system.players)}")
@@ -384,16 +385,8 @@ class Referee:
         shown._modules = {**self.system._modules, **{name: a.module for name, a in self._averages.items()}}
         return shown
 
-    def _seed_everything_else(self, seed: int) -> None:
-        """Dropout, label flips and whatever else draws from the global generators; a tenth of manual_seed's time."""
-        torch.default_generator.manual_seed(seed)
-        if self.device.type != "cpu":
-            torch.get_device_module(self.device).manual_seed(seed)
-
-    def _autocast(self) -> torch.autocast | nullcontext:
-        if self.precision == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.precision)
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
 
 def _load(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

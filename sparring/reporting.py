@@ -29,7 +29,7 @@ from sparring.evaluation.panel import MEANING
 from sparring.latent import nearest
 from sparring.pictures import grid, png, reconstructions, single, translations
 from sparring.run import Run
-from sparring.seeds import derive, generator
+from sparring.seeds import derive, generator, standard_defaults
 from sparring.system import System
 
 DRAWN, EXAMINED = 2000, 10_000
@@ -84,6 +84,7 @@ SHOWN = {
 """Picture of an evaluation -> what there is to see."""
 
 
+@standard_defaults()
 def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | None = None) -> Path:
     """Write RUN/report.html from what is on disk, and return its path.
 

@@ -41,6 +41,7 @@ from sparring.durable import DamagedError, Disk, read_folder, write_file, write_
 from sparring.errors import Diverged, SparringError, StorageError
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, find, prepare_recipe, settle
+from sparring.seeds import isolated
 from sparring.system import System, choose_precision
 
 FORMAT = 1
@@ -346,7 +347,8 @@ def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
     config = _read_config(folder / "config.json")
     function, spec = recipe_of(config, recipe), config["spec"]
     data = Spec(spec["channels"], spec["size"], tuple(spec["classes"]))
-    system = prepare_recipe(function, data, settle(function, config["arguments"])).system
+    with isolated(0):
+        system = prepare_recipe(function, data, settle(function, config["arguments"])).system
     try:
         state = _unpack((folder / "model.safetensors").read_bytes())
     except FileNotFoundError:

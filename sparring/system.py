@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError, unknown
 from sparring.machine import onto
-from sparring.seeds import generator
+from sparring.seeds import generator, isolated, standard_defaults
 
 Feed = Callable[[str], tuple[Tensor, Tensor | None]]
 """`feed("train")` gives the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None.
@@ -184,6 +184,8 @@ class System(nn.Module):
         super().__init_subclass__(**kwargs)
         if not inspect.isgeneratorfunction(getattr(cls, "round", None)):
             raise TypeError(f"{cls.__name__}.round never yields: a round yields a Move for every optimiser step")
+        for name in ABILITIES.keys() & cls.__dict__.keys():
+            setattr(cls, name, standard_defaults()(cls.__dict__[name]))
 
     @property
     def device(self) -> torch.device:
@@ -249,24 +251,26 @@ class System(nn.Module):
             raise SparringError(f"label {wrong} is no class: {type(self).__name__} knows 0 to {self.classes - 1}")
         return asked.long().repeat(-(-n // len(asked)))[:n].to(self.device)
 
-    def in_batches(self, network: nn.Module, *inputs: Tensor, size: int = 250) -> Tensor:
+    def in_batches(
+        self, network: nn.Module, *inputs: Tensor, size: int = 250, precision: torch.dtype = torch.float32
+    ) -> Tensor:
         """`network(*inputs)` in evaluation mode, `size` rows at a time, as float32 on the CPU.
 
         Layers that stay random in evaluation mode draw from a fixed seed: equal inputs give equal outputs. There are
         gradients only if an input asks for them (codes that are being looked for).
         """
-        was_training = network.training
-        network.eval()
         wanted = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
-        try:
-            with torch.random.fork_rng(), torch.set_grad_enabled(wanted):
-                torch.manual_seed(0)
+        autocast = torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
+        with isolated(0, self.device), torch.set_grad_enabled(wanted), autocast:
+            was_training = network.training
+            network.eval()
+            try:
                 pieces = [
                     network(*(one.to(self.device) for one in rows)).float().cpu()
                     for rows in zip(*(one.split(size) for one in inputs), strict=True)
                 ]
-        finally:
-            network.train(was_training)
+            finally:
+                network.train(was_training)
         return torch.cat(pieces)
 
     def pictures(self, network: nn.Module, *inputs: Tensor, size: int = 250) -> Tensor:
@@ -275,8 +279,8 @@ class System(nn.Module):
         In float32 where gradients are asked for, as codes, scores and classes always are.
         """
         exact = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32 and not exact):
-            return self.in_batches(network, *inputs, size=size)
+        precision = torch.float32 if exact else self.precision
+        return self.in_batches(network, *inputs, size=size, precision=precision)
 
     def can(self, ability: str) -> bool:
         """Whether this system has the ability (a key of ABILITIES)."""

@@ -32,7 +32,7 @@ from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, Measured, Recipe, card, find, prepare_recipe, settle
 from sparring.referee import Referee, together
 from sparring.run import Run, command_line, load_for, recipe_of
-from sparring.seeds import derive
+from sparring.seeds import derive, isolated, standard_defaults
 
 SHOWN = 8
 """Rows of a sample grid."""
@@ -44,6 +44,7 @@ EARLY = {"show": 1, "measure": 20}
 """From which of the rounds 1, 2, 5, 10, 20, 50, 100 ... on grids are shown and FDs measured, unless told otherwise."""
 
 
+@standard_defaults()
 def train(
     recipe: str | MakeRecipe,
     data: Dataset | str | Path | Mapping[str, str | Path],
@@ -159,6 +160,7 @@ def train(
     )
 
 
+@standard_defaults()
 def resume(
     run: Run | Path | str,
     *,
@@ -291,13 +293,7 @@ def _play(
         with display.doing("saving"):
             run.save(referee.tensors(), referee.numbers(), shown)
 
-    with (
-        _locked(run, referee),
-        computing_with(threads),
-        torch.random.fork_rng(),
-        _signals(referee) as signalled,
-        display,
-    ):
+    with _locked(run, referee), computing_with(threads), _signals(referee) as signalled, display:
         for note in [*data.notes, *notes]:
             display.say(note)
         if main:
@@ -383,8 +379,7 @@ def due(round_number: int, every: int, early: int | None = None) -> bool:
 
 def _fresh(function: MakeRecipe, settled: dict[str, Any], data: Dataset, seed: int) -> Recipe:
     """The recipe at round 0: the same weights for the same seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "weights"))
+    with isolated(derive(seed, "weights")):
         made = prepare_recipe(function, data.spec, settled)
         if made.prepare is not None:
             made.prepare(data)

@@ -38,7 +38,7 @@ def pair(toy_file, tmp_path):
     ]
     run = tmp_path / "out" / "0001-csc321-mlp-toy"
     until = time.monotonic() + 90
-    while not list((run / "checkpoints").glob("[0-9]*")) and time.monotonic() < until:
+    while not list((run / "checkpoints").glob("round-*[1-9]*")) and time.monotonic() < until:
         assert processes[0].poll() is None, processes[0].stderr.read()
         time.sleep(0.1)
     yield processes, run

@@ -94,17 +94,14 @@ def probe(
 
 def _fresh(run: "Run", seed: int, recipe: str | None) -> "System":
     """The run's system with new random weights."""
-    import torch
-
     from sparring.data.dataset import Spec
     from sparring.recipes.recipe import prepare_recipe, settle
     from sparring.run import recipe_of
-    from sparring.seeds import derive
+    from sparring.seeds import derive, isolated
 
     spec = run.facts["spec"]
     function = recipe_of(run.facts, recipe)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive("probe", "random weights", seed))
+    with isolated(derive("probe", "random weights", seed)):
         made = prepare_recipe(
             function,
             Spec(spec["channels"], spec["size"], tuple(spec["classes"])),

@@ -22,10 +22,12 @@ from sparring.data.listing import Listing, list_images, one_image, shown
 from sparring.data.named import NAMED, celeba_folder
 from sparring.data.pixels import BadImage, fit, read_image, require_shape
 from sparring.errors import SparringError, unknown
+from sparring.seeds import standard_defaults
 
 NAMES = (*NAMED, "celeba", "nci")
 
 
+@standard_defaults()
 def load(
     source: str | Path | np.ndarray | Tensor | Mapping[str, str | Path | np.ndarray | Tensor],
     *,

@@ -21,6 +21,7 @@ from sparring.evaluation.panel import POOL
 from sparring.evaluation.samples import Yardstick, blur, class_agreement, compared, parzen_window, sample_seed
 from sparring.evaluation.stacked import stacked_modes
 from sparring.metrics import SELF, ClassShare, Extractor, for_dataset
+from sparring.seeds import standard_defaults
 
 __all__ = [
     "Difference",
@@ -47,6 +48,7 @@ LEVELS = {"quick": 2000, "full": 10_000}
 """Images per repeat."""
 
 
+@standard_defaults()
 def evaluate(
     system: Any,
     data: Dataset,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError, unknown
 from sparring.metrics.extractors import Extractor, digest_of
+from sparring.seeds import isolated
 
 INSTALL = "pip install 'sparring[judges]'"
 
@@ -97,7 +98,7 @@ def brought(name: str, file: Path) -> Extractor:
         raise SparringError(f"cannot read {file}: {error.strerror or 'no such file'}; {name} takes {where}") from None
     except safetensors.SafetensorError:
         raise SparringError(f"{file} is not a safetensors file (a .pth can hold code); {name} takes {where}") from None
-    with torch.random.fork_rng():
+    with isolated(0):
         try:
             network, size = make(weights)
         except (RuntimeError, KeyError, AttributeError, TypeError) as error:

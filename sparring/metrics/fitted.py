@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError
 from sparring.metrics.extractors import Extractor, LeNet, blank, digest_of
-from sparring.seeds import derive, generator
+from sparring.seeds import derive, generator, isolated
 
 PIXELS = "pixels-pca64"
 SELF = "self64"
@@ -51,8 +51,7 @@ def pixels_pca64(images: Tensor) -> Extractor:
     x = torch.cat([bare.prepare(batch).flatten(1) for batch in images[:FITTED_ON].split(500)])
     mean = x.mean(0)
     count = min(64, len(x) - 1, x.shape[1])
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(PIXELS))
+    with isolated(derive(PIXELS)):
         _, _, directions = torch.svd_lowrank(x - mean, q=min(count + 16, *x.shape), niter=4)
     network = PrincipalComponents(mean, directions[:, :count].contiguous()).requires_grad_(False)
     return Extractor(PIXELS, digest_of(network), images.shape[1], size, (), None, network)
@@ -70,8 +69,7 @@ def self64(images: Tensor) -> Extractor:
     channels = images.shape[1]
     stream = generator(SELF)
     network = blank(LeNet, channels, SIDE, 1)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(SELF, "weights"))
+    with isolated(derive(SELF, "weights")):
         network.load_state_dict(LeNet(channels, SIDE, 1).state_dict())
         head = nn.Sequential(nn.ReLU(), nn.Linear(64, 64))
     bare = Extractor(SELF, "", channels, SIDE, (), None, network)

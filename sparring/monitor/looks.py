@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
-from sparring.seeds import derive, generator
+from sparring.seeds import derive, generator, isolated
 from sparring.system import System
 
 SEEN = 64
@@ -190,7 +190,7 @@ class Pictures:
 def untouched(system: System) -> Iterator[None]:
     """Afterwards every module is in the mode it was in, and the global generators are where they were."""
     modes = {module: module.training for module in system.modules()}
-    with torch.random.fork_rng():
+    with isolated(0, system.device), torch.no_grad():
         try:
             yield
         finally:

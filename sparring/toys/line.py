@@ -20,7 +20,7 @@ from sparring.data.dataset import Dataset
 from sparring.drawings import BLUE, COLOURS, GREY
 from sparring.losses import GAMES
 from sparring.referee import Referee
-from sparring.seeds import derive, generator
+from sparring.seeds import derive, generator, isolated
 from sparring.systems.r1 import PenalisedGAN
 from sparring.toys.frames import panels, shown
 
@@ -86,8 +86,7 @@ def play(seed: int = 0, *, rounds: int = 2000, head_start: int = 300, every: int
     In the head start only the discriminator learns: its rate is 1e-2, falling in the second half, and the generator's
     is 0, later 3 % of it, so that D stays near its best (figure 1b).
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "line"))
+    with isolated(derive(seed, "line")):
         made = system()
     points = MEAN + STD * torch.randn(POINTS, 1, generator=generator(seed, "line"))
 

@@ -24,7 +24,7 @@ from sparring.losses import GAMES
 from sparring.metrics import Modes, modes_reached
 from sparring.networks.minibatch import Packed
 from sparring.referee import Referee
-from sparring.seeds import derive, generator
+from sparring.seeds import derive, generator, isolated
 from sparring.systems.gan import GAN
 from sparring.systems.r3gan import R3GAN
 from sparring.systems.wgan_gp import WGANGP
@@ -153,8 +153,7 @@ def play(
     """
     if system not in SYSTEMS:
         raise unknown("system", system, SYSTEMS)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, mixture.name))
+    with isolated(derive(seed, mixture.name)):
         made = SYSTEMS[system](layers(LATENT, 2, nn.ReLU))
 
     def rate(number: int) -> dict[str, Any]:

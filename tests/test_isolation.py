@@ -1,0 +1,169 @@
+"""What else happens in the process changes nothing here, and nothing here changes what else happens in the process."""
+
+import threading
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import torch
+from test_training import toy_data
+from toys import gan, images, referee, state
+
+from sparring.run import Run
+from sparring.seeds import generator, isolated
+from sparring.system import NOISES
+from sparring.training import train
+
+
+def trained(out, data=None, **options):
+    """Three rounds of a recipe with dropout in both networks, and a measurement."""
+    arguments = {"rounds": 3, "save_every": 2, "latent": 4, "batch": 8, "precision": "fp32", "quiet": True}
+    return train("raschka-mlp", toy_data(8) if data is None else data, out=out, **{**arguments, **options})
+
+
+def weights(run):
+    return {name: value.clone() for name, value in run.newest_checkpoint().tensors["system"].items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
+
+
+def surroundings():
+    return (
+        torch.get_rng_state().tolist(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+    )
+
+
+@contextmanager
+def default_dtype():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+ELSEWHERE = {
+    "default dtype": default_dtype,
+    "default device": lambda: torch.device("meta"),
+    "no gradients": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "another seed": lambda: torch.manual_seed(5) and torch.enable_grad(),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    run = trained(tmp_path_factory.mktemp("undisturbed"))
+    return weights(run), run.system().sample(4, seed=1), (run.path / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize("what", ELSEWHERE)
+def test_what_the_caller_has_set_changes_no_bits_and_is_left_as_it_was(what, undisturbed, tmp_path):
+    with ELSEWHERE[what]():
+        before = surroundings()
+        run = trained(tmp_path)
+        assert surroundings() == before
+        system = Run.open(run.path).system()
+        assert surroundings() == before
+        samples = system.sample(4, seed=1)
+        assert surroundings() == before
+    assert_same(weights(run), undisturbed[0])
+    assert torch.equal(samples, undisturbed[1])
+    assert (run.path / "metrics.jsonl").read_text() == undisturbed[2]
+
+
+def test_a_round_that_ends_in_an_error_leaves_no_traces(tmp_path):
+    class Broken(type(gan())):
+        def round(self, feed):
+            with torch.no_grad():
+                yield from super().round(feed)
+
+    judge = referee(gan(Broken))
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode():
+            before = surroundings()
+            with pytest.raises(Exception, match="no_grad"):
+                judge.play()
+            assert surroundings() == before
+
+
+def in_threads(*works):
+    """What each of these returns, all at the same time."""
+    found, start = [None] * len(works), threading.Barrier(len(works))
+
+    def one(at, work):
+        start.wait()
+        found[at] = work()
+
+    threads = [threading.Thread(target=one, args=pair) for pair in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_trainings_and_samples_in_several_threads_do_not_disturb_each_other():
+    """Layers that draw from PyTorch's own generators, which all threads share."""
+
+    def play(judge):
+        for _ in range(20):
+            judge.play()
+        return state(judge)
+
+    def judges():
+        return [referee(gan(dropout=0.5), images(40), seed=seed) for seed in (1, 2)]
+
+    other = gan(dropout=0.5)
+    other.G.append(torch.nn.AlphaDropout(0.5))
+    other.G.eval = lambda: other.G  # stays random when it is sampled
+
+    def sample():
+        return [other.sample(4, seed=1) for _ in range(40)]
+
+    alone = [play(judge) for judge in judges()], sample()
+    for _ in range(2):
+        *both, samples = in_threads(*(partial(play, judge) for judge in judges()), sample)
+        for one, expected in zip(both, alone[0], strict=True):
+            assert_same(one, expected)
+        assert all(torch.equal(a, alone[1][0]) for a in samples)
+
+
+def test_isolation_can_be_nested_and_other_threads_wait():
+    order = []
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with isolated(1), isolated(2):
+            inside.set()
+            leave.wait()
+            order.append("first")
+
+    def second():
+        inside.wait()
+        leave.set()
+        with isolated(1):
+            order.append("second")
+            return torch.rand(3)
+
+    _, drawn = in_threads(first, second)
+    assert order == ["first", "second"]
+    assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_noise_is_float32_whatever_the_default(kind):
+    expected = NOISES[kind](generator("noise"), (3, 4))
+    system = gan(noise=kind)
+    codes = system.prior_codes(3, seed=1)
+    with default_dtype():
+        assert torch.equal(system.prior_codes(3, seed=1), codes)
+    assert expected.dtype == codes.dtype == torch.float32
