@@ -377,7 +377,7 @@ def not_a_number(x: Tensor, played: int) -> Tensor:
 
 
 def never_average(referee: Referee) -> None:
-    referee._averages.clear()
+    referee._average._kept = lambda after, until: 1.0  # type: ignore[method-assign]
 
 
 def hasty(recipe: Recipe, data: Dataset) -> None:

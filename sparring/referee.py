@@ -21,7 +21,6 @@ import accelerate
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
@@ -32,16 +31,17 @@ from sparring.system import Draws, Move, System, choose_precision
 MakeOptimiser = Callable[[list[nn.Parameter]], Optimizer]
 """Builds an optimiser for a player's weights: `partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))`."""
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
 Schedule = Callable[[int], Mapping[str, Any]]
 """Round number (from 1) -> settings of the optimiser in that round, e.g. {"lr": 1e-4}. No state."""
 
 EXPLOSION = 1e4
 """A gradient norm above this multiple of its running median (and of 1) stops the run."""
 
-AVERAGE_EVERY = 8
-"""Rounds between two updates of the EMA; the decay is raised to this power, so the time constant is unchanged."""
+STEP = 0.01
+"""The share of live weights that one update of an EMA takes in, at most: with a decay of .999 in every 8th round."""
+
+RAMPUP = 0.25
+"""The half-life of an EMA from round 0 on is at most this share of the rounds so far, until it is that of its decay."""
 
 
 def processes() -> accelerate.PartialState:
@@ -120,6 +120,80 @@ class Told:
         return {"loss": torch.stack([m.loss for m in self.moves]).mean(), "gradient": self.gradient, **means}
 
 
+class Average:
+    """Exponential moving averages (EMA) of some of a system's networks: what the world is shown.
+
+    After every round, average <- d average + (1 - d) live, batch norm's statistics included; counters are copied. The
+    weights of a round count half after log(1/2) / log d further rounds (its half-life), 1/e after 1 / (1 - d).
+
+    decay  d, per round; 0: no average, the live networks are shown
+    start  the average starts from the weights of this round, with its full decay (as in BigGAN's code); before it the
+           live weights are shown. One that starts at round 0 starts from initial weights, and is warmed up: its
+           half-life is at most RAMPUP times the rounds so far. (The ramp-up of StyleGAN2-ADA, whose factor .05 is
+           for trainings of a million rounds.) So .999 is reached after 2,800 rounds, .9999 after 28,000.
+
+    An update is a pass over memory that small networks feel (docs/results/bookkeeping.md). So with d above .99 the
+    average takes in the weights of every k-th round only, k <= 8, with d^k; and, in a copy, those of the round that it
+    is shown for. What is shown does not depend on when it was shown before.
+    """
+
+    def __init__(self, system: System, decay: float, start: int) -> None:
+        if not 0 <= decay < 1:
+            raise SparringError(f"average is {decay}: a decay per round is at least 0 (no average) and below 1")
+        self.decay, self.start = decay, start
+        self.every = min(8, max(1, round(STEP / (1 - decay))))
+        self.system = system
+        names = system.averaged if decay else ()
+        self.networks = {name: copy.deepcopy(getattr(system, name)) for name in names}
+        self._shown_networks = {name: copy.deepcopy(network) for name, network in self.networks.items()}
+        self._shown = copy.copy(system)
+        self._shown._modules = {**system._modules, **self._shown_networks}
+        self.shown_at = -1
+
+    def update(self, round_number: int) -> None:
+        """After this round."""
+        since = round_number - self.start
+        if since < 0 or since % self.every:
+            return
+        for name, network in self.networks.items():
+            _blend(network, getattr(self.system, name), 1 - self._kept(since - self.every, since))
+
+    def shown(self, round_number: int) -> System:
+        """The system with the averages after this round in place of its networks; the others are shared.
+
+        It is one and the same system every time, brought up to date.
+        """
+        if self.networks and round_number != self.shown_at:
+            since = round_number - self.start
+            share = 1 - self._kept(since - since % self.every, since)
+            for name, network in self._shown_networks.items():
+                network.load_state_dict(self.networks[name].state_dict())
+                _blend(network, getattr(self.system, name), share)
+            self.shown_at = round_number
+        return self._shown
+
+    def _kept(self, after: int, until: int) -> float:
+        """The product of the decays of these rounds, counted from the start: the weight that what was before keeps."""
+        if until <= 0:
+            return 0.0
+        half_life = math.log(0.5) / math.log(self.decay)
+        ramp = math.inf if self.start else RAMPUP
+        return 0.5 ** sum(1 / min(half_life, ramp * n) for n in range(after + 1, until + 1))
+
+
+def _blend(average: nn.Module, live: nn.Module, share: float) -> None:
+    """average <- (1 - share) average + share live, in place; counters are copied."""
+    pairs = zip(average.state_dict().values(), live.state_dict().values(), strict=True)
+    numbers: list[tuple[Tensor, Tensor]] = []
+    for old, new in pairs:
+        if old.is_floating_point():
+            numbers.append((old, new))
+        else:
+            old.copy_(new)
+    if numbers:
+        torch._foreach_lerp_([old for old, _ in numbers], [new for _, new in numbers], share)
+
+
 class Referee:
     """Plays rounds of a system.
 
@@ -128,8 +202,7 @@ class Referee:
     optimisers   player -> how to make its optimiser; exactly the system's players
     schedules    player -> settings per round
     accumulate   pieces that a batch is cut into; n copies of the round advance in step and share each optimiser step
-    average      decay per round of the weights' EMA (0: no memory, the live weights)
-    average_from round from which on there is an average; before it, the live weights are shown
+    average      decay per round of the weights' EMA (0: the live weights), from round `average_from` on: `Average`
     precision    "auto", "fp32" or "bf16" autocast; losses are in float32 always
     """
 
@@ -150,7 +223,6 @@ class Referee:
         self.processes = processes()
         self.device = self.processes.device
         self.seed, self.accumulate = seed, accumulate
-        self.average, self.average_from = average, average_from
         self.precision = choose_precision(precision, self.device)
         self.round = 0
         if self.device.type == "cpu":
@@ -172,11 +244,12 @@ class Referee:
         self.feeds = [
             Feed(streams, batch, seed=seed, share=s, shares=shares, device=self.device, dtype=dtype) for s in mine
         ]
-        self._averages = {
-            name: AveragedModel(getattr(system, name), multi_avg_fn=self._average_in, use_buffers=True)
-            for name in system.averaged
-        }
-        self.averaged = self._shown_to_the_world()
+        self._average = Average(self.system, average, average_from)
+
+    @property
+    def averaged(self) -> System:
+        """The system as the world is shown it, with the averaged weights after this round; always the same object."""
+        return self._average.shown(self.round)
 
     def play(self) -> list[Told]:
         """One round: every move of the system, each followed by its player's optimiser step.
@@ -198,9 +271,7 @@ class Referee:
                     one.close()
         if any(feed.positions != self.feeds[0].positions for feed in self.feeds):
             raise SparringError(f"copies of {type(self.system).__name__}.round took different numbers of batches")
-        if self.round % AVERAGE_EVERY == 0:
-            for name, averaged in self._averages.items():
-                averaged.update_parameters(getattr(self.system, name))
+        self._average.update(self.round)
         return told
 
     def _next_moves(self, copies: Sequence[Generator[Move, None, None]], draws: list[Draws]) -> list[Move]:
@@ -289,9 +360,11 @@ class Referee:
         An optimiser's slot is named after its weight ("G.0.weight.exp_avg"), never by position.
         """
         files = {"system": self.system.state_dict()}
-        if self._averages:
+        if self._average.networks:
             files["average"] = {
-                f"{net}.{k}": v for net, a in self._averages.items() for k, v in a.module.state_dict().items()
+                f"{net}.{k}": v
+                for net, average in self._average.networks.items()
+                for k, v in average.state_dict().items()
             }
         for player, optimiser in self.optimisers.items():
             files[f"optimiser-{player}"] = {
@@ -308,16 +381,15 @@ class Referee:
             "round": self.round,
             "positions": self.feeds[0].positions,
             "recent": {player: list(norms) for player, norms in self._recent.items()},
-            "averaged": {name: int(a.n_averaged) for name, a in self._averages.items()},
         }
 
     def restore(self, files: Mapping[str, Mapping[str, Tensor]], numbers: Mapping) -> None:
         """Continue from what `tensors` and `numbers` gave. Raises SparringError when names or shapes differ."""
         _load(self.system, files["system"], "system")
-        for net, averaged in self._averages.items():
+        for net, average in self._average.networks.items():
             mine = {k.removeprefix(f"{net}."): v for k, v in files["average"].items() if k.startswith(f"{net}.")}
-            _load(averaged.module, mine, f"average of {net}")
-            averaged.n_averaged.fill_(numbers["averaged"][net])
+            _load(average, mine, f"average of {net}")
+        self._average.shown_at = -1
         for player, optimiser in self.optimisers.items():
             self._restore_optimiser(player, optimiser, files[f"optimiser-{player}"])
         for player, norms in numbers["recent"].items():
@@ -366,24 +438,6 @@ class Referee:
                 for group in optimiser.param_groups:
                     group["fused"] = True
         return made
-
-    def _average_in(self, averages: Tensors, live: Tensors, count: Tensor | int) -> None:
-        """EMA with a short memory at first: after n updates the decay is at most (1 + n) / (10 + n).
-
-        `count`, the updates before this one, lies on the device, where looking at it means waiting: rounds are counted.
-        """
-        n = self.round // AVERAGE_EVERY - 1 - self.average_from // AVERAGE_EVERY
-        decay = min(self.average**AVERAGE_EVERY, (1 + n) / (10 + n)) if n >= 0 else 0.0
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, live, 1 - decay)
-        else:  # counters, such as batch norm's number of batches
-            torch._foreach_copy_(averages, live)
-
-    def _shown_to_the_world(self) -> System:
-        """The same system with the averaged networks in place of the live ones; the others are shared."""
-        shown = copy.copy(self.system)
-        shown._modules = {**self.system._modules, **{name: a.module for name, a in self._averages.items()}}
-        return shown
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)

@@ -44,7 +44,7 @@ from sparring.recipes.recipe import MakeRecipe, find, prepare_recipe, settle
 from sparring.seeds import isolated
 from sparring.system import System, choose_precision
 
-FORMAT = 1
+FORMAT = 2
 LOGS = ("log", "metrics", "health")
 """Logs of deterministic values: cut back to the checkpoint when a run is resumed."""
 

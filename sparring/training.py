@@ -253,6 +253,7 @@ def _play(
     )
 
     def show() -> None:
+        shown = referee.averaged
         with display.doing("making a grid"):
             if shown.can("sample"):
                 picture = grid(shown.sample(SHOWN * shown.columns, seed=show_seed), columns=shown.columns)
@@ -267,6 +268,7 @@ def _play(
             display.grid(encoded)
 
     def measure() -> None:
+        shown = referee.averaged
         if yardstick is not None:
             with display.doing("measuring FD"):
                 fakes = shown.sample(yardstick.n, seed=derive(facts["seed"], "measure", referee.round))
@@ -291,7 +293,7 @@ def _play(
 
     def save() -> None:
         with display.doing("saving"):
-            run.save(referee.tensors(), referee.numbers(), shown)
+            run.save(referee.tensors(), referee.numbers(), referee.averaged)
 
     with _locked(run, referee), computing_with(threads), _signals(referee) as signalled, display:
         for note in [*data.notes, *notes]:
@@ -340,6 +342,7 @@ def _play(
 
             # Look.
             if monitor and watched and main:
+                shown = referee.averaged  # the same object every time, brought up to date
                 tell(monitor.look(r, moves))
 
             # Show.

@@ -27,7 +27,6 @@ def main(names):
     import warnings
 
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.optim.swa_utils import AveragedModel
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
     from sparring import referee
@@ -59,17 +58,12 @@ def main(names):
     def seen(look, plain):  # the CPU's numbers may be looked at; outside of rounds all others, too
         return lambda x: plain(x) if x.device.type == "cpu" or not playing else look(x)
 
-    def update(self, model):  # torch's own looks at its counter, which lies on the CPU
-        averages, live = ([p.detach() for p in net.parameters()] for net in (self.module, model))
-        self.multi_avg_fn(averages, live, torch.ones((), device=device))
-
     looked, playing = [], []
     System.to = moved
     numbers = {"__int__": 0, "__float__": 1.0, "__bool__": False, "__index__": 0}
     for name, number in numbers.items():
         setattr(torch.Tensor, name, seen(getattr(torch.Tensor, name), lambda x, number=number: number))
     torch.Tensor.item = seen(torch.Tensor.item, lambda x: 0.0 if x.is_floating_point() else 0)
-    AveragedModel.update_parameters = update
     referee.processes = lambda: SimpleNamespace(device=device, process_index=0, num_processes=1)
     referee.Referee._guard = lambda self, player, told: looked.append(told.device.type)
     found = {}

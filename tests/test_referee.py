@@ -1,6 +1,7 @@
 """The referee: who moves what, pieces and processes that equal the whole, guards, averages, precision."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from toys import adam, gan, images, referee, state
 from sparring.errors import Diverged, SparringError
 from sparring.losses import game
 from sparring.networks import dcgan
-from sparring.referee import AVERAGE_EVERY, total_norm
+from sparring.referee import RAMPUP, Average, total_norm
 from sparring.seeds import derive, generator
 from sparring.system import Draws, Move, System, choose_precision, truncated, uniform
 from sparring.systems.gan import GAN
@@ -283,24 +284,91 @@ def test_an_explosion_stops_the_run_but_a_big_steady_gradient_does_not():
 # Averages, schedules, precision.
 
 
-def test_average_follows_the_formula():
+def live_and_shown(judge):
+    return judge.system.G[0].weight.detach().clone(), judge.averaged.G[0].weight.detach().clone()
+
+
+def decay_in_round(n, decay):
+    """Of an average from round 0 on: its half-life is at most RAMPUP n."""
+    return 0.5 ** (1 / min(math.log(0.5) / math.log(decay), RAMPUP * n))
+
+
+def test_average_follows_the_formula_in_every_round():
     judge = referee(average=0.9)
-    shadow = judge.system.G[0].weight.detach().clone()
-    for n in range(6):
-        for _ in range(AVERAGE_EVERY):
-            judge.play()
-        live = judge.system.G[0].weight.detach()
-        decay = min(0.9**AVERAGE_EVERY, (1 + n) / (10 + n))
-        shadow = live.clone() if n == 0 else shadow * decay + live * (1 - decay)
-        torch.testing.assert_close(judge.averaged.G[0].weight.detach(), shadow)
+    expected, _ = live_and_shown(judge)
+    for n in range(1, 41):
+        judge.play()
+        live, shown = live_and_shown(judge)
+        d = decay_in_round(n, 0.9)
+        expected = d * expected + (1 - d) * live
+        torch.testing.assert_close(shown, expected, rtol=1e-4, atol=1e-6)
+    assert d == pytest.approx(0.9)  # at the end the decay is the one that was asked for
     assert judge.averaged.D is judge.system.D
     assert not torch.equal(judge.averaged.sample(4), judge.system.sample(4))
 
 
-def test_average_zero_shows_the_live_weights():
+def test_a_long_average_is_updated_in_steps_and_shown_as_of_now():
+    judge = referee(average=0.999)
+    before, _ = live_and_shown(judge)
+    last = 0
+    for n in range(1, 20):
+        judge.play()
+        live, shown = live_and_shown(judge)
+        kept = math.prod(decay_in_round(m, 0.999) for m in range(last + 1, n + 1))
+        expected = kept * before + (1 - kept) * live
+        torch.testing.assert_close(shown, expected, rtol=1e-4, atol=1e-6)
+        if n % 8 == 0:
+            before, last = expected, n
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.99, 0.999])
+def test_the_memory_of_an_average_is_what_its_decay_says(decay):
+    """Live weights that leap from 0 to 1 at a round: 1 - 1/e of the leap is shown 1 / (1 - decay) rounds later."""
+    memory = round(1 / (1 - decay))
+    for start, leap in ((3, 3), (0, 4 * memory)):
+        system = gan()
+        system.G = nn.Linear(1, 1)
+        average = Average(system, decay, start)
+        for n in range(start, leap + memory + 1):
+            nn.init.constant_(system.G.weight, float(n > leap))
+            average.update(n)
+        assert float(average.shown(leap + memory).G.weight.detach()) == pytest.approx(1 - math.exp(-1), abs=0.02)
+
+
+def test_average_zero_is_the_live_network():
     judge = referee(average=0.0)
-    play(judge, 2 * AVERAGE_EVERY)
-    assert torch.equal(judge.averaged.sample(4, seed=3), judge.system.sample(4, seed=3))
+    for _ in range(5):
+        judge.play()
+        assert judge.averaged.G is judge.system.G
+    assert "average" not in judge.tensors()
+
+
+def test_before_an_average_starts_the_live_weights_are_shown():
+    judge = referee(average=0.999, average_from=12)
+    for n in range(1, 16):
+        judge.play()
+        live, shown = live_and_shown(judge)
+        assert torch.equal(shown, live) is (n <= 12)
+        if n == 12:
+            begun = live
+    torch.testing.assert_close(shown, begun + (1 - 0.999**3) * (live - begun))
+
+
+@pytest.mark.parametrize("average_from", [0, 5])
+def test_looking_at_the_average_changes_nothing(average_from):
+    looked, unseen = (referee(average=0.995, average_from=average_from) for _ in range(2))
+    for _ in range(11):
+        looked.play()
+        unseen.play()
+        looked.averaged.sample(2)
+    assert_same(state(looked), state(unseen))
+    assert_same(looked.averaged.state_dict(), unseen.averaged.state_dict())
+
+
+@pytest.mark.parametrize("average", [-0.1, 1.0, float("nan")])
+def test_a_decay_that_is_none_is_refused(average):
+    with pytest.raises(SparringError, match="average is"):
+        referee(average=average)
 
 
 def test_the_norm_is_that_of_all_gradients_in_any_layout():
@@ -436,7 +504,6 @@ def test_everything_that_play_changes_is_in_the_checkpoint():
         ".positions",
         "_parameters",
         "_buffers",
-        "n_averaged",
         ".state[",
         ".weights[",
         ".averaged",

@@ -69,7 +69,7 @@ def evaluate(
         split="other_half" if checkpoint == "best" and split == "held_out" else split,
         seed=seed,
         extractor=judge_for(data, extractor, weights),
-        averaged=bool(system.averaged),
+        averaged=bool(system.averaged) and opened.facts["arguments"].get("average") != 0,
         sampling=sampling(system, {"truncation": truncation}),
         parzen=parzen,
         pairs=_pairs(pairs_a, pairs_b, opened.facts["spec"]),
