@@ -34,7 +34,7 @@ from sparring.data.pixels import to_uint8
 from sparring.errors import SparringError
 from sparring.metrics import for_dataset, frechet_distance, neighbours, wilson_interval
 from sparring.monitor import causes
-from sparring.monitor.causes import LIMITS, RULES, STREAK, History, suspicions
+from sparring.monitor.causes import LIMITS, RULES, STREAK, History, findings
 from sparring.monitor.looks import SMALL, Looker
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import find, prepare_recipe, settle
@@ -80,7 +80,7 @@ def play(training: Training) -> dict[str, Any]:
             break
         if watched:
             at = time.thread_time()
-            rows.append(looker.look(referee.round, referee.agree(told)))
+            rows.append(looker.look(referee.round, referee.agree(told), referee.rates()))
             looking += time.thread_time() - at
     seconds = time.thread_time() - started - looking
     return {
@@ -149,7 +149,7 @@ def told(training: Mapping[str, Any], limits: Mapping[str, float] = LIMITS) -> l
     said: dict[str, tuple[str, int, int]] = {}
     rows = training["rows"]
     for count in range(1, len(rows) + 1):
-        for one in suspicions(rows[:count], training["equilibrium"], training["rounds"], limits):
+        for one in findings(rows[:count], training["equilibrium"], training["rounds"], limits).suspicions:
             said.setdefault(one.cause, (one.cause, one.began, rows[count - 1]["round"]))
     if training["failed"]:
         at = training["failed"]["round"]

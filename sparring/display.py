@@ -87,7 +87,7 @@ class Display:
         self.round = first
         self.players: list[dict[str, float | str]] = []
         self.measured: dict[str, str] = {}
-        self.alarms: list[str] = []
+        self.alarms: dict[str, int] = {}
         self._pace = Pace()
         self._doing = ""
         self._ticks: deque[tuple[float, int]] = deque(maxlen=200)
@@ -118,9 +118,13 @@ class Display:
         self._print(sentence)
 
     def alarm(self, alarm: Alarm) -> None:
-        """What the health monitor has to say: in full once, and its title for as long as the picture is shown."""
-        self.alarms.append(f"{alarm.title} (since round {alarm.began:,})")
-        self._print(f"! {alarm}", style="yellow")
+        """What the health monitor has to say: in full once, its title until it has passed, and then that it has."""
+        if alarm.passed is None:
+            self.alarms[alarm.title] = alarm.began
+            self._print(f"! {alarm}", style="yellow")
+        else:
+            self.alarms.pop(alarm.title, None)
+            self.say(f"{alarm.title}: passed at round {alarm.passed:,}.")
 
     def grid(self, picture: bytes) -> None:
         """A new sample grid (PNG): shown in a notebook."""
@@ -215,7 +219,7 @@ class Display:
             self._bar(),
             self._numbers(),
             Text("   ".join(f"{name} {value}" for name, value in self.measured.items()), style="cyan"),
-            *(Text(f"! {alarm}", style="yellow") for alarm in self.alarms),
+            *(Text(f"! {title} (since round {r:,})", style="yellow") for title, r in self.alarms.items()),
         )
 
     def _bar(self) -> RenderableType:

@@ -115,6 +115,11 @@ class Game:
         """The generator's loss on scores of its images."""
         return self.generator_loss(fake, self.labels)
 
+    @property
+    def towards_real(self) -> int:
+        """1 where a higher score means "real", -1 where the labels are swapped."""
+        return 1 if self.labels.real > self.labels.fake else -1
+
     def equilibrium(self) -> tuple[float, float]:
         """(discriminator's, generator's) loss when generated and real images cannot be told apart."""
         score = torch.full((1,), self.balance(self.labels), dtype=torch.float64)

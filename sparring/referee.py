@@ -352,6 +352,10 @@ class Referee:
             for t, numbers in zip(told, named, strict=True)
         ]
 
+    def rates(self) -> dict[str, float]:
+        """Player -> learning rate of its last move."""
+        return {player: float(optimiser.param_groups[0]["lr"]) for player, optimiser in self.optimisers.items()}
+
     # What a checkpoint holds.
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:

@@ -4,7 +4,7 @@ recipe.json     recipe, every argument, data, seed, versions, machine
 round.py        source of the round that ran (text, for reading)
 log.jsonl       deterministic values, one line per log; timing.jsonl holds wall-clock
 metrics.jsonl   one line per measurement
-health.jsonl    one line per look of the health monitor, and one per alarm
+health.jsonl    one line per look of the health monitor, one per alarm, and one when it has passed
 samples/        000500.png: the same noise every time
 weights/        what the world is shown (EMA weights): model.safetensors + config.json
 best/           the same of the round with the smallest KID on one half of the held-out images
@@ -287,7 +287,8 @@ class Run:
 
     def health(self) -> list[dict[str, Any]]:
         """What the health monitor found, in the order it was told: dictionaries with the fields of `monitor.Alarm`."""
-        return [line["alarm"] for line in self.read("health") if "alarm" in line]
+        alarms = [line["alarm"] for line in self.read("health") if "alarm" in line]
+        return list({(alarm["cause"], alarm["began"]): alarm for alarm in alarms}.values())
 
     def samples(self) -> dict[int, Path]:
         """Round -> sample grid, in order."""

@@ -343,7 +343,7 @@ def _play(
             # Look.
             if monitor and watched and main:
                 shown = referee.averaged  # the same object every time, brought up to date
-                tell(monitor.look(r, moves))
+                tell(monitor.look(r, moves, referee.rates()))
 
             # Show.
             stop = signalled()

@@ -4,6 +4,7 @@ import importlib
 import itertools
 import json
 import math
+import shlex
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +19,13 @@ import sparring.monitor.looks as looks
 from sparring.cli.reading import read
 from sparring.cli.training import training_options
 from sparring.data.dataset import Dataset
+from sparring.display import Display
 from sparring.errors import Diverged
-from sparring.losses import GAMES
+from sparring.losses import GAMES, game
 from sparring.metrics import nyquist_energy
-from sparring.monitor import CAUSES, Monitor
+from sparring.monitor import CAUSES, Alarm, Monitor
 from sparring.monitor.advice import command
-from sparring.monitor.causes import LIMITS, RULES, SCALES, STREAK, USUAL, oddness, suspicions
+from sparring.monitor.causes import LIMITS, RULES, SCALES, STREAK, USUAL, findings, oddness
 from sparring.monitor.looks import (
     EVERY,
     SMALL,
@@ -184,6 +186,27 @@ def test_scores_are_compared_pair_by_pair():
     assert above(torch.tensor([1.0]), torch.tensor([1.0])) == 0.5
 
 
+@pytest.mark.parametrize(("labels", "separation"), [({}, -1), ({"real_label": 0.0, "fake_label": 1.0}, 1)])
+def test_separation_is_negative_where_the_discriminator_is_sure_of_the_wrong_side(labels, separation):
+    """It scores by brightness, and every sample is brighter than every image; with swapped labels it is right."""
+
+    class White(nn.Linear):
+        def forward(self, z):
+            return torch.ones(len(z), 1, 16, 16)
+
+    class Brightness(nn.Linear):
+        def forward(self, x):
+            return x.mean((1, 2, 3))[:, None]
+
+    system = GAN(White(1, 1), Brightness(1, 1), latent=8, game=game("non-saturating", **labels))
+    looker = Looker(system, system, shapes(), batch=64, seed=0)
+    looker.before()
+    row = looker.look(EVERY, [], {"generator": 1e-3})
+    assert row["separation"] == separation
+    assert abs(row["memory"]) < 0.3
+    assert row["generator.lr"] == 1e-3
+
+
 def test_nearest_neighbours_and_edges():
     assert nearest(torch.tensor([[0.0], [1.0], [5.0]])).tolist() == [1, 1, 4]
     board = (1 - 2 * ((torch.arange(8)[:, None] + torch.arange(8)) % 2)).view(1, 1, 8, 8).float()
@@ -238,7 +261,7 @@ EQUILIBRIUM = {"discriminator": 2 * math.log(2), "generator": math.log(2)}
 
 def causes(**series):
     changed = {name.replace("__", "."): s for name, s in series.items()}
-    return [s.cause for s in suspicions(rows(**{**GOOD, **changed}), EQUILIBRIUM, 1000)]
+    return [s.cause for s in findings(rows(**{**GOOD, **changed}), EQUILIBRIUM, 1000).suspicions]
 
 
 def test_nothing_is_said_of_a_training_that_learns():
@@ -253,6 +276,12 @@ def test_nothing_is_said_of_a_training_that_learns():
         ("running-away", {"diversity": None}),
         ("frozen", {"generator__step": 0.0}),
         ("same-side", {"discriminator__loss": 0.0, "generator__loss": -3.0}),
+        ("schedule-ended", {"generator__lr": lambda i: 1e-3 * (i < 8), "generator__step": lambda i: 1e-3 * (i < 8)}),
+        ("weak-discriminator", {"separation": -0.9, "distance": 1.0}),
+        (
+            "weak-discriminator",
+            {"separation": -0.2, "discriminator__loss": 5.0, "generator__loss": 0.01, "distance": 1.0},
+        ),
         ("big-steps", {"generator__step": 0.5}),
         ("range", {"level": 1.0, "darkest": 0.5}),
         ("range", {"level": -1.0, "brightest": -0.6}),
@@ -301,13 +330,35 @@ def test_samples_of_a_plane_of_codes_may_lie_near_each_other():
     """Without a judge of samples there is no generator that has found a weak spot."""
     assert causes(neighbours=0.01)[0] == "collapse"
     without = {name: s for name, s in {**GOOD, "neighbours": 0.01}.items() if name != "separation"}
-    assert [s.cause for s in suspicions(rows(**without), EQUILIBRIUM, 1000)] == []
+    assert findings(rows(**without), EQUILIBRIUM, 1000).suspicions == []
 
 
 def test_the_round_it_began_is_that_of_the_streaks_first_look():
     assert STREAK == 3
-    (found,) = suspicions(rows(12, **{**GOOD, "discriminator.loss": 0.0, "generator.loss": -3.0}), EQUILIBRIUM, 1000)
+    won = rows(12, **{**GOOD, "discriminator.loss": 0.0, "generator.loss": -3.0})
+    (found,) = findings(won, EQUILIBRIUM, 1000).suspicions
     assert found.began == EVERY * 10
+
+
+def test_a_player_whose_schedule_has_ended_is_not_called_frozen():
+    """But one whose rate was 0 from the start is, and so is one that stands still while its rate is not 0."""
+    still = {"generator__step": lambda i: 1e-3 * (i < 8)}
+    assert causes(generator__lr=lambda i: 1e-3 * (i < 8), **still) == ["schedule-ended"]
+    assert causes(generator__lr=0.0, **still) == ["frozen"]
+    assert causes(generator__lr=1e-3, **still) == ["frozen"]
+
+
+def test_a_discriminator_that_is_sure_of_the_wrong_side_is_not_too_strong():
+    """CS231n, inline question 3: the generator's loss falls, the discriminator's stays high."""
+    found = causes(separation=-1.0, discriminator__loss=16.0, generator__loss=7e-8, distance=1.0)
+    assert found[0] == "weak-discriminator"
+    assert not {"overpowered", "idle-judge"} & set(found)
+    early = facts("cs231n-mlp", discriminator_lr=1e-7)
+    assert (
+        command("weak-discriminator", early)
+        == "sparring train cs231n-mlp --data 'my pictures' --size 28 --rounds 200 --seed 4"
+    )
+    assert "--discriminator-lr 0.004" in command("weak-discriminator", facts("cs231n-mlp"))
 
 
 def test_early_looks_at_samples_are_not_judged():
@@ -321,9 +372,9 @@ def test_early_looks_at_samples_are_not_judged():
         "labels": 0.0,
     }
     for count in range(1, 8):
-        assert suspicions(rows(count, **bad), EQUILIBRIUM, 1000) == []
-    assert suspicions(rows(8, **bad), EQUILIBRIUM, 1000)
-    assert suspicions(rows(12, **bad), EQUILIBRIUM, 10_100) == []  # 3 % of the rounds are not yet over
+        assert findings(rows(count, **bad), EQUILIBRIUM, 1000).suspicions == []
+    assert findings(rows(8, **bad), EQUILIBRIUM, 1000).suspicions
+    assert findings(rows(12, **bad), EQUILIBRIUM, 10_100).suspicions == []  # 3 % of the rounds are not yet over
 
 
 # What is told.
@@ -344,8 +395,6 @@ def facts(recipe, **given):
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if not card(find(name, RECIPES)).domains])
 def test_every_suggested_command_is_one_that_sparring_takes(recipe):
     """Flags exist, values lie in their ranges, and a training that is suggested differs from the one that was ill."""
-    import shlex
-
     known = facts(recipe)
     for cause in CAUSES:
         words = shlex.split(command(cause, known, "runs/0001-x"))
@@ -385,7 +434,7 @@ def puppet(given, known=()):
     system = gan()
     monitor = Monitor(system, system, shapes(80), facts("cs231n-mlp"), known)
     left = iter(given)
-    monitor._looker = SimpleNamespace(look=lambda round_number, moves: next(left))
+    monitor._looker = SimpleNamespace(look=lambda round_number, moves, rates: next(left))
     return monitor
 
 
@@ -399,9 +448,26 @@ def test_a_cause_is_told_once_and_a_second_one_is_unsure():
     assert "the generator have not moved" in said[0]["sentence"]
 
 
+def test_what_has_passed_is_told_and_may_come_back():
+    """After STREAK looks in which nothing is seen of it; the second time it is an alarm of its own."""
+    still = {**range_of(2, 6), **range_of(12, 16)}
+    given = rows(22, **{**GOOD, "generator.step": lambda i: still.get(i, 3e-3)})
+    monitor = puppet(given)
+    said = [line["alarm"] for row in given for line in monitor.look(row["round"], []) if "alarm" in line]
+    times = [(one["cause"], one["began"] // EVERY, one["passed"] and one["passed"] // EVERY) for one in said]
+    assert times == [("frozen", 3, None), ("frozen", 3, 9), ("frozen", 13, None), ("frozen", 13, 19)]
+    assert [alarm.passed // EVERY for alarm in monitor.alarms.values()] == [9, 19]
+    assert said[2]["certainty"] == "sure"  # nothing else is going on any more
+
+
+def range_of(start, end):
+    return dict.fromkeys(range(start, end), 0.0)
+
+
 def test_a_resumed_monitor_goes_on_where_it_was():
     """Stopped after any look: the same lines as without a stop."""
-    given = rows(14, **{**GOOD, "generator.step": 0.0, "scores": lambda i: 5.0 ** max(i - 6, 0)})
+    growing = {"scores": lambda i: 5.0 ** max(i - 6, 0), "generator.step": lambda i: 3e-3 * (i > 4)}
+    given = rows(14, **{**GOOD, **growing})
     whole = list(itertools.chain.from_iterable(map(partial(_look, puppet(given)), given)))
     for stop in (1, 2, 7, 10, 13):
         first = puppet(given)
@@ -410,10 +476,33 @@ def test_a_resumed_monitor_goes_on_where_it_was():
         second = puppet(given[stop:], lines)
         lines += itertools.chain.from_iterable(map(partial(_look, second), given[stop:]))
         assert lines == whole
+    assert [line["alarm"]["passed"] for line in whole if "alarm" in line] == [None, 8 * EVERY, None]
 
 
 def _look(monitor, row):
     return monitor.look(row["round"], [])
+
+
+def alarm(**changed):
+    known = {
+        "cause": "collapse",
+        "title": CAUSES["collapse"].title,
+        "began": 150,
+        "noticed": 200,
+        "certainty": "likely",
+        "sentence": "Two samples are 0.019 as far apart as two images, a sample and the one nearest to it 0.0066.",
+        "command": "sparring train dcgan --data 'my own pictures' --rounds 1500 --seed 0 --generator-lr 5e-05",
+    }
+    return Alarm(**{**known, **changed})
+
+
+def test_the_display_keeps_an_alarm_until_it_has_passed(capsys):
+    display = Display("x", 0, 10, 1)
+    display.alarm(alarm())
+    assert list(display.alarms) == [alarm().title]
+    display.alarm(alarm(passed=900))
+    assert not display.alarms
+    assert capsys.readouterr().err.splitlines() == [f"! {alarm()}", f"{alarm().title}: passed at round 900."]
 
 
 # In a run.

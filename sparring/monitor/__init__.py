@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sparring.data.dataset import Dataset
 from sparring.monitor.advice import CAUSES, command, told
-from sparring.monitor.causes import Suspicion, suspicions
+from sparring.monitor.causes import Suspicion, findings
 from sparring.monitor.looks import Looker, Row
 from sparring.system import System
 
@@ -23,13 +23,14 @@ __all__ = ["CAUSES", "Alarm", "Monitor", "Row"]
 
 @dataclass(frozen=True)
 class Alarm:
-    """One cause, told once.
+    """One cause, told once, until it has passed and comes back.
 
     cause      a key of CAUSES
     title      in a few words; sentence: what was seen, and what to do
     began      round of the first look at which it was seen; noticed: of the look that made it certain enough to tell
     certainty  "sure", "likely", or "unsure": other causes fit as well
     command    one thing to try
+    passed     round of the look at which it was no longer seen; None: it still is
     """
 
     cause: str
@@ -39,6 +40,7 @@ class Alarm:
     certainty: str
     sentence: str
     command: str
+    passed: int | None = None
 
     def __str__(self) -> str:
         sure = "" if self.certainty == "sure" else f" ({self.certainty})"
@@ -52,6 +54,7 @@ class Monitor:
     facts        of the run, as in recipe.json: recipe, arguments, data, seed, rounds, equilibrium
     run          its directory, for commands that look at it
     known        lines that an interrupted run has left in health.jsonl: what was told is not told again
+    alarms       given so far, by cause and round in which they began
     """
 
     def __init__(
@@ -67,7 +70,8 @@ class Monitor:
         self._looker = Looker(live, shown, data, batch=facts["batch"], seed=facts["seed"])
         known = list(known)
         self.rows: list[Row] = [dict(line) for line in known if "alarm" not in line]
-        self.alarms = [Alarm(**line["alarm"]) for line in known if "alarm" in line]
+        told = [Alarm(**line["alarm"]) for line in known if "alarm" in line]
+        self.alarms = {(alarm.cause, alarm.began): alarm for alarm in told}
 
     def due(self, round_number: int) -> bool:
         """Whether this round ends with a look; the same on every process."""
@@ -77,34 +81,47 @@ class Monitor:
         """Just before the round that is looked at."""
         self._looker.before()
 
-    def look(self, round_number: int, moves: Sequence[Mapping[str, float | str]]) -> list[dict[str, Any]]:
-        """After that round; `moves` as `Referee.agree` gives them. Lines for health.jsonl: the look, and new alarms."""
-        self.rows.append(self._looker.look(round_number, moves))
-        found = suspicions(self.rows, self.facts["equilibrium"], self.facts["rounds"])
-        return [self.rows[-1], *self._new(found, round_number)]
+    def look(
+        self, round_number: int, moves: Sequence[Mapping[str, float | str]], rates: Mapping[str, float] | None = None
+    ) -> list[dict[str, Any]]:
+        """After that round; `moves` as `Referee.agree` gives them, `rates` the players' learning rates.
+
+        Lines for health.jsonl: the look, alarms that have passed, and new ones.
+        """
+        self.rows.append(self._looker.look(round_number, moves, rates))
+        found = findings(self.rows, self.facts["equilibrium"], self.facts["rounds"])
+        passed = [replace(alarm, passed=round_number) for alarm in self._open() if alarm.cause in found.denied]
+        return [self.rows[-1], *map(self._tell, passed), *self._new(found.suspicions, round_number)]
 
     def failed(self, round_number: int) -> list[dict[str, Any]]:
         """Training cannot go on; lines for health.jsonl."""
         seen = {"growth": f"a loss or a gradient, in round {round_number}"}
         return self._new([Suspicion("running-away", round_number, math.inf, seen)], round_number)
 
+    def _open(self) -> list[Alarm]:
+        """Alarms that have not passed."""
+        return [alarm for alarm in self.alarms.values() if alarm.passed is None]
+
+    def _tell(self, alarm: Alarm) -> dict[str, Any]:
+        """Keep the alarm, or its new state, as a line for health.jsonl."""
+        self.alarms[alarm.cause, alarm.began] = alarm
+        return {"alarm": asdict(alarm)}
+
     def _new(self, found: Sequence[Suspicion], round_number: int) -> list[dict[str, Any]]:
         """New causes as alarms, the likeliest first."""
-        before = {alarm.cause for alarm in self.alarms}
-        lines: list[dict[str, Any]] = []
+        lines = []
         for one in found:
-            if one.cause in before:
+            open_ = self._open()
+            if one.cause in {alarm.cause for alarm in open_}:
                 continue
-            certainty = "unsure" if self.alarms else "sure" if one.value >= 2 else "likely"
             alarm = Alarm(
                 one.cause,
                 CAUSES[one.cause].title,
                 one.began,
                 round_number,
-                certainty,
-                told(one, [alarm.title for alarm in self.alarms]),
+                "unsure" if open_ else "sure" if one.value >= 2 else "likely",
+                told(one, [alarm.title for alarm in open_]),
                 command(one.cause, self.facts, self.run),
             )
-            self.alarms.append(alarm)
-            lines.append({"alarm": asdict(alarm)})
+            lines.append(self._tell(alarm))
         return lines

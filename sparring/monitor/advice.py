@@ -15,7 +15,7 @@ from sparring.recipes.recipe import arguments, find, settle
 
 @dataclass(frozen=True)
 class Change:
-    """A recipe's argument of this name, multiplied, or set."""
+    """A recipe's argument of this name, set; or multiplied, at least up or down to the recipe's default."""
 
     name: str
     times: float | None = None
@@ -53,6 +53,11 @@ CAUSES: dict[str, Cause] = {
         "Lower the learning rates, and hold the discriminator by a gradient penalty or by spectral norm.",
         slower(0.2),
     ),
+    "schedule-ended": Cause(
+        "The schedule has ended",
+        "The learning rate of the {ended} is 0: further rounds change nothing.",
+        "Stop here, or plan the schedule of the next training for more rounds.",
+    ),
     "frozen": Cause(
         "A player does not learn",
         "The weights of the {player} have not moved at all.",
@@ -61,9 +66,20 @@ CAUSES: dict[str, Cause] = {
     ),
     "same-side": Cause(
         "Both players win",
-        "The losses of both lie far below where neither can gain ({losses}); opponents cannot both win.",
+        "The losses of both lie far below equilibrium ({losses}); opponents cannot both win.",
         "A label or a sign is the wrong way round: one of them helps the other.",
         otherwise="sparring recipes {recipe}",
+    ),
+    "weak-discriminator": Cause(
+        "The discriminator is too weak",
+        "It scores a sample above a real image in {fooled} of 100 pairs, though they are far apart ({distance}; "
+        "{losses}). A falling loss of the generator is no success here: it wins without making better samples.",
+        "Raise the discriminator's learning rate, give it more steps, or make it larger.",
+        (
+            (Change("discriminator_lr", 4.0),),
+            (Change("critic_steps", 2.0),),
+            (Change("lr", 2.0),),
+        ),
     ),
     "big-steps": Cause(
         "The steps are too big",
@@ -186,11 +202,15 @@ def command(cause: str, facts: Mapping[str, Any], run: str = "RUN") -> str:
 
 def _changed(recipe: str, change: Change, value: Any) -> Any:
     """The argument's new value, as its type wants it. Raises SparringError where the recipe does not take it."""
+    function = find(recipe, RECIPES)
     wanted = change.to
     if change.times is not None:
+        default = next(a.default for a in arguments(function) if a.name == change.name)
         wanted = value * change.times
         wanted = max(1, round(wanted)) if isinstance(value, int) else float(f"{wanted:.3g}")
-    return settle(find(recipe, RECIPES), {change.name: wanted})[change.name]
+        if (default - wanted) * (wanted - value) > 0:
+            wanted = default
+    return settle(function, {change.name: wanted})[change.name]
 
 
 def _sources(source: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,7 @@ class History:
         self.rows, self.equilibrium = rows, equilibrium
         self.warm = len(rows) >= WARM and rows[-1]["round"] >= WARM_SHARE * rounds
         self.players = [name.removesuffix(".step") for name in rows[-1] if name.endswith(".step")]
+        self.ended = [p for p in self.players if rows[-1].get(f"{p}.lr") == 0 and any(self.of(f"{p}.lr"))]
 
     def of(self, name: str) -> list[float]:
         """Every number of that name."""
@@ -91,6 +92,11 @@ class History:
         middle = self.rows[-1]["round"] / 2
         before = [row[name] for row in self.rows if row["round"] <= middle and row.get(name) is not None]
         return median(before[-WINDOW:]) if self.warm and len(before) >= WINDOW else None
+
+    def below(self, player: str) -> float | None:
+        """How far a player's loss lies below where neither can gain, as a share of that level's size."""
+        level, loss = self.equilibrium.get(player), self.now(f"{player}.loss")
+        return None if level is None or loss is None else (level - loss) / max(abs(level), 0.5)
 
     def pooled(self, name: str) -> float | None:
         """Mean of the last POOL looks."""
@@ -119,8 +125,8 @@ def running_away(h: History) -> float | None:
 
 
 def frozen(h: History) -> float | None:
-    """How close to standing still the slowest player is: 1 over its step."""
-    steps = [h.rows[-1][f"{player}.step"] for player in h.players]
+    """How close to standing still the slowest player is, of those whose schedule has not ended: 1 over its step."""
+    steps = [h.rows[-1][f"{player}.step"] for player in h.players if player not in h.ended]
     return 1 / max(min(steps), 1e-30) if steps else None
 
 
@@ -132,12 +138,25 @@ def big_steps(h: History) -> float | None:
 
 def same_side(h: History) -> float | None:
     """How far the losses of both players lie below where neither can gain: opponents cannot both win."""
-    below = []
-    for player, level in h.equilibrium.items():
-        loss = h.now(f"{player}.loss")
-        if loss is not None and player in OPPONENTS:
-            below.append((level - loss) / max(abs(level), 0.5))
+    below = [gap for player in OPPONENTS if (gap := h.below(player)) is not None]
     return min(below) if len(below) == 2 else None
+
+
+def schedule_ended(h: History) -> float | None:
+    """How many players have a learning rate of 0 that was higher before."""
+    return float(len(h.ended))
+
+
+def weak_discriminator(h: History) -> float | None:
+    """How surely the discriminator takes samples for real while they are far; or, where it leans to that side, how far
+    its loss lies above where neither can gain and the generator's below.
+    """
+    apart = h.now("separation")
+    if apart is None or not h.warm:
+        return None
+    above, below = h.below("discriminator"), h.below("generator")
+    beaten = min(-above, below) if apart < 0 and above is not None and below is not None else 0.0
+    return max(-apart, beaten) * min(h.far / FAR, 1.0)
 
 
 def overpowered(h: History) -> float | None:
@@ -159,7 +178,7 @@ def idle_judge(h: History) -> float | None:
     apart, half, scores = h.now("separation"), h.half("distance"), h.now("scores")
     if apart is None or half is None:
         return None
-    deaf = (1 - apart) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR, 1.0)
+    deaf = (1 - abs(apart)) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR, 1.0)
     mute = min(h.far, FAR) / max(scores, 0.01) if scores is not None and "discriminator" in h.equilibrium else 0.0
     return max(deaf, mute)
 
@@ -249,8 +268,10 @@ def no_progress(h: History) -> float | None:
 
 RULES: dict[str, Rule] = {
     "running-away": running_away,
+    "schedule-ended": schedule_ended,
     "frozen": frozen,
     "same-side": same_side,
+    "weak-discriminator": weak_discriminator,
     "big-steps": big_steps,
     "deaf-code": deaf_code,
     "slope": slope,
@@ -269,8 +290,10 @@ RULES: dict[str, Rule] = {
 
 LIMITS: dict[str, float] = {
     "running-away": 10.0,
+    "schedule-ended": 1.0,
     "frozen": 1e8,
     "same-side": 0.5,
+    "weak-discriminator": 0.5,
     "big-steps": 0.023,
     "deaf-code": 2.0,
     "slope": 2.0,
@@ -287,9 +310,6 @@ LIMITS: dict[str, float] = {
 }
 """Cause -> the value from which its rule is red."""
 
-AT_ONCE = ("running-away",)
-"""Causes that do not wait for a streak where a number is not finite."""
-
 
 def evidence(h: History) -> dict[str, str]:
     """The last look in words, by the names that sentences use; "unknown" for what was not seen."""
@@ -298,11 +318,11 @@ def evidence(h: History) -> dict[str, str]:
         value = h.now(name)
         return "unknown" if value is None else f"{value:.2g}"
 
-    steps = {player: h.now(f"{player}.step") or 0.0 for player in h.players}
+    steps = {player: h.now(f"{player}.step") or 0.0 for player in h.players if player not in h.ended}
     fastest, slowest = max(steps, key=lambda p: steps[p], default=""), min(steps, key=lambda p: steps[p], default="")
     still = bool(steps) and frozen(h) is not None and steps[slowest] < 1e-8
     dark, bright = h.now("darkest") or 0.0, h.now("brightest") or 0.0
-    growth = running_away(h)
+    growth, apart = running_away(h), h.now("separation")
     nats = [name for name in h.rows[-1] if name.endswith(".divergence")]
     memory = h.pooled("memory")
     plain = ("shown", "distance", "separation", "scores", "labels", *COMPARED)
@@ -311,9 +331,11 @@ def evidence(h: History) -> dict[str, str]:
         "growth": "not finite" if growth is None or growth == math.inf else f"{growth:.3g} times since the start",
         "player": slowest if still else fastest,
         "step": f"{100 * max(steps.values(), default=0.0):.2g} %",
-        "losses": ", ".join(
-            f"{player} {of(f'{player}.loss')} for {level:.2g}" for player, level in h.equilibrium.items()
+        "losses": "; ".join(
+            f"{player} {of(f'{player}.loss')}, at equilibrium {level:.2g}" for player, level in h.equilibrium.items()
         ),
+        "ended": " and ".join(h.ended),
+        "fooled": "unknown" if apart is None else f"{50 - 50 * apart:.0f}",
         "end": "darkest" if abs(dark) > abs(bright) else "brightest",
         "gap": f"{100 * max(abs(dark), abs(bright)):.0f} %",
         "nats": of(nats[0]) if nats else "unknown",
@@ -322,20 +344,32 @@ def evidence(h: History) -> dict[str, str]:
     }
 
 
-def suspicions(
+@dataclass(frozen=True)
+class Findings:
+    """What the last looks say: the causes that they speak of, in the order of RULES, and those that they deny."""
+
+    suspicions: list[Suspicion]
+    denied: list[str]
+
+
+def findings(
     rows: Sequence[Row], equilibrium: Mapping[str, float], rounds: int, limits: Mapping[str, float] = LIMITS
-) -> list[Suspicion]:
-    """What the rows speak of at their last look, in the order of RULES; `rounds` are planned."""
-    found = []
+) -> Findings:
+    """Causes whose rule was red in each of the last STREAK looks, and those whose rule was red in none of them.
+
+    rounds  how many are planned
+    """
+    histories = [History(rows[: len(rows) - back], equilibrium, rounds) for back in range(min(STREAK, len(rows)))]
+    found: list[Suspicion] = []
+    denied = []
     for cause, limit in limits.items():
-        rule = RULES[cause]
-        values = [
-            rule(History(rows[: len(rows) - back], equilibrium, rounds)) for back in range(min(STREAK, len(rows)))
-        ]
-        over = [value is not None and value >= limit for value in values]
+        values = [RULES[cause](h) for h in histories]
+        red = [value is not None and value >= limit for value in values]
         infinite = values[0] == math.inf
-        if infinite or (len(over) == STREAK and all(over)):
+        if infinite or (len(red) == STREAK and all(red)):
             began = rows[-1 if infinite else -STREAK]["round"]
             assert values[0] is not None
-            found.append(Suspicion(cause, began, values[0] / limit, evidence(History(rows, equilibrium, rounds))))
-    return found
+            found.append(Suspicion(cause, began, values[0] / limit, evidence(histories[0])))
+        elif len(red) == STREAK and not any(red):
+            denied.append(cause)
+    return Findings(found, denied)

@@ -81,9 +81,11 @@ class Looker:
         self._before = probe(self.live)
 
     @torch.no_grad()
-    def look(self, round_number: int, moves: Sequence[Mapping[str, float | str]]) -> Row:
-        """The row of this round: `moves` as `Referee.agree` gives them."""
-        row: dict[str, Any] = {"round": round_number}
+    def look(
+        self, round_number: int, moves: Sequence[Mapping[str, float | str]], rates: Mapping[str, float] | None = None
+    ) -> Row:
+        """The row of this round: `moves` as `Referee.agree` gives them, `rates` the players' learning rates."""
+        row: dict[str, Any] = {"round": round_number} | {f"{player}.lr": lr for player, lr in (rates or {}).items()}
         for move in moves:  # of several moves of a player the last is kept
             row |= {f"{move['player']}.{name}": value for name, value in move.items() if name != "player"}
         for player, after in probe(self.live).items():
@@ -119,10 +121,9 @@ class Looker:
         else:
             scores = self.live.score(images)
         seen, *unseen, made = scores.float().split([len(part.images) for part in parts] + [SEEN])
-        apart = 2 * above(seen, made) - 1
-        row = {"separation": abs(apart), "scores": float(scores.abs().mean())}
+        row = {"separation": 2 * above(seen, made) - 1, "scores": float(scores.abs().mean())}
         if unseen:
-            row["memory"] = math.copysign(1, apart) * (2 * above(seen, unseen[0]) - 1)
+            row["memory"] = 2 * above(seen, unseen[0]) - 1
         return row
 
     def _some(self, part: Dataset, round_number: int) -> Dataset:

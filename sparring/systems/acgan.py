@@ -78,8 +78,8 @@ class ACGAN(GAN):
         return self.pictures(self.G, codes, self.labels_for(len(codes), labels))
 
     def score(self, images: Tensor) -> Tensor:
-        """(n,) scores of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(nn.Sequential(self.T, self.D), images).flatten()
+        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real also where labels are swapped."""
+        return self.game.towards_real * self.in_batches(nn.Sequential(self.T, self.D), images).flatten()
 
     def classify(self, images: Tensor) -> Tensor:
         """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""

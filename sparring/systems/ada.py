@@ -73,6 +73,4 @@ class ADA(GAN):
 
     def lead(self, score: Tensor) -> Tensor:
         """How far a score is on the side of real images, from where it stays when D cannot tell them apart."""
-        labels = self.game.labels
-        towards_real = 1 if labels.real > labels.fake else -1
-        return towards_real * (score.detach() - self.game.balance(labels))
+        return self.game.towards_real * (score.detach() - self.game.balance(self.game.labels))

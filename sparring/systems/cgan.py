@@ -56,5 +56,5 @@ class ConditionalGAN(GAN):
         return self.pictures(self.G, codes, self.labels_for(len(codes), labels))
 
     def score(self, images: Tensor, *, labels: Classes = None) -> Tensor:
-        """(n,) scores of (n, C, H, W) images in [-1, 1], taken to be of these classes."""
-        return self.in_batches(self.D, images, self.labels_for(len(images), labels)).flatten()
+        """(n,) scores of (n, C, H, W) images in [-1, 1], taken to be of these classes; higher = more real."""
+        return self.game.towards_real * self.in_batches(self.D, images, self.labels_for(len(images), labels)).flatten()

@@ -80,8 +80,8 @@ class GAN(System):
         return self.pictures(self.G, codes)
 
     def score(self, images: Tensor) -> Tensor:
-        """(n,) scores of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.D, images).flatten()
+        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real also where labels are swapped."""
+        return self.game.towards_real * self.in_batches(self.D, images).flatten()
 
     def equilibrium(self) -> dict[str, float]:
         """Both players' losses when generated and real images cannot be told apart."""

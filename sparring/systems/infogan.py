@@ -111,8 +111,8 @@ class InfoGAN(GAN):
         return torch.cat([noise, F.one_hot(kinds, self.categories).to(noise), values.to(noise)], 1)
 
     def score(self, images: Tensor) -> Tensor:
-        """(n,) scores of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(nn.Sequential(self.T, self.D), images).flatten()
+        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real also where labels are swapped."""
+        return self.game.towards_real * self.in_batches(nn.Sequential(self.T, self.D), images).flatten()
 
     def equilibrium(self) -> dict[str, float]:
         """None: how much the image can tell of the message depends on the data."""
