@@ -155,7 +155,7 @@ def test_no_word_is_broken_in_two(width, capsys):
     display = Display("0001-cs231n-dcgan-digits", 0, 3_000_000, 128)
     display.players, display.round, display.measured = MOVES, 1_234_567, {"FD-lenet-mnist@1000": "1,234"}
     display._ticks.extend([(0.0, 0), (100.0, 1500)])
-    display.alarms = ["The discriminator is too strong (since round 1,234)"]
+    display.alarms = {"The discriminator is too strong": 1234}
     words = set(re.split(r"\s+", picture(display, width)))
     headings = {"gradient norm", "mean score, real", "mean score, fake", "loss", "reconstruction", "information"}
     assert {word for heading in headings for word in heading.split()} <= words
