@@ -24,14 +24,16 @@ from sparring.metrics import (
     RANDOM_CONV64,
     SMALLCONV_CIFAR10,
     SMALLCONV_CIFAR10_2,
+    accuracy_on,
     brought,
     class_histogram,
     extractor,
+    extractor_for,
     extractors,
     fitted,
-    for_dataset,
     frechet_distance,
     kernel_distance,
+    knows,
     neighbours,
     pixels_pca64,
     self64,
@@ -73,8 +75,7 @@ def test_the_shipped_weights_are_the_ones_described(name, least):
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_the_recorded_accuracy_is_measured_again(name, sparring_data):
     test = load(name, root=sparring_data).test
-    lenet = for_dataset(name)
-    assert lenet.name == f"lenet-{name}"
+    lenet = extractor(f"lenet-{name}")
     assert lenet.classes == test.classes
     _, logits = lenet.features(test.images)
     accuracy = (logits.argmax(1) == test.labels).double().mean().item()
@@ -163,10 +164,29 @@ def test_other_input_is_refused():
         extractor("lenet-mnits")
 
 
-def test_a_data_set_gets_the_extractor_that_knows_it():
-    assert for_dataset("mnist").name == for_dataset("digits").name == LENET_MNIST
-    assert for_dataset("fashion-mnist").name == LENET_FASHION_MNIST
-    assert for_dataset("holiday").name == RANDOM_CONV64
+def test_images_get_the_extractor_that_recognizes_them(digits):
+    def chosen(images, labels=digits.labels, classes=digits.classes):
+        return extractor_for(images, labels, classes).name
+
+    few = digits.images[::10]
+    labels = digits.labels[::10]
+    assert chosen(few, labels) == LENET_MNIST
+    assert chosen(F.interpolate(few.float(), 32).byte().expand(-1, 3, -1, -1), labels) == LENET_MNIST
+    threes = labels == 3
+    assert chosen(few[threes], torch.zeros(int(threes.sum()), dtype=torch.long), ("3",)) == LENET_MNIST
+    # Called like digits, and unlabelled or other images, or other classes.
+    assert chosen(few, None) == RANDOM_CONV64
+    assert chosen(few, labels, tuple("abcdefghij")) == RANDOM_CONV64
+    assert chosen(few, labels.roll(1)) == RANDOM_CONV64
+    assert chosen(255 - few.transpose(2, 3), labels) == RANDOM_CONV64
+    assert accuracy_on(extractor(LENET_MNIST), few, labels.roll(1), digits.classes) < 0.3
+    assert accuracy_on(extractor(LENET_MNIST), few, labels, tuple("abcdefghij")) is None
+    assert not knows(extractor(LENET_MNIST), 0.21)
+
+
+def test_clothes_are_recognized(sparring_data):
+    test = load("fashion-mnist", root=sparring_data).test
+    assert extractor_for(test.images[:500], test.labels[:500], test.classes).name == LENET_FASHION_MNIST
 
 
 # Extractors made from the user's images, and brought by the user.

@@ -14,7 +14,9 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from sparring.errors import SparringError
 from sparring.metrics import (
     class_histogram,
+    classifier_test,
     distances,
+    fit_cells,
     frechet_distance,
     kernel_distance,
     mean_interval,
@@ -144,6 +146,39 @@ def test_kid_with_a_constant_feature_is_defined():
     assert kernel_distance(**sets) == kernel_distance(**sets)
     same = torch.full((10, 4), 2.0)
     assert kernel_distance(real=same, fake=same) == 0
+
+
+@pytest.mark.parametrize("deviation", [1e-2, 1e-4, 1e-8, 1e-30])
+def test_a_feature_that_hardly_varies_outweighs_no_other(deviation):
+    sets = pair()
+    sets["real"][:, 0] *= deviation
+    sets["fake"][:, 0] = torch.randn(len(sets["fake"]), generator=torch.Generator().manual_seed(0))
+    width = sets["real"].shape[1]
+    clipped = (100 / width + 1) ** 3  # of two points that are 10 deviations away in this feature alone
+    assert kernel_distance(**sets) < 20 * clipped
+    assert 0.5 <= classifier_test(real=sets["real"][:50], fake=sets["fake"][:50]).accuracy <= 1
+    cells = fit_cells(sets["real"], 5)
+    assert len(cells.counts(sets["fake"]).nonzero()) > 1
+
+
+def test_rounding_is_no_variety():
+    real = 3.0 + 1e-8 * torch.randn(50, 4, generator=torch.Generator().manual_seed(1)).double()
+    assert abs(kernel_distance(real=real, fake=real + 1e-7)) < 1e-6
+
+
+@pytest.mark.parametrize("size", [1e16, 1e200])
+def test_features_that_would_overflow_are_refused(size):
+    sets = {name: x.double() for name, x in pair().items()}
+    for name in sets:
+        huge = {**sets, name: sets[name] * size}
+        for metric in (frechet_distance, kernel_distance, neighbours):
+            with pytest.raises(SparringError, match=rf"{name} features are as large as \d.*at most 1e\+15"):
+                metric(**huge)
+    with pytest.raises(SparringError, match=r"finite features up to 1e\+15"):
+        fit_cells(sets["real"] * size)
+    large = {name: x * 1e14 for name, x in sets.items()}
+    assert frechet_distance(**large) == pytest.approx(frechet_distance(**sets) * 1e28, rel=1e-6)
+    assert neighbours(**large) == neighbours(**sets)
 
 
 # Neighbours.

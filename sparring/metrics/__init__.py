@@ -13,7 +13,15 @@ from sparring.metrics.cells import (
     missing_share,
 )
 from sparring.metrics.classes import ClassShare, class_histogram, total_variation
-from sparring.metrics.codes import active_units, energy_distance, named_by_examples, squared_errors
+from sparring.metrics.codes import (
+    ACTIVE,
+    COLLAPSED,
+    active_units,
+    energy_distance,
+    named_by_examples,
+    posterior_collapsed,
+    squared_errors,
+)
 from sparring.metrics.copies import (
     Authenticity,
     Duplicates,
@@ -40,21 +48,26 @@ from sparring.metrics.extractors import (
     LENET_MNIST,
     LENET_MNIST_2,
     RANDOM_CONV64,
+    SHIPPED,
     SMALLCONV_CIFAR10,
     SMALLCONV_CIFAR10_2,
     Extractor,
+    accuracy_on,
     extractor,
-    for_dataset,
+    extractor_for,
+    knows,
 )
 from sparring.metrics.fitted import PIXELS, SELF, pixels_pca64, self64
 from sparring.metrics.intervals import mean_interval, wilson_interval
 from sparring.metrics.modes import Modes, modes_reached, nearest_modes, reverse_kl
 from sparring.metrics.parzen import SIGMAS, Parzen, parzen_log_likelihood
-from sparring.metrics.spectrum import high_frequencies, nyquist_energy, peak, power_spectrum
+from sparring.metrics.spectrum import high_frequencies, nyquist_energy, peak, power_spectrum, prominence
 from sparring.metrics.two_samples import NearestAlike, TwoSampleTest, classifier_test, nearest_alike
 
 __all__ = [
+    "ACTIVE",
     "BROUGHT",
+    "COLLAPSED",
     "EXTRACTORS",
     "LENET_FASHION_MNIST",
     "LENET_FASHION_MNIST_2",
@@ -63,6 +76,7 @@ __all__ = [
     "PIXELS",
     "RANDOM_CONV64",
     "SELF",
+    "SHIPPED",
     "SIGMAS",
     "SMALLCONV_CIFAR10",
     "SMALLCONV_CIFAR10_2",
@@ -77,6 +91,7 @@ __all__ = [
     "Neighbours",
     "Parzen",
     "TwoSampleTest",
+    "accuracy_on",
     "active_units",
     "authenticity",
     "blur_ratio",
@@ -93,13 +108,14 @@ __all__ = [
     "energy_distance",
     "exchangeability",
     "extractor",
+    "extractor_for",
     "fit_cells",
-    "for_dataset",
     "frechet_distance",
     "frechet_infinity",
     "high_frequencies",
     "jensen_shannon",
     "kernel_distance",
+    "knows",
     "mean_interval",
     "missing_cells",
     "missing_share",
@@ -114,7 +130,9 @@ __all__ = [
     "parzen_log_likelihood",
     "peak",
     "pixels_pca64",
+    "posterior_collapsed",
     "power_spectrum",
+    "prominence",
     "reverse_kl",
     "self64",
     "squared_errors",

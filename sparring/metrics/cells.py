@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparring.errors import SparringError
+from sparring.metrics.distances import FAR, LARGEST, scale_of
 from sparring.seeds import generator
 
 BLOCK = 2000  # rows of a distance matrix held at once
@@ -21,15 +22,16 @@ RARE = 0.25
 
 @dataclass(frozen=True)
 class Cells:
-    """K centres (K, F) of k-means, found on features that were centred and divided by their deviation."""
+    """K centres (K, F) of k-means, found on features less `mean`, divided by `scale` and clipped at +-`far`."""
 
     centres: Tensor
     mean: Tensor
-    deviation: Tensor
+    scale: Tensor
+    far: float
 
     def of(self, features: Tensor) -> Tensor:
         """(N,) the cell of each of (N, F) features."""
-        x = (features.float() - self.mean) / self.deviation
+        x = ((features.float() - self.mean) / self.scale).clamp(-self.far, self.far)
         return torch.cat([_squares(rows, self.centres).argmin(1) for rows in x.split(BLOCK)])
 
     def counts(self, features: Tensor) -> Tensor:
@@ -40,22 +42,24 @@ class Cells:
 def fit_cells(features: Tensor, k: int = 100, *, standardise: bool = True, seed: int = 0) -> Cells:
     """k-means of (N, F) features: k-means++ (Arthur and Vassilvitskii 2007), then up to 30 rounds of Lloyd's.
 
-    Raises SparringError for fewer than 2 features or features that are not finite.
+    Raises SparringError for fewer than 2 features or features that are not finite or larger than 1e15.
     """
-    if features.ndim != 2 or len(features) < 2 or not features.isfinite().all():
-        raise SparringError(f"cells need (N, F) finite features, N > 1; got {tuple(features.shape)}")
+    if features.ndim != 2 or len(features) < 2 or not bool((features.abs() <= LARGEST).all()):
+        raise SparringError(
+            f"cells need (N, F) finite features up to {LARGEST:.0g}, N > 1; got {tuple(features.shape)}"
+        )
     x = features.float()
     mean = x.mean(0) if standardise else torch.zeros(x.shape[1])
-    deviation = x.std(0, correction=0) if standardise else torch.ones(x.shape[1])
-    deviation = torch.where(deviation > 0, deviation, 1.0)
-    x = (x - mean) / deviation
+    scale = scale_of(x) if standardise else torch.ones(x.shape[1])
+    far = FAR if standardise else torch.inf
+    x = ((x - mean) / scale).clamp(-far, far)
     stream = generator("cells", seed)
     chosen = [int(torch.randint(len(x), (), generator=stream))]
     nearest = _squares(x, x[chosen])[:, 0]
     while len(chosen) < min(k, len(x)) and bool(nearest.max() > 0):
         chosen.append(int(torch.multinomial(nearest, 1, generator=stream)))
         nearest = torch.minimum(nearest, _squares(x, x[chosen[-1:]])[:, 0])
-    cells = Cells(x[chosen], torch.zeros(x.shape[1]), torch.ones(x.shape[1]))
+    cells = Cells(x[chosen], torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.inf)
     for _ in range(ROUNDS):
         member = cells.of(x)
         sums = torch.zeros_like(cells.centres).index_add_(0, member, x)
@@ -63,8 +67,8 @@ def fit_cells(features: Tensor, k: int = 100, *, standardise: bool = True, seed:
         moved = torch.where(sizes > 0, sums / sizes.clamp(min=1), cells.centres)
         if torch.equal(moved, cells.centres):
             break
-        cells = Cells(moved, cells.mean, cells.deviation)
-    return Cells(cells.centres, mean, deviation)
+        cells = Cells(moved, cells.mean, cells.scale, cells.far)
+    return Cells(cells.centres, mean, scale, far)
 
 
 def cell_z(*, real: Tensor, fake: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an autoencoder keeps of images, and how its codes lie: errors, distance to a prior, units that are asleep."""
+"""What an autoencoder keeps of images, and how its codes lie: errors, distance to a prior, active units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from torch import Tensor
 from sparring.errors import SparringError
 
 ACTIVE = 0.01
-"""A unit whose mean code varies less than this over the images is asleep (Burda et al. 2016, section 5.3)."""
+"""A unit whose mean code has a smaller variance over the images is not active (Burda et al. 2016, section 5.3)."""
+
+COLLAPSED = 0.1
+"""With a smaller share of active units the posterior has collapsed."""
 
 BLOCK = 500  # rows of a distance matrix held at once
 
@@ -48,8 +51,13 @@ def _mean_distance(x: Tensor, y: Tensor) -> float:
 
 
 def active_units(codes: Tensor) -> Tensor:
-    """(F,) bool: which units of mean codes (N, F) vary over the images by more than ACTIVE."""
+    """(F,) bool: which units of mean codes (N, F) have a variance over the images of more than ACTIVE."""
     return codes.var(0) > ACTIVE
+
+
+def posterior_collapsed(active: int, units: int) -> bool:
+    """Whether so few of the units of a code are active that the decoder cannot be using it."""
+    return active < COLLAPSED * units
 
 
 def named_by_examples(log_probabilities: Tensor, labels: Tensor) -> Tensor:

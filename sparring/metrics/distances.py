@@ -12,6 +12,15 @@ from sparring.seeds import generator
 
 BLOCK = 128  # rows of a distance or kernel matrix held at once
 
+LARGEST = 1e15
+"""No feature is larger: the sixth powers of KID, and squares in float32, would overflow."""
+
+ROUNDING = 1e-6
+"""A feature that varies by less than this share of its size is constant: float32 ends there."""
+
+FAR = 10.0
+"""Standard deviations of real features at which standardised ones are clipped, so that no single one outweighs all."""
+
 
 def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
     """Frechet distance of the Gaussians with the two sets' moments: real (N, F), fake (M, F) -> [0, inf).
@@ -20,7 +29,7 @@ def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
 
     Two symmetric eigendecompositions, so never complex, however few or equal the samples. Biased upwards by about c/M;
     compare equal sizes only. It is FID only if the features are Inception's. Raises SparringError for features that
-    are not finite, of different F, or fewer than 2.
+    are not finite or larger than 1e15, of different F, or fewer than 2.
     """
     real, fake = checked(real, fake, at_least=2)
     mean = fake.mean(0) - real.mean(0)
@@ -57,14 +66,13 @@ def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
     mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),   k(x, y) = (x.y / F + 1)^3
 
     (Gretton et al. 2012, eq. 3; Binkowski et al. 2018.) The full U-statistic, no random subsets; on features
-    standardised by the real ones, without which the cubic kernel sees only the largest features (a feature that is
-    constant in the real set is centred and left as it is). May be slightly negative. Raises SparringError for
-    features that are not finite, of different F, or fewer than 2.
+    standardised by the real ones and clipped at 10 deviations, without which the cubic kernel sees only the largest
+    features, or the one that varies least among the real ones. May be slightly negative. Raises SparringError for
+    features that are not finite or larger than 1e15, of different F, or fewer than 2.
     """
     real, fake = checked(real, fake, at_least=2)
-    mean, deviation = real.mean(0), real.std(0, correction=0)
-    deviation = torch.where(deviation > 0, deviation, 1.0)
-    x, y = (real - mean) / deviation, (fake - mean) / deviation
+    mean, scale = real.mean(0), scale_of(real)
+    x, y = (((part - mean) / scale).clamp(-FAR, FAR) for part in (real, fake))
     within = _kernel_mean(x) + _kernel_mean(y)
     between = _kernel_sum(x, y) / (len(x) * len(y))
     return within - 2 * between
@@ -114,6 +122,15 @@ def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     return Neighbours(precise / n, int(recalled.sum()) / n, balls / (k * n), int(covered.sum()) / n)
 
 
+def scale_of(real: Tensor) -> Tensor:
+    """(F,) what to divide features by so that they count alike: their standard deviations among real (N, F).
+
+    A feature that is constant there, but for rounding, is divided by its root mean square, or by 1 where it is 0.
+    """
+    deviation, size = real.std(0, correction=0), real.square().mean(0).sqrt()
+    return torch.where(deviation > ROUNDING * size, deviation, torch.where(size > 0, size, 1.0))
+
+
 def checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
     """Both sets in float64, or an error that says what is wrong with them."""
     for name, features in (("real", real), ("fake", fake)):
@@ -124,6 +141,11 @@ def checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
         if not features.isfinite().all():
             bad = int((~features.isfinite()).any(1).sum())
             raise SparringError(f"{bad} of {len(features)} {name} features are NaN or infinite")
+        if len(features) and (largest := float(features.abs().max())) > LARGEST:
+            raise SparringError(
+                f"{name} features are as large as {largest:.1g}: distances take at most {LARGEST:.0g}; divide all "
+                "features by a number, or look at the images that have such ones"
+            )
     if real.shape[1] != fake.shape[1]:
         raise SparringError(f"real features have {real.shape[1]} dimensions, fake ones {fake.shape[1]}")
     return real.double(), fake.double()

@@ -51,8 +51,30 @@ def peak(spectrum: Tensor, period: int) -> float:
     At the frequencies (f, 0), (0, f) and (f, f) with f = 1/period, and where these are mirrored. Raises SparringError
     unless H and W are multiples of the period.
     """
+    return float(sum(spectrum[i, j] for i, j in _corners(spectrum, period)))
+
+
+def prominence(spectrum: Tensor, period: int) -> float:
+    """The power at the corners of 1/period over that of the frequencies around them: a pattern stands out, noise not.
+
+    Around a corner are the frequencies two steps away in each direction in which it is not 0, so that the power that
+    images have along the axes is no peak. About 1 for noise and for smooth spectra; 0 where there is no power at all.
+    Raises SparringError as `peak` does.
+    """
+    (height, width), at, around = spectrum.shape, 0.0, 0.0
+    for i, j in _corners(spectrum, period):
+        beside = [((i + step) % height, j) for step in (-2, 2) if i] + [
+            (i, (j + step) % width) for step in (-2, 2) if j
+        ]
+        beside = [one for one in beside if one != (0, 0)]
+        at += float(spectrum[i, j])
+        around += sum(float(spectrum[one]) for one in beside) / max(1, len(beside))
+    return at / around if around > 0 else 0.0
+
+
+def _corners(spectrum: Tensor, period: int) -> list[tuple[int, int]]:
     height, width = spectrum.shape
     if height % period or width % period:
         raise SparringError(f"images of {height} x {width} have no frequency 1/{period}")
     rows, columns = {0, height // period, height - height // period}, {0, width // period, width - width // period}
-    return float(sum(spectrum[i, j] for i in rows for j in columns if i or j))
+    return [(i, j) for i in sorted(rows) for j in sorted(columns) if i or j]

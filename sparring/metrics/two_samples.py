@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.errors import SparringError
-from sparring.metrics.distances import checked
+from sparring.metrics.distances import FAR, checked, scale_of
 from sparring.seeds import generator
 
 BLOCK = 500  # rows of a distance matrix held at once
@@ -36,11 +36,10 @@ def classifier_test(*, real: Tensor, fake: Tensor, seed: int = 0) -> TwoSampleTe
     half = len(real) // 2
     order = torch.randperm(len(real), generator=generator("two samples", seed))
     learn, tried = order[:half], order[half:]
-    mean, deviation = real[learn].mean(0), real[learn].std(0, correction=0)
-    deviation = torch.where(deviation > 0, deviation, 1.0)
+    mean, scale = real[learn].mean(0), scale_of(real[learn])
 
     def inputs(rows: Tensor) -> Tensor:
-        x = torch.cat([(real[rows] - mean) / deviation, (fake[rows] - mean) / deviation]).clamp(-10, 10)
+        x = torch.cat([(real[rows] - mean) / scale, (fake[rows] - mean) / scale]).clamp(-FAR, FAR)
         return torch.cat([x, (x.square() - 1) / 2**0.5], 1)
 
     def targets(rows: Tensor) -> Tensor:
