@@ -32,7 +32,8 @@ import sparring
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_uint8
 from sparring.errors import SparringError
-from sparring.metrics import for_dataset, frechet_distance, neighbours, wilson_interval
+from sparring.evaluation import judge_for
+from sparring.metrics import frechet_distance, neighbours, wilson_interval
 from sparring.monitor import causes
 from sparring.monitor.causes import LIMITS, RULES, STREAK, History, findings
 from sparring.monitor.looks import SMALL, Looker
@@ -97,7 +98,7 @@ def play(training: Training) -> dict[str, Any]:
 
 def oracle(system: Any, data: Dataset) -> dict[str, float | None]:
     """What 1,000 samples are worth, in features; None where they are not numbers."""
-    judge = for_dataset(data.name)
+    judge = judge_for(data)
     samples = system.sample(JUDGED, seed=1)
     if not bool(samples.isfinite().all()):
         return {"FD": None, "precision": None, "coverage": None, "agreement": None}
@@ -115,7 +116,7 @@ def reference(name: str) -> Tensor:
     """(1000, F) features of images that no training sees."""
     held_out = data_of(name).held_out
     assert held_out is not None
-    return for_dataset(name).features(held_out.images)[0]
+    return judge_for(data_of(name)).features(held_out.images)[0]
 
 
 # The three steps.

@@ -1,8 +1,9 @@
 """From the numbers of an evaluation to sentences: which fault they speak of, how surely, and where to see it. Pure.
 
 Each rule has one sign that must hold, an effect that is large enough to matter and beyond chance, and others that
-confirm it. The thresholds are for images of any size and kind: what is normal is the floor, that is, what the same
-number says of real images.
+confirm it; its sentence says these numbers and no others. The thresholds are for images of any size and kind: what is
+normal is the floor, that is, what the same number says of real images. What to try depends on the system: a network
+without convolutions has no kernels, an autoencoder no discriminator.
 """
 
 from __future__ import annotations
@@ -11,9 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sparring.metrics import posterior_collapsed
+
 CERTAIN, LIKELY = 0.99, 0.7
 SURE = 5.0
 """Standard deviations of real sets beyond which a number is surely off."""
+
+TWINS = 0.1
+"""Share of samples with a twin from which on it is mode collapse."""
+
+MISSING = 0.04
+"""Share of the real images in regions that are not made from which on modes are missing."""
+
+AMONG = 0.7
+"""With less of the precision of real images the samples lie elsewhere, so that regions look empty that are not."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +35,7 @@ class Diagnosis:
     cause      its name: "mode collapse"
     certainty  0.5, if only the sign that must hold does, to 1, if every other one confirms it
     sentence   what is wrong, with the numbers
-    advice     what to try
+    advice     what to try; "" where nothing is wrong
     evidence   names of the numbers that say so
     picture    name of the picture that shows it: "twins"; "" if none does
     """
@@ -54,7 +66,7 @@ class Numbers:
         self.cards = {card["name"].split("@")[0]: card for card in evaluation["metrics"]}
         for short in ("FD-infinity", "FD", "KID"):  # the extractor's name stands behind
             for name in list(self.cards):
-                if name.startswith(f"{short}-") and not name.startswith("FD-infinity-" if short == "FD" else "?"):
+                if name.startswith(f"{short}-") and not name.startswith("FD-infinity" if short == "FD" else "?"):
                     self.cards.setdefault(short, self.cards[name])
 
     def __contains__(self, name: str) -> bool:
@@ -63,212 +75,405 @@ class Numbers:
     def value(self, name: str, otherwise: float) -> float:
         return self.cards[name]["value"] if name in self.cards else otherwise
 
+    def floor(self, name: str, otherwise: float) -> float:
+        floor = self.cards[name].get("floor") if name in self.cards else None
+        return otherwise if floor is None else floor
+
     def over_floor(self, name: str) -> float:
         """The value over that of real images; 1 where there is none."""
-        card = self.cards.get(name)
-        return card["value"] / card["floor"] if card and card["floor"] else 1.0
+        floor = self.floor(name, 0.0)
+        return self.cards[name]["value"] / floor if floor else 1.0
 
     def z(self, name: str) -> float:
         card = self.cards.get(name)
         return (card.get("z") or 0.0) if card else 0.0
 
+    def lit(self, *lights: str) -> list[str]:
+        """Names of the numbers of samples with one of these lights."""
+        every = {card["name"]: card for card in self.cards.values()}
+        return [name.split("@")[0] for name, card in every.items() if card.get("light") in lights]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What is known of the system that made the samples; None: not known, so that advice is for any.
+
+    adversary   whether a discriminator judges its images
+    code        whether it is an autoencoder
+    classes     whether it can be asked for a class
+    kernels     whether the network that makes images has convolutions
+    transposed  (kernel size, stride) of its transposed convolutions
+    averaged    whether averaged weights were measured
+    truncation  whether samples were truncated
+    """
+
+    adversary: bool | None
+    code: bool | None
+    classes: bool | None
+    kernels: bool | None
+    transposed: tuple[tuple[int, int], ...]
+    averaged: bool
+    truncation: bool
+
+    @classmethod
+    def of(cls, evaluation: Mapping[str, Any]) -> Maker:
+        known = evaluation.get("system") or {}
+        return cls(
+            adversary=known.get("adversary"),
+            code=known.get("code"),
+            classes=bool(known["classes"]) if "classes" in known else None,
+            kernels=known.get("kernels"),
+            transposed=tuple((int(size), int(stride)) for size, stride in known.get("transposed", ())),
+            averaged=any(card.get("averaged") for card in evaluation["metrics"]),
+            truncation="truncation" in (evaluation.get("sampling") or {}),
+        )
+
 
 def diagnose(evaluation: Mapping[str, Any]) -> list[Diagnosis]:
-    """What an evaluation (`Evaluation.as_dict`) speaks of, most certain first; a single "no fault found" if nothing.
+    """What an evaluation (`Evaluation.as_dict`) speaks of, most certain first.
 
+    A single one where no fault is found: "no fault found", or "too few images" where these could not have shown one.
+    Samples whose pixels have the wrong range are only told that: the other numbers are of what clipping has left.
     Nothing at all for systems that do not sample and whose codes are healthy.
     """
-    numbers = Numbers(evaluation)
-    found = [*_of_samples(numbers, evaluation), *_of_codes(numbers, evaluation)]
+    numbers, maker = Numbers(evaluation), Maker.of(evaluation)
+    of_codes = [*_of_labels(numbers, evaluation), *_of_codes(numbers, evaluation)]
+    wrong_range = [*_of_range(evaluation)]
+    if wrong_range:
+        return wrong_range + of_codes
+    found = [*_of_samples(numbers, maker, evaluation), *of_codes]
     if "KID" in numbers and not found:
-        found = [_unlike(numbers) if numbers.z("KID") > SURE else _healthy(numbers)]
+        found = [_nothing_named(numbers, maker, evaluation)]
     return sorted(found, key=lambda one: -one.certainty)
 
 
-def _of_samples(numbers: Numbers, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
+def _of_range(evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    """Pixels that are not from -1 to 1: whatever else the numbers say is of clipped images."""
+    pixels = evaluation.get("range")
+    if not pixels:
+        return
+    low, high, outside = pixels["low"], pixels["high"], pixels["outside"]
+    span = f"from {low:.3g} to {high:.3g}, where images are from -1 to 1"
+    if outside > 0.02:
+        advice = "End the generator in tanh, or bring what it makes to [-1, 1]"
+        if low >= -0.02 and high > 2:
+            advice += f": x / {255 if high > 100 else high:.3g} * 2 - 1"
+        yield Diagnosis(
+            "wrong range",
+            1.0,
+            f"The pixels of the samples are {span}: {_percent(outside)} of them were clipped, and all other numbers "
+            "are of clipped images.",
+            f"{advice}; real images and samples must have one range.",
+            ("range",),
+            "far",
+        )
+        return
+    # In [0, 1]: nothing is dark, and scaled to [-1, 1] the pixels would be more like real ones.
+    as_they_are, scaled = (
+        abs(factor * pixels["mean"] - shift - pixels["real_mean"])
+        + abs(factor * pixels["deviation"] - pixels["real_deviation"])
+        for factor, shift in ((1, 0), (2, 1))
+    )
+    if low >= -0.02 and high <= 1.02 and high - low > 0.5 and pixels["real_low"] < -0.5 and scaled < as_they_are:
+        yield Diagnosis(
+            "wrong range",
+            1.0,
+            f"The pixels of the samples are {span}: they seem to be images in [0, 1], and all other numbers are of "
+            "what these look like in [-1, 1].",
+            "Bring them to [-1, 1]: 2 * x - 1, or end the generator in tanh instead of a sigmoid.",
+            ("range",),
+            "far",
+        )
+
+
+def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
     z, value = numbers.z, numbers.value
 
     copies = min(value("copied-features", 0.0), value("copied-pixels", 0.0))
     if copies > 0.03 and min(z("copied-features"), z("copied-pixels")) > 3:
         yield _named(
+            numbers,
             "memorisation",
             (z("authentic") < -3, min(z("copied-features"), z("copied-pixels")) > SURE),
-            f"About {_percent(value('copied-features', 0.0))} of the samples must be copies of training images: their "
-            f"nearest real image is a training image more often than chance allows.",
-            "More data, augmentation, a smaller discriminator, or an earlier checkpoint.",
+            f"About {_percent(copies)} of the samples must be copies of training images: their nearest real image is a "
+            "training image more often than chance allows.",
+            "More data, augmentation, a smaller "
+            + ("discriminator" if maker.adversary else "network")
+            + ", or an earlier checkpoint.",
             ("copied-features", "copied-pixels", "authentic"),
             "closest",
         )
 
     edges, high = value("blur ratio", 1.0), value("HF ratio", 1.0)
+    sharp = min(edges, high) > 0.8 and max(edges, high) < 1.25
+    # Where all samples are blurred, noisy or unreal, their features are elsewhere, and regions look empty that are not.
+    there = sharp and numbers.over_floor("precision") > AMONG
     uneven = value("classes-TV", 0.0) >= 0.1 and z("classes-TV") > SURE
-    moved = not uneven and not (min(edges, high) > 0.8 and max(edges, high) < 1.25)
-    # Where all samples are blurred or noisy, their features are elsewhere, and regions look empty that are not.
-    missing = 0.0 if moved or z("missing") < SURE else value("missing", 0.0)
+    gone = [row for row in evaluation.get("classes", ()) if row["high"] < 0.5 * row["real_share"]] if uneven else []
+    of_gone = sum(row["real_share"] for row in gone)
+    empty = value("missing", 0.0) if z("missing") > SURE and (there or (uneven and sharp)) else 0.0
     twins = value("duplicates", 0.0) if z("duplicates") > SURE else 0.0
-    lost = missing >= 0.04 or twins >= 0.1
-    if twins >= 0.1 or missing >= 0.5:
+
+    if twins >= TWINS:
         support = value("effective support", 0.0)
         yield _named(
+            numbers,
             "mode collapse",
-            (numbers.over_floor("coverage") < 0.7, z("cells-JS") > SURE, z("1-NN fake") > SURE, z("missing") > SURE),
-            (
-                f"{_percent(value('duplicates', 0.0))} of the samples have a twin among the samples (real images: "
-                f"{_percent(numbers.cards['duplicates']['floor'])}), as if it made {_count(support)} different images"
-                + (
-                    f", and {_percent(missing)} of the real images lie where it makes next to nothing."
-                    if missing > 0.03
-                    else "."
-                )
+            (numbers.over_floor("coverage") < 0.7, z("cells-JS") > SURE, z("1-NN fake") > SURE, twins > 0.3),
+            f"{_percent(twins)} of the samples have a twin among the samples (real images: "
+            f"{_percent(numbers.floor('duplicates', 0.0))})"
+            + (f", as if it made {_count(support)} different images" if support else "")
+            + (
+                f", and {_percent(empty)} of the real images lie where it makes next to nothing."
+                if empty > 0.03
+                else "."
             ),
-            "R1 or a gradient penalty, minibatch discrimination, a lower rate of the generator, an earlier checkpoint.",
-            ("duplicates", "effective support", "missing", "coverage", "cells-JS", "1-NN fake"),
-            "twins" if twins >= 0.1 else "cells",
+            _against_collapse(maker),
+            ("duplicates", "effective support", "coverage", "cells-JS", "1-NN fake", *(["missing"] if empty else [])),
+            "twins",
         )
-    elif lost:
+    elif empty >= MISSING or of_gone >= MISSING:
         names = _names(evaluation, missing=True)
         yield _named(
+            numbers,
             "missing modes",
-            (z("cells-JS") > SURE, z("coverage") < -SURE, z("classes-TV") > SURE or "classes-TV" not in numbers),
-            f"{_percent(missing)} of the real images lie in regions of which it makes next to nothing"
+            (z("cells-JS") > SURE, z("coverage") < -SURE, bool(gone) or "classes-TV" not in numbers),
+            (
+                f"{_percent(empty)} of the real images lie in regions of which it makes next to nothing"
+                if empty >= MISSING
+                else f"{_percent(of_gone)} of the real images are of classes of which it makes less than half"
+            )
             + (f": {names}." if names else "."),
-            "R1 or a gradient penalty, minibatch discrimination, a larger batch; more rounds, if it still learns.",
-            ("missing", "cells-JS", "coverage", "classes-TV"),
+            _against_collapse(maker)
+            if maker.adversary is not False
+            else "More rounds, if it still learns; a larger code.",
+            (*(["missing"] if empty >= MISSING else []), "cells-JS", "coverage", "classes-TV"),
             "cells",
         )
-    if uneven or (not moved and value("cells-NDB", 0.0) >= 0.3 and z("cells-JS") > SURE):
+    if uneven or (there and value("cells-NDB", 0.0) >= 0.3 and z("cells-JS") > SURE):
         names = _names(evaluation, missing=False)
         yield _named(
+            numbers,
             "imbalance",
-            (uneven or "classes-TV" not in numbers, not lost, value("cells-NDB", 0.0) >= 0.1),
+            (
+                uneven or "classes-TV" not in numbers,
+                twins < TWINS and max(empty, of_gone) < MISSING,
+                value("cells-NDB", 0.0) >= 0.1,
+            ),
             "Some kinds of images are made too often and others too rarely"
-            + (f": {names}." if names else f" ({_percent(value('cells-NDB', 0.0))} of the regions)."),
-            "More rounds or a larger batch; class labels, if there are any, make the shares even.",
-            ("classes-TV", "cells-NDB", "cells-JS"),
+            + (
+                f": {names}."
+                if names
+                else f" ({_percent(value('classes-TV', 0.0))} are of the wrong class)."
+                if uneven
+                else f" ({_percent(value('cells-NDB', 0.0))} of the regions)."
+            ),
+            "More rounds or a larger batch"
+            + ("." if maker.classes else "; recipes that are given class labels (cgan, acgan) make the shares even."),
+            ("classes-TV", "cells-NDB", "cells-JS") if uneven else ("cells-NDB", "cells-JS"),
             "overfull",
         )
 
     fewer = z("coverage") < -3 or z("recall") < -SURE
     if numbers.over_floor("density") > 1.2 and z("density") > SURE and fewer:
         yield _named(
+            numbers,
             "little variety",
             (z("recall") < -SURE, z("coverage") < -SURE),
             f"The samples crowd around the centres of the data: density is {numbers.over_floor('density'):.2f} times "
             "that of real images, and they reach fewer of these.",
-            "A larger truncation threshold, if samples were truncated; noise that spreads more; a larger generator.",
+            "A larger truncation threshold." if maker.truncation else "Noise that spreads more; a larger network.",
             ("density", "coverage", "recall"),
             "near",
         )
 
     if edges < 0.7 and high < 0.6 and z("blur ratio") < -SURE:
         yield _named(
+            numbers,
             "blur",
             (high < 0.4, edges < 0.5),
             f"The samples are blurred: their edges have {_percent(edges)} of the strength of real ones, their high "
             f"frequencies {_percent(high)}.",
-            "More rounds; for autoencoders an adversarial or perceptual loss instead of the squared error.",
+            "More rounds; an adversarial loss of images sharpens what the squared error blurs (alae)."
+            if maker.code and not maker.adversary
+            else "More rounds.",
             ("blur ratio", "HF ratio"),
             "spectrum",
         )
-    for name, period in (("Nyquist ratio", 2), ("quarter ratio", 4)):
-        peak = value(name, 1.0)
-        if peak > 1.5 and peak > 1.4 * high and z(name) > SURE:
+    boards = list(_patterns(numbers, maker))
+    yield from boards
+    if high > 1.15 and z("HF ratio") > SURE and not boards:
+        if edges > 1.1:
             yield _named(
-                "checkerboard",
-                (peak > 2 * high, peak > 3),
-                f"The samples carry a pattern that repeats every {period} pixels: its power is {peak:.3g} times that "
-                f"in real images, where all high frequencies together have {high:.2f} times.",
-                "Kernels whose size is a multiple of the stride, or resizing followed by a convolution.",
-                (name, "HF ratio"),
+                numbers,
+                "noise",
+                (edges > 1.3, z("KID") > SURE, numbers.over_floor("precision") > 0.97),
+                f"The samples are noisy or ragged: their high frequencies have {high:.2f} times the power of real "
+                "ones.",
+                ("" if maker.averaged else "Averaged (EMA) weights, ")
+                + "a lower learning rate towards the end, more rounds.",
+                ("HF ratio", "blur ratio", "precision"),
                 "spectrum",
             )
-    peaks = max(value("Nyquist ratio", 1.0), 1.0)
-    if high > 1.15 and edges > 1.1 and z("HF ratio") > SURE and peaks < 2 * high:
-        yield _named(
-            "noise",
-            (edges > 1.3, z("KID") > SURE, numbers.over_floor("precision") > 0.97),
-            f"The samples are noisy or ragged: their high frequencies have {high:.2f} times the power of real ones.",
-            "Averaged (EMA) weights, a lower learning rate towards the end, more rounds.",
-            ("HF ratio", "blur ratio", "precision"),
-            "spectrum",
-        )
-    if high > 1.15 and edges <= 1.1 and z("HF ratio") > SURE and peaks < 2 * high:
-        yield _named(
-            "unreal samples",
-            (high > 1.4, z("KID") > SURE, z("1-NN fake") > 3 or z("precision") < -SURE),
-            f"Some samples are noise: the high frequencies of all have {high:.2f} times the power of real ones, while "
-            "the typical sample has edges like a typical real image.",
-            "More rounds; truncation removes the worst at the price of variety.",
-            ("HF ratio", "blur ratio", "1-NN fake"),
-            "far",
-        )
+        else:
+            yield _named(
+                numbers,
+                "unreal samples",
+                (high > 1.4, z("KID") > SURE, z("1-NN fake") > 3 or z("precision") < -SURE),
+                f"Some samples are noise: the high frequencies of all have {high:.2f} times the power of real ones, "
+                "while the typical sample has edges like a typical real image.",
+                _against_unreal(maker),
+                ("HF ratio", "blur ratio", "1-NN fake"),
+                "far",
+            )
+            return
     unreal = 1 - numbers.over_floor("precision")
     if unreal > 0.02 and z("precision") < -SURE:
         yield _named(
+            numbers,
             "unreal samples",
             (unreal > 0.05, z("KID") > SURE),
-            f"{_percent(unreal)} of the samples lie farther from every real image than real images do.",
-            "More rounds; truncation removes the worst at the price of variety.",
-            ("precision", "density"),
+            f"{_percent(unreal)} fewer samples than real images lie among other real images.",
+            _against_unreal(maker),
+            ("precision",),
             "far",
+        )
+
+
+def _patterns(numbers: Numbers, maker: Maker) -> Iterator[Diagnosis]:
+    """A pattern that repeats every 2 or 4 pixels: power at its frequency, which stands out from those around it.
+
+    Real images may be made of blocks (pixel art), and then have no power at all where samples have a little: only what
+    stands out is a pattern. Only convolutions and upsampling make it; other networks make noise, pixel by pixel.
+    """
+    if maker.kernels is False:
+        return
+    high = numbers.value("HF ratio", 1.0)
+    for name, period in (("Nyquist", 2), ("quarter", 4)):
+        ratio, prominent = numbers.value(f"{name} ratio", 1.0), numbers.value(f"{name} peak", 0.0)
+        usual = max(1.0, numbers.floor(f"{name} peak", 1.0))
+        if ratio > 1.5 and ratio > 1.4 * high and numbers.z(f"{name} ratio") > SURE and prominent > 1.5 * usual:
+            odd = ", ".join(f"{size} at stride {stride}" for size, stride in maker.transposed if size % stride)
+            if maker.transposed and not odd:
+                advice = "Resizing followed by a convolution in place of transposed convolutions; more rounds."
+            elif odd:
+                advice = (
+                    f"Kernels whose size is a multiple of the stride (here: {odd}), or resizing and then a convolution."
+                )
+            elif maker.kernels:
+                advice = "More rounds, averaged (EMA) weights: this network has no transposed convolution to blame."
+            else:
+                advice = "Kernels whose size is a multiple of the stride, or resizing followed by a convolution."
+            yield _named(
+                numbers,
+                "checkerboard",
+                (ratio > 2 * high, prominent > 3 * usual),
+                f"The samples carry a pattern that repeats every {period} pixels: its power is {ratio:.3g} times that "
+                f"in real images, where all high frequencies together have {high:.2f} times, and {prominent:.3g} times "
+                "that of the frequencies around it.",
+                advice,
+                (f"{name} ratio", f"{name} peak", "HF ratio"),
+                "spectrum",
+            )
+
+
+def _of_labels(numbers: Numbers, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    """Only where the classifier recognizes real images."""
+    agreement = numbers.cards.get("class agreement")
+    if agreement is None:
+        return
+    guess = 1 / max(2, len(evaluation.get("classes", ())) or 10)
+    real = agreement.get("floor")
+    real = 1.0 if real is None else real
+    if real > 0.5 and agreement["interval"][1] < guess + 0.25 * (real - guess):
+        yield Diagnosis(
+            "labels ignored",
+            1.0,
+            f"Samples show the class that was asked for {_percent(agreement['value'])} of the time: guessing would "
+            f"be right {_percent(guess)}, and {_percent(real)} of real images are recognized.",
+            "Is the label given to both networks? Is the loss of the classes weighted?",
+            ("class agreement",),
         )
 
 
 def _of_codes(numbers: Numbers, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
-    agreement = numbers.cards.get("class agreement")
-    if agreement:
-        classes = max(2, len(evaluation.get("classes", ())) or 10)
-        if agreement["value"] < 2 / classes and agreement["interval"][1] < 0.5:
-            yield Diagnosis(
-                "labels ignored",
-                1.0,
-                f"Samples show the class that was asked for {_percent(agreement['value'])} of the time: guessing would "
-                f"be right {_percent(1 / classes)}.",
-                "Is the label given to both networks? Is the loss of the classes weighted?",
-                ("class agreement",),
-            )
     active = numbers.cards.get("active units")
-    if active:
-        units = len(evaluation.get("units", ())) or 1
-        if active["value"] < 0.1 * units:
-            yield Diagnosis(
-                "posterior collapse",
-                1.0,
-                f"{active['value']:.0f} of {units} units of the code tell images apart: the decoder paints without "
-                "looking at the code.",
-                "Lower the weight of the divergence (beta), or let it grow from 0 over the first rounds.",
-                ("active units",),
-            )
+    if active is None:
+        return
+    units = len(evaluation.get("units", ())) or 1
+    if posterior_collapsed(int(active["value"]), units):
+        yield Diagnosis(
+            "posterior collapse",
+            1.0,
+            f"{active['value']:.0f} of {units} units of the code tell images apart: the decoder paints without "
+            "looking at the code.",
+            "Lower the weight of the divergence (beta), or let it grow from 0 over the first rounds.",
+            ("active units",),
+        )
 
 
-def _unlike(numbers: Numbers) -> Diagnosis:
-    return _named(
-        "unlike real images",
-        (numbers.z("C2ST") > SURE, numbers.z("FD") > SURE),
-        f"The samples differ from real images (KID {numbers.value('KID', 0.0):.3g}), and no fault that is known here "
-        "explains how.",
-        "More rounds; look at the samples that are farthest from any real image.",
-        ("KID", "FD", "C2ST"),
-        "far",
-    )
-
-
-def _healthy(numbers: Numbers) -> Diagnosis:
+def _nothing_named(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -> Diagnosis:
+    """No rule has found a fault: too few images to find one, a distance without a name, or none."""
+    grey, red, amber = numbers.lit("grey"), numbers.lit("red"), numbers.lit("amber")
+    if grey and not red:
+        needed = max(card.get("needed") or 0 for card in numbers.cards.values())
+        return Diagnosis(
+            "too few images",
+            1.0,
+            f"{numbers.cards['KID'].get('against') or numbers.cards['KID']['n']} images are too few to find a fault by "
+            f"{_list(grey)}: even a gross one need not show.",
+            f"Measure with {needed} images or more.",
+            tuple(grey),
+        )
+    if red:
+        return _named(
+            numbers,
+            "unlike real images",
+            (numbers.z("C2ST") > SURE, numbers.z("FD") > SURE),
+            f"The samples differ from real images in {_list(red)}, and no fault that is known here explains how.",
+            "More rounds; look at the samples that are farthest from any real image.",
+            tuple(red),
+            "far",
+        )
     return Diagnosis(
         "no fault found",
-        0.5 if numbers.z("KID") > 3 else 1.0,
+        0.5 if amber else 1.0,
         "Nothing in this panel tells the samples from as many real images"
-        + (", beyond a distance that may be chance." if numbers.z("KID") > 3 else "."),
+        + (f", beyond differences that may be chance: {_list(amber)}." if amber else "."),
         "",
-        ("KID", "coverage", "duplicates", "copied-features"),
+        tuple(name for name in ("KID", "coverage", "duplicates", "copied-features") if name in numbers),
     )
+
+
+def _against_missing(maker: Maker) -> str:
+    return "More rounds, if it still learns; a larger code." if maker.adversary is False else _against_collapse(maker)
+
+
+def _against_collapse(maker: Maker) -> str:
+    if maker.adversary is False:
+        return "More weight on reconstruction (a smaller beta), a larger code, or an earlier checkpoint."
+    return (
+        "A gradient penalty (r1gan, wgan-gp) or a discriminator of several images at once (pacgan), a lower learning "
+        "rate of the generator, an earlier checkpoint; more rounds, if it still learns."
+    )
+
+
+def _against_unreal(maker: Maker) -> str:
+    return "More rounds." if maker.truncation else "More rounds; truncation removes the worst at the price of variety."
 
 
 def _named(
-    cause: str, confirmed: Sequence[bool], sentence: str, advice: str, evidence: tuple[str, ...], picture: str
+    numbers: Numbers,
+    cause: str,
+    confirmed: Sequence[bool],
+    sentence: str,
+    advice: str,
+    evidence: tuple[str, ...],
+    picture: str,
 ) -> Diagnosis:
+    """Of the evidence, the numbers that there are."""
     certainty = 0.5 + 0.5 * sum(confirmed) / len(confirmed)
-    return Diagnosis(cause, certainty, sentence, advice, evidence, picture)
+    return Diagnosis(cause, certainty, sentence, advice, tuple(one for one in evidence if one in numbers), picture)
 
 
 def _names(evaluation: Mapping[str, Any], *, missing: bool) -> str:

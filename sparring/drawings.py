@@ -23,8 +23,6 @@ FAR = 10
 """When one player's losses are so many times another's, an axis for both would show one of them as a flat line."""
 NAMED = 20
 """More classes than these get colours, but no legend."""
-AWAKE = 0.01
-"""A unit of a code with less divergence from the prior, in nats, tells nothing of the image."""
 NOT_OTHER = {"player", "loss", "gradient", "real", "fake", "prior", "code"}
 
 Log = Sequence[Mapping[str, Any]]
@@ -171,17 +169,15 @@ def codes(
     return _svg(figure, what + ("" if prior is None else ", over codes of the prior in grey"))
 
 
-def divergences(nats: Sequence[float]) -> Markup:
-    """A bar for each unit of a code, largest first; units below AWAKE in another colour."""
-    nats = sorted(nats, reverse=True)
+def divergences(nats: Sequence[float], active: Sequence[bool]) -> Markup:
+    """A bar for each unit of a code, largest first; units that are not active in another colour."""
+    units = sorted(zip(nats, active, strict=True), reverse=True)
     figure, (axes,) = _panels("Divergence of each unit from the prior, nats", x="unit of the code, sorted")
-    for name, colour, first, units in (
-        ("awake", BLUE, 1, [v for v in nats if v >= AWAKE]),
-        (f"asleep (below {AWAKE})", ORANGE, 1 + sum(v >= AWAKE for v in nats), [v for v in nats if v < AWAKE]),
-    ):
-        if units:  # a bar of no height keeps its outline, so that it can be counted
-            where = range(first, first + len(units))
-            axes.bar(where, units, color=colour, edgecolor=colour, linewidth=1.5, width=0.7, label=name)
+    for name, colour, kind in (("active", BLUE, True), ("not active", ORANGE, False)):
+        bars = [(place, value) for place, (value, tells) in enumerate(units, 1) if tells == kind]
+        if bars:  # a bar of no height keeps its outline, so that it can be counted
+            places, values = zip(*bars, strict=True)
+            axes.bar(places, values, color=colour, edgecolor=colour, linewidth=1.5, width=0.7, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0.3, len(nats) + 0.7)
     axes.set_ylim(bottom=0)

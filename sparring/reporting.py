@@ -27,6 +27,7 @@ from sparring.evaluation.cards import FORMAT as EVALUATION_FORMAT
 from sparring.evaluation.cards import short
 from sparring.evaluation.panel import MEANING
 from sparring.latent import nearest
+from sparring.metrics import ACTIVE, active_units, posterior_collapsed
 from sparring.pictures import grid, png, reconstructions, single, translations
 from sparring.run import Run
 from sparring.seeds import derive, generator, standard_defaults
@@ -66,7 +67,7 @@ MEANINGS = {
 """Numbers that moves log, in words; those of one paper only are explained in its file."""
 PLACED = {
     *("format", "data", "fingerprint", "n", "repeats", "sampling", "checkpoint"),
-    *("metrics", "findings", "classes", "cells"),
+    *("metrics", "findings", "classes", "cells", "system", "notes"),
 }
 """Keys of an evaluation that have a place of their own on the page."""
 SHOWN = {
@@ -123,7 +124,7 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
         part="real" if data is None else "held-out" if data.held_out else "training",
         rebuilt=_rebuilt(system, data) if data and system.can("reconstruct") else "",
         codes=_codes(system, data) if data and system.can("encode") else None,
-        awake=drawings.AWAKE,
+        active=ACTIVE,
         units=_units(system, data) if data and system.can("divergence") else None,
         walks=_walks(system) if system.can("walks") and system.can("decode") else {},
         classified=_classified(system, data) if data and system.can("classify") else None,
@@ -334,12 +335,15 @@ def plane_of(codes: Tensor, prior: Tensor | None) -> tuple[Tensor, Tensor | None
 
 
 def _units(system: System, data: Dataset) -> dict[str, Any]:
-    """The divergence of each unit, and how many units are awake."""
-    nats = system.divergence(to_float(_some(data, DRAWN).images)).mean(0).tolist()
+    """The divergence of each unit, and how many units are active."""
+    images = to_float(_some(data, DRAWN).images)
+    nats = system.divergence(images).mean(0).tolist()
+    active = active_units(system.encode(images)).tolist()
     return {
-        "picture": drawings.divergences(nats),
+        "picture": drawings.divergences(nats, active),
         "count": len(nats),
-        "active": sum(v >= drawings.AWAKE for v in nats),
+        "active": sum(active),
+        "collapsed": posterior_collapsed(sum(active), len(nats)),
         "total": sum(nats),
     }
 

@@ -16,7 +16,7 @@ from sparring.errors import SparringError
 from sparring.evaluation import Measure, Yardstick, compare, evaluate, judge_for
 from sparring.evaluation.cards import CARD
 from sparring.evaluation.comparison import difference
-from sparring.evaluation.images import OTHER_HALF, halves
+from sparring.evaluation.images import OTHER_HALF, halves, range_of
 from sparring.evaluation.panel import FROM_PIXELS
 from sparring.metrics import (
     LENET_MNIST,
@@ -135,7 +135,8 @@ def test_numbers_are_means_over_repeats_of_the_plain_functions(digits):
     assert [measure.name for measure in result.measures] == [
         *names,
         *("cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates", "effective support"),
-        *("C2ST", "1-NN real", "1-NN fake", "blur ratio", "HF ratio", "Nyquist ratio", "quarter ratio"),
+        *("C2ST", "1-NN real", "1-NN fake", "blur ratio", "HF ratio"),
+        *("Nyquist ratio", "Nyquist peak", "quarter ratio", "quarter peak"),
         *("copied-features", "copied-pixels", "authentic"),
     ]
     for i, name in enumerate(names):
@@ -211,6 +212,64 @@ def test_classes_are_counted_only_where_the_extractor_knows_them(digits):
     assert "classes-TV" not in [measure.name for measure in result.measures]
 
 
+def test_no_finding_rests_on_a_classifier_that_does_not_recognize_the_real_images(digits):
+    """Other images that are called like digits, from a perfect generator that is asked for each class in turn."""
+    data, fresh = digits
+
+    class Asked(Drawer):
+        classes = 10
+
+    called = dataclasses.replace(data, images=255 - data.images.transpose(2, 3))
+    held_out = data.held_out
+    called = dataclasses.replace(called, held_out=dataclasses.replace(held_out, images=255 - held_out.images.mT))
+    system = Asked(255 - fresh.images.mT)
+    result = evaluate(system, called, n=100, repeats=2)
+    assert result["FD"].extractor == RANDOM_CONV64
+    assert (result.classes, result.rates) == ((), ())
+    assert "nothing is said of classes" in result.notes[0]
+    insisted = evaluate(system, called, n=100, repeats=2, extractor=extractor(LENET_MNIST))
+    assert (insisted.classes, insisted.rates) == ((), ())
+    assert insisted.notes[0].startswith("lenet-mnist is right on ")
+    assert not {"labels ignored", "imbalance"} & {one.cause for one in result.diagnoses + insisted.diagnoses}
+    known = evaluate(Asked(fresh.images), data, n=100, repeats=1)
+    assert [rate.name for rate in known.rates] == ["class agreement"]
+    assert known.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda images: (images + 1) / 2, "seem to be images in [0, 1]"),
+        (lambda images: (images + 1) * 127.5, "were clipped"),
+        (lambda images: 3 * images, "were clipped"),
+        (lambda images: (images - images.mean()) / images.std(), "were clipped"),
+    ],
+)
+def test_a_wrong_range_is_named(digits, spoil, words):
+    data, fresh = digits
+    pixels = range_of(spoil(to_float(fresh.images)), data.held_out.images)._asdict()
+    (found,) = diagnose({"metrics": [], "range": pixels})
+    assert found.cause == "wrong range"
+    assert words in found.sentence
+    assert f"from {pixels['low']:.3g} to {pixels['high']:.3g}" in found.sentence
+
+
+def test_a_wrong_range_is_named_first_and_alone(digits):
+    data, fresh = digits
+    result = evaluate(Drawer(fresh.images[:20].repeat(9, 1, 1, 1), lambda x: (x + 1) / 2), data, n=60, repeats=2)
+    assert [one.cause for one in result.diagnoses] == ["wrong range"]
+    assert result.as_dict()["range"] == result.range
+    assert (result.range["low"], result.range["high"], result.range["real_low"]) == (0, 1, -1)
+
+
+@pytest.mark.parametrize("spoil", [lambda x: 0 * x, lambda x: 0.3 * x, torch.tanh, lambda x: 1.05 * x, lambda x: x])
+def test_grey_and_bright_images_have_the_right_range(digits, spoil):
+    data, fresh = digits
+    for images, real in ((fresh.images, data.held_out.images), (255 - fresh.images, 255 - data.held_out.images)):
+        pixels = range_of(spoil(to_float(images)), real)._asdict()
+        assert diagnose({"metrics": [], "range": pixels}) == []
+
+
 def test_unknown_data_gets_the_untrained_extractor():
     images = torch.randint(0, 256, (90, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = Dataset("holiday", images).hold_out(0.2)
@@ -246,14 +305,20 @@ def test_what_cannot_be_measured_is_said(digits):
     system = Drawer(fresh.images)
     with pytest.raises(SparringError, match="unknown split 'tests'; did you mean 'test'"):
         evaluate(system, data, split="tests")
-    with pytest.raises(SparringError, match="'digits' has no test images; choose split from: held_out, train"):
+    with pytest.raises(
+        SparringError, match="'digits' has no test images; choose split from: held_out, other_half, train"
+    ):
         evaluate(system, data, split="test")
     with pytest.raises(SparringError, match="has no held_out images to measure against"):
         Yardstick(fresh)
     with pytest.raises(SparringError, match="repeats must be at least 1"):
         evaluate(system, data, repeats=0)
-    with pytest.raises(SparringError, match="at least 6 real samples are needed; got 3"):
-        evaluate(system, data, n=3)
+    for n in (-5, 0, 3):
+        with pytest.raises(SparringError, match=rf"n is {n}: .*at least 6"):
+            evaluate(system, data, n=n)
+    few = dataclasses.replace(data, held_out=data.held_out.rows(torch.arange(3)))
+    with pytest.raises(SparringError, match=r"has 3 held-out and 1,500 training images: too few .* hold out a larger"):
+        evaluate(system, few)
     with pytest.raises(SparringError, match=r"samples must be \(50, 1, 28, 28\).*got \(50, 1, 14, 14\)"):
         evaluate(Drawer(fresh.images, lambda images: images[..., ::2, ::2]), data, n=50)
     with pytest.raises(SparringError, match="50 of 50 samples hold NaN or infinite values"):
@@ -833,9 +898,10 @@ def test_findings_come_most_certain_first_and_from_numbers_alone(digits):
 
 def test_labels_that_are_ignored_and_codes_that_sleep_are_named(digits):
     data, _ = digits
-    card = {"name": "class agreement", "value": 0.1, "interval": [0.09, 0.11], "unit": "share"}
+    card = {"name": "class agreement", "value": 0.1, "interval": [0.09, 0.11], "unit": "share", "floor": 0.99}
     (ignored,) = diagnose({"metrics": [card], "classes": [{}] * 10})
     assert ignored.cause == "labels ignored"
+    assert diagnose({"metrics": [{**card, "floor": 0.21}], "classes": [{}] * 10}) == []
     assert diagnose({"metrics": [{**card, "value": 0.9, "interval": [0.8, 1.0]}]}) == []
     assert evaluate(Sleeper(1), data).diagnoses[0].cause == "posterior collapse"
     assert evaluate(Sleeper(3), data).diagnoses == []

@@ -15,6 +15,7 @@ from toys import SHAPE
 import sparring
 from sparring import latent
 from sparring.cli import main
+from sparring.data import load
 from sparring.data.pixels import to_uint8
 from sparring.errors import SparringError
 from sparring.latent import neighbours as neighbours_module
@@ -612,12 +613,13 @@ def test_class_concepts_are_samples_of_that_class(runs, tmp_path, capsys, monkey
 
 
 def test_the_shipped_classifier_judges_data_it_knows():
-    judge, classes = latent.judge_of(linear_gan(), (), "mnist")
+    digits = load("digits")
+    judge, classes = latent.judge_of(linear_gan(), (), lambda: digits)
     assert classes == tuple("0123456789")
     found = judge(torch.zeros(2, 1, 28, 28))
     torch.testing.assert_close(found.exp().sum(1), torch.ones(2))
     system, _ = made("mlp-classifier")
-    judge, classes = latent.judge_of(system, ("a", "b"), "mnist")
+    judge, classes = latent.judge_of(system, ("a", "b"), lambda: pytest.fail("no data are needed"))
     assert judge == system.classify
     assert classes == ("a", "b")
 

@@ -21,7 +21,7 @@ FLOORS = [
     {"cli", "__init__"},
     {"__main__"},
 ]
-SAME_FLOOR = {("pictures", "data")}
+SAME_FLOOR = {("pictures", "data"), ("diagnose", "metrics")}
 """Rooms that may look at a neighbour on their floor."""
 
 

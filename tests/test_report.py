@@ -120,10 +120,10 @@ class Known(System):
         return -images
 
     def encode(self, images):
-        return images.flatten(1)[:, :5]
+        return images.flatten(1)[:, 3:4] * (torch.arange(20) < self.active)
 
     def prior_codes(self, n, *, seed=0):
-        return torch.randn(n, 5, generator=generator(seed))
+        return torch.randn(n, 20, generator=generator(seed))
 
     def decode(self, codes):
         return codes[:, :1, None, None].expand(-1, 1, 4, 4)
@@ -272,7 +272,7 @@ def test_reconstructions_come_in_whole_rows_of_all_kinds():
 def test_a_codes_picture_tells_classes_from_each_other_and_from_the_prior(page):
     for words in (*CLASSES, "prior", "first component"):
         assert f">{words}</text>" in page, words
-    assert "Codes have 5 dimensions" in words_of(page)
+    assert "Codes have 20 dimensions" in words_of(page)
     left, right = torch.tensor([[-1.0, 0.0]] * 9), torch.tensor([[1.0, 0.0]] * 9)
     labels = torch.tensor([1] * 9 + [0] * 9)
     svg = drawings.codes(torch.cat([left, right]), None, labels, ("one", "two"), ("a", "b"))
@@ -329,7 +329,7 @@ def test_codes_without_prior_and_labels(tmp_path):
     assert "Confusion matrix" not in page
     assert "Cluster 0 :" in words
     assert "No label was used to find them." in words
-    assert "units are awake" not in words
+    assert "units are active" not in words
     assert "A walk." not in words
 
 
@@ -342,19 +342,19 @@ def test_walks_show_their_codes_in_their_places(page):
 @pytest.mark.parametrize("active", [7, 2, 1, 0])
 def test_posterior_collapse_is_named_when_it_is_there(page, tmp_path, active):
     words = words_of(page if active == 7 else page_of(known, toy(), tmp_path, active=active))
-    assert f"{active} of 20 units are awake" in words
+    assert f"{active} of 20 units are active" in words
     assert ("Posterior collapse" in words) == (active < 2)
     assert ("Lower the weight of the divergence (beta)" in words) == (active < 2)
 
 
-def test_a_unit_below_the_threshold_has_another_colour():
-    def bars(nats):
-        svg = str(drawings.divergences(nats))
+def test_a_unit_that_is_not_active_has_another_colour():
+    def bars(nats, active):
+        svg = str(drawings.divergences(nats, active))
         return [svg.count(f"fill: {c}; stroke: {c}") for c in (drawings.BLUE, drawings.ORANGE)]
 
     legend = 1  # patch of each colour that is there
-    assert bars([0.009, 3.0, 0.01, 0.0]) == [2 + legend, 2 + legend]
-    assert bars([1.0, 1.0]) == [2 + legend, 0]
+    assert bars([0.009, 3.0, 0.01, 0.0], [False, True, True, False]) == [2 + legend, 2 + legend]
+    assert bars([1.0, 1.0], [True, True]) == [2 + legend, 0]
 
 
 def test_the_classes_of_held_out_images(page):
@@ -432,7 +432,7 @@ def test_every_picture_has_words_for_those_who_do_not_see_it(page):
 
 def test_gans_have_none_of_these(run):
     words = words_of(report(run).read_text())
-    for absent in ("codes say", "units are awake", "A walk", "surest mistakes", "Cluster", "moves also told"):
+    for absent in ("codes say", "units are active", "A walk", "surest mistakes", "Cluster", "moves also told"):
         assert absent not in words, absent
 
 

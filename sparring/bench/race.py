@@ -14,7 +14,8 @@ from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_uint8
 from sparring.data.sources import load
 from sparring.errors import SparringError
-from sparring.metrics import for_dataset, frechet_distance
+from sparring.evaluation import judge_for
+from sparring.metrics import frechet_distance
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import card, find
 from sparring.system import System
@@ -74,7 +75,7 @@ def _run(name: str, way: str, data: Dataset, rounds: int, seed: int) -> list[tup
 def _distance(system: System, data: Dataset) -> float:
     """FD between as many samples as there are held-out images, and these."""
     assert data.held_out is not None
-    judge = for_dataset(data.name)
+    judge = judge_for(data)
     with torch.no_grad():
         samples = to_uint8(copy.deepcopy(system).eval().sample(len(data.held_out), seed=0))
     return frechet_distance(real=judge.features(data.held_out.images)[0], fake=judge.features(samples)[0])

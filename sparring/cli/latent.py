@@ -262,8 +262,8 @@ def neighbours(
     import torch
 
     from sparring.data.pixels import to_float, to_uint8
+    from sparring.evaluation import judge_for
     from sparring.latent import nearest
-    from sparring.metrics import for_dataset
     from sparring.pictures import enlarged, grid, png
     from sparring.run import Run
 
@@ -274,7 +274,7 @@ def neighbours(
         raise SparringError(f"{type(system).__name__} cannot sample")
     data = opened.data()
     samples = to_uint8(system.sample(n, seed=seed))
-    extractor = for_dataset(data.name)
+    extractor = judge_for(data)
 
     def seen(images: "Tensor") -> "Tensor":
         return extractor.features(images)[0] if by == "features" else images
@@ -333,7 +333,7 @@ def _of_class(run: "Run", paint: "Painter", name: str, seed: int) -> "Tensor":
             f"class:{name}: {type(paint.system).__name__} is told the class beside the code, so no code is of a class; "
             "give numbers of samples"
         )
-    judge, classes = judge_of(paint.system, run.facts["spec"]["classes"], run.facts["data"]["name"])
+    judge, classes = judge_of(paint.system, run.facts["spec"]["classes"], run.data)
     if name not in classes:
         raise unknown("concept", f"class:{name}", [f"class:{one}" for one in classes])
     codes = paint.codes(1000, seed=seed)
@@ -353,7 +353,7 @@ def _directions(run: "Run", paint: "Painter", samples: "Tensor", method: str, of
             raise SparringError(
                 f"{type(paint.system).__name__} is told the class beside the code: no direction of codes leads to one"
             )
-        judge, classes = judge_of(paint.system, run.facts["spec"]["classes"], run.facts["data"]["name"])
+        judge, classes = judge_of(paint.system, run.facts["spec"]["classes"], run.data)
         return by_class(samples, judge(paint.paint(samples)).argmax(1), classes)
     return principal(samples, samples if of == "codes" else paint.paint(samples).flatten(1), count)
 

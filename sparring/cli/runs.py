@@ -85,6 +85,8 @@ def evaluate(
         Console().print(result.class_table())
     for number in (*result.rates, *(number for section in result.sections.values() for number in section)):
         print(number)
+    for note in result.notes:
+        print(f"\n{note}")
     for found in result.diagnoses:
         print(f"\n{found}")
 

@@ -16,11 +16,22 @@ from sparring.evaluation.classes import classification_error, clustering_error
 from sparring.evaluation.codes import codes_of, likelihood, reconstructed, reconstruction_error
 from sparring.evaluation.comparison import Difference, compare
 from sparring.evaluation.domains import paired_errors, translations_of
-from sparring.evaluation.images import OTHER_HALF, can, in_chunks, judge_for, part_of, reference_of
+from sparring.evaluation.images import (
+    FEWEST,
+    OTHER_HALF,
+    can,
+    facts_of,
+    in_chunks,
+    judge_for,
+    part_of,
+    reference_of,
+    shown_to_classifiers,
+)
 from sparring.evaluation.panel import POOL
 from sparring.evaluation.samples import Yardstick, blur, class_agreement, compared, parzen_window, sample_seed
 from sparring.evaluation.stacked import stacked_modes
-from sparring.metrics import SELF, ClassShare, Extractor, for_dataset
+from sparring.metrics import SELF, SHIPPED, ClassShare, Extractor, accuracy_on, knows
+from sparring.metrics import extractor as shipped
 from sparring.seeds import standard_defaults
 
 __all__ = [
@@ -73,7 +84,9 @@ def evaluate(
     reference and the training images can give; with split="train" the two halves of the training images play the two
     parts, and "other_half" is the half of the held-out images that did not choose the best checkpoint. Copies of
     training images are looked for where images are held out. The extractor is the one that knows the data best, unless
-    given; `averaged` is only noted on the cards. `sampling` goes to `system.sample` (truncation=.5) and is kept.
+    given: a shipped classifier, if it recognizes labelled real images, else random features; classes of samples are
+    counted only by one that does. `averaged` is only noted on the cards. `sampling` goes to `system.sample`
+    (truncation=.5) and is kept.
 
     Reconstructions, codes and likelihoods are of the same reference images; errors of classes and clusters, of all
     labelled images of the split. `parzen` adds the log-likelihood that Goodfellow et al. 2014 published. Translations
@@ -92,26 +105,40 @@ def evaluate(
         raise SparringError(f"pairs are about translations, and {type(system).__name__} cannot translate")
     if repeats < 1:
         raise SparringError(f"repeats must be at least 1; got {repeats}")
+    if n is not None and n < FEWEST:
+        raise SparringError(f"n is {n}: it is the number of images per measurement, at least {FEWEST}")
     if level not in LEVELS:
         raise unknown("level", level, LEVELS)
     if extractor is not None and extractor.name == SELF and split == "held_out":
         split = OTHER_HALF  # it has learnt from the first
     reference, others = reference_of(data, split, n or LEVELS[level], POOL[level])
     part = part_of(data, split)
+    samples = can(system, "sample")
+    if samples and len(reference) < FEWEST:
+        there = f"{len(part):,} {split.replace('_', '-')} and {len(data):,} training images"
+        raise SparringError(
+            f"data '{data.name}' has {there}: too few to measure samples against, which takes {FEWEST} of each; "
+            "hold out a larger share (held_out=0.2), or measure against the training images (split='train')"
+        )
+    notes: list[str] = []
+    pixels: dict[str, float] = {}
     measures: list[Measure] = []
     histogram: list[ClassShare] = []
     cells: list[Cell] = []
     rates: list[Rate] = []
     pictures: dict[str, Image] = {}
 
-    if can(system, "sample"):
-        extractor = extractor or for_dataset(data.name)
+    if samples:
+        extractor = extractor or judge_for(data)
+        classes, note = _classes_known(extractor, data)
+        notes += [note] if note else []
         sample = partial(system.sample, len(reference), **sampling)
         unseen = None if split == "train" else data.held_out
         if unseen is not None and split == OTHER_HALF:
             unseen = part
-        made = compared(sample, reference, others, unseen, extractor, split, averaged, seed, repeats)
+        made = compared(sample, reference, others, unseen, extractor, classes, split, averaged, seed, repeats)
         measures, histogram, cells, pictures = made.measures, made.histogram, made.cells, made.pictures
+        pixels = made.range._asdict()
         if histogram and getattr(system, "classes", None) and "labels" not in sampling:
             rates.append(class_agreement(made.labels, part, extractor, split))
     if can(system, "classify") and part.labels is not None:
@@ -127,7 +154,7 @@ def evaluate(
     codes, units = codes_of(system, reference, split, seed, repeats)
     domains: tuple[Finding, ...] = ()
     if can(system, "translate"):
-        judge = extractor or for_dataset(data.name)
+        judge = extractor or judge_for(data)
         domains = translations_of(system, data, part, judge, split, n or LEVELS[level])
         domains += paired_errors(system, pairs, data.classes) if pairs else ()
     return Evaluation(
@@ -145,10 +172,31 @@ def evaluate(
         likelihood=likelihood(system, reference, split, seed),
         parzen=(parzen_window(partial(system.sample, **sampling), data, seed),) if parzen else (),
         domains=domains,
-        modes=stacked_modes(partial(system.sample, **sampling), data, split, seed) if can(system, "sample") else (),
+        modes=stacked_modes(partial(system.sample, **sampling), data, split, seed) if samples else (),
         units=units,
         cells=tuple(cells),
         averaged=averaged,
         seeds=tuple(sample_seed(seed, i) for i in range(repeats)) if measures else (),
+        range=pixels,
+        system=facts_of(system),
+        notes=tuple(notes),
         pictures=pictures,
     )
+
+
+def _classes_known(extractor: Extractor, data: Dataset) -> tuple[tuple[str, ...], str]:
+    """The data's classes, if the extractor shows on real images that it knows them, else (); and a sentence on why.
+
+    The sentence is also about shipped classifiers that were not chosen though they have these classes.
+    """
+    shown = shown_to_classifiers(data)
+    for one in (extractor, *map(shipped, () if extractor.classes else SHIPPED)):
+        accuracy = accuracy_on(one, shown.images, shown.labels, shown.classes)
+        if knows(one, accuracy):
+            return (data.classes if data.classes == extractor.classes else ()), ""
+        if accuracy is not None:
+            return (), (
+                f"{one.name} is right on {100 * accuracy:.0f} % of the real images, instead of "
+                f"{100 * (one.accuracy or 1):.0f} % of those it was tested on: nothing is said of classes of samples"
+            )
+    return (), ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from html import escape as html
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -12,21 +13,27 @@ from rich.table import Table
 
 from sparring.diagnose import Diagnosis, diagnose
 from sparring.errors import unknown
+from sparring.evaluation.power import needed
 from sparring.metrics import ClassShare
 
-COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
+COLOURS = {"green": "green", "amber": "yellow", "red": "red", "grey": "bright_black"}
 
 ALIKE = "not told apart from real images"
+
+TOO_FEW = "too few images to tell"
+
+HUES = {"green": "#3c9a5f", "amber": "#e3b23c", "red": "#c23b3b", "grey": "#b9c0cc"}
+LAMP = '<span style="color: {}">●</span> '
 
 SEEN, SURE = 3, 5
 """Standard deviations of real sets beyond which a number is off, and surely off."""
 
-FORMAT = 2
+FORMAT = 3
 """Of `Evaluation.as_dict`."""
 
 CARD = (
     *("section", "name", "value", "unit", "n", "interval", "floor", "floor_interval", "floor_name", "spread", "z", "p"),
-    *("light", "extractor", "digest", "split", "averaged", "seeds", "fingerprint", "words"),
+    *("light", "against", "needed", "extractor", "digest", "split", "averaged", "seeds", "fingerprint", "words"),
 )
 """Keys of a number's card, the same for every number; see `Measure` and `Finding`."""
 
@@ -146,6 +153,7 @@ class Measure:
     seed       of the samples
     spread     standard deviation of the number among sets of real images; None if there were fewer than two
     p          of a difference that large by chance; None where its law is not known
+    against    real images that it was compared with; None if not known
     """
 
     name: str
@@ -161,6 +169,7 @@ class Measure:
     seed: int
     spread: float | None = None
     p: float | None = None
+    against: int | None = None
 
     @property
     def z(self) -> float | None:
@@ -169,13 +178,18 @@ class Measure:
 
     @property
     def light(self) -> str:
-        """green: as real images; amber: a little off; red: off; "" if that is not known."""
-        return "" if self.z is None else "green" if abs(self.z) < SEEN else "amber" if abs(self.z) < SURE else "red"
+        """green: as real images; amber: a little off; red: off; grey: too few images to tell; "" if not known."""
+        if self.z is None:
+            return ""
+        if self.against is not None and self.against < needed(self.name):
+            return "grey"
+        return "green" if abs(self.z) < SEEN else "amber" if abs(self.z) < SURE else "red"
 
     def card(self) -> dict[str, Any]:
         fields = asdict(self)
         del fields["seed"]
         further = {"floor_name": "real images", "z": self.z, "light": self.light, "words": self.words}
+        further["needed"] = needed(self.name) or None
         return _plain({**fields, "unit": "", **further})
 
     def __str__(self) -> str:
@@ -188,6 +202,8 @@ class Measure:
         low, high = self.interval or (self.value, self.value)
         floor_low, floor_high = self.floor_interval or (self.floor, self.floor)
         distance = self.name.startswith(("FD-", "classes-")) and "infinity" not in self.name and self.floor > 0
+        if self.light == "grey" and (self.z is None or abs(self.z) < SURE):
+            return TOO_FEW
         if distance and self.value < 0.5 * self.floor:
             return "closer than real images: copies?"
         if self.light == "green" or (not self.light and low <= floor_high and floor_low <= high):
@@ -225,6 +241,9 @@ class Evaluation:
     cells        regions of the data that are made far less or far more often than they occur
     averaged     whether averaged (EMA) weights were measured; None if not known
     seeds        that `sample` was given
+    range        values of the samples' pixels before they were clipped, and of real ones; {} where nothing was sampled
+    system       what is known of the system: see `images.facts_of`
+    notes        sentences on what could not be measured, and why
     pictures     name -> what the numbers mean, to look at: closest, twins, cells, overfull, far, near, spectrum
     """
 
@@ -247,7 +266,44 @@ class Evaluation:
     cells: tuple[Cell, ...] = ()
     averaged: bool | None = None
     seeds: tuple[int, ...] = ()
+    range: Mapping[str, float] = field(default_factory=dict)
+    system: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     pictures: Mapping[str, Image] = field(default_factory=dict, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        """One line: the first numbers, and what they speak of."""
+        first = [f"{one.name} {short(one.value)} (real images {short(one.floor)})" for one in self.measures[:1]]
+        first += [f"{one.name} {short(one.value)}" for one in self.measures if one.name in ("precision", "recall")]
+        first += [f"{one.name} {short(one.value)}" for one in self.others[: 0 if first else 2]]
+        causes = [one.cause for one in self.diagnoses]
+        return f"{self.data}, n = {self.n:,}: {', '.join(first)}" + (f"; {', '.join(causes)}" if causes else "")
+
+    def __repr__(self) -> str:
+        return f"<Evaluation of {len(self._plain()['metrics'])} numbers on {self}>"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the numbers as a table, then what they speak of."""
+        rows = ""
+        for one in self.measures:
+            lamp = LAMP.format(HUES.get(one.light, "none")) if one.light else ""
+            between = " to ".join(map(short, one.interval or ()))
+            cells = (lamp + html(one.name), short(one.value), between, short(one.floor), html(one.words))
+            rows += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        heads = "".join(f"<th>{head}</th>" for head in ("", "value", "95 % interval", "real images", "in words"))
+        lines = [*map(str, self.others), *self.notes, *map(str, self.diagnoses)]
+        table = f"<table><tr>{heads}</tr>{rows}</table>" if rows else ""
+        return f"<p>{html(self.title)}</p>{table}{''.join(f'<p>{html(line)}</p>' for line in lines)}"
+
+    @property
+    def title(self) -> str:
+        """What was compared with what."""
+        if not self.measures:
+            return f"{self.data}: {self.n:,} images"
+        split = self.measures[0].split.replace("_", "-")
+        times = f"{self.repeats} times, " if self.repeats > 1 else ""
+        title = f"{self.data}: {self.n:,} samples, {times}against {self.n:,} {split} images"
+        return title + "".join(f", {name} {value}" for name, value in self.sampling.items())
 
     def __getitem__(self, name: str) -> Measure:
         """The measure of that name; 'FD', 'KID' and 'classes' may stay short."""
@@ -270,6 +326,11 @@ class Evaluation:
         return {name: getattr(self, name) for name in names}
 
     @property
+    def others(self) -> list[Rate | Finding]:
+        """All numbers but those of the panel."""
+        return [*self.rates, *(one for numbers in self.sections.values() for one in numbers)]
+
+    @property
     def diagnoses(self) -> list[Diagnosis]:
         """What the numbers speak of, most certain first."""
         return diagnose(self._plain())
@@ -283,6 +344,7 @@ class Evaluation:
         classes   of the samples: the fields of `ClassShare`
         cells     that are made too rarely or too often: the fields of `Cell`
         units     {"divergence": nats, "variance": of its mean over images} for each unit of the code
+        range, system, notes  as they are
         """
         plain = self._plain()
         return {**plain, "findings": [one.as_dict() for one in diagnose(plain)]}
@@ -299,6 +361,9 @@ class Evaluation:
             "n": self.n,
             "repeats": self.repeats,
             "sampling": dict(self.sampling),
+            "range": dict(self.range),
+            "system": dict(self.system),
+            "notes": list(self.notes),
             "metrics": [{**dict.fromkeys(CARD), "section": section, **both, **one.card()} for section, one in found],
             "classes": [row._asdict() for row in self.classes],
             "cells": [cell._asdict() for cell in self.cells],
@@ -307,10 +372,7 @@ class Evaluation:
 
     def table(self) -> Table:
         """For the terminal: every measure of samples with its interval, its floor, and words."""
-        split = self.measures[0].split.replace("_", "-")
-        title = f"{self.data}: {self.n:,} samples, {self.repeats} times, against {self.n:,} {split} images"
-        title += "".join(f", {name} {value}" for name, value in self.sampling.items())
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("measure", no_wrap=True)
         for heading in ("value", "95 % interval", "real"):
             table.add_column(heading, justify="right", no_wrap=True)

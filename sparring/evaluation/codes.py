@@ -13,11 +13,15 @@ from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.evaluation.cards import Finding, Unit
 from sparring.evaluation.images import CHUNK, can, finite, in_chunks, pixels_of
-from sparring.metrics import active_units, energy_distance, mean_interval, squared_errors
+from sparring.metrics import (
+    COLLAPSED,
+    active_units,
+    energy_distance,
+    mean_interval,
+    posterior_collapsed,
+    squared_errors,
+)
 from sparring.seeds import derive, generator
-
-AWAKE = 0.1
-"""With a smaller share of active units the posterior has collapsed."""
 
 CODES = 2000
 """At most so many codes are compared with the prior: the cost is quadratic."""
@@ -73,8 +77,8 @@ def codes_of(
         found.append(Finding("KL divergence", float(total.mean()), "nats", len(part), between, None, None, "", split))
         units = tuple(Unit(*row) for row in torch.stack([each.mean(0), means.var(0)], 1).tolist())
         active = int(active_units(means).sum())
-        collapsed = active < AWAKE * len(units)
-        words = f"posterior collapse: fewer than {AWAKE:.0%} of the units tell images apart" if collapsed else ""
+        collapsed = posterior_collapsed(active, len(units))
+        words = f"posterior collapse: fewer than {COLLAPSED:.0%} of the units tell images apart" if collapsed else ""
         card = (active, f"of {len(units)}", len(part), None, None, None, "", split, words)
         found.append(Finding("active units", *card))
     return tuple(found), units

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import mean
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
@@ -20,7 +21,7 @@ from sparring.metrics import (
     Extractor,
     brought,
     extractor,
-    for_dataset,
+    extractor_for,
     pixels_pca64,
     self64,
 )
@@ -30,6 +31,12 @@ OTHER_HALF = "other_half"
 """The half of the held-out images that does not choose the best checkpoint, and that no extractor has learnt from."""
 
 SPLITS = ("held_out", OTHER_HALF, "test", "train")
+
+FEWEST = 6
+"""Images that the neighbour metrics need at least: five nearest others of each."""
+
+MARGIN = 0.1
+"""Values may pass -1 and 1 by so much before they count as outside."""
 
 CHUNK = 1000
 """Images that go through a system at once."""
@@ -45,7 +52,8 @@ def reference_of(data: Dataset, split: str, n: int, most: int) -> tuple[Dataset,
         return data.rows(order[:n]), data.rows(order[n : n + most])
     part: Dataset | None = getattr(data, "held_out" if split == OTHER_HALF else split)
     if not part:
-        there = [name for name in SPLITS if name == "train" or getattr(data, name, None)]
+        held_out = ("held_out", OTHER_HALF) if data.held_out else ()
+        there = [name for name in SPLITS if name == "train" or name in held_out or (name == "test" and data.test)]
         raise SparringError(f"data '{data.name}' has no {split} images; choose split from: {', '.join(there)}")
     rows = halves(part)[1] if split == OTHER_HALF else shuffled(part, "reference")
     n = min(n, len(rows), len(data))
@@ -64,6 +72,64 @@ def halves(held_out: Dataset) -> tuple[Tensor, Tensor]:
     """Row numbers of two halves: the one that chooses a checkpoint, and the other one."""
     order = shuffled(held_out, "reference")
     return order[: len(order) // 2], order[len(order) // 2 :]
+
+
+def facts_of(system: Any) -> dict[str, Any]:
+    """What a diagnosis must know of a system, so that its advice can be followed.
+
+    kind        name of its class
+    adversary   whether a discriminator judges its images
+    code        whether it has codes of images: an autoencoder
+    classes     how many classes can be asked for
+    kernels     whether the network that makes images has convolutions; None if that is not known
+    transposed  kernel size and stride of its transposed convolutions with a stride
+    """
+    maker = getattr(system, "G", None) or getattr(system, "decoder", None)
+    strided = {
+        (layer.kernel_size[0], layer.stride[0])
+        for layer in (maker.modules() if isinstance(maker, nn.Module) else ())
+        if isinstance(layer, nn.ConvTranspose2d) and layer.stride[0] > 1
+    }
+    return {
+        "kind": type(system).__name__,
+        "adversary": can(system, "score"),
+        "code": can(system, "encode"),
+        "classes": int(getattr(system, "classes", 0) or 0),
+        "kernels": any(one.ndim == 4 for one in maker.parameters()) if isinstance(maker, nn.Module) else None,
+        "transposed": [list(pair) for pair in sorted(strided)],
+    }
+
+
+class PixelRange(NamedTuple):
+    """Values of the pixels that a system made, before they are clipped to [-1, 1], and those of real images.
+
+    low, high, mean, deviation  of the samples, and real_... of the reference
+    outside  share of the values that are below -1.1 or above 1.1
+    """
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+    outside: float
+    real_low: float
+    real_high: float
+    real_mean: float
+    real_deviation: float
+
+    @classmethod
+    def of_all(cls, sets: Sequence[PixelRange]) -> PixelRange:
+        """Of several sets of as many samples: the lowest, the highest, and the means of the other numbers."""
+        low, high = min(one.low for one in sets), max(one.high for one in sets)
+        return cls(*map(mean, zip(*sets, strict=True)))._replace(low=low, high=high)
+
+
+def range_of(images: Tensor, real: Tensor) -> PixelRange:
+    """Of samples (N, C, S, S), floats or uint8, beside real images (M, C, S, S) uint8."""
+    made, known = (x if x.is_floating_point() else to_float(x) for x in (images, real))
+    moments = [(float(x.min()), float(x.max()), float(x.mean()), float(x.std())) for x in (made, known)]
+    outside = float((made.abs() > 1 + MARGIN).double().mean())
+    return PixelRange(*moments[0], outside, *moments[1])
 
 
 def pixels_of(images: Tensor, n: int, data: Dataset, what: str = "samples", maker: str = "generator") -> Tensor:
@@ -100,8 +166,13 @@ def can(system: Any, ability: str) -> bool:
     return callable(getattr(system, ability, None))
 
 
+def shown_to_classifiers(data: Dataset) -> Dataset:
+    """Real images on which a classifier shows that it knows them: held-out ones, or training images for want of 100."""
+    return data.held_out if data.held_out is not None and len(data.held_out) >= 100 else data
+
+
 def judge_for(data: Dataset, name: str | None = None, weights: Path | None = None) -> Extractor:
-    """The extractor of that name; without one, that which knows most about the data.
+    """The extractor of that name; without one, that which knows most about the data (`metrics.extractor_for`).
 
     pixels-pca64 and self64 are made from the data: from training images, and from the half of the held-out images that
     nothing is measured against. inception, dinov2 and clip take a file of weights. Raises SparringError for an unknown
@@ -110,7 +181,8 @@ def judge_for(data: Dataset, name: str | None = None, weights: Path | None = Non
     if weights is not None and name not in BROUGHT:
         raise SparringError(f"a weights file is for {', '.join(BROUGHT)}; got extractor {name or 'none'}")
     if name is None:
-        return for_dataset(data.name)
+        shown = shown_to_classifiers(data)
+        return extractor_for(shown.images, shown.labels, shown.classes)
     if name == PIXELS:
         return pixels_pca64(data.images[shuffled(data, "pixels")])
     if name == SELF:

@@ -47,6 +47,7 @@ from sparring.metrics import (
     neighbours,
     peak,
     power_spectrum,
+    prominence,
     total_variation,
     wilson_interval,
 )
@@ -86,14 +87,24 @@ MEANING = {
     "blur ratio": "edges of the typical sample over those of the typical real image",
     "HF ratio": "high frequencies of samples over those of real images",
     "Nyquist ratio": "power of the finest checkerboard over that of real images",
+    "Nyquist peak": "the same power over that of the frequencies around it; about 1: no pattern stands out",
     "quarter ratio": "power of the checkerboard twice as coarse over that of real images",
+    "quarter peak": "the same power over that of the frequencies around it",
     "copied-features": "share of samples that must be copies of training images",
     "copied-pixels": "the same, by pixels",
     "authentic": "share of samples that are not nearer to a training image than its own neighbour",
 }
 """What each number says, in plain words."""
 
-FROM_PIXELS = ("blur ratio", "HF ratio", "Nyquist ratio", "quarter ratio", "copied-pixels")
+PATTERNS = {"Nyquist": 2, "quarter": 4}
+"""Regular patterns that are looked for, and after how many pixels they repeat."""
+
+ROUNDING = 1e-5
+"""Share of a spectrum that rounding to 256 levels makes, at all frequencies alike: what is below it is no power."""
+
+FROM_PIXELS = (
+    *("blur ratio", "HF ratio", "Nyquist ratio", "Nyquist peak", "quarter ratio", "quarter peak", "copied-pixels"),
+)
 """Numbers that no feature extractor had a part in."""
 
 
@@ -135,7 +146,7 @@ class Panel:
     extractor  that made the features
     cells      of the space of features
     twin       distance under which two images are duplicates
-    classes    of the data; () if the extractor does not know them
+    classes    of the data; () if the extractor does not know them, or not these images
     """
 
     real: View
@@ -146,11 +157,11 @@ class Panel:
 
     @classmethod
     def of(cls, real: View, others: Sequence[View], extractor: Extractor, classes: tuple[str, ...]) -> Panel:
-        """`others`: sets of other real images, as large as the reference."""
+        """others: sets of other real images, as large as the reference; classes: those that the extractor knows."""
         known = torch.cat([one.features for one in others])[:CELLS_FROM]
         cells = fit_cells(known, max(2, min(CELLS, len(real.features) // IN_A_CELL)))
         twin = duplicate_distance(real.features, *(one.features for one in others))
-        return cls(real, extractor, cells, twin, classes if classes == extractor.classes else ())
+        return cls(real, extractor, cells, twin, classes)
 
     def measure(self, made: View) -> dict[str, float]:
         """Every number of one set of images; of the effective support, the pairs of twins it comes from.
@@ -179,9 +190,12 @@ class Panel:
         sharp = float(self.real.edges.median())  # medians: a few samples of noise are not all samples sharpened
         if sharp > 0:
             numbers["blur ratio"] = float(made.edges.median()) / sharp
-        for name, share in self.bands.items():
-            if share(self.real.spectrum) > 0:
-                numbers[name] = share(made.spectrum) / share(self.real.spectrum)
+        flat, rounding = not bool(self.real.spectrum.any()), torch.full_like(self.real.spectrum, ROUNDING)
+        for name, share in self.bands.items() if not flat else ():
+            least = share(rounding / rounding.numel())
+            numbers[name] = (share(made.spectrum) + least) / (share(self.real.spectrum) + least)
+            if name.endswith(" ratio") and (period := PATTERNS.get(name.removesuffix(" ratio"))):
+                numbers[name.replace("ratio", "peak")] = prominence(made.spectrum, period)
         return numbers
 
     @property
@@ -189,9 +203,9 @@ class Panel:
         """Bands of the spectrum that images of this size have."""
         size = self.real.images.shape[-1]
         found: dict[str, Callable[[Tensor], float]] = {"HF ratio": high_frequencies}
-        for name, period in (("Nyquist ratio", 2), ("quarter ratio", 4)):
+        for name, period in PATTERNS.items():
             if size % period == 0:
-                found[name] = partial(peak, period=period)
+                found[f"{name} ratio"] = partial(peak, period=period)
         return found
 
     def histogram(self, made: Sequence[View]) -> list[ClassShare]:
@@ -284,9 +298,9 @@ def measures_of(
         card = {**judged_by(None if name in FROM_PIXELS else panel.extractor), **stamp}
         if name == "effective support":
             ours, real = (effective_support(round(sum(pairs)), n, len(pairs)) for pairs in (repeated, floor))
-            found.append(Measure(name, ours[0], n, ours[1], real[0], real[1], **card))
+            found.append(Measure(name, ours[0], n, ours[1], real[0], real[1], against=n, **card))
         else:
-            card |= {"spread": spread_of(floor, n, total), "p": chances.get(name)}
+            card |= {"spread": spread_of(floor, n, total), "p": chances.get(name), "against": n}
             value, null = mean(repeated), mean(floor)
             found.append(Measure(name, value, n, mean_interval(repeated), null, mean_interval(floor), **card))
     return found
@@ -337,14 +351,14 @@ def memorisation(
         test = exchangeability(train=known, held_out=unseen, fake=fake)
         spread = test.deviation / (1 - test.expected)
         interval, null = ((middle - Z * spread, middle + Z * spread) for middle in (test.copied, 0.0))
-        card = {**judged_by(judge), **stamp, "spread": spread, "p": test.p}
+        card = {**judged_by(judge), **stamp, "spread": spread, "p": test.p, "against": len(unseen)}
         found.append(Measure(name, test.copied, len(fake), interval, 0.0, null, **card))
 
     fake, known, unseen = features
     copies, real = authenticity(train=known, fake=fake), authenticity(train=known, fake=unseen)
     interval, null = (wilson_interval(round(one.share * len(one.at)), len(one.at)) for one in (copies, real))
     spread = (real.share * (1 - real.share) * (1 / len(fake) + 1 / len(unseen))) ** 0.5
-    card = {**judged_by(extractor), **stamp, "spread": spread}
+    card = {**judged_by(extractor), **stamp, "spread": spread, "against": len(unseen)}
     found.append(Measure("authentic", copies.share, len(fake), interval, real.share, null, **card))
 
     first = len(made[0].features)

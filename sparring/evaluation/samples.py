@@ -13,7 +13,7 @@ from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.evaluation.cards import Cell, Finding, Measure, Rate
-from sparring.evaluation.images import halves, pixels_of, reference_of, shuffled
+from sparring.evaluation.images import PixelRange, halves, judge_for, pixels_of, range_of, reference_of, shuffled
 from sparring.evaluation.panel import (
     FLOORS,
     Memorised,
@@ -33,7 +33,6 @@ from sparring.metrics import (
     Extractor,
     blur_ratio,
     edges,
-    for_dataset,
     frechet_distance,
     kernel_distance,
     parzen_log_likelihood,
@@ -51,12 +50,13 @@ PARZEN = "No claim of quality: k-means centres score higher than the true distri
 
 
 class Samples(NamedTuple):
-    """The panel's numbers, shares of classes, odd cells, classes seen in each set of samples, pictures."""
+    """The panel's numbers, shares of classes, odd cells, classes seen in each set of samples, pixels, pictures."""
 
     measures: list[Measure]
     histogram: list[ClassShare]
     cells: list[Cell]
     labels: list[Tensor]
+    range: PixelRange
     pictures: dict[str, Image.Image]
 
 
@@ -66,6 +66,7 @@ def compared(
     others: Dataset,
     held_out: Dataset | None,
     extractor: Extractor,
+    classes: tuple[str, ...],
     split: str,
     averaged: bool | None,
     seed: int,
@@ -75,13 +76,18 @@ def compared(
 
     others    training images: the floors' sets of n, and then more, to look for copies among
     held_out  images that training has not seen and that are like the others; without them nothing is said of copies
+    classes   that the extractor knows in these images; () where it knows none
     """
     n, stamp = len(reference), {"split": split, "averaged": averaged, "seed": seed}
     look = min(len(others), FLOORS * n) if extractor.slow else len(others)
     train, real = view(others.images[:look], extractor), view(reference.images, extractor)
     floors = [view_of(train, rows) for rows in floor_rows(look, n)]
-    panel = Panel.of(real, floors, extractor, others.classes)
-    sets = [pixels_of(sample(seed=sample_seed(seed, i)), n, reference) for i in range(repeats)]
+    panel = Panel.of(real, floors, extractor, classes)
+    sets, ranges = [], []
+    for i in range(repeats):
+        images = sample(seed=sample_seed(seed, i))
+        sets.append(pixels_of(images, n, reference))
+        ranges.append(range_of(images, reference.images))
     made = [view(pictures, extractor) for pictures in sets]
     measures = measures_of(panel, made, [panel.measure(one) for one in floors], look, stamp)
     found: Memorised | None = None
@@ -93,7 +99,8 @@ def compared(
         measures += found.measures
     labels = [one.labels for one in made if one.labels is not None]
     cells = panel.odd_cells(made)
-    return Samples(measures, panel.histogram(made), cells, labels, _pictures(panel, made, cells, train, found))
+    pictures = _pictures(panel, made, cells, train, found)
+    return Samples(measures, panel.histogram(made), cells, labels, PixelRange.of_all(ranges), pictures)
 
 
 def sample_seed(seed: int, repeat: int) -> int:
@@ -210,7 +217,7 @@ class Yardstick:
     """
 
     def __init__(self, data: Dataset, extractor: Extractor | None = None, n: int = 1000) -> None:
-        self.extractor = extractor or for_dataset(data.name)
+        self.extractor = extractor or judge_for(data)
         self._data = data
         if not data.held_out:
             raise SparringError(f"data '{data.name}' has no held_out images to measure against")

@@ -6,27 +6,32 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_uint8
 from sparring.errors import SparringError
-from sparring.metrics import for_dataset
+from sparring.metrics import extractor_for
 from sparring.system import System
 
 Judge = Callable[[Tensor], Tensor]
 """judge(images (n, C, H, W) in [-1, 1]) -> (n, classes) log-probabilities."""
 
 
-def judge_of(system: System, classes: Sequence[str], data: str) -> tuple[Judge, tuple[str, ...]]:
-    """The system's own classifier, else the one that is shipped for the data set of that name; and its classes.
+def judge_of(system: System, classes: Sequence[str], data: Callable[[], Dataset]) -> tuple[Judge, tuple[str, ...]]:
+    """The system's own classifier, else a shipped one that recognizes the real images; and its classes.
 
-    classes  that the system learned, in their order. Raises SparringError when neither is there.
+    classes  that the system learned, in their order
+    data     loads the real images; called only where the system does not classify
+
+    Raises SparringError when neither is there.
     """
     if system.can("classify"):
         return system.classify, tuple(classes)
-    shipped = for_dataset(data)
+    real = data()
+    shipped = extractor_for(real.images, real.labels, real.classes)
     if not shipped.classes:
         raise SparringError(
-            f"nobody here knows classes: {type(system).__name__} does not classify, and no classifier of "
-            f"'{data}' is shipped"
+            f"nobody here knows classes: {type(system).__name__} does not classify, and no classifier that is shipped "
+            f"recognizes the images of '{real.name}'"
         )
 
     def judge(images: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class VAE(Autoencoder):
         return self.pictures(nn.Sequential(self.decoder, self.image), codes)
 
     def divergence(self, images: Tensor) -> Tensor:
-        """(n, latent) KL divergence of each unit's code from N(0, 1), in nats; near 0: the unit is asleep."""
+        """(n, latent) KL divergence of each unit's code from N(0, 1), in nats; near 0: the unit says nothing."""
         return divergence_from_normal(*self.in_batches(self.encoder, images).chunk(2, 1))
 
     def log_likelihood(self, images: Tensor, *, draws: int = 100, seed: int = 0) -> Tensor:
