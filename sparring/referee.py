@@ -20,6 +20,8 @@ from typing import Any
 import accelerate
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
 from sparring.data.dataset import Dataset
@@ -200,8 +202,10 @@ class Referee:
     streams      stream name -> data, for the feed
     batch        images per optimiser step, over all processes and accumulated pieces
     optimisers   player -> how to make its optimiser; exactly the system's players
-    schedules    player -> settings per round
-    accumulate   pieces that a batch is cut into; n copies of the round advance in step and share each optimiser step
+    schedules    player -> settings per round; a learning rate below 0 counts as 0
+    accumulate   pieces that a batch is cut into; n copies of the round advance in step and share each optimiser step.
+                 The result is that of the whole batch up to rounding (1e-5 in float32), as it is for several processes,
+                 where nothing in the system is `batchwise`
     average      decay per round of the weights' EMA (0: the live weights), from round `average_from` on: `Average`
     precision    "auto", "fp32" or "bf16" autocast; losses are in float32 always
     """
@@ -318,7 +322,7 @@ class Referee:
         optimiser = self.optimisers[player]
         if player in self.schedules:
             for group in optimiser.param_groups:
-                group.update(self.schedules[player](self.round))
+                group.update(_settings(self.schedules[player], self.round))
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         return Told(moves, norm)
@@ -355,6 +359,28 @@ class Referee:
     def rates(self) -> dict[str, float]:
         """Player -> learning rate of its last move."""
         return {player: float(optimiser.param_groups[0]["lr"]) for player, optimiser in self.optimisers.items()}
+
+    # What is known before the first round.
+
+    def batchwise(self) -> list[str]:
+        """What in this system makes the result another one when a batch is cut into pieces, or shared by processes.
+
+        Batch norm and minibatch features see their own part of a batch, dropout and noise draw other numbers for it.
+        """
+        kinds = {
+            "batch norm"
+            if isinstance(layer, _BatchNorm)
+            else "dropout"
+            if isinstance(layer, _DropoutNd) and layer.p
+            else getattr(layer, "batchwise", "")
+            for layer in self.system.modules()
+        }
+        return sorted(kinds - {""})
+
+    def schedule_ends(self, last: int) -> dict[str, int]:
+        """Player -> the last round with a learning rate above 0, where that comes before round `last`."""
+        ends = {player: last_round_of_learning(schedule, last) for player, schedule in self.schedules.items()}
+        return {player: end for player, end in ends.items() if end is not None}
 
     # What a checkpoint holds.
 
@@ -445,6 +471,28 @@ class Referee:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+
+def _settings(schedule: Schedule, round_number: int) -> dict[str, Any]:
+    """The optimiser's settings in this round; the learning rate is at least 0."""
+    settings = dict(schedule(round_number))
+    if "lr" in settings:
+        settings["lr"] = max(0.0, settings["lr"])
+    return settings
+
+
+def last_round_of_learning(schedule: Schedule, last: int) -> int | None:
+    """The last round with a learning rate above 0, where the rate falls to 0 before round `last`; else None."""
+    learning, idle = 0, last
+    if _settings(schedule, idle).get("lr", 1.0):
+        return None
+    while idle - learning > 1:
+        middle = (learning + idle) // 2
+        if _settings(schedule, middle)["lr"]:
+            learning = middle
+        else:
+            idle = middle
+    return learning
 
 
 def _load(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

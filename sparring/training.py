@@ -73,7 +73,8 @@ def train(
     data        a name ("mnist"), a folder or zip of images, a Dataset, or two domains: {"a": X, "b": Y}
     rounds      default: what the recipe's source used
     precision   "auto" (bf16 where the hardware multiplies it natively, unless the recipe needs fp32), "fp32" or "bf16"
-    accumulate  cut each batch into this many pieces, to save memory; the result is the same
+    accumulate  cut each batch into this many pieces, to save memory; the result is the same up to rounding, but where
+                batch norm, dropout or the like see the pieces: that is said before the first round
     size, channels, classes, data_root  as in `sparring.load`; not for a Dataset, which is loaded already
     log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40, and
                 before that rounds 1, 2, 5, 10, 20, 50 ...), FD measurements (default: rounds / 10, and before that
@@ -142,6 +143,7 @@ def train(
         "early": [what for what, given in (("show", show_every), ("measure", measure_every)) if given is None],
         "monitor": monitor,
         "equilibrium": made.system.equilibrium() if made.system.can("equilibrium") else {},
+        "schedule_ends": referee.schedule_ends(rounds),
         "command": command_line(),
         **_surroundings(referee, threads),
     }
@@ -199,7 +201,7 @@ def resume(
     if saved and rounds == saved.numbers["round"]:
         notes.append(f"all {rounds} rounds are played; to go on, give a new end: --rounds N")
     if rounds != facts["rounds"]:
-        facts["rounds"] = rounds
+        facts["rounds"], facts["schedule_ends"] = rounds, referee.schedule_ends(rounds)
         if referee.processes.is_main_process:
             run.write_facts()
     threads = _checked_threads(facts["machine"]["threads"] if threads is None else threads)
@@ -242,6 +244,7 @@ def _play(
             exam = partial(clustering_error, shown, data, "held_out")
     if not measurable:
         notes = [*notes, f"FD is not measured: that takes samples and {FEWEST_HELD_OUT} or more held-out images"]
+    notes = [*notes, *_caveats(referee, last)]
     display = Display(
         run.path.name,
         referee.round,
@@ -402,6 +405,24 @@ def _referee(made: Recipe, data: Dataset, *, seed: int, precision: str, accumula
         precision=made.precision if precision == "auto" else precision,
         seed=seed,
     )
+
+
+def _caveats(referee: Referee, last: int) -> Iterator[str]:
+    """What makes this training another than one may think, as sentences."""
+    pieces, processes = referee.accumulate, referee.processes.num_processes
+    batchwise = referee.batchwise()
+    if pieces * processes > 1 and batchwise:
+        yield (
+            f"{', '.join(batchwise)}: computed for each of the {pieces * processes} parts of a batch by itself "
+            f"(pieces: {pieces}, processes: {processes}), so the result is not that of the whole batch at once"
+        )
+    ends = referee.schedule_ends(last)
+    for end in sorted(set(ends.values())):
+        players = " and ".join(player for player in ends if ends[player] == end)
+        yield (
+            f"the learning rate of {players} is 0 after round {end:,}, where the schedule ends: the last "
+            f"{last - max(end, referee.round):,} rounds teach nothing; --rounds {end} plays none of them"
+        )
 
 
 def _absolute(source: str | Path | Mapping[str, str | Path]) -> str | dict[str, str]:

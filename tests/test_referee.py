@@ -1,5 +1,6 @@
 """The referee: who moves what, pieces and processes that equal the whole, guards, averages, precision."""
 
+import copy
 import json
 import math
 import os
@@ -16,10 +17,17 @@ import torch
 from torch import nn
 from toys import adam, gan, images, referee, state
 
+from sparring.data.dataset import Spec
 from sparring.errors import Diverged, SparringError
 from sparring.losses import game
 from sparring.networks import dcgan
-from sparring.referee import RAMPUP, Average, total_norm
+from sparring.networks.augment import DiffAugment
+from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd
+from sparring.networks.noise import GaussianNoise
+from sparring.networks.spectral import SpectralLinear
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import card, find, prepare_recipe, settle
+from sparring.referee import RAMPUP, Average, last_round_of_learning, total_norm
 from sparring.seeds import derive, generator
 from sparring.system import Draws, Move, System, choose_precision, truncated, uniform
 from sparring.systems.gan import GAN
@@ -389,6 +397,100 @@ def test_schedules_set_the_optimiser_for_each_round():
     group = judge.optimisers["generator"].param_groups[0]
     assert (group["lr"], group["momentum"]) == pytest.approx((0.025, 0.54))
     assert judge.optimisers["discriminator"].param_groups[0]["lr"] == 1.0
+
+
+def test_a_learning_rate_never_falls_below_zero():
+    """A schedule that goes on falling: from the round on in which it reaches 0, its player stands still."""
+    falling = {"generator": lambda r: {"lr": 1e-2 * (1 - r / 4)}}
+    judge = referee(schedules=falling)
+    play(judge, 3)
+    at_its_end = {k: v.clone() for k, v in judge.system.G.state_dict().items()}
+    play(judge, 4)
+    assert_same(judge.system.G.state_dict(), at_its_end)
+    assert judge.optimisers["generator"].param_groups[0]["lr"] == 0
+    assert judge.schedule_ends(3) == {}
+    assert judge.schedule_ends(7) == {"generator": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "arguments", "end"),
+    [
+        ("improved-gan", 28, {"anneal": 12}, 12),
+        ("improved-gan", 28, {}, None),
+        ("wgan-gp-resnet", 32, {"width": 4, "decay_over": 1000}, 1000),
+        ("cyclegan", 16, {"width": 4, "blocks": 1, "layers": 1, "constant": 5, "falling": 4}, 9),
+        ("chollet-frogs", 32, {"width": 4}, None),
+        ("chollet-vae", 28, {"warm_up": 9}, None),
+        ("goodfellow-mlp", 28, {}, None),
+        ("aae", 28, {"width": 4}, None),
+        ("r3gan", 32, {"width": 8, "groups": 1, "blocks": 1}, None),
+    ],
+)
+def test_rates_that_fall_to_zero_do_so_after_the_round_that_is_named(name, size, arguments, end):
+    function = find(name, RECIPES)
+    classes = tuple(map(str, range(card(function).classes))) or (("a", "b") if name == "cyclegan" else ())
+    with torch.device("meta"):
+        made = prepare_recipe(function, Spec(1, size, classes), settle(function, arguments))
+    assert made.schedules
+    for schedule in made.schedules.values():
+        assert last_round_of_learning(schedule, 10**9) == end
+        assert last_round_of_learning(schedule, end or 1) is None
+        rounds = range(1, (end or 200_000) + 3, 1 if end else 997)
+        rates = {r: schedule(r)["lr"] for r in rounds}
+        assert min(rates.values()) >= 0
+        if end:
+            assert [r for r, rate in rates.items() if rate == 0] == [end + 1, end + 2]
+
+
+class Stubborn(nn.Module):
+    """A layer of somebody else's that says of itself that it sees the whole batch."""
+
+    batchwise = "my own layer"
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.Identity(), []),
+        (nn.Dropout(0.0), []),
+        (nn.LayerNorm(16), []),
+        (nn.InstanceNorm2d(16), []),
+        (nn.Dropout(0.5), ["dropout"]),
+        (nn.BatchNorm1d(16), ["batch norm"]),
+        (MinibatchDiscrimination(16, 2, 2), ["minibatch discrimination"]),
+        (MinibatchStd(), ["minibatch standard deviation"]),
+        (GaussianNoise(0.1), ["noise in layers"]),
+        (DiffAugment("color"), ["augmentation"]),
+        (SpectralLinear(16, 16), ["spectral norm"]),
+        (Stubborn(), ["my own layer"]),
+    ],
+)
+def test_what_is_another_game_in_pieces_is_known(layer, expected):
+    system = gan()
+    system.D.append(layer)
+    assert referee(system).batchwise() == expected
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Identity(), nn.BatchNorm1d(16), nn.Dropout(0.5), MinibatchDiscrimination(16, 2, 2)]
+)
+def test_pieces_equal_the_whole_where_nothing_is_batchwise_and_only_there(layer):
+    def played(accumulate):
+        system = gan().double()
+        extra = copy.deepcopy(layer).double()
+        inputs = 18 if isinstance(layer, MinibatchDiscrimination) else 16
+        system.D = nn.Sequential(nn.Flatten(), extra, nn.Linear(inputs, 1).double())
+        torch.manual_seed(3)
+        nn.init.normal_(system.D[2].weight)
+        judge = referee(system, accumulate=accumulate)
+        play(judge, 3)
+        return judge
+
+    whole, pieces = played(1), played(2)
+    start = gan().double().G[0].weight
+    moved = (whole.system.G[0].weight - start).detach().abs().max()
+    apart = float((pieces.system.G[0].weight - whole.system.G[0].weight).detach().abs().max() / moved)
+    assert (apart < 1e-5) is not bool(whole.batchwise())
 
 
 def test_bf16_stays_close_to_fp32_and_keeps_fp32_weights():

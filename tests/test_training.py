@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toys import gan, referee
 
 import sparring
 from sparring.data.dataset import Dataset, Spec
@@ -20,7 +21,7 @@ from sparring.recipes.recipe import arguments, card, find, prepare_recipe, settl
 from sparring.referee import Referee
 from sparring.run import Run, open_system
 from sparring.system import ABILITIES
-from sparring.training import resume, train
+from sparring.training import _caveats, resume, train
 
 SMALL = {
     "dcgan": ({"width": 4}, 16),
@@ -109,6 +110,19 @@ def labelled(data, classes):
     part = data.held_out and labelled(data.held_out, classes)
     return replace(
         data, labels=torch.arange(len(data)) % classes, classes=tuple(map(str, range(classes))), held_out=part
+    )
+
+
+def test_what_a_training_is_not_is_said_before_it_starts():
+    falling = {player: lambda r: {"lr": 1e-3 * (1 - (r - 1) / 6)} for player in ("discriminator", "generator")}
+    plain, cut = referee(gan()), referee(gan(dropout=0.5), accumulate=2, schedules=falling)
+    assert list(_caveats(plain, 9)) == []
+    assert list(_caveats(referee(gan(), accumulate=2, schedules=falling), 6)) == []
+    pieces, end = _caveats(cut, 9)
+    assert pieces.startswith("dropout: computed for each of the 2 parts of a batch by itself")
+    assert end == (
+        "the learning rate of discriminator and generator is 0 after round 6, where the schedule ends: "
+        "the last 3 rounds teach nothing; --rounds 6 plays none of them"
     )
 
 

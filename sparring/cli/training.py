@@ -38,7 +38,9 @@ def training_options(
         Literal["auto", "fp32", "bf16"],
         Field(description="auto: bf16 where the hardware multiplies it natively and the recipe allows it"),
     ] = "auto",
-    accumulate: Annotated[int, Field(ge=1, description="pieces each batch is cut into, to save memory")] = 1,
+    accumulate: Annotated[
+        int, Field(ge=1, description="pieces each batch is cut into, to save memory; batch norm and dropout see pieces")
+    ] = 1,
     size: Annotated[
         int | None, Field(ge=1, description="side in pixels (default: what the recipe was made for)")
     ] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -118,6 +119,8 @@ class DiffAugment(nn.Module):
     in evaluation mode it does nothing.
     """
 
+    batchwise: ClassVar[str] = "augmentation"
+
     def __init__(self, policy: str) -> None:
         super().__init__()
         names = policy.split("+")
@@ -143,6 +146,7 @@ class AdaptiveAugment(nn.Module):
     images  real images that D sees while p goes from 0 to 1, or back: 500,000
     """
 
+    batchwise: ClassVar[str] = "augmentation"
     p: Tensor
     signs: Tensor
     seen: Tensor
@@ -195,6 +199,8 @@ class Distortion(nn.Module):
 
     In evaluation mode it does nothing.
     """
+
+    batchwise: ClassVar[str] = "distortion"
 
     def __init__(self, amount: float) -> None:
         super().__init__()

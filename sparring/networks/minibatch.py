@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,8 @@ class MinibatchDiscrimination(nn.Module):
     Each image gets, for each kernel, how near it is to all others of the batch: the sum of exp(-L1 distance) between
     rows of `dims` numbers. The columns of the linear map have norm exp(log_scale); the bias starts at -1.
     """
+
+    batchwise: ClassVar[str] = "minibatch discrimination"
 
     def __init__(self, inputs: int, kernels: int = 100, dims: int = 5) -> None:
         super().__init__()
@@ -41,6 +45,8 @@ class MinibatchStd(nn.Module):
     The standard deviation of every feature at every place over a group of consecutive images, averaged to one number
     per group. A last group that is not full is filled up from the beginning of the batch.
     """
+
+    batchwise: ClassVar[str] = "minibatch standard deviation"
 
     def __init__(self, group: int = 4) -> None:
         super().__init__()

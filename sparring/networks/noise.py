@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ class InstanceNoise(nn.Module):
     Sønderby et al. 2017; Arjovsky and Bottou 2017: with noise on both, the distributions of real and of generated
     images overlap. Nothing is added in evaluation mode.
     """
+
+    batchwise: ClassVar[str] = "noise in layers"
 
     def __init__(self, std: float, over: int) -> None:
         super().__init__()
@@ -31,6 +35,8 @@ class InstanceNoise(nn.Module):
 class TrainingNoise(nn.Module):
     """Adds N(0, std^2) while training; nothing in evaluation mode."""
 
+    batchwise: ClassVar[str] = "noise in layers"
+
     def __init__(self, std: float) -> None:
         super().__init__()
         self.std = std
@@ -45,6 +51,8 @@ class GaussianNoise(nn.Module):
     What the generator has learned to make is made with this noise: it is a part of the code.
     """
 
+    batchwise: ClassVar[str] = "noise in layers"
+
     def __init__(self, std: float) -> None:
         super().__init__()
         self.std = std
@@ -55,6 +63,8 @@ class GaussianNoise(nn.Module):
 
 class LastingDropout(nn.Module):
     """Dropout when the generator learns and when it is sampled (Isola et al. 2017, section 3.1; ganhacks 17)."""
+
+    batchwise: ClassVar[str] = "dropout"
 
     def __init__(self, rate: float) -> None:
         super().__init__()

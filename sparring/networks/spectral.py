@@ -5,6 +5,8 @@ Weights and biases are named, initialised and saved as in the plain layers; `spe
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ class SpectralNorm(nn.Module):
     mode keeps the step, evaluation mode takes it and forgets it. Only the direction of `u` counts: a mean of several
     (EMA) is no unit vector, and sigma does not suffer from that.
     """
+
+    batchwise: ClassVar[str] = "spectral norm"
 
     u: Tensor
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +98,8 @@ class Blur(nn.Module):
 
 class Styled(nn.Module):
     """Noise, bias, LeakyReLU .2, then AdaIN (Huang and Belongie 2017): a style says each map's deviation and mean."""
+
+    batchwise: ClassVar[str] = "noise in layers"
 
     def __init__(self, latent: int, channels: int) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ def goodfellow_mlp(
     from sparring.networks import mlp
 
     def settings(round_number: int) -> dict[str, float]:
-        decayed = max(lr / 1.000004**round_number, lr * 1e-5)
+        decayed = lr * max(1.000004**-round_number, 1e-5)
         return {"lr": decayed, "momentum": momentum + (final_momentum - momentum) * min(1.0, round_number / 125_000)}
 
     G = mlp.goodfellow_generator(latent, 1200, data.shape)

@@ -57,7 +57,7 @@ def improved_gan(
         return {"labelled": dataset.few_labels(labelled, seed).repeated(batch), "unlabelled": dataset}
 
     def falling(round_number: int) -> dict[str, float]:
-        return {"lr": lr * min(1.0, 3 * (1 - (round_number - 1) / anneal)) if anneal else lr}
+        return {"lr": lr * min(1.0, max(0.0, 3 * (1 - (round_number - 1) / anneal))) if anneal else lr}
 
     adam = partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999), eps=1e-4)  # theirs adds 1e-8 under the root
     return Recipe(

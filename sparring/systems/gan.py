@@ -44,6 +44,7 @@ class GAN(System):
         self.latent, self.noise_kind = latent, noise
         self.curved = noise != "uniform"
         self.fresh_noise, self.mixed = fresh_noise, mixed
+        self.batchwise = "noise of labels" if game.labels.noise or game.labels.flips else ""
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         x, _ = feed("train")

@@ -23,6 +23,7 @@ class ImprovedGAN(System):
 
     players = {"discriminator": ("D",), "generator": ("G",)}
     averaged = ("G", "D")
+    batchwise = "feature matching"  # compares means over the batch
     D: Any
 
     def __init__(self, G: nn.Module, D: nn.Module, *, latent: int, noise: str = "uniform") -> None:
