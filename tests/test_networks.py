@@ -8,7 +8,7 @@ from torch import nn
 
 from sparring.data.dataset import Spec
 from sparring.errors import SparringError
-from sparring.networks import cs231n, dcgan, gulrajani, mlp
+from sparring.networks import cs231n, dcgan, gulrajani, infogan, mlp, pacgan, vae
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import find, prepare_recipe, settle
 
@@ -62,6 +62,17 @@ def test_parameter_counts(recipe, spec, arguments, d, g):
 def test_toy_networks_of_wgan_gp():
     assert (count(gulrajani.toy_generator()), count(gulrajani.toy_critic())) == (527874, 527361)
     assert gulrajani.toy_critic()(gulrajani.toy_generator()(torch.randn(3, 2))).shape == (3, 1)
+
+
+def test_adams_epsilon_of_biggans_scripts():
+    """1e-6 in the authors' scripts for ImageNet, the default 1e-8 in the one for CIFAR-10."""
+    spec = Spec(3, 32, tuple("0123456789"))
+    for name, epsilon in (("biggan-small", 1e-6), ("biggan-cifar", 1e-8)):
+        function = find(name, RECIPES)
+        with torch.device("meta"):
+            made = prepare_recipe(function, spec, settle(function, {"width": 4}))
+        weights = [nn.Parameter(torch.zeros(1))]
+        assert {m(weights).defaults["eps"] for m in made.optimisers.values()} == {epsilon}, name
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128])
@@ -140,28 +151,73 @@ def corner_only(layer):
     return layer
 
 
-def test_gulrajani_halves_and_doubles_as_tensorflow_does():
+def rows_seen(layers, side):
+    """The shape that comes of an image whose rows are 1, 2, 3 ..., and which of them its first four are."""
+    convolution = corner_only(next(m for m in layers if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)))
+    image = torch.zeros(1, convolution.in_channels, side, side)
+    image[0, 0] = torch.arange(1.0, side + 1)[:, None]
+    seen = nn.Sequential(*layers)(image)[0, 0].detach()
+    return tuple(seen.shape), seen[:4].amax(1).tolist()
+
+
+def test_sides_are_halved_and_doubled_as_tensorflow_and_keras_do():
     """SAME: of what a kernel reaches beyond an image the smaller part lies above and to the left."""
-    x = torch.arange(1.0, 29)
-    critic = gulrajani.mnist_critic(1)
-    halves = [
-        (critic[1], critic[2], 28, [0, 2, 4]),
-        (critic[4], critic[5], 14, [0, 2, 4]),
-        (nn.Identity(), critic[7], 7, [0, 1, 3]),
+    critic, made = gulrajani.mnist_critic(1), gulrajani.mnist_generator(1, 1)
+    assert rows_seen(critic[1:3], 28) == ((14, 14), [0, 2, 4, 6])  # padded by one and two
+    assert rows_seen(critic[4:6], 14) == ((7, 7), [0, 2, 4, 6])
+    assert rows_seen(critic[7:8], 7) == ((4, 4), [0, 1, 3, 5])  # by two and two
+    assert rows_seen(made[3:5], 4) == ((7, 7), [0, 2, 0, 3])
+    assert rows_seen(made[6:8], 7) == ((14, 14), [0, 2, 0, 3])
+    assert rows_seen(made[9:11], 14) == ((28, 28), [0, 2, 0, 3])
+    for network in (pacgan.discriminator(1, 1), vae.chollet_encoder(2)[2:], vae.smu_encoder(2)[2:]):
+        halvings = [i for i, layer in enumerate(network) if isinstance(layer, nn.ZeroPad2d)]
+        for side, i in zip((28, 14), halvings, strict=False):
+            assert rows_seen(network[i : i + 2], side) == ((side // 2, side // 2), [1, 3, 5, 7])  # by none and one
+    assert len(halvings) == 2
+    assert rows_seen(pacgan.discriminator(1, 1)[8:9], 7) == ((4, 4), [0, 2, 4, 6])  # by one and one
+    doubling = pacgan.generator(1)
+    assert rows_seen(doubling[4:5], 4) == ((7, 7), [0, 2, 0, 3])
+    assert rows_seen(doubling[7:9], 7) == ((14, 14), [1, 0, 2, 0])
+    assert rows_seen(doubling[11:13], 14) == ((28, 28), [1, 0, 2, 0])
+    assert rows_seen(vae.chollet_decoder(2)[3:5], 14) == ((28, 28), [1, 0, 2, 0])
+
+
+def test_the_courses_vaes_start_as_keras_does():
+    """Bounds sqrt(6 / (fan in + fan out)), biases 0; Keras has a layer of its own for means and for log-variances."""
+    torch.manual_seed(0)
+    bounds = {
+        vae.chollet_encoder(2): [0.142134, 0.083333, 0.072169, 0.072169, 0.021843, 0.420084],
+        vae.chollet_decoder(2): [0.021869, 0.083333, 0.142134],
+        vae.smu_encoder(2): [0.142134, 0.083333, 0.072169, 0.043519, 0.420084],
+        vae.smu_decoder(2): [0.043727, 0.0625, 0.076547, 0.142134],
+    }
+    for network, expected in bounds.items():
+        layers = [m for m in network if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+        assert [float(m.weight.detach().abs().max()) for m in layers] == pytest.approx(expected, rel=0.02)
+        assert all(not m.bias.detach().any() for m in layers)
+
+
+def test_infogan_and_pacgan_start_as_in_their_authors_code():
+    """N(0, .02), convolutions cut at two deviations (.88 of the deviation is left), biases 0; PacGAN's gains are 1."""
+    networks = [
+        infogan.generator(74),
+        infogan.trunk(),
+        infogan.reader(12),
+        pacgan.generator(256),
+        pacgan.discriminator(3, 16),
     ]
-    for pad, layer, side, seen in halves:
-        image = torch.zeros(1, layer.in_channels, side, side)
-        image[0, 0] = x[:side].outer(torch.ones(side))
-        halved = corner_only(layer)(pad(image))[0, 0]
-        assert halved.shape == (-(-side // 2),) * 2
-        assert halved[:3, 1].tolist() == seen
-    made = gulrajani.mnist_generator(1, 1)
-    for layer, crop, side, larger in [(made[3], made[4], 4, 7), (made[6], made[7], 7, 14), (made[9], made[10], 14, 28)]:
-        image = torch.zeros(1, layer.in_channels, side, side)
-        image[0, 0] = x[:side].outer(torch.ones(side))
-        doubled = crop(corner_only(layer)(image))[0, 0]
-        assert doubled.shape == (larger, larger)
-        assert doubled[:4, 1].tolist() == [0, 2, 0, 3]
+    for network, spread in zip(networks, (0.02, 0.02, 0.02, 0.0, 0.0), strict=True):
+        for layer in network:
+            bias = getattr(layer, "bias", None)
+            assert bias is None or not bias.detach().any()
+            if isinstance(layer, nn.Conv2d):
+                assert float(layer.weight.detach().abs().max()) <= 0.04
+            if isinstance(layer, nn.Linear | nn.ConvTranspose2d | nn.Conv2d) and layer.weight.numel() > 1000:
+                std = 0.0176 if isinstance(layer, nn.Conv2d) else 0.02
+                assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.08)
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and len(layer.weight) > 100:
+                assert float(layer.weight.detach().mean()) == pytest.approx(1, abs=0.01)
+                assert float(layer.weight.detach().std()) == pytest.approx(spread, rel=0.3)
 
 
 def test_goodfellow_starts_at_the_mean_image():

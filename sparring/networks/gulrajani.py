@@ -14,18 +14,8 @@ from torch import Tensor, nn
 
 from sparring.networks.initial import glorot_he, uniform
 from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.resample import Crop
 from sparring.networks.strided import Conv2d
-
-
-class Crop(nn.Module):
-    """(B, C, H, W) -> (B, C, size, size): the upper left corner."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, : self.size, : self.size]
 
 
 def mnist_generator(latent: int, width: int = 64, channels: int = 1) -> nn.Sequential:

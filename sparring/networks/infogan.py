@@ -1,11 +1,14 @@
-"""The MNIST networks of Chen et al. 2016 (InfoGAN), appendix C.1, for 28x28 images; AC-GAN plays with them here too."""
+"""The MNIST networks of Chen et al. 2016 (InfoGAN), appendix C.1, for 28x28 images; AC-GAN plays with them here too.
+
+LeakyReLU has the paper's slope of .1; the authors' code has .01. Weights start as in their code.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from sparring.networks.initial import radford
+from sparring.networks.initial import dcgan_tensorflow
 
 FEATURES = 1024
 """Length of the trunk's output."""
@@ -13,7 +16,7 @@ FEATURES = 1024
 
 def generator(inputs: int, channels: int = 1) -> nn.Module:
     """(B, inputs) -> (B, channels, 28, 28) in [-1, 1]: two linear and two 4x4 transposed convolutional layers."""
-    return radford(
+    return dcgan_tensorflow(
         nn.Sequential(
             nn.Linear(inputs, 1024),
             nn.BatchNorm1d(1024),
@@ -33,7 +36,7 @@ def generator(inputs: int, channels: int = 1) -> nn.Module:
 
 def trunk(channels: int = 1) -> nn.Module:
     """(B, channels, 28, 28) -> (B, 1024): two 4x4 convolutions with stride 2 and a linear layer, LeakyReLU .1."""
-    return radford(
+    return dcgan_tensorflow(
         nn.Sequential(
             nn.Conv2d(channels, 64, 4, 2, 1),
             nn.LeakyReLU(0.1),
@@ -50,12 +53,19 @@ def trunk(channels: int = 1) -> nn.Module:
 
 def reader(outputs: int) -> nn.Module:
     """(B, 1024) -> (B, outputs): one hidden layer of 128 with batch norm."""
-    return nn.Sequential(
-        nn.Linear(FEATURES, 128),
-        nn.BatchNorm1d(128),
-        nn.LeakyReLU(0.1),
-        nn.Linear(128, outputs),
+    return dcgan_tensorflow(
+        nn.Sequential(
+            nn.Linear(FEATURES, 128),
+            nn.BatchNorm1d(128),
+            nn.LeakyReLU(0.1),
+            nn.Linear(128, outputs),
+        )
     )
+
+
+def head(outputs: int = 1) -> nn.Sequential:
+    """(B, 1024) -> (B, outputs): a linear layer, of scores or of classes."""
+    return dcgan_tensorflow(nn.Sequential(nn.Linear(FEATURES, outputs)))
 
 
 class WithClass(nn.Module):

@@ -60,6 +60,24 @@ def radford(network: nn.Module) -> nn.Module:
     return network
 
 
+def dcgan_tensorflow(network: nn.Sequential, *, gains: float = 0.02) -> nn.Sequential:
+    """DCGAN's code for TensorFlow, whose layers InfoGAN and PacGAN have: N(0, .02) weights and zero biases.
+
+    Convolutions that do not double draw again what lies beyond +- .04. gains: deviation of batch norm's, about 1.
+    """
+    for layer in network:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, 0.0, 0.02, -0.04, 0.04)
+        elif isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, gains)
+    for name, weight in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(weight)
+    return network
+
+
 def orthogonal(network: nn.Module) -> nn.Module:
     """Saxe et al. 2014: convolutional, linear and embedding weights with orthonormal rows or columns.
 

@@ -1,10 +1,14 @@
-"""Lin et al. 2018, "PacGAN", the small networks of its stacked-MNIST experiment (after Metz et al. 2017); 28x28."""
+"""Lin et al. 2018, "PacGAN", the small networks of its stacked-MNIST experiment (after Metz et al. 2017); 28x28.
+
+Initial weights and padding (TensorFlow's "same") are those of the authors' code.
+"""
 
 from __future__ import annotations
 
 from torch import nn
 
-from sparring.networks.initial import radford
+from sparring.networks.initial import dcgan_tensorflow
+from sparring.networks.resample import Crop
 
 SIDE = 28
 
@@ -14,14 +18,15 @@ def generator(latent: int, channels: int = 3) -> nn.Module:
 
     287,875 parameters from 256 numbers to three channels.
     """
-    return radford(
+    return dcgan_tensorflow(
         nn.Sequential(
             nn.Linear(latent, 64 * 4 * 4), nn.Unflatten(1, (64, 4, 4)), nn.BatchNorm2d(64), nn.ReLU(),
             nn.ConvTranspose2d(64, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),  # 7x7
-            nn.ConvTranspose2d(32, 16, 3, 2, 1, 1), nn.BatchNorm2d(16), nn.ReLU(),  # 14x14
-            nn.ConvTranspose2d(16, 8, 3, 2, 1, 1), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.ConvTranspose2d(32, 16, 3, 2), Crop(14), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.ConvTranspose2d(16, 8, 3, 2), Crop(28), nn.BatchNorm2d(8), nn.ReLU(),
             nn.Conv2d(8, channels, 3, 1, 1), nn.Tanh(),
-        )
+        ),
+        gains=0.0,
     )  # fmt: skip
 
 
@@ -30,7 +35,10 @@ def discriminator(channels: int, maps: int) -> nn.Module:
 
     With 2 maps ("D = G/4") it has 585 parameters for one image of three channels, and 54 more for each further one.
     """
-    layers: list[nn.Module] = []
-    for wide, narrow in ((channels, maps), (maps, 2 * maps), (2 * maps, 4 * maps)):
-        layers += [nn.Conv2d(wide, narrow, 3, 2, 1), nn.BatchNorm2d(narrow), nn.LeakyReLU(0.3)]
-    return radford(nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * maps * 4 * 4, 1)))
+    pad = nn.ZeroPad2d((0, 1, 0, 1))
+    layers: list[nn.Module] = [
+        *(pad, nn.Conv2d(channels, maps, 3, 2), nn.BatchNorm2d(maps), nn.LeakyReLU(0.3)),
+        *(pad, nn.Conv2d(maps, 2 * maps, 3, 2), nn.BatchNorm2d(2 * maps), nn.LeakyReLU(0.3)),
+        *(nn.Conv2d(2 * maps, 4 * maps, 3, 2, 1), nn.BatchNorm2d(4 * maps), nn.LeakyReLU(0.3)),
+    ]
+    return dcgan_tensorflow(nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * maps * 4 * 4, 1)), gains=0.0)

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparring.networks.r3gan import Resample
 
 Layer = Callable[[int, int], nn.Module]
 """(maps in, maps out) -> (B, in, H, W) -> (B, out, 2 H, 2 W) in UP, (B, out, H / 2, W / 2) in DOWN."""
+
+
+class Crop(nn.Module):
+    """(B, C, H, W) -> (B, C, size, size): the upper left corner.
+
+    After a transposed convolution that is not padded on the lower right, this is Keras's and TensorFlow's "same".
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, : self.size, : self.size]
 
 
 def transposed(narrow: int, wide: int) -> nn.Module:

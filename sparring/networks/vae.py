@@ -9,6 +9,7 @@ from torch import nn
 from sparring.networks.aae import started
 from sparring.networks.chollet import keras
 from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.resample import Crop
 
 
 def image() -> nn.Sequential:
@@ -30,9 +31,19 @@ def kingma_decoder(latent: int, width: int, shape: tuple[int, int, int]) -> nn.S
     return started(nn.Sequential(nn.Linear(latent, width), nn.Tanh(), nn.Linear(width, pixels), nn.Unflatten(1, shape)))
 
 
+def keras_encoder(network: nn.Sequential) -> nn.Sequential:
+    """Keras's initial values; what is the last layer here is two there, of means and of log-variances."""
+    keras(network)
+    heads = network[-1]
+    assert isinstance(heads, nn.Linear)
+    for weight in heads.weight.detach().chunk(2):
+        nn.init.xavier_uniform_(weight)
+    return network
+
+
 def chollet_encoder(latent: int, channels: int = 1) -> nn.Sequential:
     """Chollet 2017, listing 8.23: (B, channels, 28, 28) -> (B, 2 latent)."""
-    return keras(
+    return keras_encoder(
         nn.Sequential(
             ToUnit(),
             nn.Conv2d(channels, 32, 3, padding=1),
@@ -59,7 +70,8 @@ def chollet_decoder(latent: int, channels: int = 1) -> nn.Sequential:
             nn.Linear(latent, 64 * 14 * 14),
             nn.ReLU(),
             nn.Unflatten(1, (64, 14, 14)),
-            nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=1),
+            nn.ConvTranspose2d(64, 32, 3, stride=2),
+            Crop(28),
             nn.ReLU(),
             nn.Conv2d(32, channels, 3, padding=1),
         )
@@ -68,29 +80,35 @@ def chollet_decoder(latent: int, channels: int = 1) -> nn.Sequential:
 
 def smu_encoder(latent: int, channels: int = 1) -> nn.Sequential:
     """SMU's notebook 07a: (B, channels, 28, 28) -> (B, 2 latent); its layer of 32 is linear."""
-    return nn.Sequential(
-        ToUnit(),
-        nn.Conv2d(channels, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(64, 64, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(64 * 7 * 7, 32),
-        nn.Linear(32, 2 * latent),
+    return keras_encoder(
+        nn.Sequential(
+            ToUnit(),
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.ZeroPad2d((0, 1, 0, 1)),
+            nn.Conv2d(32, 64, 3, stride=2),
+            nn.ReLU(),
+            nn.ZeroPad2d((0, 1, 0, 1)),
+            nn.Conv2d(64, 64, 3, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * 7 * 7, 32),
+            nn.Linear(32, 2 * latent),
+        )
     )
 
 
 def smu_decoder(latent: int, channels: int = 1) -> nn.Sequential:
     """SMU's notebook 07a: (B, latent) -> (B, channels, 28, 28) logits; kernels of 4 with stride 2 double the side."""
-    return nn.Sequential(
-        nn.Linear(latent, 64 * 7 * 7),
-        nn.ReLU(),
-        nn.Unflatten(1, (64, 7, 7)),
-        nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(32, channels, 3, padding=1),
+    return keras(
+        nn.Sequential(
+            nn.Linear(latent, 64 * 7 * 7),
+            nn.ReLU(),
+            nn.Unflatten(1, (64, 7, 7)),
+            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, channels, 3, padding=1),
+        )
     )

@@ -248,8 +248,9 @@ def smu_vae(
 
     `objective` as in chollet-vae; the notebook's is `notebook`. The rounds are its 15 epochs.
 
-    Measured (docs/results/autoencoders.md; seed 0, --objective notebook --lr 0.001): .1847 in the notebook's scale on
-    held-out digits after 25,300 rounds and 16 minutes of one CPU thread; the notebook has .1889 on its training digits.
+    Measured (docs/results/autoencoders.md; seed 0, --objective notebook --lr 0.001, with PyTorch's initial weights):
+    .1847 in the notebook's scale on held-out digits after 25,300 rounds and 16 minutes of one CPU thread; the notebook
+    has .1889 on its training digits.
     """
     import torch
 

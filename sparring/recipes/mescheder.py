@@ -38,8 +38,9 @@ def r1gan(
     The authors' code has no 1/2: its reg_param 10 is gamma 20 here. The networks are those of wgan-gp, which has no
     norms either; theirs are ResNets for larger images.
 
-    Measured (docs/results/mnist.md; seed 0, --width 32 --lr 0.0005): on MNIST FD-lenet-mnist@10000 30 after 4,000
-    rounds and 7 minutes of one CPU thread, where real images score 3.1; at the preset's rate 502.
+    Measured (docs/results/mnist.md; seed 0, --width 32 --lr 0.0005, with PyTorch's initial weights): on MNIST
+    FD-lenet-mnist@10000 30 after 4,000 rounds and 7 minutes of one CPU thread, where real images score 3.1; at the
+    preset's rate 502.
     """
     import torch
 

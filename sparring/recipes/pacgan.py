@@ -29,10 +29,12 @@ def pacgan(
     """A discriminator of a few hundred weights sees several images at once, so that a collapsed generator is found out.
 
     Made for `--data stacked-mnist`, whose 1,000 modes `sparring evaluate` counts. The batch is 128 packs of 4. Without
-    `--precision` it plays in fp32.
+    `--precision` it plays in fp32. G's batch norm sees all images of a step; in the authors' code G makes the first
+    images of all packs, then the second ones, each with statistics of their own.
 
-    Measured (docs/results/toys.md; --batch 128 --discriminator-lr 0.001 --generator-lr 0.0005 --rounds 16000, 11
-    minutes of one core): 811 to 931 modes, reverse KL 1.71 to .77 nats, over three seeds; the paper has 667.4 and 1.81.
+    Measured (docs/results/toys.md; with other initial weights; --batch 128 --discriminator-lr 0.001 --generator-lr
+    0.0005 --rounds 16000, 11 minutes of one core): 811 to 931 modes, reverse KL 1.71 to .77 nats, over three seeds; the
+    paper has 667.4 and 1.81.
     """
     import torch
 

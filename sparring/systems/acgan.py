@@ -22,7 +22,8 @@ class ACGAN(GAN):
     D        (B, F) -> (B, 1) scores (logits)
     C        (B, F) -> (B, classes) logits
     G        (B, latent), (B,) int64 -> (B, C, H, W) in [-1, 1]
-    told     weight of L_C in the discriminator's loss (1), wanted: in the generator's (1; Gulrajani et al. 2017: .1)
+    told     weight of L_C in the discriminator's loss: the sum of two cross-entropies, of real and generated images (1)
+    wanted   weight of the generated images' in the generator's (1; Gulrajani et al. 2017: .1)
     """
 
     players = {"discriminator": ("T", "D", "C"), "generator": ("G",)}
@@ -56,9 +57,9 @@ class ACGAN(GAN):
         real, made = self.T(x), self.T(fake)
         real_score, fake_score = in_full(self.D(real)), in_full(self.D(made))
         source = self.game.discriminator(real_score, fake_score)  # eq. 2, L_S
-        known = F.cross_entropy(in_full(self.C(real)), y)  # eq. 3, L_C
+        known = F.cross_entropy(in_full(self.C(real)), y)  # eq. 3, L_C = known + seen
         seen = F.cross_entropy(in_full(self.C(made)), asked)
-        loss = source + self.told * (known + seen) / 2
+        loss = source + self.told * (known + seen)
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), known=known, seen=seen)
 
         asked = self.any_labels(len(x))
