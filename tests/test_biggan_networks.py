@@ -14,7 +14,7 @@ from sparring.losses import gradient_penalty
 from sparring.networks import biggan, biggan_deep
 from sparring.networks.attention import NonLocal
 from sparring.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear, SpectralNorm
-from sparring.systems.biggan import standing_statistics
+from sparring.systems.biggan import BigGAN, standing_statistics
 
 CLASSES = 5
 ATTENTION_AT_256 = 81_921  # weights of a non-local block on 256 channels
@@ -187,6 +187,14 @@ def test_the_class_changes_the_score(make):
     assert float((D.eval()(x, y) - D(x, (y + 1) % CLASSES)).detach().abs().min()) > 1e-3
 
 
+def test_the_orthogonal_penalty_acts_on_the_rows_of_classes():
+    """In the authors' code a norm's own gains and biases are embeddings: a row for each class."""
+    G, D = small(shared=None)
+    system = BigGAN(G, D, latent=60, classes=CLASSES)
+    tables = [w for w in system.regularised() if w.ndim == 2 and w.shape[0] == CLASSES]
+    assert [w.shape for w in tables] == [(CLASSES, 16)] * 12  # three blocks, two norms, a gain and a bias
+
+
 def test_without_shared_embedding_each_class_has_its_own_gains_and_biases():
     G, _ = small(shared=None)
     norm = G.blocks[0].norm1
@@ -194,7 +202,7 @@ def test_without_shared_embedding_each_class_has_its_own_gains_and_biases():
     for values in (norm.norm.running_mean, norm.gain.weight, norm.bias.weight):
         nn.init.normal_(values)
     nn.init.uniform_(norm.norm.running_var, 0.5, 2)
-    gains, biases = 1 + norm.gain.weight.T, norm.bias.weight.T  # (classes, channels)
+    gains, biases = 1 + norm.gain.weight, norm.bias.weight  # (classes, channels)
     standard = (x - norm.norm.running_mean[:, None, None]) / (norm.norm.running_var[:, None, None] + 1e-5).sqrt()
     expected = standard * gains[y][:, :, None, None] + biases[y][:, :, None, None]
     torch.testing.assert_close(norm(x, G.embed(y)), expected)

@@ -139,7 +139,7 @@ def test_the_losses_of_acgan_are_those_of_the_paper():
     source = -p_real.log().mean() - (1 - p_fake).log().mean()
     of_real = -C(T(x)).log_softmax(1)[torch.arange(16), y].mean()
     of_fake = -C(T(fake)).log_softmax(1)[torch.arange(16), asked].mean()
-    expected = source + 0.5 * (of_real + of_fake) / 2
+    expected = source + 0.5 * (of_real + of_fake)  # eq. 3 is a sum, as eq. 2 is
     torch.testing.assert_close(told[0].numbers["loss"], expected.detach())
     assert float(told[1].numbers["loss"]) == pytest.approx(
         float(F.softplus(torch.tensor(0.0))) + 0.1 * math.log(2), abs=0.3
@@ -227,6 +227,15 @@ def test_biggan_plays_two_steps_against_one():
     assert judge.feeds[0].positions == {"train": 2}
 
 
+def test_one_pass_of_the_discriminator_sees_real_and_generated_images():
+    """As the authors' code has it: spectral norm takes one step of power iteration in each move of D."""
+    system = big(critic_steps=1)
+    seen = []
+    system.D.register_forward_pre_hook(lambda _, given: seen.append((len(given[0]), len(given[1]))))
+    referee(system, replace(images(64, (1, 28, 28)), labels=torch.arange(64) % 3, classes=("a", "b", "c"))).play()
+    assert seen == [(32, 32), (16, 16)]
+
+
 def test_biggan_plays_large_batches_in_pieces():
     data = replace(images(64, (1, 28, 28)), labels=torch.arange(64) % 3, classes=("a", "b", "c"))
     judge = referee(big(), data, accumulate=4)
@@ -273,6 +282,14 @@ def test_truncation_resamples_and_does_not_scale(threshold):
 def test_a_truncation_that_cuts_everything_is_refused(truncation):
     with pytest.raises(SparringError, match="must be above 0"):
         big().sample(2, truncation=truncation)
+
+
+def test_standing_statistics_see_all_classes_alike():
+    G, seen = Generator(6, 1, 1, 28, classes=100, shared=4), []
+    G.embedding.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # a copy of G has it too
+    BigGAN(G, Discriminator(1, 1, 28, classes=100), latent=6, classes=100, standing=50).measured()
+    assert len(seen) == 50
+    assert torch.cat(seen).bincount(minlength=100).float().std() == pytest.approx(32**0.5, rel=0.3)  # 32 times each
 
 
 def test_samples_use_standing_statistics_of_their_own_truncation():

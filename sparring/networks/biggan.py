@@ -50,17 +50,24 @@ def check(size: int, attention: int) -> None:
         raise SparringError(f"no feature maps are {attention}x{attention}: choose --attention from {(0, *maps)}")
 
 
+class Table(nn.Embedding):
+    """(B, classes) one-hot vectors -> (B, channels), a row of the table; of a mixture of classes that of their rows."""
+
+    def forward(self, c: Tensor) -> Tensor:
+        return c @ self.weight
+
+
 class ConditionalBatchNorm(nn.Module):
     """(B, C, H, W), (B, condition) -> (B, C, H, W): batch norm with gain 1 + W c and bias V c.
 
-    linear  makes W and V, which have no bias of their own
+    linear  condition, channels -> W or V: a linear map without bias, or a Table of classes
     """
 
-    def __init__(self, channels: int, *, condition: int, linear: type[nn.Linear]) -> None:
+    def __init__(self, channels: int, *, condition: int, linear: Callable[[int, int], nn.Module]) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gain = linear(condition, channels, bias=False)
-        self.bias = linear(condition, channels, bias=False)
+        self.gain = linear(condition, channels)
+        self.bias = linear(condition, channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         gain, bias = 1 + self.gain(condition), self.bias(condition)
@@ -115,9 +122,10 @@ class Generator(nn.Module):
         self.chunk = _chunk(latent, blocks + 1) if shared else latent
         norm: Norm
         if shared:
-            norm = partial(ConditionalBatchNorm, condition=shared + self.chunk, linear=SpectralLinear)
+            linear = partial(SpectralLinear, bias=False)
+            norm = partial(ConditionalBatchNorm, condition=shared + self.chunk, linear=linear)
         else:
-            norm = partial(ConditionalBatchNorm, condition=classes, linear=nn.Linear)
+            norm = partial(ConditionalBatchNorm, condition=classes, linear=Table)
 
         start = size >> blocks
         self.linear = SpectralLinear(self.chunk, maps[0] * start**2)
@@ -207,7 +215,8 @@ class Discriminator(nn.Module):
     """(B, channels, size, size), (B,) int64 -> (B, 1) scores.
 
     attention  a non-local block follows the block that halves the feature maps to this size; 0, or the size of the
-               images: none
+               images: none. (At 32 pixels the authors' table says 16 of all four blocks, though maps are 8x8 from the
+               second on: with attention 16 they have four non-local blocks, here there is one.)
     """
 
     def __init__(self, width: int, channels: int, size: int, *, classes: int, attention: int = 0) -> None:

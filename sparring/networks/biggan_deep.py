@@ -78,7 +78,8 @@ class Generator(nn.Module):
         maps = [width * multiple for multiple in GENERATOR[size]]
         stages = len(maps) - 1
         self.embedding = nn.Embedding(classes, shared)
-        norm: Norm = partial(ConditionalBatchNorm, condition=shared + latent, linear=SpectralLinear)
+        linear = partial(SpectralLinear, bias=False)
+        norm: Norm = partial(ConditionalBatchNorm, condition=shared + latent, linear=linear)
 
         start = size >> stages
         self.linear = SpectralLinear(shared + latent, maps[0] * start**2)

@@ -20,7 +20,11 @@ class BigGAN(ConditionalGAN):
     G, D, latent, classes  as in ConditionalGAN; the class embedding is G.embedding
     critic_steps           discriminator moves per round, each with fresh data (2)
     orthogonal             beta of eq. 3 (1e-4), which makes truncation possible; 0: none
-    standing               batches that batch norm's statistics are measured on before sampling (section 4.1: 100)
+    standing               batches of 64 codes and classes, each class equally likely, that batch norm's statistics are
+                           measured on before sampling (section 4.1: 100; the authors' code: 16 of the training's size)
+
+    D sees real and generated images in one pass, as in the authors' code: its spectral norm takes one step of power
+    iteration per move.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class BigGAN(ConditionalGAN):
             told = self.any_labels(len(x))
             with torch.no_grad():
                 fake = self.G(self.noise(len(x)), told)
-            real_score, fake_score = in_full(self.D(x, y)), in_full(self.D(fake, told))
+            real_score, fake_score = in_full(self.D(torch.cat([x, fake]), torch.cat([y, told]))).chunk(2)
             loss = self.game.discriminator(real_score, fake_score)
             yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
@@ -54,7 +58,7 @@ class BigGAN(ConditionalGAN):
         yield Move("generator", self.game.generator(score) + self.orthogonal / 2 * skew, skew=skew)
 
     def regularised(self) -> list[Tensor]:
-        """G's matrices and kernels, without the shared class embedding."""
+        """G's matrices and kernels, without the shared class embedding; a norm's own table has a row for each class."""
         return [w for name, w in self.G.named_parameters() if w.ndim >= 2 and not name.startswith("embedding")]
 
     def sample(self, n: int, *, seed: int = 0, labels: Classes = None, truncation: float | None = None) -> Tensor:
@@ -77,17 +81,17 @@ class BigGAN(ConditionalGAN):
         if self._measured and self._measured[0] == truncation and _same_weights(self._measured[1], self.G):
             return self._measured[1]
         G, warm, shape = copy.deepcopy(self.G), generator("standing statistics"), (64, self.latent)
-        several = (torch.arange(64) % self.classes).to(self.device)
 
-        def codes() -> Tensor:
+        def pass_through() -> None:
             z = (
                 NOISES["normal"](warm, shape)
                 if truncation is None
                 else truncated_noise("normal", warm, shape, truncation)
             )
-            return z.to(next(self.parameters()))
+            y = torch.randint(self.classes, shape[:1], generator=warm)
+            G(z.to(next(self.parameters())), y.to(self.device))
 
-        standing_statistics(G, lambda: G(codes(), several), self.standing)
+        standing_statistics(G, pass_through, self.standing)
         self._measured = truncation, G
         return G
 
