@@ -150,7 +150,7 @@ class System(nn.Module):
     What a system can do beside playing is an ability: a method of `ABILITIES` that it defines.
     """
 
-    players: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    players: Mapping[str, tuple[str, ...]] = {}
     averaged: ClassVar[tuple[str, ...]] = ()
     # Abilities, each only where a system defines it.
     sample: Callable[..., Tensor]

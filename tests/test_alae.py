@@ -208,9 +208,22 @@ def test_each_step_moves_its_players_only():
     ]
 
 
-def test_three_rounds_agree_with_a_second_implementation():
+@pytest.mark.parametrize("kind", [ALAE, StyleALAE])
+def test_the_mapping_moves_in_step_three_if_asked(kind):
+    made = system(kind, train_mapping=True)
+    made.E.fade, made.G.layers = nn.Identity(), 1
+    made.styles = lambda n: made.F(made.noise(n))
+    judge = referee(made, optimisers=shared())
+    *_, third = made.round(judge.feeds[0])
+    assert made.players["autoencoder"] == ("E", "G", "F")
+    assert ALAE.players["autoencoder"] == ("E", "G")
+    assert all(g.abs().max() > 0 for g in torch.autograd.grad(third.loss, [*made.F.parameters()]))
+
+
+@pytest.mark.parametrize("train_mapping", [False, True])
+def test_three_rounds_agree_with_a_second_implementation(train_mapping):
     """Algorithm 1 with the authors' two optimisers, written out: equal losses, equal weights after three rounds."""
-    judge = referee(system(gamma=3.0).double(), optimisers=shared())
+    judge = referee(system(gamma=3.0, train_mapping=train_mapping).double(), optimisers=shared())
     theirs = system().double()
     mapping, G, E, D = theirs.F, theirs.G, theirs.E, theirs.D
     encoder = torch.optim.Adam([*E.parameters(), *D.parameters()], lr=2e-3, betas=(0.0, 0.99))
@@ -237,8 +250,8 @@ def test_three_rounds_agree_with_a_second_implementation():
         step(first, encoder)
         second = (1 + (-D(E(G(mapping(z2))))).exp()).log().mean()
         step(second, decoder)
-        w = mapping(z3).detach()
-        third = (w - E(G(w))).pow(2).sum() / w.numel()
+        w = mapping(z3) if train_mapping else mapping(z3).detach()
+        third = (w.detach() - E(G(w))).pow(2).sum() / w.numel()
         step(third, encoder, decoder)
         assert told == pytest.approx([loss.item() for loss in (first, second, third)], rel=1e-9)
     for (name, ours), other in zip(judge.system.named_parameters(), theirs.parameters(), strict=True):
@@ -449,15 +462,31 @@ def test_the_encoder_sums_linear_maps_of_the_statistics_of_every_layer():
     made = small_style(size=8, rounds_per_level=0).system
     E, x = made.E, torch.rand(2, 1, 8, 8) * 2 - 1
     w = 0
-    h = F.leaky_relu(E.features.from_image[1](x), 0.2)
+    h = F.leaky_relu(E.features.from_image[1](x), 0.04)  # as in the authors' code, .2 twice
     for level in (1, 0):
         block = E.features.blocks[level]
         for layer, to_code in zip((block.conv, block.widen), E.styles[2 * level :], strict=False):
             h = F.leaky_relu(layer(h), 0.2)
-            mean, std = h.mean((2, 3)), (h.var((2, 3), correction=0) + 1e-5).sqrt()
+            mean, std = h.mean((2, 3)), h.std((2, 3), correction=0)
             w = w + to_code(torch.cat([mean, std], 1))
             h = F.instance_norm(h, eps=1e-5)
     torch.testing.assert_close(E(x), w)
+
+
+def test_a_new_level_of_the_encoder_comes_in_slowly_biases_included():
+    """The authors' code blends the codes of the new level's statistics, not the statistics."""
+    E = small_style(size=8, rounds_per_level=10).system.E
+    for linear in E.styles:
+        nn.init.constant_(linear.bias, 0.3)
+    grow(E, 12)
+    level, blend = E.features.growth.now()
+    assert (level, blend) == (1, pytest.approx((1 - math.cos(0.4 * math.pi)) / 2))
+    x = torch.rand(2, 1, 8, 8)
+    present = E.features(x).split(E.sizes, 1)
+    old, new = (sum(E.styles[i](present[i]) for i in part) for part in ((0, 1), (2, 3)))
+    torch.testing.assert_close(E(x), old + blend * new)
+    assert E(torch.zeros(1, 1, 8, 8).requires_grad_()).sum().backward() is None
+    assert all(p.grad is None or p.grad.isfinite().all() for p in E.parameters())
 
 
 class Noting(nn.Module):

@@ -97,7 +97,10 @@ class Blur(nn.Module):
 
 
 class Styled(nn.Module):
-    """Noise, bias, LeakyReLU .2, then AdaIN (Huang and Belongie 2017): a style says each map's deviation and mean."""
+    """Noise, bias, LeakyReLU .2, then AdaIN (Huang and Belongie 2017): a style says each map's deviation and mean.
+
+    Every image has noise of its own; in the first layer of the authors' code a batch shares it.
+    """
 
     batchwise: ClassVar[str] = "noise in layers"
 
@@ -168,7 +171,8 @@ class Generator(nn.Module):
 class Halve(nn.Module):
     """A level of E: (B, narrow, H, W) -> (B, wide, H / 2, W / 2), and the statistics that instance norm takes away.
 
-    Those are (B, 2 narrow + 2 wide): means and deviations after the first and after the second convolution.
+    Those are (B, 2 narrow + 2 wide): means and deviations after the first and after the second convolution. The
+    authors' deviations have no epsilon, ours 1e-8 under the root: else the gradient of a constant map is no number.
     """
 
     def __init__(self, narrow: int, wide: int) -> None:
@@ -180,14 +184,17 @@ class Halve(nn.Module):
         taken = []
         for layer in (self.conv, self.widen):
             x = F.leaky_relu(layer(x), 0.2)
-            mean, deviation = statistics(x, 1e-5)
-            x = (x - mean) / deviation
+            mean, deviation = statistics(x, 1e-8)
+            x = (x - mean) / (deviation.square() + 1e-5).sqrt()
             taken += [mean, deviation]
         return x, torch.cat(taken, 1).flatten(1)
 
 
 class Statistics(nn.Module):
-    """(B, channels, S, S) -> (B, N): the statistics of every layer at present, from the smallest images up."""
+    """(B, channels, S, S) -> (B, N): the statistics of every layer at present, from the smallest images up.
+
+    Images become maps by a 1x1 convolution and LeakyReLU .2 twice, which is .04 once, as in the authors' code.
+    """
 
     def __init__(self, width: int, widest: int, channels: int, size: int, *, rounds_per_level: int) -> None:
         super().__init__()
@@ -201,10 +208,10 @@ class Statistics(nn.Module):
         if not self.training:
             x = self.fade(x)
         level, blend = self.growth.now()
-        h, found = self.blocks[level](F.leaky_relu(self.from_image[level](x), 0.2))
+        h, found = self.blocks[level](F.leaky_relu(self.from_image[level](x), 0.04))
         if blend < 1:
-            skipped = F.leaky_relu(self.from_image[level - 1](F.avg_pool2d(x, 2)), 0.2)
-            h, found = blend * h + (1 - blend) * skipped, blend * found
+            skipped = F.leaky_relu(self.from_image[level - 1](F.avg_pool2d(x, 2)), 0.04)
+            h = blend * h + (1 - blend) * skipped
         every = [found]
         for block in reversed(self.blocks[:level]):
             h, found = block(h)
@@ -220,6 +227,8 @@ class Statistics(nn.Module):
 
 class Encoder(nn.Module):
     """E: (B, channels, S, S) -> (B, latent) codes w: the sum of linear maps of every layer's statistics.
+
+    Those of a new level come in slowly, biases included.
 
     features  (B, channels, S, S) -> (B, N), those statistics; N grows
     width, widest, rounds_per_level  as in Generator
@@ -240,7 +249,7 @@ class Encoder(nn.Module):
         return self.features.fade(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.features(x)
-        present = self.sizes[: 2 * (self.features.growth.now()[0] + 1)]
-        parts = zip(self.styles, found.split(present, 1), strict=False)
-        return torch.stack([linear(part) for linear, part in parts]).sum(0)
+        level, blend = self.features.growth.now()
+        present = self.features(x).split(self.sizes[: 2 * (level + 1)], 1)
+        codes = [linear(part) for linear, part in zip(self.styles, present, strict=False)]
+        return torch.stack([*codes[:-2], *(blend * code for code in codes[-2:])]).sum(0)

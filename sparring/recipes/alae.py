@@ -19,6 +19,9 @@ Gamma = Annotated[
 ]
 HalfLife = Annotated[int, Field(gt=0, description="images after which old weights count half in the shown average")]
 Layers = Annotated[int, Field(gt=0, description="layers of F, from noise to code")]
+TrainMapping = Annotated[
+    bool, Field(description="the step for codes moves F too, as in the authors' code; algorithm 1 does not")
+]
 
 
 @published(paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; branch mnist_ref", size=28)
@@ -32,12 +35,14 @@ def alae(
     batch: Batch = 128,
     lr: Rate = 2e-3,
     gamma: Gamma = 10.0,
+    train_mapping: TrainMapping = False,
     half_life: HalfLife = 10_000,
 ) -> Recipe:
     """Permutation-invariant MNIST: fully connected, any size and number of channels. 800 epochs in the paper's code.
 
     The authors' pixels lie in [0, 1], and gamma is for those. Weights that two players move keep one running square of
-    their gradients, as in the authors' code, where two optimisers share the three steps.
+    their gradients, as in the authors' code, where two optimisers share the three steps. D rests in step III; in their
+    code its running squares went on with gradients of 0 (PyTorch's of 2020), so that its steps were sqrt(2) as long.
 
     Measured (docs/results/autoencoders.md; seed 0): on MNIST FD-lenet-mnist@2000 857, where real images score 8.8,
     after 4,000 rounds (9 epochs, 7 minutes of one CPU thread).
@@ -55,6 +60,7 @@ def alae(
             latent=latent,
             noise=noise,
             gamma=gamma * 4,  # pixels in [-1, 1]: half the slope, a quarter of its square
+            train_mapping=train_mapping,
         ),
         optimisers={"discriminator": adam, "generator": adam, "autoencoder": adam},
         batch=batch,
@@ -81,6 +87,7 @@ def style_alae(
     batch: Batch = 32,
     lr: Rate = 1.5e-3,
     gamma: Gamma = 10.0,
+    train_mapping: TrainMapping = False,
     half_life: HalfLife = 10_000,
 ) -> Recipe:
     """StyleALAE at 8, 16, 32, ... 1024 pixels; the defaults are for two cores.
@@ -91,8 +98,8 @@ def style_alae(
     whether and where codes are mixed; here each image is mixed by itself. As theirs, the rate rises to 4/3 of --lr at
     256 pixels and to twice --lr beyond. Their D has three layers, the paper's eight.
 
-    Measured (docs/results/autoencoders.md; seed 0, --size 32 --rounds-per-level 1000): FD-lenet-mnist@2000 47.7 after
-    5,000 rounds and 70 minutes of a shared CPU core, where real images score 6.2.
+    Measured (docs/results/autoencoders.md; an earlier encoder; seed 0, --size 32 --rounds-per-level 1000):
+    FD-lenet-mnist@2000 47.7 after 5,000 rounds and 70 minutes of a shared CPU core, where real images score 6.2.
     """
     from sparring.networks import alae, style_alae
     from sparring.systems.style_alae import StyleALAE
@@ -116,6 +123,7 @@ def style_alae(
             noise=noise,
             gamma=gamma,
             mixing=mixing,
+            train_mapping=train_mapping,
         ),
         optimisers=dict.fromkeys(players, adam),
         schedules=dict.fromkeys(players, rising),

@@ -24,6 +24,7 @@ class ALAE(System):
            (B, C, H, W) -> (B, N), its last hidden layer
     D      (B, latent) -> (B, 1) scores (logits)
     gamma  weight of the slope on real images, of pixels in [-1, 1] (in [0, 1], slopes are twice as steep)
+    train_mapping  step III moves F too, through G, as in the authors' code; algorithm 1 moves E and G
     """
 
     players = {"discriminator": ("E", "D"), "generator": ("F", "G"), "autoencoder": ("E", "G")}
@@ -40,11 +41,14 @@ class ALAE(System):
         latent: int,
         noise: str = "normal",
         gamma: float = 10.0,
+        train_mapping: bool = False,
     ) -> None:
         super().__init__()
         self.F, self.G, self.E, self.D = F, G, E, D
         self.latent, self.noise_kind = latent, noise
-        self.gamma = gamma
+        self.gamma, self.train_mapping = gamma, train_mapping
+        if train_mapping:
+            self.players = {**self.players, "autoencoder": ("E", "G", "F")}
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         x, _ = feed("train")
@@ -58,9 +62,9 @@ class ALAE(System):
         fake = self.G(self.F(self.noise(len(x))))
         yield Move("generator", softplus(-self.judged(fake)).mean())  # step II
 
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.train_mapping):
             w = in_full(self.F(self.noise(len(x))))
-        yield Move("autoencoder", (w - in_full(self.E(self.G(w)))).square().mean())  # step III
+        yield Move("autoencoder", (w.detach() - in_full(self.E(self.G(w)))).square().mean())  # step III
 
     def judged(self, x: Tensor) -> Tensor:
         """(B, 1) scores of (B, C, H, W) images."""

@@ -23,6 +23,7 @@ class StyleALAE(ALAE):
     E       such images -> (B, latent); E.fade(images): real images of the full size -> what E is shown at present
     mixing  share of generated images with two codes, in steps I and II (Karras et al. 2019, section 3.1)
     gamma   weight of the slope on real images of the present size
+    train_mapping  as in ALAE
     """
 
     G: Any
@@ -38,8 +39,9 @@ class StyleALAE(ALAE):
         noise: str = "normal",
         gamma: float = 10.0,
         mixing: float = 0.9,
+        train_mapping: bool = False,
     ) -> None:
-        super().__init__(F, G, E, D, latent=latent, noise=noise, gamma=gamma)
+        super().__init__(F, G, E, D, latent=latent, noise=noise, gamma=gamma, train_mapping=train_mapping)
         self.mixing = mixing
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
@@ -55,9 +57,9 @@ class StyleALAE(ALAE):
         fake = self.G(self.styles(len(x)))
         yield Move("generator", softplus(-self.judged(fake)).mean())  # step II
 
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.train_mapping):
             w = in_full(self.F(self.noise(len(x))))
-        yield Move("autoencoder", (w - in_full(self.E(self.G(w)))).square().mean())  # step III
+        yield Move("autoencoder", (w.detach() - in_full(self.E(self.G(w)))).square().mean())  # step III
 
     def styles(self, n: int) -> Tensor:
         """(n, layers, latent) codes w of noise, one an image, or (`mixing`) two: the second from some layer on."""
