@@ -303,7 +303,7 @@ def test_the_rate_is_constant_then_falls_in_a_line():
 
 def test_resize_and_crop_cuts_a_window_out_of_the_larger_image():
     x = randoms(3, 2, 16, 16)
-    larger = F.interpolate(x, (20, 20), mode="bicubic").clamp(-1, 1)
+    larger = F.interpolate(x, (20, 20), mode="bicubic", antialias=True).clamp(-1, 1)
     draws = torch.tensor([[0.0, 0.0, 0.9], [0.999, 0.5, 0.9], [0.5, 0.999, 0.1]])
     first, second, third = ResizeAndCrop(1.25, mirrored=True)(x, draws)
     torch.testing.assert_close(first, larger[0, :, :16, :16])
@@ -311,6 +311,16 @@ def test_resize_and_crop_cuts_a_window_out_of_the_larger_image():
     torch.testing.assert_close(third, larger[2, :, 2:18, 4:].flip(2))
     assert torch.equal(ResizeAndCrop(1.0, mirrored=False)(x, draws), x)
     assert torch.equal(ResizeAndCrop(1.0, mirrored=True)(x, draws)[2], x[2].flip(2))
+
+
+def test_images_are_enlarged_as_pillow_does():
+    pixels = np.random.default_rng(2).integers(60, 196, (16, 16), dtype=np.uint8)  # nothing beyond 0 to 255 arises
+    larger = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC)).astype(np.float32)
+    x = torch.from_numpy(pixels / 127.5 - 1).float()[None, None]
+    for corner in (0.0, 0.999):
+        made = (ResizeAndCrop(2.0, mirrored=False)(x, torch.tensor([[corner, corner, 0.9]]))[0, 0] + 1) * 127.5
+        window = larger[:16, :16] if corner == 0 else larger[16:, 16:]
+        assert float((made - torch.from_numpy(window)).abs().max()) < 1.5  # with a = -3/4 it is 8
 
 
 def test_a_batch_is_augmented_alike_whatever_came_before_and_in_pieces():

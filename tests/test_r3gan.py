@@ -59,7 +59,9 @@ def test_a_round_agrees_with_a_second_implementation():
     loss.backward()
     step.step()
     again = G(torch.randn(16, 5, generator=draws).double())
-    loss = -torch.log(torch.sigmoid(D(again) - D(x))).mean()
+    assert judge.feeds[0].positions == {"train": 2}
+    y = images().images[judge.feeds[0].rows("train", 1)].double() / 127.5 - 1  # the authors' code: a new real batch
+    loss = -torch.log(torch.sigmoid(D(again) - D(y))).mean()
     torch.testing.assert_close(told[1].numbers["loss"], loss.detach())
 
 

@@ -351,20 +351,18 @@ def test_distortion_is_for_training_only_and_repeats_the_border():
     assert not torch.equal(distorting(network, 1.0)(x), network(x))
 
 
-def test_translation_moves_whole_images_up_to_an_eighth():
-    x = torch.rand(300, 2, 16, 16) + 1
+@pytest.mark.parametrize(("side", "most"), [(16, 2), (20, 3), (28, 4), (27, 3)])
+def test_translation_moves_whole_images_up_to_an_eighth_rounded(side, most):
+    x = torch.arange(1.0, side**2 + 1).view(1, 1, side, side).expand(2000, 2, side, side)
     y = augment.any_translation(x)
-    padded = F.pad(x, [2, 2, 2, 2])
-    seen = set()
-    for i in range(300):
-        down, right = next(
-            (d, r)
-            for d in range(-2, 3)
-            for r in range(-2, 3)
-            if torch.equal(padded[i, :, 2 - d : 18 - d, 2 - r : 18 - r], y[i])
-        )
-        seen.add((down, right))
-    assert len(seen) == 25
+    middle = y[:, 0, side // 2, side // 2].long() - 1  # where this pixel came from
+    down, right = side // 2 - middle // side, side // 2 - middle % side
+    assert set(zip(down.tolist(), right.tolist(), strict=True)) == {
+        (i, j) for i in range(-most, most + 1) for j in range(-most, most + 1)
+    }
+    for one, i, j in zip(y[:50], down.tolist(), right.tolist(), strict=False):
+        window = F.pad(x[0], [most] * 4)[:, most - i : most - i + side, most - j : most - j + side]
+        assert torch.equal(one, window)
 
 
 def test_translation_keeps_what_is_not_at_the_border():
@@ -382,6 +380,11 @@ def test_cutout_makes_a_square_of_half_the_side_nothing():
     assert int(rows.max()) == int(columns.max()) == 14
     assert int(rows.min()) == int(columns.min()) == 7  # its middle is always in the image
     assert float((rows == 14).float().mean()) == pytest.approx(15 / 29, abs=0.04)
+
+
+def test_cutout_of_an_odd_side_is_rounded_up():
+    hole = augment.any_cutout(torch.ones(500, 1, 27, 27))[:, 0] == 0
+    assert int(hole.any(2).sum(1).max()) == int(hole.any(1).sum(1).max()) == 14
 
 
 def test_cutting_out_where_it_is_told():

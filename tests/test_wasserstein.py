@@ -34,6 +34,19 @@ def test_every_weight_of_the_critic_stays_within_the_clip():
     assert max(float(p.detach().abs().max()) for p in judge.system.G.parameters()) > 0.03
 
 
+def test_the_authors_code_clips_before_the_step():
+    """So every gradient is taken at clipped weights, and the generator meets weights beyond the clip."""
+    clipped = []
+    system = WGAN(*networks(), latent=5, clip=0.03, critic_steps=2, warm_start=2, clip_first=True)
+
+    def look(D, _):
+        clipped.append(max(float(p.detach().abs().max()) for p in D.parameters()) <= 0.03)
+
+    system.D.register_forward_pre_hook(look)
+    referee(system).play()
+    assert clipped == [True, True, True, True, False]  # real and fake, twice; then the generator's move
+
+
 @pytest.mark.parametrize(
     ("played", "moves"), [(0, 7), (24, 7), (25, 2), (26, 2), (499, 2), (500, 7), (501, 2), (1000, 7)]
 )

@@ -15,7 +15,8 @@ from sparring.machine import onto
 class ResizeAndCrop:
     """Images a little larger, cut to their old size at a random place, every second one mirrored.
 
-    enlarged  side after resizing, over the side (Zhu et al. 2017: 286 / 256); 1: nothing is cut off
+    enlarged  side after resizing, over the side (Zhu et al. 2017: 286 / 256); 1: nothing is cut off. Bicubic as in the
+              authors' code, which is Pillow's (a = -1/2; torch's is -3/4 unless antialiased), but not rounded to levels
     mirrored  whether left and right may be exchanged
     """
 
@@ -29,7 +30,7 @@ class ResizeAndCrop:
         side = x.shape[2]
         larger = round(self.enlarged * side)
         if larger > side:
-            x = F.interpolate(x, (larger, larger), mode="bicubic").clamp_(-1, 1)
+            x = F.interpolate(x, (larger, larger), mode="bicubic", antialias=True).clamp_(-1, 1)
         places = (draws[:, :2] * (larger - side + 1)).long().tolist()
         x = torch.stack([one[:, i : i + side, j : j + side] for one, (i, j) in zip(x, places, strict=True)])
         if self.mirrored:

@@ -90,7 +90,9 @@ class Neighbours(NamedTuple):
 def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     """Precision, recall, density and coverage of fake (N, F) against as many real (N, F).
 
-    A point's ball reaches to its k-th nearest other point of the same set, border included.
+    A point's ball reaches to its k-th nearest other point of the same set, border included, as in Kynkaanniemi et al.
+    2019. The code of Naeem et al. (prdc) leaves the border out of all four. The two agree but for ties: where distances
+    are equal, as among copies or on a lattice, balls without border are empty and a perfect copy would score 0.
 
     precision  share of fakes inside any real ball                 (Kynkaanniemi et al. 2019, eq. 1, 2)
     recall     share of reals inside any fake ball                 (the same)

@@ -67,8 +67,8 @@ def move_mirrored(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def cut_out(x: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Makes a square of half the side 0 in each image; (B,), (B,) its corners, which may lie outside the image."""
-    half = x.shape[2] // 2
+    """Makes a square of half the side, rounded up, 0 in each image; (B,), (B,) its corners, which may lie outside."""
+    half = (x.shape[2] + 1) // 2
     rows, columns = places(x, top, 2), places(x, left, 3)
     hole = ((rows >= 0) & (rows < half))[:, None, :, None] & ((columns >= 0) & (columns < half))[:, None, None]
     return x * ~hole
@@ -90,16 +90,16 @@ def any_contrast(x: Tensor) -> Tensor:
 
 
 def any_translation(x: Tensor) -> Tensor:
-    """Up to an eighth of the side either way."""
-    most = int(REACH * x.shape[2])
+    """Up to an eighth of the side either way, rounded as in the authors' code: 4 of 28 pixels."""
+    most = int(REACH * x.shape[2] + 0.5)
     down, right = torch.randint(-most, most + 1, (2, len(x)), device=x.device)
     return move(x, down, right)
 
 
 def any_cutout(x: Tensor) -> Tensor:
     """A square whose middle lies anywhere in the image, so a part of it may lie outside."""
-    side = x.shape[2]
-    top, left = torch.randint(side + 1 - side // 2 % 2, (2, len(x)), device=x.device) - side // 4
+    side, half = x.shape[2], (x.shape[2] + 1) // 2
+    top, left = torch.randint(side + 1 - half % 2, (2, len(x)), device=x.device) - half // 2
     return cut_out(x, top, left)
 
 

@@ -36,9 +36,10 @@ def r3gan(
     The preset as published has 20,732,160 and 20,683,776 weights and needs GPUs. The paper's adaptive augmentation is
     missing, and its EMA's half-life grows with the images seen, where ours is fixed.
 
-    Measured (docs/results/mnist.md; seed 0): on MNIST at 32 px, --width 16 --groups 1 --blocks 1 --batch 32 --lr 0.001
-    --final-lr 0.001 --gamma 0.1 --final-gamma 0.1 --average 0.99, FD-lenet-mnist@10000 110 after 3,000 rounds and 23
-    minutes of one CPU thread, where real images score 2.3; recall is low (.09). Groups are slower there.
+    Measured (docs/results/mnist.md; seed 0, with one real batch for both moves): on MNIST at 32 px, --width 16 --groups
+    1 --blocks 1 --batch 32 --lr 0.001 --final-lr 0.001 --gamma 0.1 --final-gamma 0.1 --average 0.99,
+    FD-lenet-mnist@10000 110 after 3,000 rounds and 23 minutes of one CPU thread, where real images score 2.3; recall is
+    low (.09). Groups are slower there.
     """
     import torch
 

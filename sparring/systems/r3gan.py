@@ -16,6 +16,8 @@ from sparring.systems.gan import GAN
 class R3GAN(GAN):
     """Real and generated scores meet in both moves, pair by pair; slopes are held to 0 on both kinds of images.
 
+    Each move has real images of its own, as in the authors' code.
+
     G, D, latent, noise  as in GAN; D must score each image by itself (no batch norm)
     gamma, final_gamma   weight of the penalties at the start and after `ramp` rounds, on a cosine between
     """
@@ -43,6 +45,7 @@ class R3GAN(GAN):
         loss = relativistic(real_score, fake_score) + self.present_gamma() / 2 * slopes
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), slopes=slopes)
 
+        x, _ = feed("train")
         real_score, fake_score = self.scores(x, self.G(self.noise(len(x))))
         yield Move("generator", relativistic(fake_score, real_score))
 

@@ -19,6 +19,8 @@ class WGAN(GAN):
     critic_steps         critic moves per round (5)
     warm_start           critic moves in the first 25 rounds and in every 500th (the authors' code: 100)
     clip                 c: every weight of the critic stays in [-c, c] (.01)
+    clip_first           the authors' code: weights are clipped before each of the critic's moves, not after it, so that
+                         its last step takes them beyond c when the generator moves (by 4 %); False: algorithm 1
     """
 
     players = {"critic": ("D",), "generator": ("G",)}
@@ -33,24 +35,32 @@ class WGAN(GAN):
         critic_steps: int = 5,
         warm_start: int = 100,
         clip: float = 0.01,
+        clip_first: bool = False,
     ) -> None:
         super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"])
-        self.critic_steps, self.warm_start, self.clip = critic_steps, warm_start, clip
+        self.critic_steps, self.warm_start, self.clip, self.clip_first = critic_steps, warm_start, clip, clip_first
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         warm = self.played < 25 or self.played % 500 == 0
         for _ in range(self.warm_start if warm else self.critic_steps):
+            if self.clip_first:
+                self.clip_weights()
             x, _ = feed("train")
             with torch.no_grad():
                 fake = self.G(self.noise(len(x)))
             real_score, fake_score = (score.mean() for score in self.scores(x, fake))
             distance = real_score - fake_score  # eq. 3, for the present critic
             yield Move("critic", -distance, distance=distance, real=real_score, fake=fake_score)
-            with torch.no_grad():
-                for weight in self.D.parameters():
-                    weight.clamp_(-self.clip, self.clip)
+            if not self.clip_first:
+                self.clip_weights()
 
         yield Move("generator", -in_full(self.D(self.G(self.noise(len(x))))).mean())
+
+    @torch.no_grad()
+    def clip_weights(self) -> None:
+        """Algorithm 1, line 7."""
+        for weight in self.D.parameters():
+            weight.clamp_(-self.clip, self.clip)
 
     def equilibrium(self) -> dict[str, float]:
         """The critic's loss when it sees no distance; the generator's has no level, as scores have no zero."""
