@@ -1,16 +1,20 @@
 """Files that survive kill -9 and power loss: written aside, synced, renamed; read back only if every byte is right.
 
-Everything goes through the five operations of `Disk`, so that a test can stop, drop or refuse each of them.
+Everything goes through the operations of `Disk`, so that a test can stop, drop or refuse each of them.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sparring.errors import SparringError, StorageError
 
@@ -51,10 +55,14 @@ class Disk:
         self._do(new, 0, lambda: os.replace(old, new))
 
     def remove(self, path: Path) -> None:
-        """Delete a folder; failing is no reason to stop."""
-        shutil.rmtree(path, ignore_errors=True)
+        """Delete a folder or a file; a link is deleted, not followed. Failing is no reason to stop."""
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
-    def _do(self, path: Path, size: int, operation) -> None:
+    def _do(self, path: Path, size: int, operation: Callable[[], object]) -> None:
         try:
             operation()
         except OSError as error:
@@ -71,10 +79,42 @@ def _explain(path: Path, size: int, error: OSError) -> str:
 def write_file(disk: Disk, path: Path, data: bytes) -> None:
     """Replace one file as a whole: afterwards it is the old one or the new one, never a part."""
     aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    disk.write(aside, data)
-    disk.sync(aside)
-    disk.rename(aside, path)
+    try:
+        disk.write(aside, data)
+        disk.sync(aside)
+        disk.rename(aside, path)
+    except StorageError:
+        disk.remove(aside)  # half a file would keep a full disk full
+        raise
     disk.sync(path.parent)
+
+
+def sealed(facts: Mapping[str, Any]) -> bytes:
+    """`facts` as JSON that holds the SHA-256 of the rest of its content."""
+    return as_json({**facts, "sha256": digest(facts)})
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """What `sealed` was given. Raises DamagedError, without the file's name, when it is not that."""
+    try:
+        facts = json.loads(data)
+        sha256 = facts.pop("sha256", None)
+    except (ValueError, RecursionError, AttributeError, TypeError):
+        raise DamagedError("is damaged: it is not the JSON that sparring writes") from None
+    if sha256 != digest(facts):
+        raise DamagedError("was changed after it was written (SHA-256 differs)")
+    return facts
+
+
+def digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON values: the same after they were written and read."""
+    plain = json.loads(json.dumps(facts))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """Readable JSON; of names that are no UTF-8, too."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 
 
 def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], facts: Mapping[str, object]) -> None:
@@ -90,43 +130,76 @@ def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], facts: Ma
 
     aside = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
     disk.remove(aside)
-    disk.mkdir(aside)
-    for name, data in files.items():
-        disk.write(aside / name, data)
-        disk.sync(aside / name)
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     manifest = json.dumps({**facts, "files": sums}, indent=1, sort_keys=True).encode()
-    disk.write(aside / MANIFEST, manifest)
-    disk.sync(aside / MANIFEST)
-    disk.sync(aside)
-    disk.remove(folder)  # only there if it was damaged
-    disk.rename(aside, folder)
+    try:
+        disk.mkdir(aside)
+        for name, data in [*files.items(), (MANIFEST, manifest)]:
+            disk.write(aside / name, data)
+            disk.sync(aside / name)
+        disk.sync(aside)
+        disk.remove(folder)  # only now: what is there stays until all of the new is on the disk
+        disk.rename(aside, folder)
+    except StorageError:
+        disk.remove(aside)
+        raise
     disk.sync(folder.parent)
+
+
+def sweep(disk: Disk, folder: Path, *, shared: bool = False) -> None:
+    """Delete what writers that were killed have left in `folder`.
+
+    shared: other processes may write there meanwhile: what a living process of this machine has aside is spared.
+    """
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    for stray in folder.glob(".tmp-*"):
+        writer = stray.name.rpartition("-")[2]
+        if not (shared and writer.isdecimal() and _lives(int(writer))):
+            disk.remove(stray)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError; of a pipe or a device at once, without waiting for it."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read()
 
 
 def read_folder(folder: Path) -> tuple[dict[str, bytes], dict]:
     """The files of `folder` and its manifest. Raises DamagedError unless every file is there, whole and unchanged."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = json.loads(read_file(folder / MANIFEST))
         sums = {str(name): (int(s["bytes"]), str(s["sha256"])) for name, s in manifest["files"].items()}
     except OSError as error:
         raise DamagedError(f"{folder.name}/{MANIFEST}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         raise DamagedError(f"{folder.name}/{MANIFEST} is not a manifest") from None
     extra = sorted({p.name for p in folder.iterdir()} - set(sums) - {MANIFEST})
     if extra:
         raise DamagedError(f"{folder.name}/{extra[0]} does not belong there")
     files = {}
-    for name, (size, digest) in sums.items():
+    for name, (size, sha256) in sums.items():
         if Path(name).name != name:
             raise DamagedError(f"{folder.name}: file name {name!r} is not a plain name")
         try:
-            data = (folder / name).read_bytes()
+            data = read_file(folder / name)
         except OSError as error:
             raise DamagedError(f"{folder.name}/{name}: {error.strerror}") from None
         if len(data) != size:
             raise DamagedError(f"{folder.name}/{name} has {len(data):,} bytes instead of {size:,}")
-        if hashlib.sha256(data).hexdigest() != digest:
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise DamagedError(f"{folder.name}/{name} was changed after it was written (SHA-256 differs)")
         files[name] = data
     return files, manifest

@@ -1,12 +1,17 @@
-"""The machine: its processor and the commit of this code, on which numbers depend, and the way onto its device."""
+"""The machine: its processor and the commit of this code, on which numbers depend; its user; the way to its device."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import hmac
+import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +50,37 @@ def computing_with(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def signature(text: str) -> str:
+    """HMAC-SHA256 of the text under a secret key that this user has on this machine: nobody else can make it.
+
+    The key is made when it is first needed: `sparring/key` in XDG_STATE_HOME, by default ~/.local/state. Where it
+    cannot be kept there, signatures are good for this process only.
+    """
+    return hmac.new(_key(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def _key() -> bytes:
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    try:
+        folder = Path(state).expanduser() / "sparring"
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(os.open(folder / "key", os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # two first trainings may start at once
+            key = file.read()
+            if len(key) < 32:
+                key = os.urandom(32)
+                file.seek(0)
+                file.write(key)
+            return key
+    except (OSError, RuntimeError):  # no home, no rights, no space, no locks
+        return _key_of_this_process()
+
+
+@cache
+def _key_of_this_process() -> bytes:
+    return os.urandom(32)
 
 
 def onto(x: Tensor, where: device) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -86,19 +86,28 @@ SHOWN = {
 
 
 @standard_defaults()
-def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | None = None) -> Path:
+def report(
+    run: Run | Path | str,
+    *,
+    data: Dataset | str | Path | Mapping[str, str | Path] | None = None,
+    recipe: str | None = None,
+) -> Path:
     """Write RUN/report.html from what is on disk, and return its path.
 
-    data    the run's data, if it was made in memory; without data the sections that need it say so
+    data    the run's data, as in `training.resume`; without data the sections that need it say so
     recipe  needed again for a recipe that is not one of ours ("module:function")
+
+    Raises SparringError when the run has no weights or is damaged, and when `data` is not what it was trained on.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    missing = ""
-    if data is None:
-        try:
-            data = run.data()
-        except SparringError as error:
-            missing = str(error)
+    run.require_writable()
+    missing, images = "", None
+    try:
+        images = run.data(data)
+    except SparringError as error:
+        if data is not None:
+            raise
+        missing = str(error)
     system = run.system(recipe=recipe)
     log, metrics = run.read("log"), run.read("metrics")
     distances, errors = ([m for m in metrics if m["name"].startswith("FD-")], [m for m in metrics if "floor" not in m])
@@ -117,18 +126,18 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
         title=run.path.name,
         summary=_summary(run, log, distances, errors),
         samples=system.can("sample"),
-        translations=_translations(system, data) if data and system.can("translate") else "",
+        translations=_translations(system, images) if images and system.can("translate") else "",
         domains=run.facts["spec"]["classes"] if system.can("translate") else (),
         growing=_growing(run.samples()),
         final=_final(run, system),
-        part="real" if data is None else "held-out" if data.held_out else "training",
-        rebuilt=_rebuilt(system, data) if data and system.can("reconstruct") else "",
-        codes=_codes(system, data) if data and system.can("encode") else None,
+        part="real" if images is None else "held-out" if images.held_out else "training",
+        rebuilt=_rebuilt(system, images) if images and system.can("reconstruct") else "",
+        codes=_codes(system, images) if images and system.can("encode") else None,
         active=ACTIVE,
-        units=_units(system, data) if data and system.can("divergence") else None,
+        units=_units(system, images) if images and system.can("divergence") else None,
         walks=_walks(system) if system.can("walks") and system.can("decode") else {},
-        classified=_classified(system, data) if data and system.can("classify") else None,
-        clusters=_clusters(system, data) if data and system.can("cluster") else [],
+        classified=_classified(system, images) if images and system.can("classify") else None,
+        clusters=_clusters(system, images) if images and system.can("cluster") else [],
         players=len(system.players),
         losses=drawings.losses(log, run.facts["equilibrium"]) if log else "",
         equilibrium=run.facts["equilibrium"],
@@ -136,7 +145,7 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
         code_scores=_mean_code_scores(log),
         others=drawings.others(log) if drawings.other_numbers(log) else "",
         meanings={name: MEANINGS[name] for name in drawings.other_numbers(log) if name in MEANINGS},
-        histogram=_score_histogram(system, data) if data and system.can("score") and system.can("sample") else "",
+        histogram=_score_histogram(system, images) if images and system.can("score") and system.can("sample") else "",
         gradients=drawings.gradients(log) if log else "",
         distance=drawings.distance(distances) if distances else "",
         metrics=distances,
@@ -145,7 +154,7 @@ def report(run: Run | Path | str, *, data: Dataset | None = None, recipe: str | 
         last=kernel_distances[-1] if kernel_distances else None,
         errors=drawings.errors(errors) if errors else "",
         clustering=bool(errors) and errors[0]["name"] == "clustering error",
-        neighbours=_nearest(system, data) if data and system.can("sample") else "",
+        neighbours=_nearest(system, images) if images and system.can("sample") else "",
         missing=missing,
         needing=[section for ability, section in NEEDS_DATA.items() if system.can(ability)],
         alarms=_alarms(run),

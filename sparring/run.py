@@ -13,48 +13,160 @@ failure/        what was known when training diverged
 eval.json       the last `sparring evaluate`; evaluation/ holds the pictures that show what its numbers mean
 report.html     self-contained
 run.lock        held by the process that trains
+
+recipe.json, eval.json and config.json hold the SHA-256 of their own content, model.safetensors that of its tensors, a
+checkpoint's manifest that of its files and of the logs so far. All are checked when they are opened. Weights and
+checkpoints also name the training they belong to (`Run.training`), so that those of another run are found out.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
 import secrets
 import socket
+import stat
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import pydantic
 import safetensors.torch
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from sparring.data.dataset import Dataset, Spec
+from sparring.data.listing import shown as printable
+from sparring.data.pixels import MAX_SIZE
 from sparring.data.sources import load
-from sparring.durable import DamagedError, Disk, read_folder, write_file, write_folder
+from sparring.durable import (
+    DamagedError,
+    Disk,
+    as_json,
+    digest,
+    read_file,
+    read_folder,
+    sealed,
+    sweep,
+    unsealed,
+    write_file,
+    write_folder,
+)
 from sparring.errors import Diverged, SparringError, StorageError
+from sparring.machine import signature
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import MakeRecipe, find, prepare_recipe, settle
+from sparring.recipes.recipe import MakeRecipe, arguments, find, prepare_recipe, settle
 from sparring.seeds import isolated
 from sparring.system import System, choose_precision
 
-FORMAT = 2
+FORMAT = 3
 LOGS = ("log", "metrics", "health")
 """Logs of deterministic values: cut back to the checkpoint when a run is resumed."""
 
 KEPT = 3
 """Checkpoints kept. At least two: the newest may be the one that a crash damaged."""
 
+ROUND = re.compile(r"[0-9]{1,18}")
+"""The name of a sample grid, without its ending."""
+
+MEND = "sparring resume RUN writes it anew from the newest checkpoint"
+
+ALARM = {"cause", "title", "began", "noticed", "certainty", "sentence", "command"}
+"""What is in the line of an alarm."""
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Source(BaseModel, strict=True):
+    """Where data came from: what `sparring.load` was given."""
+
+    source: str | dict[str, str]
+    size: Count | None
+    channels: Literal[1, 3] | None
+    classes: str | None
+    root: str | None
+
+
+class _Data(BaseModel, strict=True):
+    name: str
+    source: _Source | None
+    count: Count
+    fingerprint: str
+
+
+class _Spec(BaseModel, strict=True):
+    channels: Count
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
+    classes: list[str]
+
+
+class _Every(BaseModel, strict=True):
+    log: Count
+    show: Count
+    measure: Count
+    save: Count
+
+
+class _Machine(BaseModel, strict=True):
+    processor: str
+    threads: Count
+    processes: Count
+    torch: str
+
+
+class _Config(BaseModel, strict=True):
+    """weights/config.json: what rebuilds the networks."""
+
+    format: int
+    training: str
+    recipe: str
+    arguments: dict[str, Any]
+    spec: _Spec
+    precision: Literal["float32", "bfloat16"]
+
+
+class _Facts(BaseModel, strict=True):
+    """recipe.json, as far as anything depends on it."""
+
+    format: int
+    id: str
+    signature: str
+    recipe: str
+    arguments: dict[str, Any]
+    paper: str
+    data: _Data
+    spec: _Spec
+    seed: Annotated[int, Field(ge=0)]
+    rounds: Count
+    batch: Count
+    accumulate: Count
+    precision: Literal["float32", "bfloat16"]
+    every: _Every
+    early: list[Literal["show", "measure"]]
+    monitor: bool
+    equilibrium: dict[str, float]
+    schedule_ends: dict[str, int]
+    command: str
+    sparring: str
+    commit: str | None
+    machine: _Machine
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the referee needs to go on; complaints name newer checkpoints that were damaged."""
+    """What the referee needs to go on; complaints say why newer ones were passed over, and what is wrong with logs.
+
+    numbers["logs"]: for each log, {"bytes", "sha256"} of what it was when the checkpoint was written.
+    """
 
     tensors: dict[str, dict[str, Tensor]]
     numbers: dict[str, Any]
@@ -68,6 +180,8 @@ class Run:
         self.path = path
         self.facts = dict(facts)
         self.disk = disk
+        self._appended: dict[str, _Appended] = {}
+        self._weights_round = -1
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -76,7 +190,7 @@ class Run:
 
     @classmethod
     def create(cls, out: Path, name: str, facts: Mapping[str, Any], source: str, disk: Disk | None = None) -> Run:
-        """A new directory `out/0003-NAME` with recipe.json, round.py and weights/config.json. Raises StorageError."""
+        """A new directory `out/0003-NAME` with recipe.json, round.py and empty logs. Raises StorageError."""
         disk = disk or Disk()
         disk.mkdir(out)
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60]
@@ -91,19 +205,18 @@ class Run:
             except OSError as error:
                 raise StorageError(f"cannot make {path}: {error.strerror}") from None
         run = cls(path, {"format": FORMAT, "id": secrets.token_hex(8), **facts}, disk)
+        run.facts["signature"] = signature(run._provenance())
         for folder in ("samples", "weights", "checkpoints"):
             disk.mkdir(path / folder)
         write_file(disk, path / "round.py", source.encode())
         for log in (*LOGS, "timing"):
             disk.write(path / f"{log}.jsonl", b"")
-        config = {k: run.facts[k] for k in ("format", "recipe", "arguments", "spec", "precision")}
-        write_file(disk, path / "weights" / "config.json", _json(config))
-        write_file(disk, path / "recipe.json", _json(run.facts))  # last: a directory with it is a run
+        run.write_facts()  # last: a directory with recipe.json is a run
         return run
 
     @classmethod
     def open(cls, path: Path | str, disk: Disk | None = None) -> Run:
-        """The run at `path`. Raises SparringError when there is none, or it is of a newer format."""
+        """The run at `path`. Raises SparringError when there is none, it is of another format, or it was changed."""
         path = Path(path)
         if not (path / "recipe.json").is_file():
             near = (
@@ -113,22 +226,80 @@ class Run:
             )
             runs = f" (runs there: {', '.join(near[-5:])})" if near else ""
             raise SparringError(f"{path} is not a run: it has no recipe.json{runs}")
-        return cls(path, _read_config(path / "recipe.json"), disk or Disk())
+        return cls(path, _read_json(path / "recipe.json", _Facts), disk or Disk())
+
+    def reload(self) -> None:
+        """Read recipe.json again: another process may have played on since it was opened."""
+        self.facts = _read_json(self.path / "recipe.json", _Facts)
 
     def write_facts(self) -> None:
         """Replace recipe.json (a resumed run may go on for longer)."""
-        write_file(self.disk, self.path / "recipe.json", _json(self.facts))
+        write_file(self.disk, self.path / "recipe.json", sealed(self.facts))
 
-    # One process at a time.
+    @property
+    def training(self) -> str:
+        """SHA-256 of all that the weights of a round depend on, apart from the machine.
+
+        The end of the training does not belong to it, nor when it is logged, shown, measured and saved.
+        """
+        names = ("recipe", "arguments", "spec", "precision", "seed", "batch", "accumulate")
+        return digest({**{name: self.facts[name] for name in names}, "data": self.facts["data"]["fingerprint"]})
+
+    def _provenance(self) -> str:
+        """What is signed: this run was made by this user on this machine, from this data."""
+        return digest({"run": self.facts["id"], "data": self.facts["data"]["source"]})
+
+    # Who may write.
+
+    def require_own(self) -> None:
+        """Raises SparringError when writing into the run could change a file outside of it.
+
+        So when a link in it leads out of it, when something in it is neither a file nor a folder, or when a file that
+        is written in place is the same as one elsewhere (a hard link).
+        """
+        root = self.path.resolve()
+        in_place = {"run.lock", *(f"{log}.jsonl" for log in (*LOGS, "timing"))}
+        for folder, folders, files in os.walk(root):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:  # a file of a training that goes on meanwhile
+                    continue
+                where = f"{self.path / path.relative_to(root)}"
+                if stat.S_ISLNK(status.st_mode):
+                    with suppress(OSError, RuntimeError):  # a link in a circle leads nowhere
+                        if path.resolve().is_relative_to(root):
+                            continue
+                    raise SparringError(f"{where} is a link that leads out of the run: nothing is written through it")
+                if stat.S_ISDIR(status.st_mode):
+                    continue
+                if not stat.S_ISREG(status.st_mode):
+                    raise SparringError(f"{where} is neither a file nor a folder: nothing is written beside it")
+                if status.st_nlink > 1 and name in in_place and Path(folder) == root:
+                    raise SparringError(f"{where} is a hard link to another file, too: copy the run with its content")
+
+    def require_writable(self) -> None:
+        """As `require_own`; and raises StorageError when nothing can be written into the run."""
+        self.require_own()
+        for name, there in (("eval.json", Path.is_file), ("report.html", Path.is_file), ("evaluation", Path.is_dir)):
+            path = self.path / name
+            if path.exists() and not there(path):
+                raise StorageError(f"cannot write {path}: something else has this name")
+        trial = self.path / f".tmp-trial-{os.getpid()}"
+        self.disk.write(trial, b"")
+        self.disk.remove(trial)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run; the kernel lets go when this process dies.
+        """Hold the run, one process at a time; the kernel lets go when this process dies.
 
-        Raises SparringError that names the other holder, StorageError where nothing can be written or locked.
+        Raises SparringError that names the other holder, and as `require_own` does; StorageError where nothing can be
+        written or locked.
         """
+        self.require_own()
         try:
-            file = open(self.path / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115 (held below)
+            file = open(self.path / "run.lock", "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 (held below)
         except OSError as error:
             raise StorageError(f"cannot write {self.path / 'run.lock'}: {error.strerror}") from None
         with file:
@@ -137,51 +308,64 @@ class Run:
             except BlockingIOError:
                 file.seek(0)
                 raise SparringError(
-                    f"{self.path} is being trained by {file.read().strip() or 'another process'}"
+                    f"{self.path} is being trained by {printable(file.read(200).strip()) or 'another process'}"
                 ) from None
             except OSError as error:
                 raise StorageError(f"cannot lock {self.path / 'run.lock'}: {error.strerror}") from None
-            file.truncate(0)
             started = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
-            file.flush()
-            yield
+            try:
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
+                file.flush()
+            except OSError as error:
+                raise StorageError(f"cannot write {self.path / 'run.lock'}: {error.strerror}") from None
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    file.truncate(0)
 
     # What training writes.
 
     def append(self, log: str, line: Mapping[str, Any]) -> None:
         """One JSON line to log "log", "metrics", "health" or "timing"."""
+        data = (json.dumps(line) + "\n").encode()
+        if log in LOGS:
+            self._so_far(log).add(data)
         try:
-            with open(self._log(log), "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            with open(self._log(log), "ab") as file:
+                file.write(data)
         except OSError as error:
             raise StorageError(f"cannot write {self._log(log)}: {error.strerror}") from error
+
+    def _so_far(self, log: str) -> _Appended:
+        """Bytes and SHA-256 of a log; read from the file once, then kept by `append`."""
+        if log not in self._appended:
+            self._appended[log] = _prefix(self._log(log))
+        return self._appended[log]
 
     def write_sample(self, round_number: int, picture: bytes) -> None:
         write_file(self.disk, self.path / "samples" / f"{round_number:06d}.png", picture)
 
     def write_failure(self, facts: Mapping[str, Any]) -> None:
         self.disk.mkdir(self.path / "failure")
-        write_file(self.disk, self.path / "failure" / "failure.json", _json({**facts, "last": self.read("log")[-200:]}))
+        last = [*deque(self.lines("log"), maxlen=200)]
+        write_file(self.disk, self.path / "failure" / "failure.json", as_json({**facts, "last": last}))
 
     def write_evaluation(self, evaluation: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
         """The numbers, and by name the pictures (PNG) that show what they mean; those of the last time go."""
-        folder = self.path / "evaluation"
-        self.disk.remove(folder)
-        self.disk.mkdir(folder)
-        for name, picture in pictures.items():
-            write_file(self.disk, folder / f"{name}.png", picture)
-        write_file(self.disk, self.path / "eval.json", _json(evaluation))
+        self.require_own()
+        files = {f"{name}.png": picture for name, picture in pictures.items()}
+        write_folder(self.disk, self.path / "evaluation", files, {"format": FORMAT, "run": self.facts["id"]})
+        write_file(self.disk, self.path / "eval.json", sealed(evaluation))
 
     def write_best(self, shown: System, round_number: int) -> None:
         """The weights of the best round so far."""
-        self.disk.mkdir(self.path / "best")
-        weights = _pack(shown.state_dict(), {"round": str(round_number)})
-        write_file(self.disk, self.path / "best" / "model.safetensors", weights)
-        write_file(self.disk, self.path / "best" / "config.json", (self.path / "weights" / "config.json").read_bytes())
+        self._write_weights("best", shown, round_number)
 
     def write_report(self, html: str) -> Path:
-        write_file(self.disk, self.path / "report.html", html.encode())
+        self.require_own()
+        write_file(self.disk, self.path / "report.html", html.encode("utf-8", "replace"))
         return self.path / "report.html"
 
     # Checkpoints.
@@ -189,81 +373,163 @@ class Run:
     def save(self, tensors: Mapping[str, Mapping[str, Tensor]], numbers: Mapping[str, Any], shown: System) -> None:
         """The weights the world is shown, then a checkpoint of round numbers["round"]; older ones go once it is there.
 
-        Weights first: a run killed between the two plays on from the checkpoint before and writes both again.
-        Raises Diverged when a weight is not finite (nothing is written), StorageError when the disk refuses.
+        Weights first: a run killed between the two plays on from the checkpoint before and writes both again. Weights
+        of a later round, which a run that had to go back to an earlier checkpoint has, are left as they are. Raises
+        Diverged when a weight is not finite (nothing is written), StorageError when the disk refuses.
         """
         played = numbers["round"]
         for file, named in tensors.items():
             for name, value in named.items():
                 if value.is_floating_point() and not bool(value.isfinite().all()):
                     raise Diverged(f"round {played}: {file} {name} is not finite; not saved")
-        weights = _pack(shown.state_dict(), {"round": str(played)})
-        write_file(self.disk, self.path / "weights" / "model.safetensors", weights)
+        self.write_weights(shown, played)
 
-        if self._is_whole(played):  # saved before, resumed, and stopped again without a round between
-            return
         for log in LOGS:
             self.disk.sync(self._log(log))
-        offsets = {log: self._log(log).stat().st_size for log in LOGS}
         files = {f"{file}.safetensors": _pack(named) for file, named in tensors.items()}
-        files["state.json"] = _json({**numbers, "offsets": offsets})
+        files["state.json"] = as_json({**numbers, "logs": {log: self._so_far(log).as_dict() for log in LOGS}})
+        if self._is_there(played, files):  # saved before, resumed, and stopped again without a round between
+            return
         facts = {
             "format": FORMAT,
             "run": self.facts["id"],
+            "training": self.training,
             "round": played,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
         }
         write_folder(self.disk, self._checkpoint(played), files, facts)
-        for old in self.checkpoints()[:-KEPT]:
+        for old in [number for number in self.checkpoints() if number <= played][:-KEPT]:
             self.disk.remove(self._checkpoint(old))
-        for stray in (self.path / "checkpoints").glob(".tmp-*"):
-            self.disk.remove(stray)
 
-    def _is_whole(self, round_number: int) -> bool:
+    def write_weights(self, shown: System, round_number: int) -> None:
+        """The weights the world is shown, unless those of this or of a later round are there."""
+        if self._weights_round < round_number:
+            self._write_weights("weights", shown, round_number)
+            self._weights_round = round_number
+
+    def _write_weights(self, folder: str, shown: System, round_number: int) -> None:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in shown.state_dict().items()}
+        facts = {"round": round_number, "training": self.training}
+        about = json.dumps({**facts, "sha256": _sum_of(tensors, facts)})
+        weights = safetensors.torch.save(tensors, {"sparring": about})  # several keys would come in any order
+        self.disk.mkdir(self.path / folder)
+        config, names = self.path / folder / "config.json", ("format", "recipe", "arguments", "spec", "precision")
+        known = sealed({**{name: self.facts[name] for name in names}, "training": self.training})
+        if not config.is_file() or read_file(config) != known:
+            write_file(self.disk, config, known)
+        write_file(self.disk, self.path / folder / "model.safetensors", weights)
+
+    def _is_there(self, round_number: int, files: Mapping[str, bytes]) -> bool:
         try:
-            return read_folder(self._checkpoint(round_number))[1].get("run") == self.facts["id"]
+            found, manifest = read_folder(self._checkpoint(round_number))
         except DamagedError:
             return False
+        return manifest.get("run") == self.facts["id"] and found == files
 
     def checkpoints(self) -> list[int]:
         """Rounds of which there is a checkpoint folder, oldest first."""
         folders = (self.path / "checkpoints").glob("round-*")
-        return sorted(int(p.name.removeprefix("round-")) for p in folders if p.name.removeprefix("round-").isdigit())
+        return sorted(int(m[1]) for p in folders if (m := re.fullmatch(r"round-([0-9]{1,18})", p.name)))
 
     def newest_checkpoint(self) -> Checkpoint:
-        """The newest checkpoint that is whole. Raises SparringError when there is none."""
+        """The newest checkpoint that is whole and that the logs reach; if they reach none, the newest that is whole.
+
+        The logs reach a checkpoint if they begin with what they were when it was written. Raises SparringError when
+        there is none that is whole.
+        """
         complaints: list[str] = []
+        unreached: Checkpoint | None = None
         for round_number in reversed(self.checkpoints()):
             try:
-                files, manifest = read_folder(self._checkpoint(round_number))
-                if manifest.get("run") != self.facts["id"]:
-                    raise DamagedError(f"round-{round_number:08d} belongs to another run")
-                if manifest.get("format") != FORMAT:
-                    raise DamagedError(f"round-{round_number:08d} has format {manifest.get('format')}, not {FORMAT}")
-                numbers = json.loads(files.pop("state.json"))
-                tensors = {name.removesuffix(".safetensors"): _unpack(data) for name, data in files.items()}
-                return Checkpoint(tensors, numbers, complaints)
-            except (DamagedError, KeyError, ValueError, safetensors.SafetensorError) as error:
+                saved = self._read_checkpoint(round_number, complaints)
+                reason = self._differs(saved.numbers["logs"])
+            except (
+                DamagedError,
+                KeyError,
+                ValueError,
+                TypeError,
+                AttributeError,
+                safetensors.SafetensorError,
+            ) as error:
                 complaints.append(f"checkpoint round-{round_number:08d} is damaged and was skipped: {error}")
+                continue
+            if reason is None:
+                return saved
+            complaints.append(f"{reason} since round {round_number:,} was saved")
+            unreached = unreached or saved
+        if unreached is not None:
+            where = f"going on from round {unreached.numbers['round']:,} with the logs as they are"
+            return Checkpoint(unreached.tensors, unreached.numbers, [*complaints, where])
         reasons = "".join(f"; {c}" for c in complaints)
         raise SparringError(f"{self.path} has no checkpoint that can be used{reasons}")
 
-    def rewind(self, offsets: Mapping[str, int]) -> None:
-        """Cut the logs back to where they were when a checkpoint was written (without offsets: to nothing)."""
+    def _read_checkpoint(self, round_number: int, complaints: list[str]) -> Checkpoint:
+        files, manifest = read_folder(self._checkpoint(round_number))
+        if manifest.get("run") != self.facts["id"]:
+            raise DamagedError(f"round-{round_number:08d} belongs to another run")
+        if manifest.get("format") != FORMAT:
+            raise DamagedError(f"round-{round_number:08d} has format {manifest.get('format')}, not {FORMAT}")
+        if manifest.get("training") != self.training:
+            raise DamagedError(f"round-{round_number:08d} was played by another recipe.json")
+        numbers = json.loads(files.pop("state.json"))
+        if numbers["round"] != round_number:
+            raise DamagedError(f"round-{round_number:08d} holds round {numbers['round']}")
+        tensors = {name.removesuffix(".safetensors"): safetensors.torch.load(data) for name, data in files.items()}
+        return Checkpoint(tensors, numbers, complaints)
+
+    def _differs(self, logs: Mapping[str, Mapping[str, Any]]) -> str | None:
+        """Why a log does not begin with what it was, if so."""
+        for log, was in logs.items():
+            there = _prefix(self._log(log), was["bytes"])
+            if there.as_dict() != was:
+                how = "is cut" if there.length < was["bytes"] else "was changed"
+                return f"{self._log(log).name} {how}"
+        return None
+
+    def require_unplayed(self) -> None:
+        """Raises SparringError when rounds were played: a run without checkpoints would begin anew over what it has."""
+        there = []
+        for folder in ("weights", "best"):
+            if (self.path / folder / "model.safetensors").exists() and (number := self._round_of(folder)) != 0:
+                there.append(f"{folder}/" + (f" of round {number:,}" if number > 0 else ""))
+        for log in (*LOGS, "timing"):
+            number = max((line["round"] for line in self.lines(log) if "round" in line), default=0)
+            if number:
+                there.append(f"{log}.jsonl to round {number:,}")
+        if grids := [number for number in self.samples() if number]:
+            there.append(f"samples/ to round {max(grids):,}")
+        if there:
+            raise SparringError(
+                f"{self.path} has {', '.join(there)}, and no checkpoint to go on from: beginning again would overwrite "
+                f"that; start a new run with: sparring train {printable(self.facts['recipe'])}"
+            )
+
+    def rewind(self, logs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Cut the logs back to where they were when a checkpoint was written (without `logs`: to nothing).
+
+        And remove what writers that were killed have left. Call it when the run is locked.
+        """
+        for folder in ("samples", "weights", "best", "checkpoints", "evaluation", "failure"):
+            sweep(self.disk, self.path / folder)
+        sweep(self.disk, self.path, shared=True)  # a report or an evaluation may be under way
+        self._appended.clear()
+        self._weights_round = self._round_of("weights")
         for log in LOGS:
-            offset = offsets.get(log, 0)
+            length = logs[log]["bytes"] if logs else 0
             try:
-                if not offset:
-                    self._log(log).touch()  # runs of older versions have no health.jsonl
-                with open(self._log(log), "r+b") as file:
-                    if file.seek(0, os.SEEK_END) < offset:
-                        raise SparringError(
-                            f"{self._log(log)} is shorter than it was at the checkpoint; was it edited?"
-                        )
-                    file.truncate(offset)
+                with open(self._log(log), "ab") as file:
+                    if file.tell() > length:
+                        file.truncate(length)
             except OSError as error:
                 raise StorageError(f"cannot write {self._log(log)}: {error.strerror}") from None
+
+    def _round_of(self, folder: str) -> int:
+        """The round of the weights in "weights" or "best"; -1 unless they are there, whole and of this run."""
+        try:
+            return _read_weights(self.path / folder, self.training)[1]
+        except SparringError:
+            return -1
 
     def _checkpoint(self, round_number: int) -> Path:
         return self.path / "checkpoints" / f"round-{round_number:08d}"
@@ -273,42 +539,77 @@ class Run:
 
     # What others read.
 
+    def lines(self, log: str) -> Iterator[dict[str, Any]]:
+        """The lines of "log", "metrics", "health" or "timing", one at a time; damaged ones are left out."""
+        return filter(None, (_line(log, text) for text in self._texts(log)))
+
     def read(self, log: str) -> list[dict[str, Any]]:
-        """The lines of "log", "metrics", "health" or "timing"; a torn last line is left out."""
-        lines: list[dict[str, Any]] = []
+        """All `lines` of a log."""
+        return [*self.lines(log)]
+
+    def thinned(self, log: str, most: int = 1000) -> tuple[list[dict[str, Any]], int]:
+        """Every n-th line of a log, at least `most` and fewer than twice that many if there are so many; and n.
+
+        The last line is always among them. Memory does not grow with the log.
+        """
+        kept: list[bytes] = []
+        every, last, number = 1, b"", -1
+        for number, text in enumerate(self._texts(log)):
+            last = text
+            if number % every == 0:
+                kept.append(text)
+                if len(kept) >= 2 * most:
+                    del kept[1::2]
+                    every *= 2
+        if number % every:
+            kept.append(last)
+        return [line for text in kept if (line := _line(log, text))], every
+
+    def _texts(self, log: str) -> Iterator[bytes]:
         if not self._log(log).is_file():
-            return lines
-        for line in self._log(log).read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                break
-        return lines
+            return
+        try:
+            with open(self._log(log), "rb") as file:
+                yield from file
+        except OSError as error:
+            raise SparringError(f"cannot read {self._log(log)}: {error.strerror}") from None
 
     def health(self) -> list[dict[str, Any]]:
         """What the health monitor found, in the order it was told: dictionaries with the fields of `monitor.Alarm`."""
-        alarms = [line["alarm"] for line in self.read("health") if "alarm" in line]
+        alarms = [line["alarm"] for line in self.lines("health") if "alarm" in line]
         return list({(alarm["cause"], alarm["began"]): alarm for alarm in alarms}.values())
 
     def samples(self) -> dict[int, Path]:
-        """Round -> sample grid, in order."""
-        return {int(p.stem): p for p in sorted((self.path / "samples").glob("[0-9]*.png"))}
+        """Round -> sample grid, in the order of the rounds."""
+        files = {path.stem: path for path in (self.path / "samples").glob("*.png") if path.is_file()}
+        return {int(name): files[name] for name in sorted(filter(ROUND.fullmatch, files), key=int)}
 
     def round_source(self) -> str:
-        return (self.path / "round.py").read_text(encoding="utf-8")
+        """The round that was played, as text; "" where round.py is missing."""
+        try:
+            return read_file(self.path / "round.py").decode("utf-8", "replace")
+        except OSError:
+            return ""
 
     def evaluation(self) -> dict[str, Any] | None:
-        """What `write_evaluation` kept, or None."""
+        """What `write_evaluation` kept, or None. Raises DamagedError when it is not that any more."""
         file = self.path / "eval.json"
-        return json.loads(file.read_bytes()) if file.is_file() else None
+        if not file.exists():
+            return None
+        try:
+            return unsealed(read_file(file))
+        except DamagedError as error:
+            raise DamagedError(f"{file} {error}: sparring evaluate {self.path} makes it anew") from None
+        except OSError as error:
+            raise DamagedError(f"cannot read {file}: {error.strerror}") from None
 
     def evaluation_pictures(self) -> dict[str, Path]:
         """Name -> picture that belongs to the evaluation."""
-        return {file.stem: file for file in sorted((self.path / "evaluation").glob("*.png"))}
+        return {file.stem: file for file in sorted((self.path / "evaluation").glob("*.png")) if file.is_file()}
 
     def best(self) -> dict[str, Any] | None:
         """The line of metrics.jsonl with the smallest KID on the half of the held-out images that chooses, or None."""
-        lines = [line for line in self.read("metrics") if line["name"].startswith("KID-")]
+        lines = [line for line in self.lines("metrics") if line["name"].startswith("KID-")]
         return min(lines, key=lambda line: line["value"], default=None)
 
     def system(self, *, recipe: str | None = None, checkpoint: str = "last") -> System:
@@ -316,23 +617,53 @@ class Run:
 
         recipe      needed again for a recipe that is not one of ours ("module:function")
         checkpoint  "last", or "best" for the round with the smallest KID
+
+        Raises SparringError when the weights are not there, are damaged, or are those of another run.
         """
         if checkpoint == "best" and not (self.path / "best" / "model.safetensors").is_file():
             raise SparringError(f"{self.path} has no best checkpoint: no KID was measured while it was trained")
-        return open_system(self.path / ("best" if checkpoint == "best" else "weights"), recipe=recipe)
+        return _open_system(self.path / ("best" if checkpoint == "best" else "weights"), recipe, self.training)
 
-    def data(self) -> Dataset:
-        """The data of this run, loaded again. Raises SparringError when it was made in memory, moved or changed."""
+    def data(self, given: Dataset | str | Path | Mapping[str, str | Path] | None = None) -> Dataset:
+        """The data of this run, loaded again: from where they were, or `given`, where they are now.
+
+        Only a run that this user made on this machine is believed where its data are: a run from elsewhere reads
+        nothing that nobody has `given`. Raises SparringError then, when the data were made in memory, and when their
+        content is not that of then.
+        """
         facts = self.facts["data"]
-        if facts["source"] is None:
-            raise SparringError(f"{self.path} was trained on data made in memory: give it again as data=...")
-        data = load_for(facts["source"], self.facts["spec"]["size"])
+        source = facts["source"]
+        if isinstance(given, Dataset):
+            data = given
+        elif given is not None:
+            if source and isinstance(source["source"], dict) and isinstance(given, str):
+                given = dict(zip(source["source"], given.split(","), strict=False))
+            wanted = source or {"size": None, "channels": self.facts["spec"]["channels"], "classes": None, "root": None}
+            root = wanted["root"] if self.is_own() else None
+            data = load_for({**wanted, "root": root, "source": given}, self.facts["spec"]["size"])
+        elif source is None:
+            raise SparringError(
+                f"{self.path} was trained on data made in memory: give it again, with --data PATH or data=..."
+            )
+        elif not self.is_own():
+            named = source["source"]
+            place = ",".join(named.values()) if isinstance(named, dict) else named
+            raise SparringError(
+                f"{self.path} was not made by you on this machine, so the data that it names are not read unasked: "
+                f"give --data {printable(place)}, or where they are here"
+            )
+        else:
+            data = load_for(source, self.facts["spec"]["size"])
         if data.fingerprint != facts["fingerprint"]:
             raise SparringError(
-                f"the data has changed since {self.path} was made: {facts['count']:,} images of '{facts['name']}' "
-                f"then, {len(data):,} of '{data.name}' now, with other content"
+                f"this is not the data that {self.path} was trained on, or its content has changed: {facts['count']:,} "
+                f"images of '{printable(facts['name'])}' then, {len(data):,} of '{printable(data.name)}' now"
             )
         return data
+
+    def is_own(self) -> bool:
+        """Whether this user made the run on this machine, from the data it names."""
+        return self.facts["signature"] == signature(self._provenance())
 
 
 def load_for(source: Mapping[str, Any], own_size: int) -> Dataset:
@@ -344,32 +675,79 @@ def load_for(source: Mapping[str, Any], own_size: int) -> Dataset:
 
 def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
     """The system of a `weights/` folder (model.safetensors, config.json). Raises SparringError if it does not fit."""
-    folder = Path(folder)
-    config = _read_config(folder / "config.json")
-    function, spec = recipe_of(config, recipe), config["spec"]
-    data = Spec(spec["channels"], spec["size"], tuple(spec["classes"]))
+    return _open_system(Path(folder), recipe, None)
+
+
+def _open_system(folder: Path, recipe: str | None, training: str | None) -> System:
+    """The same, of this training."""
+    if not (folder / "model.safetensors").exists():
+        raise SparringError(f"{folder} has no weights: the run was stopped before its first save, or they are gone")
+    config = _read_json(folder / "config.json", _Config)
+    state, _ = _read_weights(folder, config["training"] if training is None else training)
+    if training not in (None, config["training"]):
+        raise SparringError(f"{folder / 'config.json'} belongs to another run")
+    function, settled = settled_recipe(config, recipe)
     with isolated(0):
-        system = prepare_recipe(function, data, settle(function, config["arguments"])).system
-    try:
-        state = _unpack((folder / "model.safetensors").read_bytes())
-    except FileNotFoundError:
-        raise SparringError(f"{folder} has no weights yet: the run was stopped before its first save") from None
-    except safetensors.SafetensorError as error:
-        raise SparringError(f"{folder / 'model.safetensors'} is damaged: {error}") from None
-    mine = {k: tuple(v.shape) for k, v in system.state_dict().items()}
-    if mine != {k: tuple(v.shape) for k, v in state.items()}:
+        system = prepare_recipe(function, spec_of(config), settled).system
+    mine = {k: (v.shape, v.dtype) for k, v in system.state_dict().items()}
+    if mine != {k: (v.shape, v.dtype) for k, v in state.items()}:
         raise SparringError(f"{folder / 'model.safetensors'} does not fit the networks of {config['recipe']}")
+    if bad := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise SparringError(f"{folder / 'model.safetensors'} holds weights that are not finite: {', '.join(bad[:3])}")
     system.load_state_dict(state)
-    if config.get("precision") == "bfloat16":
+    if config["precision"] == "bfloat16":
         system.precision = choose_precision("auto", system.device)
     return system.to(memory_format=torch.channels_last).eval()
 
 
-def recipe_of(config: Mapping[str, Any], repeated: str | None) -> MakeRecipe:
-    """The recipe that a run or weights folder names; one that is not ours must be `repeated` by the user."""
+def _read_weights(folder: Path, training: str) -> tuple[dict[str, Tensor], int]:
+    """The tensors of model.safetensors and its round. Raises SparringError unless it is whole and of `training`."""
+    file = folder / "model.safetensors"
+    try:
+        data = read_file(file)
+        state = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = json.loads(header["__metadata__"]["sparring"])
+        played, belongs = int(about["round"]), str(about["training"])
+        if about["sha256"] != _sum_of(state, {"round": played, "training": belongs}):
+            raise SparringError(f"{file} was changed after it was written (SHA-256 differs); {MEND}")
+    except OSError as error:
+        raise SparringError(f"cannot read {file}: {error.strerror}") from None
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise SparringError(f"{file} is damaged: {error}; {MEND}") from None
+    if belongs != training:
+        raise SparringError(f"{file} belongs to another run")
+    return state, played
+
+
+def _sum_of(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+    """SHA-256 of facts, and of the tensors' names, types, shapes and content."""
+    found = hashlib.sha256(digest(facts).encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        if value.numel():
+            found.update(value.view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def spec_of(config: Mapping[str, Any]) -> Spec:
+    """What the data was, as recipe.json and config.json keep it."""
+    spec = config["spec"]
+    return Spec(spec["channels"], spec["size"], tuple(spec["classes"]))
+
+
+def settled_recipe(config: Mapping[str, Any], repeated: str | None) -> tuple[MakeRecipe, dict[str, Any]]:
+    """The recipe that a run or weights folder names, and its arguments, checked as the command line checks them.
+
+    A recipe that is not one of ours must be `repeated` by the user.
+    """
     if repeated is not None and repeated != config["recipe"]:
-        raise SparringError(f"this was made by recipe '{config['recipe']}', not by '{repeated}'")
-    return find(config["recipe"], RECIPES, trusted=repeated is not None)
+        raise SparringError(f"this was made by recipe '{printable(config['recipe'])}', not by '{repeated}'")
+    function = find(config["recipe"], RECIPES, trusted=repeated is not None)
+    if missing := [a.name for a in arguments(function) if a.name not in config["arguments"]]:
+        raise SparringError(f"this was made by another version of '{config['recipe']}': it has no '{missing[0]}'")
+    return function, settle(function, config["arguments"])
 
 
 def command_line() -> str:
@@ -378,27 +756,85 @@ def command_line() -> str:
     return " ".join(["sparring" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def _read_json(file: Path, kind: type[BaseModel]) -> dict[str, Any]:
+    """A file that `sealed` wrote. Raises SparringError when it is damaged or of another format."""
     try:
-        facts = json.loads(file.read_bytes())
-        found = facts["format"]
+        data = read_file(file)
+        found = _loose_format(data)
+        if found not in (None, FORMAT):
+            raise SparringError(f"{file} has format {found}; this version of sparring reads format {FORMAT}")
+        facts = unsealed(data)
+        kind.model_validate(facts)
     except OSError as error:
         raise SparringError(f"cannot read {file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise SparringError(f"{file} is damaged: it is not the JSON that sparring writes") from None
-    if found != FORMAT:
-        raise SparringError(f"{file} has format {found}; this version of sparring reads format {FORMAT}")
+    except DamagedError as error:
+        raise SparringError(f"{file} {error}") from None
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise SparringError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
     return facts
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+def _loose_format(data: bytes) -> Any:
+    try:
+        return json.loads(data)["format"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
 
 
-def _pack(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return safetensors.torch.save(plain, metadata)
+def _line(log: str, text: bytes) -> dict[str, Any] | None:
+    """A line of a log; None when it is damaged."""
+    try:
+        line = json.loads(text)
+        return line if isinstance(line, dict) and _is_line(log, line) else None
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
 
 
-def _unpack(data: bytes) -> dict[str, Tensor]:
-    return safetensors.torch.load(data)
+def _is_line(log: str, line: Mapping[str, Any]) -> bool:
+    """Whether it has what such a line has."""
+
+    def numbers(of: Mapping[str, Any], *names: str) -> bool:
+        return all(isinstance(of[name], int | float) for name in names)
+
+    if log == "health" and "alarm" in line:
+        return set(line["alarm"]) >= ALARM and numbers(line["alarm"], "began", "noticed")
+    if type(line["round"]) is not int or line["round"] < 0:
+        return False
+    if log == "log":
+        moves = [dict(move) for move in line["moves"]]
+        return all(isinstance(move.pop("player"), str) and numbers(move, *move) for move in moves) and bool(moves)
+    if log == "metrics":
+        distance = ("floor", "other_half") if line["name"].startswith(("FD-", "KID-")) else ()
+        return numbers(line, "value", "n", *distance) and (not distance or isinstance(line["extractor"], str))
+    return log != "timing" or numbers(line, "seconds")
+
+
+@dataclass
+class _Appended:
+    """What a log holds: its length, and its SHA-256 that grows with it."""
+
+    length: int
+    sha256: Any
+
+    def add(self, data: bytes) -> None:
+        self.length += len(data)
+        self.sha256.update(data)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"bytes": self.length, "sha256": self.sha256.hexdigest()}
+
+
+def _prefix(file: Path, length: int | None = None) -> _Appended:
+    """The first `length` bytes of a log (default: all), or as many as there are."""
+    found, left = _Appended(0, hashlib.sha256()), sys.maxsize if length is None else length
+    if file.is_file():
+        with open(file, "rb") as opened:
+            while left and (block := opened.read(min(left, 1 << 20))):
+                found.add(block)
+                left -= len(block)
+    return found
+
+
+def _pack(tensors: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})

@@ -8,7 +8,7 @@ import platform
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
@@ -30,8 +30,8 @@ from sparring.monitor import Alarm, Monitor
 from sparring.pictures import grid, png, reconstructions, translations
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, Measured, Recipe, card, find, prepare_recipe, settle
-from sparring.referee import Referee, together
-from sparring.run import Run, command_line, load_for, recipe_of
+from sparring.referee import Referee, processes, together
+from sparring.run import Run, command_line, load_for, settled_recipe
 from sparring.seeds import derive, isolated, standard_defaults
 
 SHOWN = 8
@@ -149,17 +149,10 @@ def train(
     }
     run = _create(Path(out), f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
     measured = card(function).measured
-    return _play(
-        run,
-        referee,
-        data,
-        threads=threads,
-        quiet=quiet,
-        offsets={},
-        notes=[],
-        own_length=own_length,
-        measured=measured,
-    )
+    with _locked(run):
+        return _play(
+            run, referee, data, threads=threads, quiet=quiet, notes=[], own_length=own_length, measured=measured
+        )
 
 
 @standard_defaults()
@@ -167,53 +160,61 @@ def resume(
     run: Run | Path | str,
     *,
     rounds: int | None = None,
-    data: Dataset | None = None,
+    data: Dataset | str | Path | Mapping[str, str | Path] | None = None,
     recipe: str | None = None,
     threads: int | None = None,
     quiet: bool = False,
 ) -> Run:
     """Go on where a run was stopped, bit for bit as if it had not been; `rounds` sets a new end.
 
-    data     needed when the run was trained on a Dataset made in memory
+    data     needed when the run was trained on a Dataset made in memory, when its data are in another place now, and
+             when it was made by somebody else or on another machine: a Dataset, or a name or path for `sparring.load`
     recipe   needed again when the recipe is not one of ours ("package.module:function")
     threads  of PyTorch on the CPU (default: as many as the run was started with). With another number the result is
              as good, but not the same bit for bit
 
-    Raises SparringError when nothing can be resumed, or when the data has changed since.
+    Raises SparringError when nothing can be resumed, when the data have changed since, or when another process holds
+    the run; nothing was changed then.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    facts = run.facts
-    saved = run.newest_checkpoint() if run.checkpoints() else None
-    rounds = facts["rounds"] if rounds is None else rounds
-    if saved and rounds < saved.numbers["round"]:
-        raise SparringError(f"{run.path} has already played {saved.numbers['round']} rounds; --rounds {rounds} is less")
+    if rounds is not None and rounds < 1:
+        raise SparringError(f"rounds is {rounds}: it must be at least 1")
+    with _locked(run):
+        run.reload()  # another process may have played on until now
+        facts = run.facts
+        if not run.checkpoints():
+            run.require_unplayed()
+        saved = run.newest_checkpoint() if run.checkpoints() else None
+        last = facts["rounds"] if rounds is None else rounds
+        if saved and last < saved.numbers["round"]:
+            raise SparringError(
+                f"{run.path} has already played {saved.numbers['round']} rounds; --rounds {last} is less"
+            )
 
-    data = run.data() if data is None else data
-    if data.fingerprint != facts["data"]["fingerprint"]:
-        raise SparringError(f"this is not the data that {run.path} was trained on (its content differs)")
-    made = _fresh(recipe_of(facts, recipe), facts["arguments"], data, facts["seed"])
-    precision = {"bfloat16": "bf16", "float32": "fp32"}[facts["precision"]]
-    referee = _referee(made, data, seed=facts["seed"], precision=precision, accumulate=facts["accumulate"])
-    notes = []
-    if saved:
-        referee.restore(saved.tensors, saved.numbers)
-        notes += saved.complaints
-    if saved and rounds == saved.numbers["round"]:
-        notes.append(f"all {rounds} rounds are played; to go on, give a new end: --rounds N")
-    if rounds != facts["rounds"]:
-        facts["rounds"], facts["schedule_ends"] = rounds, referee.schedule_ends(rounds)
+        threads = _checked_threads(facts["machine"]["threads"] if threads is None else threads)
+        function, settled = settled_recipe(facts, recipe)
+        data = run.data(data)
+        made = _fresh(function, settled, data, facts["seed"])
+        precision = {"bfloat16": "bf16", "float32": "fp32"}[facts["precision"]]
+        referee = _referee(made, data, seed=facts["seed"], precision=precision, accumulate=facts["accumulate"])
+        notes = []
+        if saved:
+            referee.restore(saved.tensors, saved.numbers)
+            notes += saved.complaints
+        if saved and last == saved.numbers["round"]:
+            notes.append(f"all {last} rounds are played; to go on, give a new end: --rounds N")
+        if threads > (processors := os.cpu_count() or 1):
+            notes.append(f"{threads} threads share {processors} processors: --threads {processors} is faster")
+        notes += _moved(facts["machine"], _surroundings(referee, threads)["machine"])
         if referee.processes.is_main_process:
-            run.write_facts()
-    threads = _checked_threads(facts["machine"]["threads"] if threads is None else threads)
-    if threads > (processors := os.cpu_count() or 1):
-        notes.append(f"{threads} threads share {processors} processors: --threads {processors} is faster")
-    now = _surroundings(referee, threads)
-    for what in ("torch", "threads", "processes", "processor"):
-        if now["machine"][what] != facts["machine"][what]:
-            was, here = facts["machine"][what], now["machine"][what]
-            notes.append(f"{what}: {was} then, {here} now; the result will be as good, but not the same bit for bit")
-    offsets = saved.numbers["offsets"] if saved else {}
-    return _play(run, referee, data, threads=threads, quiet=quiet, offsets=offsets, notes=notes)
+            run.rewind(saved.numbers["logs"] if saved else {})
+            if saved:
+                run.write_weights(referee.averaged, referee.round)
+        if last != facts["rounds"]:
+            facts["rounds"], facts["schedule_ends"] = last, referee.schedule_ends(last)
+            if referee.processes.is_main_process:
+                run.write_facts()
+        return _play(run, referee, data, threads=threads, quiet=quiet, notes=notes)
 
 
 def _play(
@@ -223,7 +224,6 @@ def _play(
     *,
     threads: int,
     quiet: bool,
-    offsets: dict[str, int],
     notes: list[str],
     own_length: bool = False,
     measured: Measured | None = None,
@@ -298,12 +298,10 @@ def _play(
         with display.doing("saving"):
             run.save(referee.tensors(), referee.numbers(), referee.averaged)
 
-    with _locked(run, referee), computing_with(threads), _signals(referee) as signalled, display:
+    with computing_with(threads), _signals(referee) as signalled, display:
         for note in [*data.notes, *notes]:
             display.say(note)
-        if main:
-            run.rewind(offsets)
-        if main and not offsets:  # not even round 0 is saved
+        if main and not run.checkpoints():  # not even round 0 is saved
             show()
             measure()
             save()
@@ -441,11 +439,19 @@ def _create(out: Path, name: str, facts: dict[str, Any], source: str, referee: R
 
 
 @contextmanager
-def _locked(run: Run, referee: Referee) -> Iterator[None]:
-    if referee.processes.is_main_process:
-        with run.lock():
-            yield
-    else:
+def _locked(run: Run) -> Iterator[None]:
+    """The main process holds the run; the others wait until it does, and are refused with it."""
+    refusal: list[SparringError | None] = [None]
+    with ExitStack() as held:
+        if processes().is_main_process:
+            try:
+                held.enter_context(run.lock())
+            except SparringError as error:
+                refusal = [error]
+        with together():
+            accelerate.utils.broadcast_object_list(refusal)
+        if refusal[0] is not None:
+            raise refusal[0]
         yield
 
 
@@ -487,6 +493,14 @@ def _checked_threads(threads: int) -> int:
     if not 1 <= threads <= MOST_THREADS:
         raise SparringError(f"threads is {threads}: it must be from 1 to {MOST_THREADS}")
     return threads
+
+
+def _moved(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What is not as it was when the run was made."""
+    for what in ("torch", "threads", "processes", "processor"):
+        if now[what] != then[what]:
+            change = f"{what}: {then[what]} then, {now[what]} now"
+            yield f"{change}; the result will be as good, but not the same bit for bit"
 
 
 def _surroundings(referee: Referee, threads: int) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 import os
+import tempfile
 
 import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="sparring-")  # the user's own key stays as it is
 
 
 @pytest.fixture(scope="session")

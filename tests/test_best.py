@@ -24,7 +24,7 @@ def run(toy_file, tmp_path_factory):
 
 def round_of(file):
     with safe_open(file, "pt") as opened:
-        return int(opened.metadata()["round"])
+        return json.loads(opened.metadata()["sparring"])["round"]
 
 
 def test_the_best_round_is_that_of_the_smallest_kid(run):

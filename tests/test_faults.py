@@ -8,14 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from sparring.durable import MANIFEST, DamagedError, Disk, read_folder, write_folder
+from sparring import load
+from sparring.cli import main
+from sparring.durable import MANIFEST, DamagedError, Disk, read_folder, sealed, write_folder
 from sparring.errors import Interrupted, SparringError, StorageError
-from sparring.run import Run
+from sparring.reporting import report
+from sparring.run import Run, open_system
 from sparring.training import resume, train
 
 HERE = Path(__file__).parent
@@ -388,14 +393,212 @@ def test_a_finished_run_is_said_to_be_finished(copy, capsys):
     assert everything(copy) == before
 
 
-def test_logs_that_were_tampered_with_are_said(copy):
-    text = (copy / "log.jsonl").read_text()
-    (copy / "log.jsonl").write_text(text[: len(text) // 2])
-    with pytest.raises(SparringError, match="shorter than it was"):
-        resume(copy, rounds=30, quiet=True)
+def cut(text):
+    return text[: len(text) // 2]
+
+
+def changed(text):
+    return text[: 2 * len(text) // 3] + b"!" + text[2 * len(text) // 3 + 1 :]
+
+
+@pytest.mark.parametrize(("harm", "before"), [(cut, 8), (changed, 16)])
+def test_a_checkpoint_that_the_logs_do_not_reach_means_an_older_one(copy, finished, harm, before, capsys):
+    """What is played again writes the lost part of the log again, bit for bit."""
+    text = (copy / "log.jsonl").read_bytes()
+    (copy / "log.jsonl").write_bytes(harm(text))
+    found = Run.open(copy).newest_checkpoint()
+    assert found.numbers["round"] == before
+    resume(copy)
+    assert everything(copy) == everything(finished)
+    how = {cut: "is cut", changed: "was changed"}[harm]
+    assert f"log.jsonl {how} since round 24 was saved" in capsys.readouterr().err
+
+
+def test_logs_that_reach_no_checkpoint_do_not_stop_a_training(copy, capsys):
     (copy / "log.jsonl").unlink()
-    with pytest.raises(StorageError, match=r"cannot write .*log\.jsonl: No such file"):
+    resume(copy, rounds=25)
+    assert [line["round"] for line in Run.open(copy).lines("log")] == [25]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "log.jsonl is cut since round 8 was saved" in said
+    assert "going on from round 24 with the logs as they are" in said
+    assert Run.open(copy).newest_checkpoint().numbers["round"] == 25
+
+
+def test_a_checkpoint_is_read_when_the_run_is_held(copy, data, monkeypatch):
+    """A first process saves, ends and lets go just before the second locks the run: nothing of its work is lost."""
+    lock = Run.lock
+
+    def late(run):
+        monkeypatch.setattr(Run, "lock", lock)
+        resume(copy, rounds=32, quiet=True)
+        return lock(run)
+
+    monkeypatch.setattr(Run, "lock", late)
+    run = resume(copy, quiet=True)
+    assert run.facts["rounds"] == 32
+    assert [line["round"] for line in run.lines("log")] == [*range(1, 33)]
+    assert run.newest_checkpoint().complaints == []
+
+
+def snapshot(folder):
+    """Every file and its bytes."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_refused_resume_changes_nothing(copy, tmp_path):
+    (copy / "weights" / ".tmp-model.safetensors-1").write_bytes(b"half")
+    before = snapshot(copy)
+    with Run.open(copy).lock(), pytest.raises(SparringError, match="is being trained by process"):
         resume(copy, rounds=30, quiet=True)
+    other = np.zeros((600, 8, 8), dtype=np.uint8)
+    for options in ({"rounds": 10}, {"rounds": 0}, {"recipe": "a:b"}, {"data": load(other)}, {"data": "nowhere"}):
+        with pytest.raises(SparringError):
+            resume(copy, **{"rounds": 30, **options}, quiet=True)
+    assert snapshot(copy) == before
+
+
+def test_weights_without_checkpoints_are_never_overwritten(copy):
+    shutil.rmtree(copy / "checkpoints")
+    before = snapshot(copy)
+    with pytest.raises(SparringError, match=r"weights/ of round 24.*log\.jsonl to round 24.*sparring train csc321-mlp"):
+        resume(copy, rounds=30, quiet=True)
+    assert snapshot(copy) == before
+    for name in ("weights", "best", "samples"):
+        shutil.rmtree(copy / name)
+    with pytest.raises(SparringError, match=r"has log\.jsonl to round 24.*no checkpoint"):
+        resume(copy, rounds=30, quiet=True)
+
+
+def test_weights_of_a_later_round_stay(copy):
+    shutil.rmtree(copy / "checkpoints" / "round-00000024")
+    whole = (copy / "weights" / "model.safetensors").read_bytes()
+    resume(copy, rounds=20, quiet=True)
+    assert Run.open(copy).newest_checkpoint().numbers["round"] == 20
+    assert (copy / "weights" / "model.safetensors").read_bytes() == whole
+
+
+def test_damaged_weights_are_written_anew(copy, finished):
+    file = copy / "weights" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(SparringError, match="sparring resume RUN writes it anew"):
+        Run.open(copy).system()
+    resume(copy, quiet=True)
+    assert everything(copy) == everything(finished)
+
+
+@pytest.mark.parametrize("folder", ["weights", "best"])
+def test_every_flipped_bit_in_weights_is_noticed(copy, folder):
+    dice = random.Random(5)
+    run, which = Run.open(copy), {"weights": "last", "best": "best"}[folder]
+    for file in (copy / folder / "model.safetensors", copy / folder / "config.json"):
+        whole = file.read_bytes()
+        for _ in range(40):
+            data, at = bytearray(whole), dice.randrange(len(whole))
+            data[at] ^= 1 << dice.randrange(8)
+            file.write_bytes(data)
+            with pytest.raises(SparringError, match=file.name):
+                run.system(checkpoint=which)
+        file.write_bytes(whole)
+    run.system(checkpoint=which)
+
+
+def resealed(copy, **changes):
+    """The weights with these tensors in place of theirs, and with a right SHA-256."""
+    run = Run.open(copy)
+    system = run.system()
+    state = {**system.state_dict(), **changes}
+    system.state_dict = lambda: state
+    run._write_weights("weights", system, 24)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.tensor(float("nan")), "holds weights that are not finite: G."),
+        (torch.tensor(float("-inf")), "holds weights that are not finite: G."),
+        (torch.tensor(1), "does not fit the networks"),
+        (torch.tensor(1.0, dtype=torch.float64), "does not fit the networks"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(copy, value, words):
+    name, was = next(iter(Run.open(copy).system().state_dict().items()))
+    run = resealed(copy, **{name: value.expand_as(was)})
+    with pytest.raises(SparringError, match=words):
+        run.system()
+
+
+def test_weights_of_another_run_are_refused(copy, data, tmp_path):
+    options = {**OPTIONS, "size": 8, "rounds": 1}
+    other = train("csc321-mlp", data, out=tmp_path / "other", seed=1, quiet=True, **options)
+    shutil.copy(other.path / "weights" / "model.safetensors", copy / "weights" / "model.safetensors")
+    with pytest.raises(SparringError, match="belongs to another run"):
+        Run.open(copy).system()
+    shutil.copy(other.path / "weights" / "config.json", copy / "weights" / "config.json")
+    with pytest.raises(SparringError, match="belongs to another run"):
+        Run.open(copy).system()
+    assert open_system(copy / "weights").sample(1).shape == (1, 1, 8, 8)
+
+
+IN_PLACE = ("run.lock", "log.jsonl", "metrics.jsonl", "health.jsonl", "timing.jsonl")
+
+
+@pytest.mark.parametrize(
+    "name", [*IN_PLACE, "samples", "weights", "best", "checkpoints", "evaluation", "failure", "eval.json"]
+)
+def test_a_run_with_links_that_leave_it_is_refused_for_writing(copy, tmp_path, name):
+    outside = tmp_path / "outside"
+    if "." in name:
+        outside.write_bytes((copy / name).read_bytes() if (copy / name).exists() else b"precious")
+        (copy / name).unlink(missing_ok=True)
+    else:
+        shutil.copytree(copy / name, outside) if (copy / name).exists() else outside.mkdir()
+        shutil.rmtree(copy / name, ignore_errors=True)
+    (copy / name).symlink_to(outside)
+    before, there = snapshot(copy), snapshot(tmp_path)
+    for write in (partial(resume, copy, rounds=30, quiet=True), partial(report, copy)):
+        with pytest.raises(SparringError, match=f"{name} is a link that leads out of the run"):
+            write()
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(copy), "--n", "20"])
+    assert (snapshot(copy), snapshot(tmp_path)) == (before, there)
+
+
+def test_links_within_a_run_are_no_harm_and_hard_links_and_pipes_are(copy, tmp_path):
+    (copy / "samples" / "last.png").symlink_to("000024.png")
+    (copy / "here").symlink_to(".")
+    resume(copy, quiet=True)
+    for name in IN_PLACE:
+        (copy / name).touch()
+        os.link(copy / name, tmp_path / name)
+        with pytest.raises(SparringError, match=f"{name} is a hard link"):
+            resume(copy, quiet=True)
+        (tmp_path / name).unlink()
+    os.mkfifo(copy / "eval.json")
+    with pytest.raises(SparringError, match=r"eval\.json is neither a file nor a folder"):
+        resume(copy, quiet=True)
+
+
+def test_a_recipe_changed_by_hand_is_one_line(copy):
+    """Whatever is changed in recipe.json: by itself, and with its SHA-256 made right again."""
+    file = copy / "recipe.json"
+    whole = json.loads(file.read_text())
+    wrong = {"seed": -1, "batch": "many", "rounds": 0, "precision": "fp8", "arguments": [], "spec": {}, "data": None}
+    wrong |= {"recipe": "os:system", "machine": {}, "every": {"log": 0}, "id": "other", "format": 99}
+    arguments = {"latent": 10**9, "nothing": 1, "generator_lr": -1.0, "game": "chess", "batch": 17}
+    changes = [{name: value} for name, value in wrong.items()]
+    changes += [{"arguments": {**whole["arguments"], name: value}} for name, value in arguments.items()]
+    for change in changes:
+        facts = {**whole, **change}
+        for text in (json.dumps(facts).encode(), sealed({k: v for k, v in facts.items() if k != "sha256"})):
+            file.write_bytes(text)
+            with pytest.raises(SparringError) as caught:
+                resume(copy, **({"rounds": 30} if "rounds" not in change else {}), quiet=True)
+            assert "\n" not in str(caught.value)
+    for name in set(whole) - {"sha256"}:
+        file.write_bytes(sealed({k: v for k, v in whole.items() if k not in (name, "sha256")}))
+        with pytest.raises(SparringError):
+            Run.open(copy)
 
 
 def test_a_run_that_cannot_be_locked_is_refused(copy):
@@ -410,15 +613,15 @@ def test_fewer_rounds_than_played_are_refused(copy):
         resume(copy, rounds=10, quiet=True)
 
 
-def test_changed_data_are_refused(copy, data, tmp_path):
-    facts = json.loads((copy / "recipe.json").read_text())
+def test_changed_data_are_refused_and_moved_data_are_found(copy, data, tmp_path):
     other = np.load(data)
     other[3] = 255 - other[3]
     np.save(tmp_path / "other.npy", other)
-    facts["data"]["source"]["source"] = str(tmp_path / "other.npy")
-    (copy / "recipe.json").write_text(json.dumps(facts))
-    with pytest.raises(SparringError, match="data has changed"):
-        resume(copy, rounds=30, quiet=True)
+    with pytest.raises(SparringError, match=r"not the data .* or its content has changed: 540 images of 'toy' then"):
+        resume(copy, rounds=30, data=tmp_path / "other.npy", quiet=True)
+    shutil.copy(data, tmp_path / "moved.npy")
+    main(["resume", str(copy), "--rounds", "25", "--data", str(tmp_path / "moved.npy")])
+    assert Run.open(copy).newest_checkpoint().numbers["round"] == 25
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

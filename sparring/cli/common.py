@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 RunPath = Annotated[Path, Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits")]
 ImagesPath = Annotated[Path, Field(description="an image, or a folder or zip of images")]
 RecipeName = Annotated[str | None, Field(description="a recipe that is not ours and that you trust: module:function")]
+DataPlace = Annotated[
+    str | None,
+    Field(
+        description="the run's data, where they are now: a name or path; of two domains A,B (default: where they were)"
+    ),
+]
 Truncation = Annotated[
     float | None,
     Field(gt=0, description="redraw noise beyond +- this, or draw w to its mean (ALAE): fewer, better images"),

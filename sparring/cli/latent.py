@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from sparring.cli.common import (
+    DataPlace,
     ImagesPath,
     RecipeName,
     RunPath,
@@ -256,6 +257,7 @@ def neighbours(
     out: Annotated[Path, Field(description="the picture, a PNG: a sample, then its neighbours, per row")] = Path(
         "neighbours.png"
     ),
+    data: DataPlace = None,
     recipe: RecipeName = None,
 ) -> None:
     """samples and the training images nearest to them:  sparring neighbours RUN --by features --out near.png"""
@@ -272,22 +274,22 @@ def neighbours(
     system = opened.system(recipe=recipe)
     if not system.can("sample"):
         raise SparringError(f"{type(system).__name__} cannot sample")
-    data = opened.data()
+    images = opened.data(data)
     samples = to_uint8(system.sample(n, seed=seed))
-    extractor = judge_for(data)
+    extractor = judge_for(images)
 
-    def seen(images: "Tensor") -> "Tensor":
-        return extractor.features(images)[0] if by == "features" else images
+    def seen(pixels: "Tensor") -> "Tensor":
+        return extractor.features(pixels)[0] if by == "features" else pixels
 
-    training = seen(data.images)
+    training = seen(images.images)
     near = nearest(seen(samples), training, k)
-    rows = torch.cat([samples[:, None], data.images[near.rows]], 1).flatten(0, 1)
+    rows = torch.cat([samples[:, None], images.images[near.rows]], 1).flatten(0, 1)
     write(out, png(enlarged(grid(to_float(rows), k + 1), _times(rows))))
     what, unit = ("pixels (0 to 1)", 255) if by == "pixels" else (f"features of {extractor.name}", 1)
     typical = near.distance[:, 0].median() / unit
     told = f"median distance to the nearest training image, in {what}: samples {typical:.4g}"
-    if data.held_out:
-        unseen = nearest(seen(data.held_out.images[:500]), training).distance.median() / unit
+    if images.held_out:
+        unseen = nearest(seen(images.held_out.images[:500]), training).distance.median() / unit
         told += f", images never trained on {unseen:.4g}"
     print(told)
     print(out)

@@ -94,19 +94,13 @@ def probe(
 
 def _fresh(run: "Run", seed: int, recipe: str | None) -> "System":
     """The run's system with new random weights."""
-    from sparring.data.dataset import Spec
-    from sparring.recipes.recipe import prepare_recipe, settle
-    from sparring.run import recipe_of
+    from sparring.recipes.recipe import prepare_recipe
+    from sparring.run import settled_recipe, spec_of
     from sparring.seeds import derive, isolated
 
-    spec = run.facts["spec"]
-    function = recipe_of(run.facts, recipe)
+    function, settled = settled_recipe(run.facts, recipe)
     with isolated(derive("probe", "random weights", seed)):
-        made = prepare_recipe(
-            function,
-            Spec(spec["channels"], spec["size"], tuple(spec["classes"])),
-            settle(function, run.facts["arguments"]),
-        )
+        made = prepare_recipe(function, spec_of(run.facts), settled)
     return made.system.eval()
 
 

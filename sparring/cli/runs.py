@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from sparring.cli.common import RecipeName, RunPath, Truncation, sampling
-from sparring.errors import SparringError
+from sparring.cli.common import DataPlace, RecipeName, RunPath, Truncation, sampling
+from sparring.errors import SparringError, StorageError
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset
+    from sparring.evaluation import Evaluation
 
 
 def evaluate(
@@ -49,36 +50,53 @@ def evaluate(
         Path | None, Field(description="for translations: images of the first domain whose partners are known ...")
     ] = None,
     pairs_b: Annotated[Path | None, Field(description="... and these partners, under the same file names")] = None,
+    data: DataPlace = None,
     recipe: RecipeName = None,
     json: Annotated[bool, Field(description="print eval.json instead of tables")] = False,
 ) -> None:
     """measure a run, each number beside its real-vs-real floor:  sparring evaluate RUN --level full"""
-    from rich.console import Console
-
     from sparring.evaluation import evaluate, judge_for
     from sparring.pictures import png
     from sparring.run import Run
 
     opened = Run.open(run)
-    system, data = opened.system(recipe=recipe, checkpoint=checkpoint), opened.data()
+    unkept: StorageError | None = None
+    try:
+        opened.require_writable()
+    except StorageError as error:
+        unkept = error
+        print(f"sparring: {error}: the numbers will be printed and not kept", file=sys.stderr)
+    system, images = opened.system(recipe=recipe, checkpoint=checkpoint), opened.data(data)
     result = evaluate(
         system,
-        data,
+        images,
         level=level,
         n=n,
         split="other_half" if checkpoint == "best" and split == "held_out" else split,
         seed=seed,
-        extractor=judge_for(data, extractor, weights),
+        extractor=judge_for(images, extractor, weights),
         averaged=bool(system.averaged) and opened.facts["arguments"].get("average") != 0,
         sampling=sampling(system, {"truncation": truncation}),
         parzen=parzen,
         pairs=_pairs(pairs_a, pairs_b, opened.facts["spec"]),
     )
     plain = {**result.as_dict(), "checkpoint": checkpoint}
-    opened.write_evaluation(plain, {name: png(picture) for name, picture in result.pictures.items()})
+    try:
+        opened.write_evaluation(plain, {name: png(picture) for name, picture in result.pictures.items()})
+    except StorageError as error:
+        unkept = error
     if json:
         print(dumps(plain, indent=1))
-        return
+    else:
+        _show(result)
+    if unkept is not None:
+        raise unkept
+
+
+def _show(result: "Evaluation") -> None:
+    """The numbers as tables and sentences."""
+    from rich.console import Console
+
     if result.measures:
         Console().print(result.table())
     if result.classes:
@@ -105,8 +123,8 @@ def _pairs(a: Path | None, b: Path | None, spec: Mapping[str, Any]) -> "tuple[Da
     return first, second
 
 
-def report(run: RunPath, *, recipe: RecipeName = None) -> None:
+def report(run: RunPath, *, data: DataPlace = None, recipe: RecipeName = None) -> None:
     """write report.html, one self-contained page:  sparring report RUN"""
     from sparring.reporting import report
 
-    print(report(run, recipe=recipe))
+    print(report(run, data=data, recipe=recipe))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sparring.cli.common import RecipeName, Rounds, RunPath, Threads
+from sparring.cli.common import DataPlace, RecipeName, Rounds, RunPath, Threads
 from sparring.cli.reading import read
 from sparring.cli.recipes import recipes
 from sparring.errors import Interrupted, SparringError
@@ -113,16 +113,17 @@ def resume(
     run: RunPath,
     *,
     rounds: Annotated[int | None, Field(ge=1, description="a new end (default: the run's own)")] = None,
+    data: DataPlace = None,
     recipe: RecipeName = None,
     threads: Threads = None,
 ) -> None:
     """go on where a run was stopped:  sparring resume runs/0001-cs231n-dcgan-digits"""
     from sparring.training import resume
 
-    finish(partial(resume, run, rounds=rounds, recipe=recipe, threads=threads), recipe=recipe)
+    finish(partial(resume, run, rounds=rounds, data=data, recipe=recipe, threads=threads), recipe, data)
 
 
-def finish(training: Callable[[], "Run"], recipe: str | None = None) -> None:
+def finish(training: Callable[[], "Run"], recipe: str | None = None, data: str | None = None) -> None:
     """Train until the end or a signal; either way there is a report."""
     from sparring.run import Run
 
@@ -131,15 +132,15 @@ def finish(training: Callable[[], "Run"], recipe: str | None = None) -> None:
     except Interrupted as stopped:
         if stopped.run is not None:
             with suppress(SparringError, OSError):  # what counts is saved, and the terminal may be gone
-                show(Run.open(stopped.run), recipe)
+                show(Run.open(stopped.run), recipe, data)
         raise
-    show(run, recipe)
+    show(run, recipe, data)
 
 
-def show(run: "Run", recipe: str | None = None) -> None:
+def show(run: "Run", recipe: str | None = None, data: str | None = None) -> None:
     """Write the report and say where it is; once, when several processes have trained together."""
     from sparring.referee import processes
     from sparring.reporting import report
 
     if processes().is_main_process:
-        print(f"run     {run.path}\nreport  {report(run, recipe=recipe)}")
+        print(f"run     {run.path}\nreport  {report(run, data=data, recipe=recipe)}")
