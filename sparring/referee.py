@@ -8,13 +8,10 @@ from __future__ import annotations
 import copy
 import ctypes
 import math
-import os
 import platform
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import accelerate
@@ -26,7 +23,8 @@ from torch.optim import Optimizer
 
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
-from sparring.errors import Diverged, PeerLost, SparringError
+from sparring.distributed import processes, together
+from sparring.errors import Diverged, SparringError
 from sparring.seeds import derive, generator, isolated
 from sparring.system import Draws, Move, System, choose_precision
 
@@ -44,36 +42,6 @@ STEP = 0.01
 
 RAMPUP = 0.25
 """The half-life of an EMA from round 0 on is at most this share of the rounds so far, until it is that of its decay."""
-
-
-def processes() -> accelerate.PartialState:
-    """This process among those that train together (torchrun), and its device: gloo on CPUs, NCCL on GPUs.
-
-    accelerate forms no group of CPU processes unless it is told that they are CPU processes.
-    """
-    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    patience = os.environ.get("SPARRING_TIMEOUT", "60")
-    if not patience.isdigit() or not int(patience):
-        raise SparringError(f"SPARRING_TIMEOUT is '{patience}': it is a number of seconds, 1 or more")
-    cpu = wanted or not torch.accelerator.is_available()
-    return accelerate.PartialState(cpu=cpu, timeout=timedelta(seconds=int(patience)))
-
-
-@contextmanager
-def together() -> Iterator[None]:
-    """Around what all processes do at once. Raises PeerLost when one of them is gone, or silent for too long.
-
-    How long is SPARRING_TIMEOUT, in seconds (60).
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not torch.distributed.is_initialized():
-            raise
-        raise PeerLost(
-            f"another process of this training died or did not answer for SPARRING_TIMEOUT seconds "
-            f"({str(error).strip().splitlines()[0][:200]}); go on from the last checkpoint with sparring resume"
-        ) from error
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 import platform
@@ -23,6 +24,7 @@ import sparring
 from sparring.data.dataset import Dataset
 from sparring.data.sources import require_one_size
 from sparring.display import Display
+from sparring.distributed import by_main, on_each, processes, require_same, together
 from sparring.errors import Diverged, Interrupted, SparringError
 from sparring.evaluation import Rate, Yardstick, classification_error, clustering_error
 from sparring.machine import commit, computing_with, processor
@@ -30,7 +32,7 @@ from sparring.monitor import Alarm, Monitor
 from sparring.pictures import grid, png, reconstructions, translations
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, Measured, Recipe, card, find, prepare_recipe, settle
-from sparring.referee import Referee, processes, together
+from sparring.referee import Referee
 from sparring.run import Run, command_line, load_for, settled_recipe
 from sparring.seeds import derive, isolated, standard_defaults
 
@@ -104,6 +106,7 @@ def train(
     threads = _checked_threads(threads) if threads is not None else torch.get_num_threads()
 
     # Data.
+    peers = processes()
     source: dict[str, Any] | None = None
     if not isinstance(data, Dataset):
         source = {"source": _absolute(data), "size": size, "channels": channels, "classes": classes}
@@ -111,12 +114,12 @@ def train(
         source["root"] = str(Path(root).resolve()) if root else None
         if size is None and isinstance(data, Mapping):
             require_one_size(data, root)
-        data = load_for(source, card(function).size)
+        data = on_each(peers, partial(load_for, source, card(function).size))
     elif any(wish is not None for wish in (size, channels, classes, data_root)):
         raise SparringError("size, channels, classes and data_root are for loading: give them to sparring.load instead")
 
     # Networks, optimisers.
-    made = _fresh(function, settled, data, seed)
+    made = on_each(peers, partial(_fresh, function, settled, data, seed))
     own_length = rounds is None
     rounds = rounds or made.rounds
     every = {
@@ -147,6 +150,7 @@ def train(
         "command": command_line(),
         **_surroundings(referee, threads),
     }
+    require_same(peers, partial(_game, facts, referee))
     run = _create(Path(out), f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
     measured = card(function).measured
     with _locked(run):
@@ -193,8 +197,9 @@ def resume(
 
         threads = _checked_threads(facts["machine"]["threads"] if threads is None else threads)
         function, settled = settled_recipe(facts, recipe)
-        data = run.data(data)
-        made = _fresh(function, settled, data, facts["seed"])
+        peers = processes()
+        data = on_each(peers, partial(run.data, data))
+        made = on_each(peers, partial(_fresh, function, settled, data, facts["seed"]))
         precision = {"bfloat16": "bf16", "float32": "fp32"}[facts["precision"]]
         referee = _referee(made, data, seed=facts["seed"], precision=precision, accumulate=facts["accumulate"])
         notes = []
@@ -206,6 +211,7 @@ def resume(
         if threads > (processors := os.cpu_count() or 1):
             notes.append(f"{threads} threads share {processors} processors: --threads {processors} is faster")
         notes += _moved(facts["machine"], _surroundings(referee, threads)["machine"])
+        require_same(peers, partial(_game, {**facts, "rounds": last}, referee))
         if referee.processes.is_main_process:
             run.rewind(saved.numbers["logs"] if saved else {})
             if saved:
@@ -231,11 +237,11 @@ def _play(
     """The story of a training, from the referee's round to the run's last."""
     facts, every, last = run.facts, run.facts["every"], run.facts["rounds"]
     early = {what: EARLY[what] for what in facts["early"]}
-    main = referee.processes.is_main_process
+    peers, main = referee.processes, referee.processes.is_main_process
     shown = referee.averaged
     show_seed = derive(facts["seed"], "show")
     measurable = shown.can("sample") and data.held_out is not None and len(data.held_out) >= FEWEST_HELD_OUT
-    yardstick = Yardstick(data) if main and measurable else None
+    yardstick: Yardstick | None = None
     exam: Callable[[], Rate] | None = None
     if main and data.held_out and data.labels is not None:
         if shown.can("classify"):
@@ -271,8 +277,10 @@ def _play(
             display.grid(encoded)
 
     def measure() -> None:
+        nonlocal yardstick
         shown = referee.averaged
-        if yardstick is not None:
+        if measurable:
+            yardstick = yardstick or Yardstick(data)
             with display.doing("measuring FD"):
                 fakes = shown.sample(yardstick.n, seed=derive(facts["seed"], "measure", referee.round))
                 for line in yardstick.lines(fakes):
@@ -294,17 +302,24 @@ def _play(
             if "alarm" in line:
                 display.alarm(Alarm(**line["alarm"]))
 
+    def look(monitor: Monitor, moves: list[dict[str, float | str]]) -> None:
+        _ = referee.averaged  # brings the averaged weights, which the monitor knows, up to date
+        tell(monitor.look(referee.round, moves, referee.rates()))
+
     def save() -> None:
         with display.doing("saving"):
             run.save(referee.tensors(), referee.numbers(), referee.averaged)
 
-    with computing_with(threads), _signals(referee) as signalled, display:
-        for note in [*data.notes, *notes]:
-            display.say(note)
-        if main and not run.checkpoints():  # not even round 0 is saved
+    def start() -> None:
+        if not run.checkpoints():  # not even round 0 is saved
             show()
             measure()
             save()
+
+    with computing_with(threads), _signals(referee) as signalled, display:
+        for note in [*data.notes, *notes]:
+            display.say(note)
+        by_main(peers, start)
         monitor = None
         if facts.get("monitor", True):
             known = run.read("health") if main else ()
@@ -342,22 +357,21 @@ def _play(
                 display.tell(moves)
 
             # Look.
-            if monitor and watched and main:
-                shown = referee.averaged  # the same object every time, brought up to date
-                tell(monitor.look(r, moves, referee.rates()))
+            if monitor and watched:
+                by_main(peers, partial(look, monitor, moves))
 
             # Show.
             stop = signalled()
-            if main and (due(r, every["show"], early.get("show")) or end or stop):
-                show()
+            if due(r, every["show"], early.get("show")) or end or stop:
+                by_main(peers, show)
 
             # Measure.
-            if main and (due(r, every["measure"], early.get("measure")) or end):
-                measure()
+            if due(r, every["measure"], early.get("measure")) or end:
+                by_main(peers, measure)
 
             # Save.
-            if main and (r % every["save"] == 0 or end or stop):
-                save()
+            if r % every["save"] == 0 or end or stop:
+                by_main(peers, save)
             if stop and not end:
                 name = signal.Signals(stop).name
                 raise Interrupted(f"{name} at round {r}: saved; go on with: sparring resume {run.path}", stop, run.path)
@@ -423,6 +437,24 @@ def _caveats(referee: Referee, last: int) -> Iterator[str]:
         )
 
 
+def _game(facts: Mapping[str, Any], referee: Referee) -> dict[str, Any]:
+    """What all processes of a training must have in common: every argument, the data, and where the game stands."""
+    same = ("recipe", "arguments", "spec", "seed", "rounds", "batch", "accumulate", "precision", "every", "monitor")
+    state = hashlib.blake2b(digest_size=8)
+    for file, named in referee.tensors().items():
+        for name, value in named.items():
+            state.update(f"{file} {name} {value.dtype}".encode())
+            state.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return {
+        **{name: facts[name] for name in same},
+        "run": facts.get("id"),
+        "data": {name: facts["data"][name] for name in ("name", "count", "fingerprint")},
+        "versions": {"sparring": sparring.__version__, "torch": torch.__version__},
+        "round": referee.round,
+        "weights": state.hexdigest(),
+    }
+
+
 def _absolute(source: str | Path | Mapping[str, str | Path]) -> str | dict[str, str]:
     """A path as it will still be right tomorrow, from another directory; a name as it is; of domains, each."""
     if isinstance(source, Mapping):
@@ -432,7 +464,12 @@ def _absolute(source: str | Path | Mapping[str, str | Path]) -> str | dict[str, 
 
 def _create(out: Path, name: str, facts: dict[str, Any], source: str, referee: Referee) -> Run:
     """The main process makes the directory; the others open it."""
-    made = [str(Run.create(out, name, facts, source).path) if referee.processes.is_main_process else None]
+    made: list[str | None] = [None]
+
+    def create() -> None:
+        made[0] = str(Run.create(out, name, facts, source).path)
+
+    by_main(referee.processes, create)
     with together():
         accelerate.utils.broadcast_object_list(made)
     return Run.open(str(made[0]))

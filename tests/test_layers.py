@@ -11,7 +11,7 @@ FLOORS = [
     {"errors", "machine", "seeds"},
     {
         *("system", "losses", "priors", "networks", "data", "metrics", "diagnose"),
-        *("durable", "pictures", "drawings", "display"),
+        *("durable", "pictures", "drawings", "display", "distributed"),
     },
     {"referee", "evaluation", "latent", "systems"},
     {"recipes"},

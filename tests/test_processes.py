@@ -1,30 +1,33 @@
 """Several processes: one that dies or hangs does not take the others, or the work, with it."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from functools import partial
 
+import numpy as np
 import pytest
+from pairs import free_port, pair
 
 import sparring
 from sparring.cli import main
+from sparring.distributed import by_main, on_each, processes
+from sparring.errors import StorageError
 
 PATIENCE = 4
 
 
 @pytest.fixture
-def pair(toy_file, tmp_path):
+def training(toy_file, tmp_path):
     """Two processes in the middle of a long training, and the folder of their run."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     argv = [sys.executable, "-m", "sparring", "train", "csc321-mlp", "--data", str(toy_file), "--size", "8"]
     argv += ["--rounds", "1000000", "--save-every", "10", "--show-every", "1000", "--measure-every", "1000000"]
     argv += ["--latent", "8", "--batch", "16", "--precision", "fp32", "--out", str(tmp_path / "out")]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     shared |= {"OMP_NUM_THREADS": "1", "SPARRING_TIMEOUT": str(PATIENCE), "ACCELERATE_USE_CPU": "true"}
     processes = [
         subprocess.Popen(
@@ -48,8 +51,8 @@ def pair(toy_file, tmp_path):
 
 
 @pytest.mark.parametrize(("how", "within"), [(signal.SIGKILL, 5), (signal.SIGSTOP, PATIENCE + 5)])
-def test_the_others_notice_say_so_and_can_be_resumed(pair, how, within):
-    (first, second), run = pair
+def test_the_others_notice_say_so_and_can_be_resumed(training, how, within):
+    (first, second), run = training
     second.send_signal(how)
     began = time.monotonic()
     _, said = first.communicate(timeout=60)
@@ -71,3 +74,89 @@ def test_a_timeout_that_is_no_number_is_one_line(monkeypatch, toy_file, tmp_path
     with pytest.raises(SystemExit):
         main(["train", "csc321-mlp", "--data", str(toy_file), "--out", str(tmp_path)])
     assert "SPARRING_TIMEOUT is 'soon'" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+# Waiting knowingly, and the same game in all of them.
+
+
+def test_a_process_that_works_for_longer_than_the_timeout_is_waited_for():
+    def work(rank):
+        state = processes()
+        by_main(state, partial(time.sleep, 2.5))
+        on_each(state, partial(time.sleep, 1.5 if rank else 0))
+        return on_each(state, lambda: rank)
+
+    assert pair(work, patience=1) == [(0, ""), (0, "1")]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_who_dies_or_hangs_while_others_wait_is_noticed(how):
+    def work(rank):
+        def vanish():
+            os.kill(os.getpid(), how)
+
+        by_main(processes(), vanish)
+
+    (first, _), (second, said) = pair(work, patience=1, within=3)
+    assert (first, second) == (-9, 5)
+    assert said.startswith("another process of this training died or did not answer")
+
+
+def test_an_error_of_one_process_is_that_of_all():
+    def work(rank):
+        def fail():
+            raise StorageError("cannot write x: No space left on device")
+
+        on_each(processes(), fail if rank == 0 else (lambda: time.sleep(0.3)))
+
+    (first, mine), (second, theirs) = pair(work)
+    assert (first, second) == (4, 4)
+    assert (mine, theirs) == (
+        "cannot write x: No space left on device",
+        "process 0: cannot write x: No space left on device",
+    )
+
+
+OTHERS = {
+    "seed": ({"seed": 1}, "its seed is 1, not 0"),
+    "rate": ({"generator_lr": 0.5}, "its arguments generator_lr is 0.5, not 0.001"),
+    "shape": ({"latent": 5}, "its arguments latent is 5, not 4"),
+    "data": ({"data": 1}, "its data fingerprint is"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_processes_that_were_started_differently_do_not_play(what, tmp_path):
+    other, said = OTHERS[what]
+
+    def work(rank):
+        options = {"rounds": 2, "latent": 4, "batch": 8, "seed": 0, "data": 0} | (other if rank else {})
+        pixels = np.full((20, 8, 8), options.pop("data"), dtype=np.uint8)
+        sparring.train("cs231n-mlp", sparring.load(pixels), out=tmp_path / "runs", quiet=True, **options)
+
+    ends = pair(work)
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert all(text.startswith(f"process 1 plays another game than process 0: {said}") for _, text in ends), ends
+    assert not (tmp_path / "runs").exists()
+
+
+def test_processes_that_resume_from_different_checkpoints_do_not_play(toy_file, tmp_path):
+    run = sparring.train(
+        "cs231n-mlp", toy_file, size=8, out=tmp_path, rounds=4, save_every=2, latent=4, batch=8, quiet=True
+    )
+    other = shutil.copytree(run.path, tmp_path / "other")
+    shutil.rmtree(other / "checkpoints" / "round-00000004")
+    ends = pair(lambda rank: sparring.resume(other if rank else run.path, rounds=6, quiet=True))
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert "its round is 2, not 4" in ends[0][1]
+
+
+def test_a_port_in_use_is_one_line(monkeypatch):
+    monkeypatch.setattr("sparring.distributed.GRACE", 0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ends = pair(lambda rank: processes(), port=taken.getsockname()[1], patience=1)
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert "did not find each other at 127.0.0.1:" in ends[0][1]
+    assert "\n" not in ends[0][1]

@@ -139,7 +139,7 @@ def finish(training: Callable[[], "Run"], recipe: str | None = None, data: str |
 
 def show(run: "Run", recipe: str | None = None, data: str | None = None) -> None:
     """Write the report and say where it is; once, when several processes have trained together."""
-    from sparring.referee import processes
+    from sparring.distributed import processes
     from sparring.reporting import report
 
     if processes().is_main_process:
