@@ -65,6 +65,12 @@ def uniform(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     return torch.rand(shape, generator=g).mul_(2).sub_(1)
 
 
+@_noise("unit-uniform")
+def unit_uniform(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+    """U(-sqrt 3, sqrt 3), whose variance is 1."""
+    return uniform(g, shape).mul_(3**0.5)
+
+
 @_noise("truncated")
 def truncated(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     """N(0, 1) within [-2, 2]."""
@@ -80,6 +86,8 @@ def truncated_noise(kind: str, g: torch.Generator, shape: tuple[int, ...], thres
         raise SparringError(f"truncation is {threshold}: it must be above 0 (2 cuts little, .5 much)")
     if kind == "uniform":
         return uniform(g, shape) * min(threshold, 1.0)
+    if kind == "unit-uniform":
+        return uniform(g, shape) * min(threshold, 3**0.5)
     if kind == "spherical":
         raise SparringError("truncation: spherical noise has one length, and nothing of it can be cut")
     return truncated_normal(g, shape, min(threshold, 2.0) if kind == "truncated" else threshold)

@@ -24,7 +24,7 @@ from sparring.losses import (
 from sparring.networks import aae as networks
 from sparring.networks.augment import Distortion
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import arguments, find, prepare_recipe, settle
 from sparring.referee import Referee
 from sparring.reporting import report
 from sparring.seeds import generator
@@ -126,7 +126,8 @@ def test_divergence_against_monte_carlo():
 
 
 @pytest.mark.parametrize(
-    ("objective", "weight"), [("bound", 1.0), ("notebook", 0.392), ("formula", 2.0), ("slide", -784.0)]
+    ("objective", "weight"),
+    [("bound", 1.0), ("notebook", 0.392), ("formula", 2.0), ("slide", -784.0), ("slide-weight", 0.0784)],
 )
 def test_the_weight_of_the_divergence_in_the_courses(objective, weight):
     """As the sources write it: a mean over pixels plus c times a mean over units of 1 + l - m^2 - e^l."""
@@ -134,11 +135,86 @@ def test_the_weight_of_the_divergence_in_the_courses(objective, weight):
     assert system.beta == pytest.approx(weight)
     mean, log_variance = torch.randn(6, 2), torch.randn(6, 2)
     printed = (1 + log_variance - mean.square() - log_variance.exp()).mean(1)
-    constant = {"bound": -1 / 784, "notebook": -5e-4, "formula": -2 / 784, "slide": 1.0}[objective]
+    constants = {"bound": -1 / 784, "notebook": -5e-4, "formula": -2 / 784, "slide": 1.0, "slide-weight": -1e-4}
+    constant = constants[objective]
     theirs = 784 * constant * printed
     torch.testing.assert_close(
         system.beta * divergence_from_normal(mean, log_variance).sum(1), theirs, rtol=1e-4, atol=1e-5
     )
+
+
+class Fixed(nn.Module):
+    """The same means and log-variances for every image."""
+
+    def __init__(self, mean, log_variance):
+        super().__init__()
+        self.given = nn.Parameter(torch.tensor([[*mean, *log_variance]]))
+
+    def forward(self, x):
+        return self.given.expand(len(x), -1)
+
+
+def code_drawing_vae(mean=(1.0, -2.0), log_variance=(-1.0, 0.6), **options):
+    """A VAE whose codes are drawn in one way for every image, and whose decoder keeps what it is given."""
+    seen = []
+
+    def surprise(decoded, x):
+        seen.append(decoded.detach())
+        return (decoded.square() * 0.1).sum(1)
+
+    system = VAE(
+        Fixed(mean, log_variance), nn.Linear(2, 2), latent=2, surprise=surprise, image=nn.Identity(), **options
+    )
+    with torch.no_grad():
+        system.decoder.weight.copy_(torch.eye(2))
+        system.decoder.bias.zero_()
+    return system, seen
+
+
+@pytest.mark.parametrize(("slip", "deviations"), [(False, (-0.5, 0.3)), (True, (-1.0, 0.6))])
+def test_codes_are_drawn_with_the_deviation_or_by_the_slip_with_the_variance(slip, deviations):
+    """z = m + exp(l / 2) e; the slip is z = m + exp(l) e, beside the same divergence of a variance e^l in the loss."""
+    system, seen = code_drawing_vae(variance_as_deviation=slip)
+    torch.manual_seed(0)
+    (move,) = system.round(lambda stream: (torch.zeros(40_000, 1, 1, 2), None))
+    torch.testing.assert_close(seen[0].mean(0), torch.tensor([1.0, -2.0]), atol=0.03, rtol=0)
+    drawn = torch.tensor(deviations).exp()
+    torch.testing.assert_close(seen[0].std(0), drawn, atol=0.02, rtol=0)
+    mean, log_variance = torch.tensor([[1.0, -2.0]]), torch.tensor([[-1.0, 0.6]])
+    in_the_loss = divergence_from_normal(mean, log_variance).sum()
+    assert float(move.numbers["divergence"]) == pytest.approx(float(in_the_loss), rel=1e-5)
+
+    images = torch.zeros(20_000, 1, 1, 2)
+    torch.testing.assert_close(system.encode(images, seed=1).std(0), drawn, atol=0.03, rtol=0)
+    of_the_codes = divergence_from_normal(mean, 2 * torch.tensor([deviations]))
+    torch.testing.assert_close(system.divergence(images[:1]), of_the_codes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("slip", [False, True])
+def test_the_likelihood_does_not_depend_on_how_codes_are_drawn(slip):
+    """p(x) = integral of N(z; 0, I) exp(-.1 |z|^2) dz = 1 / 1.2 for two units, whatever the codes are drawn from."""
+    system, _ = code_drawing_vae((0.3, -0.2), (0.4, 0.2), variance_as_deviation=slip)
+    likelihood = system.log_likelihood(torch.zeros(20, 1, 1, 2), draws=20_000).exp().mean()
+    assert float(likelihood) == pytest.approx(1 / 1.2, rel=0.03)
+
+
+def test_the_slips_of_the_courses_are_played_only_when_asked_for():
+    for name in ("chollet-vae", "smu-vae"):
+        assert made(name).variance_as_deviation is False
+        assert made(name, variance_as_deviation=True).variance_as_deviation is True
+    assert "variance_as_deviation" not in {a.name for a in arguments(find("vae", RECIPES))}
+
+
+def test_mnist_net_reads_pixels_as_the_slides_normalize_them_and_descends_plainly():
+    function = find("mnist-net", RECIPES)
+    for given, white, black in (({}, 2.8215, -0.4242), ({"normalize": False}, 1.0, 0.0)):
+        recipe = prepare_recipe(function, DIGITS, settle(function, given))
+        pixels = recipe.system.C[:2](torch.tensor([1.0, -1.0]))
+        assert pixels.tolist() == pytest.approx([white, black], abs=1e-4)
+    optimiser = recipe.optimisers["classifier"](list(recipe.system.parameters()))
+    assert isinstance(optimiser, torch.optim.SGD)
+    assert optimiser.defaults["momentum"] == 0
 
 
 def test_the_slides_sign_runs_away(tmp_path):

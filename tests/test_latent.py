@@ -123,7 +123,7 @@ def test_paths_pass_their_stops_and_walks_come_home():
 def test_the_usual_way_follows_the_codes():
     assert latent.usual(linear_gan()) == "slerp"
     assert latent.usual(linear_gan(noise="spherical")) == "slerp"
-    assert latent.usual(linear_gan(noise="uniform")) == "lerp"
+    assert latent.usual(linear_gan(noise="uniform")) == latent.usual(linear_gan(noise="unit-uniform")) == "lerp"
     network = nn.Flatten()
     assert latent.usual(VAE(network, network, latent=2, surprise=torch.sub, image=network)) == "slerp"
     assert latent.usual(ImprovedGAN(network, network, latent=2)) == "lerp"
@@ -231,7 +231,8 @@ def test_images_have_gradients_where_codes_ask_for_them():
 
 
 def test_truncation_in_z_is_a_truncated_distribution():
-    for noise, threshold, variance in (("normal", 1.0, 0.29113), ("truncated", 1.0, 0.29113), ("uniform", 0.5, 1 / 12)):
+    cut = (("normal", 1.0, 0.29113), ("truncated", 1.0, 0.29113), ("uniform", 0.5, 1 / 12), ("unit-uniform", 1.5, 0.75))
+    for noise, threshold, variance in cut:
         codes = linear_gan(d=400, noise=noise).prior_codes(250, truncation=threshold)
         assert 0.99 * threshold < float(codes.abs().max()) <= threshold
         assert float(codes.var()) == pytest.approx(variance, rel=0.02), noise

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparring.data.dataset import Spec
+from sparring.data.dataset import Dataset, Spec
 from sparring.errors import SparringError
 from sparring.networks import cs231n, dcgan, gulrajani, infogan, mlp, pacgan, vae
 from sparring.recipes import RECIPES
@@ -114,6 +114,42 @@ def test_cs231n_starts_with_xavier_except_in_convolutions():
     assert float(linear.detach().abs().max()) == pytest.approx((6 / (96 + 1024)) ** 0.5, rel=0.01)
     conv = D[0].weight
     assert float(conv.detach().abs().max()) == pytest.approx((1 / 25) ** 0.5, rel=0.05)  # PyTorch's own
+
+
+@pytest.mark.parametrize("name", ["cs231n-mlp", "cs231n-lsgan"])
+def test_the_fully_connected_ones_of_cs231n_start_as_their_cells_do_or_as_the_text_says(name):
+    for xavier, bounds in ((False, (784**-0.5, 96**-0.5)), (True, ((6 / 1040) ** 0.5, (6 / 1120) ** 0.5))):
+        made = system(name, xavier=xavier)
+        first = [next(m.weight for m in net.modules() if isinstance(m, nn.Linear)) for net in (made.D, made.G)]
+        assert [float(w.detach().abs().max()) for w in first] == pytest.approx(bounds, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["cs231n-mlp", "cs231n-lsgan", "cs231n-dcgan", "goodfellow-mlp"])
+def test_the_notebooks_learn_from_as_many_images_as_their_source(name):
+    function = find(name, RECIPES)
+    data = Dataset("toy", torch.zeros(60_000, 1, 1, 1, dtype=torch.uint8))
+    few = data.rows(slice(0, 40_000))
+    for given, sizes in (({}, (50_000, 40_000)), ({"images": 0}, (60_000, 40_000)), ({"images": 7}, (7, 7))):
+        with torch.device("meta"):
+            streams = prepare_recipe(function, GREY28, settle(function, given)).streams
+        assert tuple(len(streams(d, 0)["train"]) for d in (data, few)) == sizes
+
+
+def test_csc321_judges_one_joined_batch_by_the_mean_of_all():
+    """The lecture's criterion(D(torch.cat([real, fake])), labels), real 0 and fake 1; then D(fake) against 0."""
+    made = system("csc321-mlp")
+    real, fake = torch.randn(8, 1), torch.randn(8, 1)
+    labels = torch.cat([torch.zeros(8, 1), torch.ones(8, 1)])
+    criterion = nn.BCEWithLogitsLoss()
+    torch.testing.assert_close(made.game.discriminator(real, fake), criterion(torch.cat([real, fake]), labels))
+    torch.testing.assert_close(made.game.generator(fake), criterion(fake, torch.zeros(8, 1)))
+    assert made.mixed
+
+
+def test_goodfellows_noise_is_uniform_with_variance_one():
+    codes = system("goodfellow-mlp").codes(500, seed=0)
+    assert 1.73 < float(codes.abs().max()) <= 3**0.5
+    assert float(codes.var()) == pytest.approx(1, abs=0.02)
 
 
 def test_radford_starts_normal():

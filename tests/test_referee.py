@@ -29,7 +29,7 @@ from sparring.recipes import RECIPES
 from sparring.recipes.recipe import card, find, prepare_recipe, settle
 from sparring.referee import RAMPUP, Average, last_round_of_learning, total_norm
 from sparring.seeds import derive, generator
-from sparring.system import Draws, Move, System, choose_precision, truncated, uniform
+from sparring.system import Draws, Move, System, choose_precision, truncated, uniform, unit_uniform
 from sparring.systems.gan import GAN
 from sparring.systems.r1 import PenalisedGAN
 
@@ -624,6 +624,9 @@ def test_other_seeds_play_another_game():
 
 def test_noise_kinds():
     g = generator("test")
+    one = unit_uniform(g, (50_000,))
+    assert 1.73 < float(one.abs().max()) <= 3**0.5
+    assert float(one.var()) == pytest.approx(1, abs=0.02)
     u = uniform(g, (50_000,))
     t = truncated(g, (50_000,))
     assert -1 <= float(u.min()) < -0.99 < 0.99 < float(u.max()) <= 1

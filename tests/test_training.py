@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from toys import gan, referee
 
 import sparring
+from sparring.cli.training import training_options
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float
 from sparring.errors import Diverged, SparringError
@@ -111,6 +113,26 @@ def labelled(data, classes):
     return replace(
         data, labels=torch.arange(len(data)) % classes, classes=tuple(map(str, range(classes))), held_out=part
     )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_measured_training_is_shorter_and_its_flags_are_those_of_the_recipe(name):
+    function = find(name, RECIPES)
+    short = card(function).measured
+    if short is None:
+        return
+    flags = {a.name: a.type for a in (*arguments(function), *arguments(training_options))}
+    pairs = pairwise([*short.options.split(), "--"])
+    given = {word[2:].replace("-", "_"): value for word, value in pairs if word.startswith("--")}
+    assert given.keys() <= flags.keys()
+    given = {n: True if value.startswith("--") else value for n, value in given.items() if n != "size"}
+    settled = settle(function, given)
+    with torch.device("meta"):
+        spec = Spec(1, card(function).size, tuple(map(str, range(card(function).classes))))
+        made = prepare_recipe(function, spec, settled)
+    assert 0 < short.rounds < made.rounds
+    assert short.minutes < 60
+    assert "docs/results" in function.__doc__
 
 
 def test_what_a_training_is_not_is_said_before_it_starts():

@@ -3,11 +3,15 @@
 import inspect
 from collections.abc import Sequence
 from json import dumps
+from typing import TYPE_CHECKING
 
 from sparring.cli.reading import flag, metavar
 from sparring.errors import SparringError, unknown
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, arguments, card, find, settle
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def recipes(argv: Sequence[str]) -> None:
@@ -79,8 +83,12 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
     from rich.table import Table
 
     out = Console(highlight=False)
-    paragraphs = [" ".join(p.split()) for p in str(facts["about"]).split("\n\n")]  # the terminal wraps them
-    out.print("\n\n".join([f"[bold]{name}[/bold]   {facts['paper']}", *paragraphs]), end="\n\n")
+    out.print(f"[bold]{name}[/bold]   {facts['paper']}", end="\n\n")
+    for paragraph in str(facts["about"]).split("\n\n"):
+        if paragraph.startswith("|"):
+            out.print(_table(paragraph), "")
+        else:
+            out.print(" ".join(paragraph.split()), end="\n\n")  # the terminal wraps them
     out.print(
         f"Rounds {made.rounds}, batch {made.batch}; counted for {spec.channels}x{spec.size}x{spec.size} images.\n"
     )
@@ -93,3 +101,14 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
     for a in arguments(function):
         table.add_row(flag(a), str(a.default), f"{a.help}  [dim]{metavar(a.type)}[/dim]")
     out.print(table)
+
+
+def _table(text: str) -> "Table":
+    """A table of a docstring, as Markdown has them."""
+    from rich.table import Table
+
+    head, _, *rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines()]
+    table = Table(*head, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparring.networks.mlp import ToUnit
 
 
-def mnist_net(classes: int, channels: int = 1) -> nn.Sequential:
-    """(B, channels, 28, 28) in [-1, 1] -> (B, classes) logits: two 5x5 convolutions, each pooled, and 500 units."""
+class Normalize(nn.Module):
+    """(x - mean) / std, as torchvision's transform of that name."""
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def mnist_net(classes: int, channels: int = 1, *, normalize: bool = True) -> nn.Sequential:
+    """(B, channels, 28, 28) in [-1, 1] -> (B, classes) logits: two 5x5 convolutions, each pooled, and 500 units.
+
+    normalize  pixels less the mean of MNIST's training images, over their deviation; no: pixels in [0, 1]
+    """
     return nn.Sequential(
         ToUnit(),
+        Normalize(0.1307, 0.3081) if normalize else nn.Identity(),
         nn.Conv2d(channels, 20, 5),
         nn.ReLU(),
         nn.MaxPool2d(2),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from sparring.recipes.arguments import Batch, Latent, Noise, Rate
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.recipe import Measured, Recipe, published
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,11 @@ TrainMapping = Annotated[
 ]
 
 
-@published(paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; branch mnist_ref", size=28)
+@published(
+    paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; branch mnist_ref",
+    size=28,
+    measured=Measured(data="mnist", rounds=4_000, minutes=7, result="FD-lenet-mnist@2000 857 (real 8.8)"),
+)
 def alae(
     data: "Spec",
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,14 +12,18 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import nn
 
+    from sparring.data.dataset import Dataset
     from sparring.losses import Game
     from sparring.referee import MakeOptimiser
     from sparring.systems.gan import GAN
 
 Latent = Annotated[int, Field(gt=0, le=65536, description="length of the noise vector")]
 Noise = Annotated[
-    Literal["normal", "uniform", "truncated", "spherical"],
-    Field(description="N(0, 1); U(-1, 1); N(0, 1) within [-2, 2]; or uniform on the sphere of radius sqrt(latent)"),
+    Literal["normal", "uniform", "unit-uniform", "truncated", "spherical"],
+    Field(
+        description="N(0, 1); U(-1, 1); U(-sqrt 3, sqrt 3), of variance 1; N(0, 1) within [-2, 2]; or uniform on the "
+        "sphere of radius sqrt(latent)"
+    ),
 ]
 Batch = Annotated[int, Field(gt=0, description="images per optimiser step, over all processes")]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="learning rate")]
@@ -27,6 +32,9 @@ Average = Annotated[
     Field(ge=0, lt=1, description="decay per round of the shown weights' moving average (EMA); 0 shows the live ones"),
 ]
 Width = Annotated[int, Field(gt=0, description="feature maps of the layer next to the image")]
+Images = Annotated[
+    int, Field(ge=0, description="images to learn from: the first so many of the training images; 0: all of them")
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,15 @@ class Adam:
             "discriminator": partial(torch.optim.Adam, lr=self.discriminator_lr, betas=(self.beta1, 0.999)),
             "generator": partial(torch.optim.Adam, lr=self.generator_lr, betas=(self.beta1, 0.999)),
         }
+
+
+def first(images: int) -> Callable[[Dataset, int], Mapping[str, Dataset]]:
+    """The streams of a recipe that learns from the first so many training images, or from all of them (0)."""
+
+    def streams(dataset: Dataset, seed: int) -> Mapping[str, Dataset]:
+        return {"train": dataset.rows(slice(0, images)) if 0 < images < len(dataset) else dataset}
+
+    return streams
 
 
 GameName = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]

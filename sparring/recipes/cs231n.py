@@ -1,14 +1,21 @@
 """The CS231n GAN notebook: three games on MNIST. Its own networks, noise, optimiser and initial weights."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from sparring.errors import SparringError
-from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules
+from sparring.recipes.arguments import Adam, Average, Batch, Images, Latent, Noise, Rules, first
 from sparring.recipes.recipe import Recipe, published
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
+
+Xavier = Annotated[
+    bool,
+    Field(description="start from Xavier's uniform weights, as the notebook's text says; its cells keep PyTorch's own"),
+]
 
 
 @published(paper="CS231n, GAN notebook; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
@@ -18,17 +25,23 @@ def cs231n_mlp(
     latent: Latent = 96,
     noise: Noise = "uniform",
     batch: Batch = 128,
+    xavier: Xavier = False,
+    images: Images = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
     average: Average = 0.999,
     rules: Rules = Rules(),
 ) -> Recipe:
     """The first GAN of the notebook: fully connected networks, non-saturating game.
 
-    The notebook reads the images in order and shows the live weights; here the order is random and the shown
-    weights are a moving average (average=0 shows the live ones).
+    | the notebook | here | why |
+    |---|---|---|
+    | MNIST's first 50,000 images, 5,000 for validation | 50,000 of ours, 6,000 held out | --images 0: all of ours |
+    | images in order | in a random order, new in every epoch | the order is no part of the game |
+    | PyTorch's initial weights, though its text says Xavier's | PyTorch's | as its cells; --xavier |
+    | live weights shown | a moving average | less noise in what is shown; --average 0 |
 
-    Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 238 on MNIST after 4,000 rounds in
-    2 minutes, where real images score 3.1.
+    Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --images 0): FD-lenet-mnist@10000 238 on MNIST
+    after 4,000 rounds in 2 minutes, where real images score 3.1.
     """
     from torch import nn
 
@@ -36,14 +49,21 @@ def cs231n_mlp(
     from sparring.networks.initial import xavier_uniform
 
     leaky = partial(nn.LeakyReLU, 0.01)
-    G = mlp.generator(latent, [1024, 1024], data.shape, activation=nn.ReLU)
-    D = mlp.discriminator(data.shape, [256, 256], activation=leaky)
+    system = rules.gan(
+        mlp.generator(latent, [1024, 1024], data.shape, activation=nn.ReLU),
+        mlp.discriminator(data.shape, [256, 256], activation=leaky),
+        latent=latent,
+        noise=noise,
+    )
+    if xavier:
+        xavier_uniform(system)
     return Recipe(
-        system=rules.gan(xavier_uniform(G), xavier_uniform(D), latent=latent, noise=noise),
+        system=system,
         optimisers=adam.for_gan(),
         batch=batch,
         rounds=3900,
         average=average,
+        streams=first(images),
     )
 
 
@@ -54,20 +74,26 @@ def cs231n_lsgan(
     latent: Latent = 96,
     noise: Noise = "uniform",
     batch: Batch = 128,
+    xavier: Xavier = False,
+    images: Images = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
     average: Average = 0.999,
     rules: Rules = Rules(game="least-squares"),
 ) -> Recipe:
     """The second GAN of the notebook: the networks of cs231n-mlp, playing the least-squares game.
 
-    Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 219 on MNIST after 3,900 rounds in
-    2 minutes, where real images score 3.1.
+    What differs from the notebook is what differs in cs231n-mlp.
+
+    Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --images 0): FD-lenet-mnist@10000 219 on MNIST
+    after 3,900 rounds in 2 minutes, where real images score 3.1.
     """
     return cs231n_mlp(
         data,
         latent=latent,
         noise=noise,
         batch=batch,
+        xavier=xavier,
+        images=images,
         adam=adam,
         average=average,
         rules=rules,
@@ -81,14 +107,18 @@ def cs231n_dcgan(
     latent: Latent = 96,
     noise: Noise = "uniform",
     batch: Batch = 128,
+    images: Images = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
     average: Average = 0.999,
     rules: Rules = Rules(),
 ) -> Recipe:
     """The third GAN of the notebook: convolutions, max pooling in D, batch norm after ReLU in G; 28x28 only.
 
-    Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 45 on MNIST after 1,950 rounds in
-    5 minutes, where real images score 3.1.
+    Xavier's weights in fully connected and transposed layers, as in its cells; what else differs from the notebook is
+    what differs in cs231n-mlp.
+
+    Measured (docs/results/mnist.md; seed 0, one CPU thread, --images 0): FD-lenet-mnist@10000 45 on MNIST after 1,950
+    rounds in 5 minutes, where real images score 3.1.
     """
     from sparring.networks import cs231n
 
@@ -102,4 +132,5 @@ def cs231n_dcgan(
         batch=batch,
         rounds=1950,
         average=average,
+        streams=first(images),
     )

@@ -8,13 +8,24 @@ from pydantic import Field
 
 from sparring.errors import SparringError
 from sparring.recipes.arguments import Average, Batch, Latent, Noise, Rate
-from sparring.recipes.recipe import Recipe, classes_of, published
+from sparring.recipes.recipe import Measured, Recipe, classes_of, published
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
 
 
-@published(paper="Salimans et al. 2016, Improved Techniques for Training GANs, arXiv 1606.03498", size=28, classes=10)
+@published(
+    paper="Salimans et al. 2016, Improved Techniques for Training GANs, arXiv 1606.03498",
+    size=28,
+    classes=10,
+    measured=Measured(
+        data="mnist",
+        rounds=42_000,
+        minutes=48,
+        result="1.50 and 1.17 % of test images wrong with 100 labels (2 seeds)",
+        options="--anneal 42000 --average 0.999",
+    ),
+)
 def improved_gan(
     data: "Spec",
     *,

@@ -7,14 +7,22 @@ from pydantic import Field
 
 from sparring.errors import SparringError
 from sparring.recipes.arguments import Average, Batch, Rate
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.recipe import Measured, Recipe, published
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
 
 
 @published(
-    paper="Kadurin et al. 2017, The cornucopia of meaningful leads, Oncotarget 8, 10883-10890; their aae_v3.py", size=13
+    paper="Kadurin et al. 2017, The cornucopia of meaningful leads, Oncotarget 8, 10883-10890; their aae_v3.py",
+    size=13,
+    measured=Measured(
+        data="nci",
+        rounds=20_000,
+        minutes=2,
+        result="a reconstruction error of .051 a cell (the mean molecule: .110)",
+        options="--lr 0.003",
+    ),
 )
 def molecules(
     data: "Spec",

@@ -3,13 +3,23 @@
 from typing import TYPE_CHECKING
 
 from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules, Width
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.recipe import Measured, Recipe, published
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
 
 
-@published(paper="Radford et al. 2016, arXiv 1511.06434; widths and 4x4 kernels of pytorch/examples", size=64)
+@published(
+    paper="Radford et al. 2016, arXiv 1511.06434; widths and 4x4 kernels of pytorch/examples",
+    size=64,
+    measured=Measured(
+        data="mnist",
+        rounds=800,
+        minutes=23,
+        result="FD-lenet-mnist@10000 174 (real 3.1 at 28x28)",
+        options="--average 0.99",
+    ),
+)
 def dcgan(
     data: "Spec",
     *,

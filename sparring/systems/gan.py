@@ -17,7 +17,7 @@ class GAN(System):
     G            (B, latent) -> (B, C, H, W) in [-1, 1]
     D            (B, C, H, W) -> (B, 1) or (B,) scores (logits)
     game         the pair of losses (sparring.losses.GAMES)
-    noise        "normal", "uniform" or "truncated"
+    noise        a kind of NOISES: "normal", "uniform" ...
     fresh_noise  the generator's move draws new codes (algorithm 1); False: it answers for the fakes D has just seen,
                  one forward pass of G cheaper
     mixed        D sees real and generated images in one batch (CSC321), so they share batch-norm statistics;
@@ -42,7 +42,7 @@ class GAN(System):
         self.G, self.D = G, D
         self.game = game
         self.latent, self.noise_kind = latent, noise
-        self.curved = noise != "uniform"
+        self.curved = not noise.endswith("uniform")
         self.fresh_noise, self.mixed = fresh_noise, mixed
         self.batchwise = "noise of labels" if game.labels.noise or game.labels.flips else ""
 

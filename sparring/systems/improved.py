@@ -30,7 +30,7 @@ class ImprovedGAN(System):
         super().__init__()
         self.G, self.D = G, D
         self.latent, self.noise_kind = latent, noise
-        self.curved = noise != "uniform"
+        self.curved = not noise.endswith("uniform")
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         (x, y), (u, _) = labelled(feed, "labelled"), feed("unlabelled")

@@ -22,6 +22,8 @@ class VAE(Autoencoder):
     decoder   (B, latent) -> what `surprise` takes; `image` makes of it (B, C, H, W) in [-1, 1]
     surprise  (decoded, x) -> (B,) -log p(x|z) in nats
     beta      weight of the divergence (Higgins et al. 2017); 1: the bound
+    variance_as_deviation  a slip of lectures: codes are drawn as mean + variance * noise, while the loss has the
+              divergence of a variance; `divergence` and `log_likelihood` are of codes as they are drawn
     """
 
     curved = True
@@ -35,14 +37,20 @@ class VAE(Autoencoder):
         surprise: Callable[[Tensor, Tensor], Tensor],
         image: nn.Module,
         beta: float = 1.0,
+        variance_as_deviation: bool = False,
     ) -> None:
         super().__init__(encoder, decoder, latent=latent)
         self.surprise, self.image, self.beta = surprise, image, beta
+        self.variance_as_deviation = variance_as_deviation
+
+    def log_deviation(self, log_variance: Tensor) -> Tensor:
+        """The logarithm of the standard deviation that codes are drawn with: log sqrt(variance), but for the slip."""
+        return log_variance if self.variance_as_deviation else log_variance / 2
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         x, _ = feed("train")
         mean, log_variance = in_full(self.encoder(x)).chunk(2, 1)
-        z = mean + (log_variance / 2).exp() * self.noise(len(x))  # section 2.4, the reparameterisation
+        z = mean + self.log_deviation(log_variance).exp() * self.noise(len(x))  # section 2.4, the reparameterisation
         surprise = self.surprise(self.decoder(z), x).mean()
         divergence = divergence_from_normal(mean, log_variance).sum(1).mean()
         yield Move("autoencoder", surprise + self.beta * divergence, surprise=surprise, divergence=divergence)  # eq. 10
@@ -63,7 +71,9 @@ class VAE(Autoencoder):
         mean, log_variance = self.in_batches(self.encoder, images).chunk(2, 1)
         if seed is None:
             return mean
-        return mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator("codes", seed))
+        return mean + self.log_deviation(log_variance).exp() * torch.randn(
+            mean.shape, generator=generator("codes", seed)
+        )
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) mean images in [-1, 1] of (n, latent) codes."""
@@ -71,7 +81,8 @@ class VAE(Autoencoder):
 
     def divergence(self, images: Tensor) -> Tensor:
         """(n, latent) KL divergence of each unit's code from N(0, 1), in nats; near 0: the unit says nothing."""
-        return divergence_from_normal(*self.in_batches(self.encoder, images).chunk(2, 1))
+        mean, log_variance = self.in_batches(self.encoder, images).chunk(2, 1)
+        return divergence_from_normal(mean, 2 * self.log_deviation(log_variance))
 
     def log_likelihood(self, images: Tensor, *, draws: int = 100, seed: int = 0) -> Tensor:
         """(n,) log p(x) in nats, estimated from below by importance weighting (Burda et al. 2016, eq. 8).
@@ -83,10 +94,11 @@ class VAE(Autoencoder):
         for x in images.split(max(1, 2000 // draws)):
             mean, log_variance = self.in_batches(self.encoder, x).chunk(2, 1)
             noise = torch.randn(draws, *mean.shape, generator=g)
-            z = mean + (log_variance / 2).exp() * noise
+            log_deviation = self.log_deviation(log_variance)
+            z = mean + log_deviation.exp() * noise
             decoded = self.in_batches(self.decoder, z.flatten(0, 1))
             of_image = -self.surprise(decoded, x.repeat(draws, 1, 1, 1)).view(draws, len(x))
-            weights = of_image + _log_normal(z) - (_log_normal(noise) - log_variance.sum(1) / 2)
+            weights = of_image + _log_normal(z) - (_log_normal(noise) - log_deviation.sum(1))
             every.append(weights.logsumexp(0) - math.log(draws))
         return torch.cat(every)
 
