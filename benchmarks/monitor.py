@@ -81,6 +81,7 @@ def play(training: Training) -> dict[str, Any]:
             break
         if watched:
             at = time.thread_time()
+            looker.shown = referee.averaged  # brought up to date
             rows.append(looker.look(referee.round, referee.agree(told), referee.rates()))
             looking += time.thread_time() - at
     seconds = time.thread_time() - started - looking
