@@ -151,12 +151,18 @@ def told(training: Mapping[str, Any], limits: Mapping[str, float] = LIMITS) -> l
     said: dict[str, tuple[str, int, int]] = {}
     rows = training["rows"]
     for count in range(1, len(rows) + 1):
-        for one in findings(rows[:count], training["equilibrium"], training["rounds"], limits).suspicions:
+        for one in findings(*seen(training, count), limits).suspicions:
             said.setdefault(one.cause, (one.cause, one.began, rows[count - 1]["round"]))
     if training["failed"]:
         at = training["failed"]["round"]
         said.setdefault("running-away", ("running-away", at, at))
     return list(said.values())
+
+
+def seen(training: Mapping[str, Any], count: int) -> tuple[Any, ...]:
+    """The first looks of a training, and what else the rules want to know of it; it is as long as its family needs."""
+    length = training.get("length", training["rounds"])
+    return training["rows"][:count], training["equilibrium"], training["rounds"], length
 
 
 def is_tuning(training: Mapping[str, Any]) -> bool:
@@ -209,17 +215,15 @@ FLOORS: dict[str, float] = {
 
 def worst(training: Mapping[str, Any], cause: str) -> float:
     """The largest value that the rule held for a streak."""
-    rows, rule = training["rows"], RULES[cause]
-    values = [
-        rule(History(rows[:count], training["equilibrium"], training["rounds"])) for count in range(1, len(rows) + 1)
-    ]
+    rule = RULES[cause]
+    values = [rule(History(*seen(training, count))) for count in range(1, len(training["rows"]) + 1)]
     known = [-math.inf if value is None else value for value in values]
     return max((min(known[i : i + STREAK]) for i in range(len(known) - STREAK + 1)), default=-math.inf)
 
 
 def ends(healthy: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
     """USUAL and SCALES of causes.py: how the ratios of these trainings are spread at their last looks."""
-    last = [History(t["rows"], t["equilibrium"], t["rounds"]) for t in healthy]
+    last = [History(*seen(t, len(t["rows"]))) for t in healthy]
     ratios = torch.tensor([[h.now(name) for name in causes.COMPARED] for h in last], dtype=torch.float64)
     logs = ratios.clamp(min=0.01).log()
     scales = torch.linalg.inv(torch.linalg.cholesky(logs.T.cov()))

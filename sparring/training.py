@@ -155,7 +155,15 @@ def train(
     measured = card(function).measured
     with _locked(run):
         return _play(
-            run, referee, data, threads=threads, quiet=quiet, notes=[], own_length=own_length, measured=measured
+            run,
+            referee,
+            data,
+            threads=threads,
+            quiet=quiet,
+            notes=[],
+            length=made.rounds,
+            own_length=own_length,
+            measured=measured,
         )
 
 
@@ -220,7 +228,7 @@ def resume(
             facts["rounds"], facts["schedule_ends"] = last, referee.schedule_ends(last)
             if referee.processes.is_main_process:
                 run.write_facts()
-        return _play(run, referee, data, threads=threads, quiet=quiet, notes=notes)
+        return _play(run, referee, data, threads=threads, quiet=quiet, notes=notes, length=made.rounds)
 
 
 def _play(
@@ -231,6 +239,7 @@ def _play(
     threads: int,
     quiet: bool,
     notes: list[str],
+    length: int,
     own_length: bool = False,
     measured: Measured | None = None,
 ) -> Run:
@@ -323,7 +332,7 @@ def _play(
         monitor = None
         if facts.get("monitor", True):
             known = run.read("health") if main else ()
-            monitor = Monitor(referee.system, shown, data, facts, known, str(run.path))
+            monitor = Monitor(referee.system, shown, data, facts, length, known, str(run.path))
         started = monotonic()
 
         while referee.round < last:

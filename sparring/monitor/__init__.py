@@ -52,6 +52,7 @@ class Monitor:
 
     live, shown  the system that plays, and the same with averaged networks
     facts        of the run, as in recipe.json: recipe, arguments, data, seed, rounds, equilibrium
+    length       rounds that the recipe is made for
     run          its directory, for commands that look at it
     known        lines that an interrupted run has left in health.jsonl: what was told is not told again
     alarms       given so far, by cause and round in which they began
@@ -63,10 +64,11 @@ class Monitor:
         shown: System,
         data: Dataset,
         facts: Mapping[str, Any],
+        length: int,
         known: Iterable[Mapping[str, Any]] = (),
         run: str = "RUN",
     ) -> None:
-        self.facts, self.run = facts, run
+        self.facts, self.length, self.run = facts, length, run
         self._looker = Looker(live, shown, data, batch=facts["batch"], seed=facts["seed"])
         known = list(known)
         self.rows: list[Row] = [dict(line) for line in known if "alarm" not in line]
@@ -89,7 +91,7 @@ class Monitor:
         Lines for health.jsonl: the look, alarms that have passed, and new ones.
         """
         self.rows.append(self._looker.look(round_number, moves, rates))
-        found = findings(self.rows, self.facts["equilibrium"], self.facts["rounds"])
+        found = findings(self.rows, self.facts["equilibrium"], self.facts["rounds"], self.length)
         passed = [replace(alarm, passed=round_number) for alarm in self._open() if alarm.cause in found.denied]
         return [self.rows[-1], *map(self._tell, passed), *self._new(found.suspicions, round_number)]
 

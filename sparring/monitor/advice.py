@@ -10,48 +10,39 @@ from typing import Any
 from sparring.errors import SparringError
 from sparring.monitor.causes import Suspicion
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, find, settle
-
-
-@dataclass(frozen=True)
-class Change:
-    """A recipe's argument of this name, set; or multiplied, at least up or down to the recipe's default."""
-
-    name: str
-    times: float | None = None
-    to: Any = None
+from sparring.recipes.recipe import arguments, find
 
 
 @dataclass(frozen=True)
 class Cause:
-    """How a cause is called, what was seen (with the numbers of the last look), what helps, and what to try.
+    """How a cause is called, what was seen (with the numbers of the last look), and what to do about it.
 
-    changes  sets of arguments, the first of which the recipe has in full is tried; () and none found: `otherwise`
-    otherwise  a command with {recipe}, {data} and {run} in it
+    high, low  arguments that are too high, or too low, where a recipe's settings were changed: the command takes those
+               that were given above, or below, the recipe's own value back to it
+    to         else the first of these arguments that the recipe has is set to this value
+    otherwise  else a command with {recipe}, {data} and {run} in it
+
+    No argument is changed beyond the recipe's own unless that was seen to help (docs/results/monitor.md).
     """
 
     title: str
     seen: str
     helps: str
-    changes: tuple[tuple[Change, ...], ...] = ()
+    high: tuple[str, ...] = ()
+    low: tuple[str, ...] = ()
+    to: tuple[tuple[str, Any], ...] = ()
     otherwise: str = "sparring report {run}"
 
 
-def slower(factor: float) -> tuple[tuple[Change, ...], ...]:
-    """All learning rates of the recipe, by a factor."""
-    return (
-        (Change("discriminator_lr", factor), Change("generator_lr", factor)),
-        (Change("reconstruction_lr", factor), Change("adversarial_lr", factor)),
-        (Change("lr", factor),),
-    )
-
+RATES = ("discriminator_lr", "generator_lr", "reconstruction_lr", "adversarial_lr", "lr")
 
 CAUSES: dict[str, Cause] = {
     "running-away": Cause(
         "The networks are running away",
         "A loss, a score or the weights grow without end, or a number is not finite any more ({growth}).",
-        "Lower the learning rates, and hold the discriminator by a gradient penalty or by spectral norm.",
-        slower(0.2),
+        "Usually learning rates are too high, or nothing holds the discriminator.",
+        high=RATES,
+        low=("penalty", "gamma"),
     ),
     "schedule-ended": Cause(
         "The schedule has ended",
@@ -74,43 +65,42 @@ CAUSES: dict[str, Cause] = {
         "The discriminator is too weak",
         "It scores a sample above a real image in {fooled} of 100 pairs, though they are far apart ({distance}; "
         "{losses}). A falling loss of the generator is no success here: it wins without making better samples.",
-        "Raise the discriminator's learning rate, give it more steps, or make it larger.",
-        (
-            (Change("discriminator_lr", 4.0),),
-            (Change("critic_steps", 2.0),),
-            (Change("lr", 2.0),),
-        ),
+        "The discriminator needs a higher learning rate, more steps, or to be larger.",
+        high=("gamma", "penalty"),
+        low=("discriminator_lr", "critic_steps", "lr"),
     ),
     "big-steps": Cause(
         "The steps are too big",
         "In one round the {player} changes by {step} of the size of its weights.",
-        "Lower its learning rate.",
-        slower(0.2),
+        "Usually its learning rate is too high.",
+        high=RATES,
     ),
     "deaf-code": Cause(
         "The code says nothing (posterior collapse)",
         "The codes of all images are nearly the same: {nats} nats in all.",
-        "Lower the weight of the divergence, or let it grow from 0.",
-        ((Change("beta", 0.1),),),
+        "The weight of the divergence is too high for what the decoder gains from the code.",
+        high=("beta",),
     ),
     "slope": Cause(
         "The critic is not held",
         "The critic's slope is far from 1: on average {slope} squared away.",
         "The penalty is too weak, or the critic has too few steps.",
-        ((Change("penalty", 10.0),), (Change("critic_steps", 2.0),)),
+        low=("penalty", "critic_steps"),
     ),
     "average-lags": Cause(
         "The averaged weights lag behind",
         "Samples of the averaged weights are far from images ({shown}), those of the live ones are not ({distance}).",
-        "The average remembers too long for a training of this length.",
-        ((Change("average", to=0.99),), (Change("half_life", 0.1),)),
+        "The average remembers too long for a training of this length; with more rounds it catches up.",
+        high=("half_life",),
+        to=(("average", 0.99),),
     ),
     "collapse": Cause(
         "The samples look alike (mode collapse)",
         "Two samples are {diversity} as far apart as two images, a sample and the one nearest to it "
         "{neighbours}, and that does not grow.",
-        "Lower the generator's rate, let the discriminator see whole batches, or hold it by a gradient penalty.",
-        ((Change("minibatch", to="std"),), (Change("generator_lr", 0.25),), (Change("lr", 0.5),)),
+        "Look at the grids: this can pass by itself; if it does not, further rounds will not help.",
+        high=("generator_lr", "lr"),
+        low=("discriminator_lr", "gamma", "penalty"),
     ),
     "range": Cause(
         "Samples and images have other ranges",
@@ -123,40 +113,33 @@ CAUSES: dict[str, Cause] = {
         "It tells {separation} of samples from images, by scores of size {scores}, though they are far apart "
         "({distance}). Balanced losses do not mean success here.",
         "It is too small, too slow, or held too tightly.",
-        (
-            (Change("gamma", 0.1),),
-            (Change("discriminator_lr", 4.0),),
-            (Change("critic_steps", 2.0),),
-            (Change("adversarial_lr", 4.0),),
-            (Change("lr", 2.0),),
-        ),
+        high=("gamma", "penalty"),
+        low=("discriminator_lr", "adversarial_lr", "critic_steps", "lr"),
     ),
     "overpowered": Cause(
         "The discriminator is too strong",
         "It tells every sample from every image ({separation} of 1), and samples no longer get closer ({distance}).",
-        "Lower its learning rate, give it fewer steps, or hold it by a gradient penalty.",
-        ((Change("discriminator_lr", 0.25),), (Change("gamma", 10.0),), (Change("lr", 0.5),)),
+        "It learns too fast for the generator, or nothing holds it.",
+        high=("discriminator_lr", "critic_steps", "lr"),
+        low=("generator_lr", "gamma", "penalty"),
     ),
     "checkerboard": Cause(
         "Checkerboards",
         "Samples have {checker} times as much of the finest stripes and checkers as images.",
-        "Upsample by resizing and convolution, or by kernels whose size is a multiple of the stride.",
-        ((Change("up", to="bilinear"),),),
-        "sparring train ganhacks --data {data} --size 32 --up bilinear",
+        "Transposed convolutions start with them, and they may stay; resizing before a convolution makes none.",
     ),
     "memorising": Cause(
         "The discriminator learns the images by heart",
         "It scores an image that it was trained on above one that it was not in {memory} of 100 pairs.",
-        "There are too few images for it: augment them, make it smaller, or stop earlier.",
-        ((Change("augment", to="color+translation+cutout"),), (Change("dropout", to=0.5),)),
-        "sparring train ganhacks --data {data} --size 32 --augment color+translation+cutout",
+        "There are too few images for it, or the training is too long for so few.",
+        otherwise="sparring check-data {data}",
     ),
     "labels-ignored": Cause(
         "The labels do nothing",
         "What is asked for and what is made have little to do with each other (agreement {labels} of 1).",
-        "The labels of the data are wrong, or one of the networks does not hear them.",
-        ((Change("wanted", 2.0),),),
-        "sparring check-data {data}",
+        "The labels of the data are wrong, or one of the networks ignores them.",
+        low=("wanted", "told"),
+        otherwise="sparring check-data {data}",
     ),
     "unlike": Cause(
         "The samples are unlike images",
@@ -187,30 +170,19 @@ def told(one: Suspicion, before: Sequence[str]) -> str:
 def command(cause: str, facts: Mapping[str, Any], run: str = "RUN") -> str:
     """One thing to try: the same training with other arguments, or a look at something."""
     about, given, source = CAUSES[cause], facts["arguments"], facts["data"]["source"]
-    for changes in about.changes:
-        if not all(change.name in given for change in changes):
-            continue
-        try:
-            tried = {change.name: _changed(facts["recipe"], change, given[change.name]) for change in changes}
-        except SparringError:  # beyond what the argument allows, or a recipe of the user's that is not importable
-            continue
-        if all(tried[name] != given[name] for name in tried):
-            return _again(facts, {**given, **tried})
+    try:
+        own = {argument.name: argument.default for argument in arguments(find(facts["recipe"], RECIPES))}
+    except SparringError:  # a recipe of the user's that is not importable
+        own = {}
+    known = [name for name in given if name in own]
+    tried = {name: own[name] for name in known if name in about.high and given[name] > own[name]}
+    tried |= {name: own[name] for name in known if name in about.low and given[name] < own[name]}
+    if not tried:
+        tried = dict([(name, value) for name, value in about.to if name in known and given[name] != value][:1])
+    if tried:
+        return _again(facts, {**given, **tried})
     data = "DATA" if source is None else " ".join(map(_word, _sources(source)))
     return about.otherwise.format(recipe=_word(facts["recipe"]), data=data, run=_word(run))
-
-
-def _changed(recipe: str, change: Change, value: Any) -> Any:
-    """The argument's new value, as its type wants it. Raises SparringError where the recipe does not take it."""
-    function = find(recipe, RECIPES)
-    wanted = change.to
-    if change.times is not None:
-        default = next(a.default for a in arguments(function) if a.name == change.name)
-        wanted = value * change.times
-        wanted = max(1, round(wanted)) if isinstance(value, int) else float(f"{wanted:.3g}")
-        if (default - wanted) * (wanted - value) > 0:
-            wanted = default
-    return settle(function, {change.name: wanted})[change.name]
 
 
 def _sources(source: Mapping[str, Any]) -> list[str]:

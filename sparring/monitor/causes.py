@@ -24,7 +24,15 @@ POOL = 8
 """Looks whose mean stands for what one look is too small to see."""
 
 WARM, WARM_SHARE = 6, 0.1
-"""Looks, and share of the planned rounds, before anything is said about samples: no training is good from the start."""
+"""Looks, and share of the planned rounds, before anything is said of steps, codes and slopes, which settle first."""
+
+RIPE, RIPE_SHARE = 1000, 0.25
+"""Rounds, or if that is less the share of the recipe's own length, before anything is said of samples: until then those
+of healthy trainings are poor, too.
+"""
+
+TREND = 0.4
+"""Kendall's tau with time from which a number is taken to be falling."""
 
 FAR = 0.3
 """Distance above which samples are not yet good."""
@@ -65,11 +73,16 @@ class Suspicion:
 
 
 class History:
-    """Rows up to one look, oldest first; what the losses are where neither player can gain; and the planned rounds."""
+    """Rows up to one look, oldest first; what the losses are where neither player can gain; and the planned rounds.
 
-    def __init__(self, rows: Sequence[Row], equilibrium: Mapping[str, float], rounds: int) -> None:
+    length  rounds that the recipe is made for, with its own settings
+    warm    whether steps, codes and slopes have settled; ripe: whether samples may be judged
+    """
+
+    def __init__(self, rows: Sequence[Row], equilibrium: Mapping[str, float], rounds: int, length: int) -> None:
         self.rows, self.equilibrium = rows, equilibrium
         self.warm = len(rows) >= WARM and rows[-1]["round"] >= WARM_SHARE * rounds
+        self.ripe = self.warm and rows[-1]["round"] >= min(RIPE, RIPE_SHARE * length)
         self.players = [name.removesuffix(".step") for name in rows[-1] if name.endswith(".step")]
         self.ended = [p for p in self.players if rows[-1].get(f"{p}.lr") == 0 and any(self.of(f"{p}.lr"))]
 
@@ -88,10 +101,19 @@ class History:
         return median(values) if len(values) == WINDOW else None
 
     def half(self, name: str) -> float | None:
-        """Median of the looks around half of the rounds so far; None before it is warm."""
+        """Median of the looks around half of the rounds so far; None before it is ripe."""
         middle = self.rows[-1]["round"] / 2
         before = [row[name] for row in self.rows if row["round"] <= middle and row.get(name) is not None]
-        return median(before[-WINDOW:]) if self.warm and len(before) >= WINDOW else None
+        return median(before[-WINDOW:]) if self.ripe and len(before) >= WINDOW else None
+
+    @property
+    def second_half(self) -> list[Row]:
+        """The looks after half of the rounds so far."""
+        return [row for row in self.rows if row["round"] > self.rows[-1]["round"] / 2]
+
+    def lately(self, name: str) -> list[float]:
+        """Every number of that name in the second half of the rounds so far."""
+        return [row[name] for row in self.second_half if row.get(name) is not None]
 
     def below(self, player: str) -> float | None:
         """How far a player's loss lies below where neither can gain, as a share of that level's size."""
@@ -131,9 +153,11 @@ def frozen(h: History) -> float | None:
 
 
 def big_steps(h: History) -> float | None:
-    """The largest step of a player, over the size of its weights. Weights may be born tiny, and grow fast at first."""
-    steps = [h.now(f"{player}.step") for player in h.players]
-    return max((step for step in steps if step is not None), default=None) if h.warm else None
+    """The largest step of a player, over the size of its weights; a quarter of it as long as weights that are born tiny
+    may still be growing fast.
+    """
+    steps = [step for player in h.players if (step := h.now(f"{player}.step")) is not None]
+    return max(steps) / (1 if h.ripe else 4) if steps and h.warm else None
 
 
 def same_side(h: History) -> float | None:
@@ -168,7 +192,7 @@ def overpowered(h: History) -> float | None:
         return None if apart is None or half is None else 0.0
     level, losses = h.equilibrium.get("discriminator"), h.of("discriminator.loss")[-POOL:]
     lead = 1 - median(losses) / level if level and len(losses) == POOL else 0.0
-    return max(apart * stuck(h.far, half) / h.far, lead)
+    return max(apart * stuck(h.far, half, h.lately("distance")) / h.far, 0.0 if falling(h.lately("distance")) else lead)
 
 
 def idle_judge(h: History) -> float | None:
@@ -191,13 +215,22 @@ def collapse(h: History) -> float | None:
     for name, share in (("diversity", 1.0), ("neighbours", 0.2 * ("separation" in h.rows[-1]))):
         now, half = h.now(name), h.half(name)
         if now is not None and half is not None:
-            ills.append(share * stuck(1 / max(now, 0.01), 1 / max(half, 0.01)))
+            lately = [1 / max(value, 0.01) for value in h.lately(name)]
+            ills.append(share * stuck(1 / max(now, 0.01), 1 / max(half, 0.01), lately))
     return max(ills, default=None)
 
 
-def stuck(now: float, half: float) -> float:
-    """An ill that is as large now as at half of the rounds, or larger; less than half as large if a sixth is gone."""
-    return now * min(now / max(half, 1e-6), 1.0) ** 4
+def stuck(now: float, half: float, lately: Sequence[float]) -> float:
+    """An ill that is as large now as at half of the rounds, or larger; less than half as large if a sixth is gone; 0
+    while it keeps falling.
+    """
+    return 0.0 if falling(lately) else now * min(now / max(half, 1e-6), 1.0) ** 4
+
+
+def falling(values: Sequence[float]) -> bool:
+    """Whether later ones are smaller: Kendall's tau with time at -TREND or below."""
+    signs = [(b > a) - (b < a) for i, a in enumerate(values) for b in values[i + 1 :]]
+    return len(values) >= 2 * WINDOW and sum(signs) <= -TREND * len(signs)
 
 
 def outside_range(h: History) -> float | None:
@@ -206,13 +239,13 @@ def outside_range(h: History) -> float | None:
     if level is None or half is None:
         return None
     gap = max((abs(end) for end in ends if end is not None), default=0.0)
-    return min(stuck(abs(level), abs(half)), 2 * gap)
+    return min(stuck(abs(level), abs(half), [abs(value) for value in h.lately("level")]), 2 * gap)
 
 
 def checkers(h: History) -> float | None:
     """Stripes and checkers of one pixel in samples, over those in images, where that does not get better."""
     now, half = h.now("checker"), h.half("checker")
-    return None if now is None or half is None else stuck(now, half)
+    return None if now is None or half is None else stuck(now, half, h.lately("checker"))
 
 
 def memorising(h: History) -> float | None:
@@ -222,8 +255,8 @@ def memorising(h: History) -> float | None:
 
 def lagging(h: History) -> float | None:
     """How much farther from images the averaged weights' samples are than the live ones'."""
-    shown = h.of("shown")[-2:]
-    return min(shown) - h.far if len(shown) == 2 and h.now("distance") is not None else None
+    behind = [row["shown"] - row["distance"] for row in h.rows if row.get("shown") is not None]
+    return min(behind[-2:]) if len(behind) > 1 else None
 
 
 def deaf_code(h: History) -> float | None:
@@ -235,7 +268,7 @@ def deaf_code(h: History) -> float | None:
 def labels_ignored(h: History) -> float | None:
     """How little classes of samples differ in what classes of images differ in, once samples are good."""
     now = h.now("labels")
-    return None if now is None or not h.warm else (1 - now) * (h.far < FAR)
+    return None if now is None or not h.ripe else (1 - now) * (h.far < FAR)
 
 
 def slope(h: History) -> float | None:
@@ -249,7 +282,10 @@ def unlike(h: History) -> float | None:
     if "separation" not in h.rows[-1]:
         return None
     now, half = oddness([h.now(name) for name in COMPARED]), oddness([h.half(name) for name in COMPARED])
-    return None if now is None or half is None else stuck(now, half)
+    lately = [oddness([row.get(name) for name in COMPARED]) for row in h.second_half]
+    if now is None or half is None:
+        return None
+    return stuck(now, half, [value for value in lately if value is not None])
 
 
 def oddness(ratios: Sequence[float | None]) -> float | None:
@@ -263,7 +299,7 @@ def oddness(ratios: Sequence[float | None]) -> float | None:
 def no_progress(h: History) -> float | None:
     """How far samples are, where that does not get better."""
     half = h.half("distance")
-    return None if half is None else stuck(h.far, half)
+    return None if half is None else stuck(h.far, half, h.lately("distance"))
 
 
 RULES: dict[str, Rule] = {
@@ -353,13 +389,19 @@ class Findings:
 
 
 def findings(
-    rows: Sequence[Row], equilibrium: Mapping[str, float], rounds: int, limits: Mapping[str, float] = LIMITS
+    rows: Sequence[Row],
+    equilibrium: Mapping[str, float],
+    rounds: int,
+    length: int,
+    limits: Mapping[str, float] = LIMITS,
 ) -> Findings:
     """Causes whose rule was red in each of the last STREAK looks, and those whose rule was red in none of them.
 
-    rounds  how many are planned
+    rounds  how many are planned; length: what the recipe is made for
     """
-    histories = [History(rows[: len(rows) - back], equilibrium, rounds) for back in range(min(STREAK, len(rows)))]
+    histories = [
+        History(rows[: len(rows) - back], equilibrium, rounds, length) for back in range(min(STREAK, len(rows)))
+    ]
     found: list[Suspicion] = []
     denied = []
     for cause, limit in limits.items():
