@@ -330,7 +330,7 @@ def _play(
             display.say(note)
         by_main(peers, start)
         monitor = None
-        if facts.get("monitor", True):
+        if facts["monitor"]:
             known = run.read("health") if main else ()
             monitor = Monitor(referee.system, shown, data, facts, length, known, str(run.path))
         started = monotonic()

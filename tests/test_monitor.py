@@ -579,15 +579,6 @@ def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
     assert alarm["command"] == "sparring train dcgan --data DATA --rounds 4 --seed 0 --width 4 --batch 64"
 
 
-def test_runs_of_before_the_monitor_can_be_resumed(shapes_file, tmp_path):
-    run = train("dcgan", str(shapes_file), rounds=2, size=16, out=tmp_path, width=4, batch=64, quiet=True)
-    (run.path / "health.jsonl").unlink()
-    del run.facts["monitor"]
-    run.write_facts()
-    assert Run.open(run.path).health() == []
-    assert resume(run.path, rounds=3, quiet=True).health() == []
-
-
 # The benchmark of docs/results/monitor.md, in short.
 
 
