@@ -8,7 +8,7 @@ from torch import nn
 
 from sparring.data.dataset import Dataset, Spec
 from sparring.errors import SparringError
-from sparring.networks import cs231n, dcgan, gulrajani, infogan, mlp, pacgan, vae
+from sparring.networks import cs231n, dcgan, gulrajani, improved, infogan, mlp, pacgan, vae
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import find, prepare_recipe, settle
 
@@ -254,6 +254,13 @@ def test_infogan_and_pacgan_start_as_in_their_authors_code():
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and len(layer.weight) > 100:
                 assert float(layer.weight.detach().mean()) == pytest.approx(1, abs=0.01)
                 assert float(layer.weight.detach().std()) == pytest.approx(spread, rel=0.3)
+
+
+def test_improved_gans_generator_starts_as_in_lasagne():
+    network = improved.generator(100, (1, 28, 28))
+    weights = [w for w in network.parameters() if w.ndim == 2]
+    bounds = [float(w.detach().abs().max()) for w in weights]
+    assert bounds == pytest.approx([0.1, 0.077460, 0.068359], rel=0.001)  # sqrt(6 / (fan in + fan out))
 
 
 def test_goodfellow_starts_at_the_mean_image():

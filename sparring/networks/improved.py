@@ -77,8 +77,11 @@ class ShiftedNorm(nn.BatchNorm1d):
 
 
 def generator(latent: int, shape: tuple[int, int, int], width: int = 500) -> nn.Sequential:
-    """(B, latent) -> (B, *shape) in [-1, 1]: softplus and batch norm twice, weight norm and a sigmoid at the end."""
-    return nn.Sequential(
+    """(B, latent) -> (B, *shape) in [-1, 1]: softplus and batch norm twice, weight norm and a sigmoid at the end.
+
+    Weights start as Lasagne's do, as Glorot and Bengio 2010, eq. 16, have it.
+    """
+    network = nn.Sequential(
         nn.Linear(latent, width, bias=False),
         ShiftedNorm(width),
         nn.Softplus(),
@@ -90,3 +93,7 @@ def generator(latent: int, shape: tuple[int, int, int], width: int = 500) -> nn.
         FromUnit(),
         nn.Unflatten(1, shape),
     )
+    for weight in network.parameters():
+        if weight.ndim == 2:
+            nn.init.xavier_uniform_(weight)
+    return network

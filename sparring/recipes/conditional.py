@@ -85,7 +85,7 @@ def acgan(
 ) -> Recipe:
     """D has a second head that names the class, and G wants it to be right.
 
-    The paper's networks are for ImageNet and CIFAR-10; these are InfoGAN's for MNIST, without dropout.
+    The paper's networks are for ImageNet and CIFAR-10; these, and the rates, are InfoGAN's for MNIST, without dropout.
 
     Measured (docs/results/classes.md; seed 0, one CPU thread, with PyTorch's initial weights and --told 0.5): after
     2,000 rounds in 7 minutes on MNIST 99.9 % of the samples are of the class asked for, FD-lenet-mnist@10000 9.9 where

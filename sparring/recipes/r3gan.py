@@ -33,8 +33,9 @@ def r3gan(
 ) -> Recipe:
     """Relativistic game, R1 and R2 on every step, residual networks without any normalisation, any number of channels.
 
-    The preset as published has 20,732,160 and 20,683,776 weights and needs GPUs. The paper's adaptive augmentation is
-    missing, and its EMA's half-life grows with the images seen, where ours is fixed.
+    The preset as published, without classes, has 20,732,160 and 20,683,776 weights and needs GPUs. The paper's
+    augmentation (adaptive, and mirrored images) is missing, and its EMA's half-life grows with the images seen, where
+    ours is fixed.
 
     Measured (docs/results/mnist.md; seed 0, with one real batch for both moves): on MNIST at 32 px, --width 16 --groups
     1 --blocks 1 --batch 32 --lr 0.001 --final-lr 0.001 --gamma 0.1 --final-gamma 0.1 --average 0.99,
