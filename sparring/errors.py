@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -58,3 +59,33 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+MOST = 2**63 - 1
+"""The largest whole number that tensors, seeds and files know."""
+
+
+def whole(what: str, value: object, least: int = 1, most: int = MOST) -> int:
+    """The value, if it is a whole number within the limits; an error that names it and them if not."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not least <= number <= most:
+        limits = f"at least {least:,}" if most == MOST else f"from {least:,} to {most:,}"
+        raise SparringError(f"{what} is {short(value)}: it must be {'a whole number, ' * (number is None)}{limits}")
+    return number
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number as one writes it: digits 0 to 9 (not ² or ٣), at most 18 of them."""
+    return text.isascii() and text.isdecimal() and len(text) <= 18
+
+
+def short(value: object, most: int = 60) -> str:
+    """What was given, in at most so many characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no numbers of more than 4,300 digits
+        return "a number of more than 4,300 digits"
+    return text if len(text) <= most else f"{text[: most - 3]}..."

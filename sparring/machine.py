@@ -10,13 +10,22 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparring.errors import SparringError
+
 if TYPE_CHECKING:
     from torch import Tensor, device
+
+
+CONTROL_GROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Files with the limit and the use of memory of a container, in versions 2 and 1 of control groups."""
 
 
 def processor() -> str:
@@ -81,6 +90,27 @@ def _key() -> bytes:
 @cache
 def _key_of_this_process() -> bytes:
     return os.urandom(32)
+
+
+def free_memory() -> int | None:
+    """Bytes that this process can still take, by the system and by its control group's limit; None where unknown."""
+    found = []
+    with suppress(OSError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    for limit, used in CONTROL_GROUPS:
+        with suppress(OSError, ValueError):  # "max": no limit
+            found.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return max(0, min(found)) if found else None
+
+
+def require_memory(needed: int, what: str, advice: str) -> None:
+    """Raises SparringError where so many bytes are not free: before they are asked for."""
+    free = free_memory()
+    if free is not None and needed > free:
+        raise SparringError(
+            f"{what} would take {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} are free: {advice}"
+        )
 
 
 def onto(x: Tensor, where: device) -> Tensor:

@@ -72,6 +72,9 @@ FORMAT = 3
 LOGS = ("log", "metrics", "health")
 """Logs of deterministic values: cut back to the checkpoint when a run is resumed."""
 
+TAIL = 1 << 16
+"""Bytes at the end of a log that its last line is looked for in."""
+
 KEPT = 3
 """Checkpoints kept. At least two: the newest may be the one that a crash damaged."""
 
@@ -578,6 +581,37 @@ class Run:
         """What the health monitor found, in the order it was told: dictionaries with the fields of `monitor.Alarm`."""
         alarms = [line["alarm"] for line in self.lines("health") if "alarm" in line]
         return list({(alarm["cause"], alarm["began"]): alarm for alarm in alarms}.values())
+
+    def played(self) -> tuple[int, float]:
+        """The last round in log.jsonl (0: none yet), and when something was logged last, in seconds since 1970.
+
+        Reads the end of the file only. Raises SparringError where there is no log.
+        """
+        try:
+            with open(self._log("log"), "rb") as file:
+                logged = os.fstat(file.fileno()).st_mtime
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+                for line in reversed(file.read().splitlines()):
+                    try:
+                        return int(json.loads(line)["round"]), logged
+                    except (ValueError, KeyError, TypeError):  # torn, or cut at the front
+                        continue
+        except OSError as error:
+            raise SparringError(f"cannot read {self._log('log')}: {error.strerror}") from None
+        return 0, logged
+
+    def state(self) -> str:
+        """ "training" while a process holds the run; else "done", "diverged" or "stopped"."""
+        try:
+            with open(self.path / "run.lock", "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "training"
+        except OSError:
+            pass  # never locked, or on a disk without locks
+        if self.played()[0] >= self.facts["rounds"]:
+            return "done"
+        return "diverged" if (self.path / "failure").is_dir() else "stopped"
 
     def samples(self) -> dict[int, Path]:
         """Round -> sample grid, in the order of the rounds."""

@@ -5,6 +5,7 @@ When the line after a `yield` runs, that step has been taken. The referee takes 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparring.errors import SparringError, unknown
-from sparring.machine import onto
+from sparring.errors import SparringError, short, unknown, whole
+from sparring.machine import onto, require_memory
 from sparring.seeds import generator, isolated, standard_defaults
 
 Feed = Callable[[str], tuple[Tensor, Tensor | None]]
@@ -142,6 +143,19 @@ class Draws:
         return every[self.share * n : (self.share + 1) * n]
 
 
+def _counted(ability: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`ability(self, n, seed=...)` whose numbers are looked at before anything is made."""
+
+    @functools.wraps(ability)
+    def checked(self: System, n: int, **options: object) -> Tensor:
+        n = whole("n", n)
+        whole("seed", options.get("seed", 0), least=0)
+        require_memory(4 * n * max(1, self.latent), f"{n:,} codes", "ask for fewer at a time")
+        return ability(self, n, **options)
+
+    return checked
+
+
 class System(nn.Module):
     """A game: networks as attributes, `players`, and one `round`.
 
@@ -197,6 +211,8 @@ class System(nn.Module):
             raise TypeError(f"{cls.__name__}.round never yields: a round yields a Move for every optimiser step")
         for name in ABILITIES.keys() & cls.__dict__.keys():
             setattr(cls, name, standard_defaults()(cls.__dict__[name]))
+        for name in {"sample", "prior_codes"} & cls.__dict__.keys():
+            setattr(cls, name, _counted(cls.__dict__[name]))
 
     @property
     def device(self) -> torch.device:
@@ -256,7 +272,12 @@ class System(nn.Module):
 
         Raises SparringError for a label that is no class of this system.
         """
-        asked = torch.arange(self.classes) if labels is None else torch.as_tensor(labels).reshape(-1)
+        try:
+            asked = torch.arange(self.classes) if labels is None else torch.as_tensor(labels).reshape(-1)
+        except (TypeError, ValueError, RuntimeError):  # words, None in a list, more than 63 bits
+            raise SparringError(f"labels are {short(labels)}: give numbers of classes") from None
+        if asked.is_floating_point() or asked.is_complex():
+            raise SparringError(f"labels are {short(labels)}: give numbers of classes")
         if not len(asked) or int(asked.min()) < 0 or int(asked.max()) >= self.classes:
             wrong = next((int(y) for y in asked if not 0 <= int(y) < self.classes), "nothing")
             raise SparringError(f"label {wrong} is no class: {type(self).__name__} knows 0 to {self.classes - 1}")
@@ -276,10 +297,12 @@ class System(nn.Module):
             was_training = network.training
             network.eval()
             try:
-                pieces = [
-                    network(*(one.to(self.device) for one in rows)).float().cpu()
-                    for rows in zip(*(one.split(size) for one in inputs), strict=True)
-                ]
+                pieces: list[Tensor] = []
+                for rows in zip(*(one.split(size) for one in inputs), strict=True):
+                    pieces.append(network(*(one.to(self.device) for one in rows)).float().cpu())
+                    if len(pieces) == 1 < len(inputs[0]) / size:
+                        needed = 2 * pieces[0][:1].nbytes * len(inputs[0])  # the pieces, and all in one
+                        require_memory(needed, f"what comes of {len(inputs[0]):,} inputs", "ask for fewer at a time")
             finally:
                 network.train(was_training)
         return torch.cat(pieces)

@@ -116,7 +116,7 @@ def test_paths_pass_their_stops_and_walks_come_home():
     torch.testing.assert_close(ends, stops[:, :2])
     with pytest.raises(SparringError, match=r"unknown interpolation 'slurp'; did you mean 'slerp'\?"):
         latent.path(stops, 5, "slurp")
-    with pytest.raises(SparringError, match="1 steps make no way"):
+    with pytest.raises(SparringError, match="steps is 1: it must be at least 2"):
         latent.path(stops, 1, "lerp")
 
 

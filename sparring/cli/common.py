@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sparring.errors import SparringError, unknown
+from sparring.errors import SparringError, is_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sparring.data.dataset import Dataset
     from sparring.system import System
 
-RunPath = Annotated[Path, Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits")]
+RunPath = Annotated[
+    Path, Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits, or its number in runs/: 1")
+]
 ImagesPath = Annotated[Path, Field(description="an image, or a folder or zip of images")]
 RecipeName = Annotated[str | None, Field(description="a recipe that is not ours and that you trust: module:function")]
 DataPlace = Annotated[
@@ -34,6 +36,23 @@ Threads = Annotated[
     Field(ge=1, le=1024, description="of PyTorch on the CPU; kept in the run (default: one for each processor)"),
 ]
 Rounds = Annotated[int | None, Field(ge=1, description="rounds to play in all (default: the recipe's own)")]
+
+
+def run_folder(given: str) -> Path:
+    """The folder that is given, or the run of that number: 3 and 0003 are in runs/, other/3 is in other/.
+
+    Raises SparringError for a number that no run has, or several.
+    """
+    path = Path(given)
+    if not is_number(path.name) or path.exists():
+        return path
+    folder = Path("runs") if path.parent == Path() else path.parent
+    there = sorted(p for p in folder.glob("[0-9]*-*") if (p / "recipe.json").is_file())
+    found = [p for p in there if int(p.name.partition("-")[0]) == int(path.name)]
+    if len(found) != 1:
+        names = ", ".join(p.name for p in (found or there)[-5:]) or "none"
+        raise SparringError(f"{len(found) or 'no'} runs in {folder} have the number {given} (there: {names})")
+    return found[0]
 
 
 def given(
@@ -58,14 +77,10 @@ def given(
 
 
 def class_labels(text: str, classes: Sequence[str]) -> list[int]:
-    """Names or numbers, comma-separated, as numbers."""
-    numbers = []
-    for word in text.split(","):
-        name = word.strip()
-        if name not in classes and not name.isdigit():
-            raise unknown("class", name, classes)
-        numbers.append(list(classes).index(name) if name in classes else int(name))
-    return numbers
+    """Names or numbers of classes, comma-separated, as numbers."""
+    from sparring.data.chosen import numbers_of
+
+    return numbers_of(text, classes)
 
 
 def told_labels(

@@ -20,7 +20,7 @@ from sparring.cli.common import (
     told_labels,
     write,
 )
-from sparring.errors import SparringError, unknown
+from sparring.errors import SparringError, is_number, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Seed = Annotated[int, Field(ge=0, description="of the codes: samples 0, 1, ... are those of sparring sample --seed")]
 Labels = Annotated[
-    str | None, Field(description="classes to paint, by name or number: 3 or 0,1,2 (default: each in turn)")
+    str | None, Field(description="classes to paint: 3 or cat,dog or '\"a, b\",c' (default: each in turn)")
 ]
 Concept = Annotated[
     str, Field(description="a concept: samples by number, 3,17,25, or class:NAME for three samples of a class")
@@ -113,8 +113,8 @@ def arithmetic(
 
     require_png(out)
     opened, paint = _painter(run, labels, recipe)
-    several = labels is not None and "," in labels
-    columns = len(str(labels).split(",")) if several else paint.system.columns
+    kinds = paint.labels if isinstance(paint.labels, list) else []
+    columns = len(kinds) if len(kinds) > 1 else paint.system.columns
     samples = paint.codes(n or 8 * columns, seed=seed)
     told = [("start", start), ("minus", minus), ("plus", plus)]
     concepts = [_concept(opened, paint, flag, text, samples, seed) for flag, text in told]
@@ -313,7 +313,7 @@ def _concept(
     rows = []
     for word in text.split(","):
         number = word.strip()
-        if not number.isdigit():
+        if not is_number(number):
             raise SparringError(
                 f"--{flag} is '{text}': '{number}' is no concept; give numbers of samples (3,17,25) or class:NAME"
             )

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
+from sparring.cli.common import RunPath, run_folder
+from sparring.cli.synonyms import meant_flag
 from sparring.errors import SparringError, unknown
 from sparring.recipes.recipe import Argument, arguments, described, settle
 
@@ -24,8 +26,13 @@ def call(name: str, verb: Callable[..., None], argv: Sequence[str]) -> None:
     first = [Argument(p.name, p.annotation, p.default, described(p.annotation)) for p in paths]
     many = [p.name for p in paths if p.kind is inspect.Parameter.VAR_POSITIONAL]
     given = read(f"sparring {name}", inspect.getdoc(verb) or "", arguments(verb), argv, first, many)
-    found = [given.pop(path.name) for path in paths]
-    flat = [Path(one) for path in found for one in ([path] if isinstance(path, str) else path)]
+    flat: list[Path] = []
+    for path in paths:
+        words = given.pop(path.name, ())
+        locate = run_folder if path.annotation is RunPath else Path
+        flat += [locate(one) for one in ([words] if isinstance(words, str) else words)]
+    if any("\0" in str(path) for path in flat):
+        raise SparringError("a path has a zero byte in it")
     verb(*flat, **settle(verb, given))
 
 
@@ -46,15 +53,15 @@ def read(
     for token in argv:
         name = token.partition("=")[0].replace("_", "-")
         if token.startswith("--") and name not in [*flags, *(negated(f) for f in flags), "--help"]:
-            raise unknown("option", token.partition("=")[0], [*flags])
+            raise _unknown_flag(token.partition("=")[0], [*flags])
     fields: list[Any] = []
     for a in first:
         kind: Any = tuple[str, ...] if a.name in many else str
-        mark = tyro.conf.arg(
-            help=a.help, metavar=a.name.upper(), help_behavior_hint="(one or more)" if a.name in many else None
-        )
+        wanted = a.default is inspect.Parameter.empty
+        hint = "(one or more)" if a.name in many else None if wanted else ""
+        mark = tyro.conf.arg(help=a.help, metavar=a.name.upper(), help_behavior_hint=hint)
         kind = Annotated[kind, mark, tyro.conf.Positional]
-        fields.append((a.name, kind))
+        fields.append((a.name, kind, *([] if wanted else [field(default=GIVEN_NOT)])))
     for a in known:
         required = a.default is inspect.Parameter.empty
         is_flag = isinstance(a.default, bool)
@@ -81,6 +88,14 @@ def read(
         if not values[name]:
             raise SparringError(f"the following arguments are required: {name.upper()} (help: {prog} --help)")
     return {name: value for name, value in values.items() if value != GIVEN_NOT}
+
+
+def _unknown_flag(given: str, flags: list[str]) -> SparringError:
+    """What is meant is asked by meaning first, and by spelling where that says nothing."""
+    hint = meant_flag(given, flags)
+    if hint:
+        return SparringError(f"unknown option '{given}': {hint} (possible: {', '.join(flags)})")
+    return unknown("option", given, flags)
 
 
 def unboxed(box: str) -> str:

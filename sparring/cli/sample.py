@@ -26,7 +26,7 @@ def sample(
     n: Annotated[int | None, Field(ge=1, description="how many images (default: 8 rows)")] = None,
     seed: Annotated[int, Field(ge=0, description="the same seed gives the same images")] = 0,
     labels: Annotated[
-        str | None, Field(description="classes to make, by name or number: 3 or 0,1,2 (default: each in turn)")
+        str | None, Field(description="classes to make: 3 or cat,dog or '\"a, b\",c' (default: each in turn)")
     ] = None,
     truncation: Truncation = None,
     out: Annotated[

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sparring.cli.reading import read
 from sparring.cli.training import training_options
-from sparring.errors import SparringError
+from sparring.errors import SparringError, is_number
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, card, find, settle
 
@@ -103,7 +103,7 @@ def _scheduler(text: str) -> dict[str, Any]:
         key, sign, value = (p.strip() for p in part.partition("="))
         if not sign:
             raise SparringError(f"--slurm-options has '{part}': it must be name=value,name=value")
-        options[key] = int(value) if value.isdigit() else value
+        options[key] = int(value) if is_number(value) else value
     return options
 
 

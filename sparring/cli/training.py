@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from sparring.cli.common import DataPlace, RecipeName, Rounds, RunPath, Threads
 from sparring.cli.reading import read
 from sparring.cli.recipes import recipes
-from sparring.errors import Interrupted, SparringError
+from sparring.errors import Interrupted, SparringError, is_number
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, card, find, settle
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _number(value: Any) -> Any:
     """Text from the command line as the whole number that it is."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    return int(value) if isinstance(value, str) and is_number(value) else value
 
 
 def training_options(

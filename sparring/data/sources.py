@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sparring.data import molecules
+from sparring.data.chosen import number_of, numbers_of
 from sparring.data.dataset import Dataset
 from sparring.data.decoded import decode_files, in_parallel, listed, natural_size
 from sparring.data.domains import merged, require_one_shape
@@ -251,12 +252,15 @@ def _only(data: Dataset, classes: str | Iterable[str | int]) -> Dataset:
     """Only these classes, renumbered from 0 in the data's own order; of the test set too."""
     if data.labels is None:
         raise SparringError(f"classes were asked for, but '{shown(data.name)}' has no labels")
-    asked = (
-        [part.strip() for part in classes.split(",")] if isinstance(classes, str) else [str(part) for part in classes]
-    )
-    kept = sorted({_class_index(name, data.classes) for name in asked})
+    if isinstance(classes, str):
+        asked = numbers_of(classes, data.classes)
+    else:
+        asked = [number_of(str(name), data.classes) for name in classes]
+    kept = sorted(set(asked))
     if not kept:
         raise SparringError(f"classes is empty; possible: {', '.join(data.classes)}")
+    if kept[-1] >= len(data.classes):
+        raise unknown("class", str(kept[-1]), data.classes)
 
     def chosen(part: Dataset) -> Dataset:
         assert part.labels is not None
@@ -269,14 +273,6 @@ def _only(data: Dataset, classes: str | Iterable[str | int]) -> Dataset:
 
     test = None if data.test is None else chosen(data.test)
     return replace(chosen(data), test=test, notes=data.notes)
-
-
-def _class_index(name: str, classes: tuple[str, ...]) -> int:
-    if name in classes:
-        return classes.index(name)
-    if name.isdecimal() and int(name) < len(classes):
-        return int(name)
-    raise unknown("class", name, classes)
 
 
 def _held_out(data: Dataset, share: float, last: int | None) -> Dataset:

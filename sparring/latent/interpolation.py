@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, unknown
+from sparring.errors import SparringError, unknown, whole
 from sparring.system import System
 
 Interpolation = Callable[[Tensor, Tensor, Tensor | float], Tensor]
@@ -17,8 +17,14 @@ PARALLEL = 1e-4
 """Codes whose directions differ by less than this angle (from the same or from opposite ones) have no sphere's arc."""
 
 
+def _check_ends(a: Tensor, b: Tensor) -> None:
+    if a.shape[-1:] != b.shape[-1:] or not a.ndim:
+        raise SparringError(f"codes {tuple(a.shape)} and {tuple(b.shape)} have no way between them: unequal dimensions")
+
+
 def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """(1 - t) a + t b: the straight line. Half-way between independent codes of N(0, I_d) the norm is sqrt(d / 2)."""
+    _check_ends(a, b)
     t = torch.as_tensor(t, dtype=a.dtype)
     return (1 - t) * a + t * b
 
@@ -29,6 +35,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     Along the sphere, so norms stay where those of N(0, I_d) are, near sqrt(d). The ends are a and b themselves, of
     whatever norms. Where w is about 0 or pi (no arc, or no single one) the straight line is taken.
     """
+    _check_ends(a, b)
     t = torch.as_tensor(t, dtype=a.dtype)
     cosine = torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1, eps=1e-30)
     angle = cosine.clamp(-1, 1).arccos()[..., None]
@@ -62,8 +69,8 @@ def interpolate(start: Tensor, end: Tensor, steps: int, how: str) -> Tensor:
     """
     if how not in INTERPOLATIONS:
         raise unknown("interpolation", how, INTERPOLATIONS)
-    if steps < 2:
-        raise SparringError(f"{steps} steps make no way: at least 2, its two ends")
+    whole("steps", steps, least=2)
+    _check_ends(start, end)
     return INTERPOLATIONS[how](start[:, None], end[:, None], torch.linspace(0, 1, steps)[:, None])
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import pydantic
 from pydantic.fields import FieldInfo
 
-from sparring.errors import SparringError, unknown
+from sparring.errors import MOST, SparringError, short, unknown
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
@@ -160,13 +163,33 @@ def settle(function: Callable, given: Mapping[str, Any]) -> dict[str, Any]:
     settled = {}
     for name, argument in known.items():
         value = given.get(name, argument.default)
+        if value is inspect.Parameter.empty:
+            raise SparringError(f"{name} (--{name.replace('_', '-')}) is missing: {argument.help}")
         try:
-            settled[name] = pydantic.TypeAdapter(argument.type).validate_python(value)
+            settled[name] = _adapter(argument.type).validate_python(value)
+            reason = _beyond_numbers(settled[name])
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
+        if reason:
             flag = "--" + name.replace("_", "-")
-            raise SparringError(f"{name} ({flag}) is {value!r}: {reason[0].lower()}{reason[1:]}") from None
+            raise SparringError(f"{name} ({flag}) is {short(value)}: {reason[0].lower()}{reason[1:]}")
     return settled
+
+
+@functools.cache
+def _adapter(kind: Any) -> pydantic.TypeAdapter:
+    return pydantic.TypeAdapter(kind)
+
+
+def _beyond_numbers(value: Any) -> str:
+    """Why a value of the right type is none: more than 63 bits, not finite, or text that no file can be named by."""
+    if isinstance(value, int) and not -MOST <= value <= MOST:
+        return f"input should be a number of at most {len(str(MOST))} digits"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "input should be a finite number"
+    if isinstance(value, str | Path) and "\0" in str(value):
+        return "input should be text without zero bytes"
+    return ""
 
 
 def prepare_recipe(function: MakeRecipe, data: Spec, settled: Mapping[str, Any]) -> Recipe:

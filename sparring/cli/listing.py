@@ -1,0 +1,68 @@
+"""The verb that lists runs."""
+
+import re
+from json import dumps
+from pathlib import Path
+from time import localtime, strftime
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sparring.errors import SparringError, printable
+
+COLUMNS = ("number", "recipe", "data", "rounds", "FD", "last round", "state")
+
+
+def runs(
+    folder: Annotated[Path, Field(description="where run directories are (default: runs)")] = Path("runs"),
+    *,
+    json: Annotated[bool, Field(description="as JSON")] = False,
+) -> None:
+    """the runs of a folder, how far they are and how good:  sparring runs [FOLDER]"""
+    from sparring.run import Run
+
+    if not folder.is_dir():
+        raise SparringError(f"there is no folder '{folder}': sparring train makes runs/, or give the folder of --out")
+    found = sorted(
+        (int(match[1]), path) for path in folder.iterdir() if (match := re.match(r"([0-9]{4,18})-", path.name))
+    )
+    rows = []
+    for number, path in found:
+        try:
+            rows.append({"number": number, "path": str(path), **_row(Run.open(path))})
+        except SparringError as error:
+            rows.append({"number": number, "path": str(path), "state": "damaged", "error": str(error)})
+    if json:
+        return print(dumps(rows, indent=1))
+    if not rows:
+        return print(f"no runs in {folder}")
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*COLUMNS, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for row in rows:
+        named = row.get("recipe") or Path(row["path"]).name.partition("-")[2]
+        played = f"{row['played']:,} of {row['rounds']:,}" if "played" in row else ""
+        distance = f"{row['FD']:.3g}" if row.get("FD") is not None else ""
+        when = strftime("%Y-%m-%d %H:%M", localtime(row["at"])) if "at" in row else ""
+        cells = (str(row["number"]), named, row.get("data", ""), played, distance, when, row["state"])
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    Console().print(table)
+    if bad := [row for row in rows if "error" in row]:
+        print("\n".join(printable(f"{row['number']}: {row['error']}") for row in bad))
+
+
+def _row(run: Any) -> dict[str, Any]:
+    played, at = run.played()
+    distances = [line["value"] for line in run.read("metrics") if str(line.get("name")).startswith("FD-")]
+    return {
+        "recipe": run.facts["recipe"],
+        "data": run.facts["data"]["name"],
+        "played": played,
+        "rounds": run.facts["rounds"],
+        "FD": distances[-1] if distances else None,
+        "at": at,
+        "state": run.state(),
+    }

@@ -1,0 +1,180 @@
+"""Whatever is given, the answer is a result or one line: never a traceback, never work before the check."""
+
+import builtins
+import inspect
+import os
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+
+import sparring
+from sparring.cli import VERBS, find_verb, main, reading, sweep, toy, training
+from sparring.data.dataset import Dataset
+from sparring.errors import MOST, SparringError, printable, short, whole
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import arguments, find, settle
+from sparring.run import Run
+
+HUGE = "9" * 20
+WORDS = (
+    "",
+    " ",
+    "\udcff",
+    "x" * 5000,
+    "~nosuchuser/x.png",
+    "a\0b",
+    "²",
+    "\x1b[2J",
+    "forbidden/x.png",
+    "[",
+    "nowhere/x.zip",
+)
+NUMBERS = ("", "x", "-1", "0", "1.5", "²", "٣", "\udcff", HUGE, "nan", "inf", "-inf", "1e400")
+NEVER = {HUGE, "nan", "inf", "-inf", "1e400"}
+"""What no number of ours may be."""
+
+
+class Reached(Exception):
+    """Work would have begun."""
+
+
+def reached(*args, **options):
+    raise Reached
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A run of a tiny recipe."""
+    folder = tmp_path_factory.mktemp("one")
+    np.save(folder / "toy.npy", np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8))
+    options = {"size": 8, "batch": 8, "latent": 4, "rounds": 1, "out": folder, "quiet": True}
+    return sparring.train("csc321-mlp", folder / "toy.npy", **options).path
+
+
+@pytest.fixture
+def stubs(path, monkeypatch, tmp_path):
+    """A machine on which what takes long is not done, and a folder "forbidden" cannot be looked into."""
+    system, data = Run.open(path).system(), sparring.load(path.parent / "toy.npy")
+    monkeypatch.setattr(Run, "system", lambda self, **options: system)
+    monkeypatch.setattr(Run, "data", lambda self, *given, **options: data)
+    for name in (
+        *("training.train", "training.resume", "evaluation.evaluate", "reporting.report", "sweeping.work"),
+        *("latent.invert", "latent.probe.probe", "bench.measuring.bench", "bench.race.race"),
+        *("toys.mixtures.play", "toys.line.play", "toys.xy.play", "toys.dirac.eigenvalues"),
+    ):
+        monkeypatch.setattr(f"sparring.{name}", reached)
+    forbid(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+
+
+def forbid(monkeypatch):
+    """The tests may run as root, to whom nothing is forbidden."""
+
+    def guarded(function):
+        def guard(name, *args, **options):
+            if "forbidden" in str(name):
+                raise PermissionError(13, "Permission denied", name)
+            return function(name, *args, **options)
+
+        return guard
+
+    for module, name in ((os, "stat"), (os, "lstat"), (os, "mkdir"), (os, "open"), (os, "scandir"), (builtins, "open")):
+        monkeypatch.setattr(module, name, guarded(getattr(module, name)))
+
+
+def quickly(cls, *, prog, description, args):
+    """In the place of tyro, which takes 25 ms: flags and their values, then paths."""
+    fields, values, paths, words = {f.name: f for f in cls.__dataclass_fields__.values()}, {}, [], iter(args)
+    for word in words:
+        name = {"-n": "n"}.get(word, word.removeprefix("--").replace("-", "_"))
+        if name.removeprefix("no_") in fields and word.startswith("-"):
+            on = isinstance(fields[name.removeprefix("no_")].default, bool)
+            values[name.removeprefix("no_")] = not name.startswith("no_") if on else next(words)
+        else:
+            paths.append(word)
+    places = [name for name in fields if name in ("run", "runs", "images", "path", "folder")]
+    values |= dict(zip(places, [tuple(paths)] if places == ["runs"] else paths, strict=False))
+    return cls(**values)
+
+
+PLACES = {"runs": (), "bench": (), "check-data": ("toy",), "compare": ("run", "run")}
+"""Verb -> its paths, where they are not a run and perhaps images."""
+NEEDED = {
+    "arithmetic": {"start": "0", "minus": "1", "plus": "2"},
+    "translate": {"to": "x", "out": "y"},
+    "train": {"data": "toy"},
+    "sweep": {"data": "toy", "space": "latent=3|4", "rounds": "4"},
+}
+"""Verb -> flags that it must have."""
+
+
+def flags_of(verb):
+    """The words after `sparring` that choose a function, and its arguments."""
+    if verb == "train":
+        return ["train", "csc321-mlp"], arguments(training.training_options)
+    if verb == "sweep":
+        return ["sweep", "csc321-mlp"], arguments(sweep.sweep_options)
+    return [verb], arguments(find_verb(verb))
+
+
+CASES = [
+    *((words, a) for words, listed in map(flags_of, VERBS) for a in listed),
+    *((["toy", name], a) for name, function in toy.TOYS.items() for a in arguments(function)),
+]
+
+
+def number(argument):
+    return reading.metavar(argument.type) in ("INT", "FLOAT")
+
+
+def values_for(argument):
+    """What is wrong for a flag of this kind; for some the right one of many, like a text for an output."""
+    if isinstance(argument.default, bool):
+        return ()
+    return NUMBERS if number(argument) else WORDS
+
+
+def asked(path, words, argument, value):
+    places = {"run": str(path), "toy": str(path.parent / "toy.npy")}
+    default = ("run", "toy") if words[0] in ("reconstruct", "classify", "translate", "invert") else ("run",)
+    which = () if words[0] in ("train", "sweep", "toy") else PLACES.get(words[0], default)
+    needed = {name: places.get(one, one) for name, one in NEEDED.get(words[0], {}).items()}
+    given = {**needed, argument.name: value}
+    flags = [word for name, one in given.items() for word in (f"--{name.replace('_', '-')}", one)]
+    return [*words, *(places[one] for one in which), *flags]
+
+
+def answer(capsys, argv):
+    """None where work would have begun, "" for a result, or the one line."""
+    try:
+        main(argv)
+    except Reached:
+        return None
+    except SystemExit as end:
+        said = capsys.readouterr().err
+        assert end.code in (2, 4), (argv, end.code, said)
+        assert said.startswith("sparring: "), (argv, said)
+        assert said.count("\n") == 1, (argv, said)
+        assert len(said) < 2500, argv
+        assert printable(said) == said, argv
+        return said
+    finally:
+        capsys.readouterr()
+    return ""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_flag_takes_its_value_or_refuses_it_in_one_line(verb, path, stubs, capsys, monkeypatch):
+    monkeypatch.setattr("sparring.cli.reading.tyro.cli", quickly)
+    for words, argument in (case for case in CASES if case[0][0] == verb):
+        for value in values_for(argument):
+            argv = asked(path, words, argument, value)
+            try:
+                said = answer(capsys, argv)
+            except Exception as error:
+                raise AssertionError(f"{argv} ends in {type(error).__name__}: {error}") from error
+            if number(argument) and value in NEVER - ({HUGE} if reading.metavar(argument.type) == "FLOAT" else set()):
+                assert said, f"{argv} is taken"
