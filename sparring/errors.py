@@ -77,6 +77,13 @@ def whole(what: str, value: object, least: int = 1, most: int = MOST) -> int:
     return number
 
 
+def a_path(what: str, value: object) -> Path:
+    """The value as a path; an error that names it where it can be none."""
+    if not isinstance(value, str | Path) or "\0" in str(value):
+        raise SparringError(f"{what} is {short(value)}: give a path")
+    return Path(value)
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a whole number as one writes it: digits 0 to 9 (not ² or ٣), at most 18 of them."""
     return text.isascii() and text.isdecimal() and len(text) <= 18

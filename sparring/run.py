@@ -61,7 +61,7 @@ from sparring.durable import (
     write_file,
     write_folder,
 )
-from sparring.errors import Diverged, SparringError, StorageError
+from sparring.errors import Diverged, SparringError, StorageError, a_path, short
 from sparring.machine import signature
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, arguments, find, prepare_recipe, settle
@@ -220,8 +220,12 @@ class Run:
     @classmethod
     def open(cls, path: Path | str, disk: Disk | None = None) -> Run:
         """The run at `path`. Raises SparringError when there is none, it is of another format, or it was changed."""
-        path = Path(path)
-        if not (path / "recipe.json").is_file():
+        path = a_path("run", path)
+        try:
+            there = (path / "recipe.json").is_file()
+        except OSError as error:  # a name too long, a folder without rights
+            raise SparringError(f"{short(str(path))} cannot be looked into: {error.strerror}") from None
+        if not there:
             near = (
                 sorted(p.name for p in path.parent.glob("*") if (p / "recipe.json").is_file())
                 if path.parent.is_dir()
@@ -776,6 +780,8 @@ def settled_recipe(config: Mapping[str, Any], repeated: str | None) -> tuple[Mak
 
     A recipe that is not one of ours must be `repeated` by the user.
     """
+    if not isinstance(repeated, str | None):
+        raise SparringError(f"recipe is {short(repeated)}: give the name again, package.module:function")
     if repeated is not None and repeated != config["recipe"]:
         raise SparringError(f"this was made by recipe '{printable(config['recipe'])}', not by '{repeated}'")
     function = find(config["recipe"], RECIPES, trusted=repeated is not None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -150,6 +151,9 @@ def _counted(ability: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def checked(self: System, n: int, **options: object) -> Tensor:
         n = whole("n", n)
         whole("seed", options.get("seed", 0), least=0)
+        truncation = options.get("truncation")
+        if truncation is not None and (not isinstance(truncation, int | float) or not math.isfinite(truncation)):
+            raise SparringError(f"truncation is {short(truncation)}: it must be a finite number")
         require_memory(4 * n * max(1, self.latent), f"{n:,} codes", "ask for fewer at a time")
         return ability(self, n, **options)
 

@@ -18,14 +18,15 @@ from types import FrameType
 from typing import Any
 
 import accelerate
+import numpy as np
 import torch
 
 import sparring
 from sparring.data.dataset import Dataset
-from sparring.data.sources import require_one_size
+from sparring.data.sources import load, require_one_size
 from sparring.display import Display
 from sparring.distributed import by_main, on_each, processes, require_same, together
-from sparring.errors import Diverged, Interrupted, SparringError
+from sparring.errors import Diverged, Interrupted, SparringError, a_path, short, whole
 from sparring.evaluation import Rate, Yardstick, classification_error, clustering_error
 from sparring.machine import commit, computing_with, processor
 from sparring.monitor import Alarm, Monitor
@@ -49,7 +50,7 @@ EARLY = {"show": 1, "measure": 20}
 @standard_defaults()
 def train(
     recipe: str | MakeRecipe,
-    data: Dataset | str | Path | Mapping[str, str | Path],
+    data: Dataset | str | Path | np.ndarray | torch.Tensor | Mapping[str, str | Path],
     *,
     rounds: int | None = None,
     out: Path | str = "runs",
@@ -72,7 +73,8 @@ def train(
     """Train a recipe on data in a new run directory under `out`, and return the run.
 
     recipe      a name of `sparring recipes`, "package.module:function", or such a function
-    data        a name ("mnist"), a folder or zip of images, a Dataset, or two domains: {"a": X, "b": Y}
+    data        a name ("mnist"), a folder or zip of images, an array or tensor (as for `sparring.load`), a Dataset, or
+                two domains: {"a": X, "b": Y}
     rounds      default: what the recipe's source used
     precision   "auto" (bf16 where the hardware multiplies it natively, unless the recipe needs fp32), "fp32" or "bf16"
     accumulate  cut each batch into this many pieces, to save memory; the result is the same up to rounding, but where
@@ -90,25 +92,30 @@ def train(
     training cannot go on, Interrupted (after showing a grid and saving) on SIGINT or SIGTERM.
     """
     function = find(recipe, RECIPES) if isinstance(recipe, str) else recipe
+    if not inspect.isfunction(function):
+        raise SparringError(f"recipe is {short(recipe)}: give a name of `sparring recipes`, or a function")
     name = recipe if isinstance(recipe, str) else f"{recipe.__module__}:{recipe.__qualname__}"
     settled = settle(function, arguments)
-    for what, value in (
-        ("rounds", rounds),
-        ("show_every", show_every),
-        ("measure_every", measure_every),
-    ):
-        if value is not None and value < 1:
-            raise SparringError(f"{what} is {value}: it must be at least 1")
+    for what, value in (("rounds", rounds), ("show_every", show_every), ("measure_every", measure_every)):
+        if value is not None:
+            whole(what, value)
     for what, value in (("accumulate", accumulate), ("log_every", log_every), ("save_every", save_every)):
-        if value < 1:
-            raise SparringError(f"{what} is {value}: it must be at least 1")
+        whole(what, value)
+    whole("seed", seed, least=0)
+    if not isinstance(precision, str):
+        raise SparringError(f"precision is {short(precision)}: it must be auto, fp32 or bf16")
+    if data_root is not None:
+        a_path("data_root", data_root)
+    out = a_path("out", out)
 
     threads = _checked_threads(threads) if threads is not None else torch.get_num_threads()
 
     # Data.
     peers = processes()
     source: dict[str, Any] | None = None
-    if not isinstance(data, Dataset):
+    if isinstance(data, np.ndarray | torch.Tensor):
+        data = load(data, size=size, channels=channels, classes=classes)
+    elif not isinstance(data, Dataset):
         source = {"source": _absolute(data), "size": size, "channels": channels, "classes": classes}
         root = data_root or os.environ.get("SPARRING_DATA")  # where it is found today, it is looked for tomorrow
         source["root"] = str(Path(root).resolve()) if root else None
@@ -151,7 +158,7 @@ def train(
         **_surroundings(referee, threads),
     }
     require_same(peers, partial(_game, facts, referee))
-    run = _create(Path(out), f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
+    run = _create(out, f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
     measured = card(function).measured
     with _locked(run):
         return _play(
@@ -189,8 +196,8 @@ def resume(
     the run; nothing was changed then.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    if rounds is not None and rounds < 1:
-        raise SparringError(f"rounds is {rounds}: it must be at least 1")
+    if rounds is not None:
+        whole("rounds", rounds)
     with _locked(run):
         run.reload()  # another process may have played on until now
         facts = run.facts
@@ -468,7 +475,11 @@ def _absolute(source: str | Path | Mapping[str, str | Path]) -> str | dict[str, 
     """A path as it will still be right tomorrow, from another directory; a name as it is; of domains, each."""
     if isinstance(source, Mapping):
         return {name: str(_absolute(one)) for name, one in source.items()}
-    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+    path = a_path("data", source)
+    try:
+        return str(path.resolve()) if path.exists() else str(source)
+    except OSError as error:
+        raise SparringError(f"data is {short(str(source))}: {error.strerror}") from None
 
 
 def _create(out: Path, name: str, facts: dict[str, Any], source: str, referee: Referee) -> Run:
@@ -536,9 +547,7 @@ MOST_THREADS = 1024
 
 
 def _checked_threads(threads: int) -> int:
-    if not 1 <= threads <= MOST_THREADS:
-        raise SparringError(f"threads is {threads}: it must be from 1 to {MOST_THREADS}")
-    return threads
+    return whole("threads", threads, most=MOST_THREADS)
 
 
 def _moved(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -3,8 +3,6 @@
 import builtins
 import inspect
 import os
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import torch
 
 import sparring
 from sparring.cli import VERBS, find_verb, main, reading, sweep, toy, training
-from sparring.data.dataset import Dataset
 from sparring.errors import MOST, SparringError, printable, short, whole
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, find, settle
@@ -149,21 +146,22 @@ def asked(path, words, argument, value):
 
 def answer(capsys, argv):
     """None where work would have begun, "" for a result, or the one line."""
+    code = 0
     try:
         main(argv)
     except Reached:
         return None
     except SystemExit as end:
+        code = end.code
+    finally:
         said = capsys.readouterr().err
-        assert end.code in (2, 4), (argv, end.code, said)
+    if code:
+        assert code in (2, 4), (argv, code, said)
         assert said.startswith("sparring: "), (argv, said)
         assert said.count("\n") == 1, (argv, said)
         assert len(said) < 2500, argv
         assert printable(said) == said, argv
-        return said
-    finally:
-        capsys.readouterr()
-    return ""
+    return said if code else ""
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -178,3 +176,85 @@ def test_every_flag_takes_its_value_or_refuses_it_in_one_line(verb, path, stubs,
                 raise AssertionError(f"{argv} ends in {type(error).__name__}: {error}") from error
             if number(argument) and value in NEVER - ({HUGE} if reading.metavar(argument.type) == "FLOAT" else set()):
                 assert said, f"{argv} is taken"
+
+
+def test_the_parser_refuses_what_is_no_word_for_it(path, stubs, capsys):
+    for value in dict.fromkeys([*WORDS, *NUMBERS, "--", "-", "-x", "--seed", "=", "--out="]):
+        assert answer(capsys, ["sample", value]) != ""
+        answer(capsys, ["sample", str(path), "--labels", value])
+        assert answer(capsys, [value]) != "" or not value.strip("-")
+        assert answer(capsys, ["help", value]) != ""
+        assert answer(capsys, ["train", value]) != ""
+        assert answer(capsys, ["recipes", value]) != ""
+    assert answer(capsys, ["sample", str(path), "-n", str(10**12), "--out", "folder"])
+    assert answer(capsys, ["directions", str(path), "-n", str(10**6)])
+
+
+def test_every_argument_of_every_recipe_takes_its_value_or_refuses_it(monkeypatch):
+    values = (*NUMBERS, *WORDS, None, -1, 0, 10**20, float("nan"), float("inf"), b"\xff", [], {}, object(), True)
+    kinds, refusals = {}, []
+    for function in (find(name, RECIPES) for name in RECIPES):
+        kinds |= {(a.name, str(a.type)): (function, a) for a in arguments(function)}
+    for function, argument in kinds.values():
+        monkeypatch.setattr("sparring.recipes.recipe.arguments", lambda function, only=argument: [only])
+        for value in values:
+            try:
+                settled = settle(function, {argument.name: value})[argument.name]
+            except SparringError as error:
+                refusals.append((argument.name, str(error)))
+            else:
+                assert not isinstance(settled, float) or np.isfinite(settled)
+                assert not isinstance(settled, int) or abs(settled) <= MOST
+    assert len(refusals) > len(kinds)
+    assert all(name in line and "\n" not in line for name, line in refusals)
+
+
+ANYTHING = (
+    *("", "x", "\udcff", "a\0b", "x" * 5000, "forbidden/x", "²", -1, 0, 3, 10**20, 2.5, True),
+    *(float("nan"), float("inf"), b"\xff", [], (1, 2), object(), int, np.zeros(3), torch.zeros(2, 0)),
+)
+
+
+def calls(path, data, system, out):
+    """Public functions with arguments that are right, and the names of those that take anything."""
+    toy = path.parent / "toy.npy"
+    # load
+    small = {"recipe": "csc321-mlp", "data": data, "rounds": 1, "out": out, "quiet": True, "batch": 8, "latent": 4}
+    wishes = ("size", "channels", "classes", "data_root")
+    rest = [
+        a for a in inspect.signature(sparring.train).parameters if a not in ("arguments", *wishes, "monitor", "quiet")
+    ]
+    yield sparring.train, small, (*rest, "latent", "batch", "game", "nonsense")
+    yield sparring.train, {**small, "data": toy}, ("data_root",)
+    yield sparring.resume, {"run": path, "quiet": True}, ("run", "rounds", "recipe", "threads")
+    yield sparring.open, {"path": path}, ("path",)
+    # check
+    yield system.sample, {"n": 3}, ("n", "seed", "truncation")
+
+
+def test_every_public_function_answers_or_raises_one_line(path, monkeypatch, tmp_path):
+    data, system = sparring.load(path.parent / "toy.npy"), Run.open(path).system()
+    monkeypatch.setattr("sparring.training._play", lambda run, *args, **options: run)
+    monkeypatch.setattr("sparring.training._create", reached)
+    forbid(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    wrong = []
+    for function, right, names in calls(path, data, system, tmp_path / "runs"):
+        for name in names:
+            for value in ANYTHING:
+                try:
+                    function(**{**right, name: value})
+                except (SparringError, Reached) as error:
+                    wrong += [str(error)] if "\n" in str(error) else []
+                except Exception as error:
+                    wrong.append(f"{function.__name__}({name}={short(value)}): {type(error).__name__}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_whole_numbers():
+    assert whole("n", np.int64(3)) == 3
+    for value in (0, -1, 2**63, True, 1.0, "3", None, float("nan"), 10**5000):
+        with pytest.raises(SparringError, match=r"^n is .*: it must be .*at least 1$"):
+            whole("n", value)
+    with pytest.raises(SparringError, match=r"^n is 9: it must be from 2 to 8$"):
+        whole("n", 9, 2, 8)

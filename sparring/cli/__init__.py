@@ -123,9 +123,9 @@ def _fail(message: str, code: int) -> NoReturn:
 PLAIN = {
     "±": "+-",
     "²": "^2",
-    "×": "x",
+    "\N{MULTIPLICATION SIGN}": "x",
     "·": "*",
-    "–": "-",
+    "\N{EN DASH}": "-",
     "→": "->",
     "≤": "<=",
     "≥": ">=",

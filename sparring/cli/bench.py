@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sparring.errors import SparringError, unknown
+from sparring.errors import unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,14 +33,14 @@ def bench(
     from sparring.bench.measuring import bench, machine
     from sparring.bench.race import RACERS, race
     from sparring.bench.workloads import WORKLOADS
-    from sparring.cli.common import write
+    from sparring.cli.common import require_place, write
 
     names = [name.strip() for name in only.split(",")] if only else [*WORKLOADS]
     for name in names:
         if name not in WORKLOADS:
             raise unknown("workload", name, WORKLOADS)
-    if json is not None and not json.absolute().parent.is_dir():
-        raise SparringError(f"cannot write {json}: {json.absolute().parent} is no folder")
+    if json is not None:
+        require_place(json)
 
     if fd is not None:
         with Progress(console=Console(stderr=True), transient=True) as progress:

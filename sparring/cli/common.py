@@ -116,6 +116,15 @@ def sampling(system: "System", asked: Mapping[str, Any]) -> dict[str, Any]:
 def require_png(out: Path) -> None:
     if out.suffix.lower() != ".png":
         raise SparringError(f"--out is {out}: the picture is a PNG, let its name end in .png")
+    require_place(out)
+
+
+def require_place(out: Path) -> None:
+    """Before anything is made: a file can be written there."""
+    if not out.absolute().parent.is_dir():
+        raise SparringError(f"cannot write {out}: {out.absolute().parent} is no folder")
+    if out.is_dir():
+        raise SparringError(f"cannot write {out}: it is a folder")
 
 
 def write(out: Path, picture: bytes) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sparring.cli.common import RunPath
+from sparring.cli.common import RunPath, require_place
 from sparring.errors import SparringError
 
 
@@ -18,6 +18,7 @@ def compare(
     """evaluated runs side by side, seed by seed:  sparring compare RUN RUN ... --out compare.html"""
     if out.suffix.lower() != ".html":
         raise SparringError(f"--out is {out}: the page is HTML, let its name end in .html")
+    require_place(out)
 
     from rich.console import Console
 

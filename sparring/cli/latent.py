@@ -16,6 +16,7 @@ from sparring.cli.common import (
     Truncation,
     class_labels,
     given,
+    require_place,
     require_png,
     told_labels,
     write,
@@ -76,6 +77,7 @@ def interpolate(
     moves = out.suffix.lower() == ".webp"
     if not moves and out.suffix.lower() != ".png":
         raise SparringError(f"--out is {out}: the picture is a PNG or a WebP, let its name end in .png or .webp")
+    require_place(out)
     _, paint = _painter(run, labels, recipe)
     chosen: str = how or usual(paint.system)
     count = stops or (4 if moves else 2)
@@ -143,7 +145,7 @@ def directions(
     n: Annotated[int, Field(ge=20, le=100_000, description="samples to learn from")] = 2000,
     reach: Annotated[float, Field(gt=0, le=100, description="deviations to either side")] = 3.0,
     columns: Annotated[int, Field(ge=2, le=63, description="images per direction")] = 7,
-    at: Annotated[int, Field(ge=0, description="the sample to move, by its number")] = 0,
+    at: Annotated[int, Field(ge=0, lt=100_000, description="the sample to move, by its number")] = 0,
     seed: Seed = 0,
     labels: Labels = None,
     json: Annotated[bool, Field(description="as JSON: name, sigma, words and the unit vector")] = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sparring.cli.common import RecipeName, RunPath, Truncation, class_labels, sampling, write
+from sparring.cli.common import RecipeName, RunPath, Truncation, class_labels, require_place, sampling, write
 from sparring.errors import SparringError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PIECE = 250
 def sample(
     run: RunPath,
     *,
-    n: Annotated[int | None, Field(ge=1, description="how many images (default: 8 rows)")] = None,
+    n: Annotated[int | None, Field(ge=1, le=10_000_000, description="how many images (default: 8 rows)")] = None,
     seed: Annotated[int, Field(ge=0, description="the same seed gives the same images")] = 0,
     labels: Annotated[
         str | None, Field(description="classes to make: 3 or cat,dog or '\"a, b\",c' (default: each in turn)")
@@ -46,6 +46,8 @@ def sample(
         _check_folder(out)
     elif n is not None and n > GRID:
         raise SparringError(f"a picture shows at most {GRID:,} images, -n is {n:,}: give a folder, --out samples/")
+    else:
+        require_place(out)
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
     if not system.can("sample"):

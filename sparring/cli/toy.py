@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from sparring.cli.common import write
+from sparring.cli.common import require_place, write
 from sparring.cli.reading import read
 from sparring.errors import SparringError, unknown
 from sparring.recipes.recipe import arguments, settle
@@ -46,6 +46,8 @@ def toy(argv: Sequence[str]) -> None:
     out = given["out"]
     if out is not None and out.suffix.lower() != ".webp":
         raise SparringError(f"--out is {out}: the animation is a WebP, let its name end in .webp")
+    if out is not None:
+        require_place(out)
     function(**given)
 
 
