@@ -21,7 +21,6 @@ WORDS = (
     " ",
     "\udcff",
     "x" * 5000,
-    "~nosuchuser/x.png",
     "a\0b",
     "²",
     "\x1b[2J",
