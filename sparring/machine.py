@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparring.errors import SparringError
-
 if TYPE_CHECKING:
     from torch import Tensor, device
 
@@ -102,15 +100,6 @@ def free_memory() -> int | None:
         with suppress(OSError, ValueError):  # "max": no limit
             found.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
     return max(0, min(found)) if found else None
-
-
-def require_memory(needed: int, what: str, advice: str) -> None:
-    """Raises SparringError where so many bytes are not free: before they are asked for."""
-    free = free_memory()
-    if free is not None and needed > free:
-        raise SparringError(
-            f"{what} would take {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} are free: {advice}"
-        )
 
 
 def onto(x: Tensor, where: device) -> Tensor:

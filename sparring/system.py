@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.errors import SparringError, short, unknown, whole
-from sparring.machine import onto, require_memory
+from sparring.machine import free_memory, onto
 from sparring.seeds import generator, isolated, standard_defaults
 
 Feed = Callable[[str], tuple[Tensor, Tensor | None]]
@@ -142,6 +142,15 @@ class Draws:
         """(n, ...) rows of the next global draw of `n * shares` rows: `draw(generator, rows)`."""
         every = draw(self.generator, n * self.shares)
         return every[self.share * n : (self.share + 1) * n]
+
+
+def require_memory(needed: int, what: str, advice: str) -> None:
+    """Raises SparringError where so many bytes are not free: before they are asked for."""
+    free = free_memory()
+    if free is not None and needed > free:
+        raise SparringError(
+            f"{what} would take {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} are free: {advice}"
+        )
 
 
 def _counted(ability: Callable[..., Tensor]) -> Callable[..., Tensor]:
