@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from statistics import median
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -111,7 +111,8 @@ class Display:
         if self._notebook:
             self._notebook.draw(self._picture())
         elif self.console.is_terminal:
-            self._live.stop()
+            with suppress(OSError):  # the terminal may be gone
+                self._live.stop()
 
     def say(self, sentence: str) -> None:
         """A sentence that stays above the live picture."""
@@ -182,7 +183,8 @@ class Display:
             return
         if self.console.is_terminal:
             text = wrapped(text, self.console.width)
-        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        with suppress(OSError):  # who watched may have left; the training goes on
+            self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def _estimate(self) -> None:
         """How long the recipe's own number of rounds takes here, judged by the first ones; and what takes less."""

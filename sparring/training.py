@@ -7,14 +7,12 @@ import inspect
 import os
 import platform
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
 from time import monotonic, strftime
-from types import FrameType
 from typing import Any
 
 import accelerate
@@ -36,6 +34,7 @@ from sparring.recipes.recipe import MakeRecipe, Measured, Recipe, card, find, pr
 from sparring.referee import Referee
 from sparring.run import Run, command_line, load_for, settled_recipe
 from sparring.seeds import derive, isolated, standard_defaults
+from sparring.signals import stop_signals
 
 SHOWN = 8
 """Rows of a sample grid."""
@@ -89,7 +88,8 @@ def train(
     arguments   the recipe's own, by name
 
     Raises SparringError before the first round for anything wrong with the arguments or the data, Diverged when
-    training cannot go on, Interrupted (after showing a grid and saving) on SIGINT or SIGTERM.
+    training cannot go on, Interrupted (after showing a grid and saving) on SIGINT, SIGTERM or SIGHUP; a
+    second of these ends the process at once.
     """
     function = find(recipe, RECIPES) if isinstance(recipe, str) else recipe
     if not inspect.isfunction(function):
@@ -326,16 +326,23 @@ def _play(
         with display.doing("saving"):
             run.save(referee.tensors(), referee.numbers(), referee.averaged)
 
+    def stopped(number: int) -> Interrupted:
+        name = signal.Signals(number).name
+        how = f"saved; go on with: sparring resume {run.path}"
+        return Interrupted(f"{name} at round {referee.round}: {how}", number, run.path)
+
     def start() -> None:
         if not run.checkpoints():  # not even round 0 is saved
             show()
             measure()
             save()
 
-    with computing_with(threads), _signals(referee) as signalled, display:
+    with computing_with(threads), display, _signals(run, referee, display) as signalled:
         for note in [*data.notes, *notes]:
             display.say(note)
         by_main(peers, start)
+        if stop := signalled():
+            raise stopped(stop)
         monitor = None
         if facts["monitor"]:
             known = run.read("health") if main else ()
@@ -384,13 +391,13 @@ def _play(
             # Measure.
             if due(r, every["measure"], early.get("measure")) or end:
                 by_main(peers, measure)
+                stop = stop or signalled()
 
             # Save.
             if r % every["save"] == 0 or end or stop:
                 by_main(peers, save)
             if stop and not end:
-                name = signal.Signals(stop).name
-                raise Interrupted(f"{name} at round {r}: saved; go on with: sparring resume {run.path}", stop, run.path)
+                raise stopped(stop)
     with together():
         referee.processes.wait_for_everyone()
     return run
@@ -513,34 +520,25 @@ def _locked(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _signals(referee: Referee) -> Iterator[Any]:
-    """Catch SIGINT and SIGTERM: the first asks to stop after this round, the second stops at once.
+def _signals(run: Run, referee: Referee, display: Display) -> Iterator[Callable[[], int]]:
+    """Yields a function that returns the number of the signal that asks to stop, or 0; several processes agree."""
 
-    Yields a function that returns the signal's number, or 0; with several processes they all agree.
-    """
-    caught = [0]
+    def acknowledge(number: int) -> None:
+        saved = run.checkpoints()
+        lost = f" and loses what was played since round {saved[-1]:,}" if saved else ""
+        name = signal.Signals(number).name
+        display.say(f"{name}: finishing the round and saving before it stops; a second one stops at once{lost}")
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        if caught[0]:
-            os._exit(128 + number)
-        caught[0] = number
+    with stop_signals(acknowledge) as caught:
 
-    def signalled() -> int:
-        if referee.processes.num_processes == 1:
-            return caught[0]
-        mine = torch.tensor([caught[0]], device=referee.device)
-        with together():
-            return int(accelerate.utils.gather(mine).max())
+        def signalled() -> int:
+            if referee.processes.num_processes == 1:
+                return caught()
+            mine = torch.tensor([caught()], device=referee.device)
+            with together():
+                return int(accelerate.utils.gather(mine).max())
 
-    if threading.current_thread() is not threading.main_thread():
         yield signalled
-        return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signalled
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 MOST_THREADS = 1024

@@ -8,7 +8,7 @@ import sparring
 HOUSE = Path(sparring.__file__).parent
 
 FLOORS = [
-    {"errors", "machine", "seeds"},
+    {"errors", "machine", "seeds", "signals"},
     {
         *("system", "losses", "priors", "networks", "data", "metrics", "diagnose"),
         *("durable", "pictures", "drawings", "display", "distributed"),

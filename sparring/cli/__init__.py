@@ -68,7 +68,7 @@ def overview() -> str:
         lines += [f"  {name:<11} {what}", f"  {'':<11}     {example}"]
     lines += ["", "Help on one verb: sparring help VERB. RUN is a folder, or the number of one in runs/: 3."]
     lines += ["Exit codes: 0 done, 2 wrong input, 3 training diverged, 4 the disk refused, 5 another process of the"]
-    lines += ["training was lost, 130 and 143 stopped by Ctrl-C and SIGTERM after saving."]
+    lines += ["training was lost; 130, 143 and 129 stopped by Ctrl-C, SIGTERM and a closed terminal, after saving."]
     return "\n".join(lines)
 
 
