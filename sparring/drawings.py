@@ -23,6 +23,8 @@ FAR = 10
 """When one player's losses are so many times another's, an axis for both would show one of them as a flat line."""
 NAMED = 20
 """More classes than these get colours, but no legend."""
+HUGE = 1e30
+"""What is larger cannot be drawn."""
 NOT_OTHER = {"player", "loss", "gradient", "real", "fake", "prior", "code"}
 
 Log = Sequence[Mapping[str, Any]]
@@ -32,6 +34,8 @@ Log = Sequence[Mapping[str, Any]]
 def losses(log: Log, equilibrium: Mapping[str, float]) -> Markup:
     """The loss of each player: on one axis, or one below the other where their sizes are too different."""
     curves = _curves(log, "loss")
+    if not curves:
+        return Markup("")
     title = "Loss of each player" if len(curves) > 1 else "Loss"
     sizes = [median(abs(value) for _, value in points) for points in curves.values()]
     apart = max(sizes) > FAR * min(sizes)
@@ -95,7 +99,8 @@ def gradients(log: Log) -> Markup:
 
 def scores(real: Sequence[float], fake: Sequence[float], unseen: Sequence[float] = ()) -> Markup:
     """Histograms of a judge's scores; `unseen`: of real images it was not trained on."""
-    everything = torch.tensor([*real, *fake, *unseen])
+    real, fake, unseen = ([v for v in values if abs(v) < HUGE] for values in (real, fake, unseen))
+    everything = torch.tensor([*real, *fake, *unseen] or [0.0])
     low, high = (float(q) for q in everything.quantile(torch.tensor([0.002, 0.998])))
     edges = torch.linspace(low - 1e-3, high + 1e-3, 41).tolist()
     figure, (axes,) = _panels("Scores the discriminator gives now", x="score (higher: more real)")
@@ -190,7 +195,7 @@ def confusion(counts: Tensor, classes: Sequence[str]) -> Markup:
     size = len(classes)
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     figure, (axes,) = _panels("Classes of the images, and what they were taken for", x="taken for", height=4.6)
-    axes.imshow(share.tolist(), cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    axes.imshow(share.numpy(), cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set_ylabel("is", fontsize=10)
     if size <= 30:
         axes.set_xticks(range(size), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
@@ -244,7 +249,7 @@ def _curves(log: Log, name: str) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in log:
         for move in line["moves"]:
-            if name in move:
+            if name in move and abs(move[name]) < HUGE:  # nor what is no number
                 curves.setdefault(move["player"], []).append((line["round"], move[name]))
     return curves
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -21,20 +22,23 @@ from torch import Tensor
 
 from sparring import drawings
 from sparring.data.dataset import Dataset
-from sparring.data.pixels import to_float, to_uint8
+from sparring.data.pixels import BadImage, open_image, to_float, to_uint8
+from sparring.durable import read_file
 from sparring.errors import SparringError
 from sparring.evaluation.cards import FORMAT as EVALUATION_FORMAT
 from sparring.evaluation.cards import short
 from sparring.evaluation.panel import MEANING
 from sparring.latent import nearest
 from sparring.metrics import ACTIVE, active_units, posterior_collapsed
-from sparring.pictures import grid, png, reconstructions, single, translations
+from sparring.pictures import GAP, grid, png, reconstructions, single, translations
 from sparring.run import Run
 from sparring.seeds import derive, generator, standard_defaults
 from sparring.system import System
 
 DRAWN, EXAMINED = 2000, 10_000
 """At most so many images are drawn as codes, and put into classes and clusters."""
+WIDEST, FRAMES, PIXELS = 32, 60, 1 << 25
+"""At most so many columns and rows of a grid, clusters, grids in the moving picture, and pixels in all of its grids."""
 NEEDS_DATA = {
     "score": "score histogram",
     "sample": "nearest training images",
@@ -109,17 +113,16 @@ def report(
             raise
         missing = str(error)
     system = run.system(recipe=recipe)
-    log, metrics = run.read("log"), run.read("metrics")
+    (log, every), metrics = run.thinned("log"), run.read("metrics")
     distances, errors = ([m for m in metrics if m["name"].startswith("FD-")], [m for m in metrics if "floor" not in m])
     kernel_distances, best = [m for m in metrics if m["name"].startswith("KID-")], run.best()
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (files("sparring") / "report.html.j2").read_text(encoding="utf-8")
     )
-    evaluation = run.evaluation()
-    outdated = evaluation is not None and evaluation.get("format") != EVALUATION_FORMAT
-    if outdated:
-        evaluation = None
+    evaluation, unread = _evaluation(run)
     pictures = {name: _file(file, SHOWN[name]) for name, file in run.evaluation_pictures().items() if name in SHOWN}
+    pictures = {name: picture for name, picture in pictures.items() if picture}
+    growing, of_growing = _growing(run.samples(), run.facts["spec"]["size"])
     page = template.render(
         run=run,
         facts=run.facts,
@@ -128,7 +131,8 @@ def report(
         samples=system.can("sample"),
         translations=_translations(system, images) if images and system.can("translate") else "",
         domains=run.facts["spec"]["classes"] if system.can("translate") else (),
-        growing=_growing(run.samples()),
+        growing=growing,
+        of_growing=of_growing,
         final=_final(run, system),
         part="real" if images is None else "held-out" if images.held_out else "training",
         rebuilt=_rebuilt(system, images) if images and system.can("reconstruct") else "",
@@ -136,6 +140,7 @@ def report(
         active=ACTIVE,
         units=_units(system, images) if images and system.can("divergence") else None,
         walks=_walks(system) if system.can("walks") and system.can("decode") else {},
+        widest=WIDEST,
         classified=_classified(system, images) if images and system.can("classify") else None,
         clusters=_clusters(system, images) if images and system.can("cluster") else [],
         players=len(system.players),
@@ -159,7 +164,8 @@ def report(
         needing=[section for ability, section in NEEDS_DATA.items() if system.can(ability)],
         alarms=_alarms(run),
         evaluation=evaluation,
-        outdated=outdated,
+        unread=unread,
+        every=every,
         pictures=pictures,
         shown=SHOWN,
         meaning=_meaning,
@@ -168,7 +174,7 @@ def report(
         panel=[card for card in (evaluation or {}).get("metrics", []) if card["section"] == "samples"],
         tables=_tables(evaluation or {}),
         in_words=_in_words,
-        source=_source(run.round_source()),
+        source=_source(run.round_source()) if run.round_source() else "",
         rows={
             "Recipe": {"recipe": run.facts["recipe"], "paper": run.facts["paper"], **run.facts["arguments"]},
             "Data": _data_rows(run.facts),
@@ -184,10 +190,21 @@ def report(
     return run.write_report(page)
 
 
+def _evaluation(run: Run) -> tuple[dict[str, Any] | None, str]:
+    """What was measured, or None; and if it was measured and cannot be shown, why."""
+    try:
+        found = run.evaluation()
+    except SparringError as error:
+        return None, str(error)
+    if found is not None and found.get("format") != EVALUATION_FORMAT:
+        return None, "eval.json was made by another version of sparring: run sparring evaluate again"
+    return found, ""
+
+
 def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict]) -> str:
     facts = run.facts
     played = log[-1]["round"] if log else 0
-    length = f" in {_duration(run)}" if run.read("timing") else ""
+    length = f" in {duration}" if (duration := _duration(run)) else ""
     text = (
         f"{facts['recipe']} saw {facts['data']['count']:,} images of “{facts['data']['name']}” in batches of "
         f"{facts['batch']} and played {played:,} of {facts['rounds']:,} rounds{length}."
@@ -211,11 +228,13 @@ def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict])
 
 
 def _duration(run: Run) -> str:
-    """Seconds of all sessions of this run: the clock starts again at every resume."""
+    """Seconds of all sessions of this run, the clock starts again at every resume; "" when nothing is known."""
     total = previous = 0.0
-    for line in run.read("timing"):
+    for line in run.lines("timing"):
         total += line["seconds"] - (previous if line["seconds"] > previous else 0.0)
         previous = line["seconds"]
+    if not total:
+        return ""
     return f"{total:.1f} s" if total < 60 else f"{int(total) // 60} min {int(total) % 60:02d} s"
 
 
@@ -240,15 +259,37 @@ def _image(data: bytes, kind: str, alt: str, css: str = "pixels") -> Markup:
     return Markup('<img class="{}" alt="{}" src="data:image/{};base64,{}">').format(css, alt, kind, encoded)
 
 
-def _growing(samples: dict[int, Path]) -> Markup | str:
-    """One picture that moves: the same noise, or the same images, round after round."""
-    if len(samples) < 2:
-        return ""
-    frames = [_labelled(Image.open(path).convert("RGB"), f"round {number:,}") for number, path in samples.items()]
+def _growing(samples: Mapping[int, Path], side: int) -> tuple[Markup | str, str]:
+    """One picture that moves: the same noise, or the same images, round after round; and what of it is not shown."""
+    numbers = [*samples]
+    if len(numbers) > FRAMES:
+        numbers = [numbers[i * (len(numbers) - 1) // (FRAMES - 1)] for i in range(FRAMES)]
+    frames, cut = [], False
+    for number in numbers:
+        try:
+            with open_image(samples[number]) as image:
+                picture = _drawable(image, side, PIXELS // len(numbers))
+                cut |= picture.size != image.size
+        except BadImage:
+            continue
+        frames.append(_labelled(picture, f"round {number:,}"))
+    frames = [frame for frame in frames if frame.size == frames[-1].size]  # WebP has one size
+    said = f"{len(frames):,} of {len(samples):,} grids are shown." if len(frames) < len(samples) else ""
+    said += f" Grids are made smaller, and cut after {WIDEST} columns and rows." if cut else ""
+    if len(frames) < 2:
+        return "", said
     buffer = io.BytesIO()
     lengths = [300] * (len(frames) - 1) + [2500]
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=lengths, loop=0, quality=80)
-    return _image(buffer.getvalue(), "webp", "The grids of every round shown, one after the other")
+    return _image(buffer.getvalue(), "webp", "The grids of every round shown, one after the other"), said
+
+
+def _drawable(image: Image.Image, side: int, pixels: int) -> Image.Image:
+    """A grid of images of this side, cut and made smaller where it has more than that many pixels."""
+    most = WIDEST * (side + GAP) + GAP
+    image = image.crop((0, 0, min(image.width, most), min(image.height, most))).convert("RGB")
+    times = math.ceil(math.sqrt(image.width * image.height / pixels))
+    return image.reduce(times) if times > 1 else image
 
 
 def _labelled(picture: Image.Image, label: str) -> Image.Image:
@@ -265,7 +306,7 @@ def _alarms(run: Run) -> list[dict[str, Any]]:
     found = []
     for alarm in run.health():
         seen = max((number for number in grids if number <= alarm["noticed"]), default=None)
-        picture = "" if seen is None else _image(grids[seen].read_bytes(), "png", f"The grid of round {seen}")
+        picture = "" if seen is None else _file(grids[seen], f"The grid of round {seen}")
         found.append({**alarm, "picture": picture, "seen": seen})
     return found
 
@@ -273,13 +314,19 @@ def _alarms(run: Run) -> list[dict[str, Any]]:
 def _final(run: Run, system: System) -> Markup | str:
     if not system.can("sample"):
         return ""
-    images = system.sample(8 * system.columns, seed=derive(run.facts["seed"], "report"))
-    return _image(png(grid(images, columns=system.columns)), "png", "New samples, not picked")
+    columns = min(system.columns, WIDEST)
+    images = system.sample(8 * columns, seed=derive(run.facts["seed"], "report"))
+    return _image(png(grid(images, columns=columns)), "png", "New samples, not picked")
 
 
-def _file(file: Path, caption: str) -> Markup:
-    """A picture on disk, with the words in its caption for those who cannot see it."""
-    return _image(file.read_bytes(), "png", Markup(caption).striptags())
+def _file(file: Path, caption: str) -> Markup | str:
+    """A picture on disk, with the words in its caption for those who cannot see it; "" for one that is damaged."""
+    try:
+        with open_image(file) as image:
+            image.load()
+        return _image(read_file(file), "png", Markup(caption).striptags())
+    except (BadImage, OSError):
+        return ""
 
 
 def _single(pixels: Tensor, alt: str) -> Markup:
@@ -360,9 +407,15 @@ def _units(system: System, data: Dataset) -> dict[str, Any]:
 def _walks(system: System) -> dict[str, Markup]:
     """Title -> the images of its codes, in their rows and columns."""
     return {
-        title: _image(png(grid(system.decode(codes.flatten(0, 1)), codes.shape[1])), "png", f"Images of codes: {title}")
+        title: _image(png(_walked(system.decode(codes.flatten(0, 1)), codes)), "png", f"Images of codes: {title}")
         for title, codes in system.walks().items()
     }
+
+
+def _walked(images: Tensor, codes: Tensor) -> Image.Image:
+    """The images of (rows, columns, d) codes in their places; of very many columns the first."""
+    some = images.unflatten(0, codes.shape[:2])[:WIDEST, :WIDEST]
+    return grid(some.flatten(0, 1), some.shape[1])
 
 
 # Classes.
@@ -399,7 +452,7 @@ def _clusters(system: System, data: Dataset) -> list[dict[str, Any]]:
     probabilities = _of_all(system.cluster, part)
     member = probabilities.argmax(1)
     rows = []
-    for k in range(probabilities.shape[1]):
+    for k in range(min(probabilities.shape[1], WIDEST)):
         likeliest = probabilities[:, k].topk(min(8, len(part))).indices
         picture = png(grid(to_float(part.images[likeliest]), columns=8))
         row: dict[str, Any] = {"picture": _image(picture, "png", f"Likeliest images of cluster {k}")}

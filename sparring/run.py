@@ -838,15 +838,19 @@ def _is_line(log: str, line: Mapping[str, Any]) -> bool:
         return all(isinstance(of[name], int | float) for name in names)
 
     if log == "health" and "alarm" in line:
-        return set(line["alarm"]) >= ALARM and numbers(line["alarm"], "began", "noticed")
-    if type(line["round"]) is not int or line["round"] < 0:
+        alarm = line["alarm"]
+        ended = alarm["passed"] is None or isinstance(alarm["passed"], int)
+        return ended and set(alarm) >= ALARM and numbers(alarm, "began", "noticed")
+    if type(line["round"]) is not int or not 0 <= line["round"] < 2**53:
         return False
     if log == "log":
         moves = [dict(move) for move in line["moves"]]
-        return all(isinstance(move.pop("player"), str) and numbers(move, *move) for move in moves) and bool(moves)
+        named = all(isinstance(move.pop("player"), str) for move in moves)
+        return named and bool(moves) and all(numbers(move, "loss", "gradient", *move) for move in moves)
     if log == "metrics":
         distance = ("floor", "other_half") if line["name"].startswith(("FD-", "KID-")) else ()
-        return numbers(line, "value", "n", *distance) and (not distance or isinstance(line["extractor"], str))
+        finite = numbers(line, "value", "n", *distance) and all(abs(line[name]) < 1e30 for name in ("value", *distance))
+        return finite and (not distance or isinstance(line["extractor"], str))
     return log != "timing" or numbers(line, "seconds")
 
 

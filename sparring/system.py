@@ -169,6 +169,15 @@ def _counted(ability: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return checked
 
 
+WIDEST = 32
+"""With more kinds of samples than this, a grid has no column for each."""
+
+
+def columns_for(kinds: int) -> int:
+    """Columns of a grid of samples that come in each of so many kinds in turn: one for each, where they fit."""
+    return kinds if kinds <= WIDEST else 8
+
+
 class System(nn.Module):
     """A game: networks as attributes, `players`, and one `round`.
 

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +19,10 @@ from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.evaluation.cards import FORMAT
-from sparring.pictures import grid, reconstructions
+from sparring.pictures import grid, png, reconstructions
 from sparring.recipes.recipe import Recipe, published
 from sparring.reporting import plane_of, report
+from sparring.run import Run
 from sparring.seeds import derive, generator
 from sparring.system import Move, System
 from sparring.systems.autoencoder import Autoencoder
@@ -592,3 +594,102 @@ def test_whatever_an_evaluation_found_is_told(tmp_path):
     assert "Something new depth range 3 1.5 to 2.5" in words
     assert "Parzen" not in words
     assert "samples, 1 times" not in words
+
+
+# Whatever is on disk.
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_damaged_pictures_and_strays_are_passed_over_and_said(copied):
+    files = [*Run.open(copied).samples().values()]
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:100])
+    Image.new("L", (5, 5)).save(files[2])
+    for name in ("9999999.png", "notes.txt", "12 (copy).png", "١٢.png"):
+        (copied / "samples" / name).write_bytes(b"stray")
+    (copied / "samples" / "000007.png").unlink()
+    (copied / "samples" / "000007.png").mkdir()
+    words = words_of(report(copied).read_text())
+    assert f"{len(files) - 4} of {len(files)} grids are shown." in words
+
+
+def test_grids_come_in_the_order_of_their_rounds(copied):
+    for number in (999_999, 1_000_000, 10_000_000):
+        shutil.copy(copied / "samples" / "000000.png", copied / "samples" / f"{number:06d}.png")
+    assert [*Run.open(copied).samples()][-3:] == [999_999, 1_000_000, 10_000_000]
+
+
+def test_a_copied_run_needs_neither_its_round_nor_its_logs_nor_its_evaluation(copied):
+    (copied / "round.py").unlink()
+    Run.open(copied).write_evaluation({"format": FORMAT}, {})
+    (copied / "eval.json").write_bytes((copied / "eval.json").read_bytes()[:-5])
+    for log in ("log", "metrics", "health", "timing"):
+        (copied / f"{log}.jsonl").write_bytes(
+            b'\xff{\n[]\n{"round": "x"}\n{"alarm": {}}\n{"round": 1, "moves": [{}]}\n'
+        )
+    words = words_of(report(copied).read_text())
+    assert "round.py is missing." in words
+    assert "eval.json is damaged" in words
+    assert "sparring evaluate" in words
+    for name in ("log", "metrics", "health", "timing"):
+        (copied / f"{name}.jsonl").unlink()
+    assert "played 0 of 30 rounds" in words_of(report(copied).read_text())
+
+
+@published(paper="none", size=8)
+def many(data):
+    return sgd(Sorted(7))
+
+
+class Sorted(Sampling):
+    """3,000 clusters, and codes that are walked through all of them."""
+
+    columns = 3000
+
+    def sample(self, n, *, seed=0):
+        return -torch.ones(n, 1, 8, 8)
+
+    def walks(self):
+        return {"clusters": torch.zeros(2, 3000, 5)}
+
+    def cluster(self, images):
+        return torch.eye(3000)[self.said(images, 2).long()].add(1e-9).log()
+
+    def classify(self, images):
+        return torch.eye(600)[self.said(images, 0).long()].add(1e-9).log()
+
+
+def test_of_very_many_classes_clusters_and_columns_the_first_are_drawn(tmp_path):
+    """Where a picture of all would be larger than its format allows (WebP: 16,383 pixels a side)."""
+    pixels = torch.randint(0, 256, (700, 1, 8, 8), dtype=torch.uint8)
+    names = tuple(f"${i}^" for i in range(600))
+    data = Dataset("many", pixels, torch.arange(700) % 600, names).hold_out(0.9)
+    run = train(many, data, out=tmp_path, quiet=True, rounds=1, monitor=False)
+    for number in (1, 2):
+        run.write_sample(number, png(grid(torch.zeros(3000, 1, 8, 8), 3000)))
+    page = report(run, data=data, recipe=f"{many.__module__}:many").read_text()
+    shown = images_of(page)
+    assert shown["New samples, not picked"].shape == (8 * 10 + 2, 32 * 10 + 2)
+    assert shown["Images of codes: clusters"].shape == (2 * 6 + 2, 32 * 6 + 2)
+    words = words_of(page)
+    assert "cut after 32 columns and rows" in words
+    assert "Cluster 31 :" in words
+    assert "Cluster 32 :" not in words
+
+
+def test_a_log_of_very_many_lines_is_thinned(copied):
+    line = (copied / "log.jsonl").read_text().splitlines()[0]
+    moves = line[line.index('"moves"') :]
+    with open(copied / "log.jsonl", "w") as file:
+        file.writelines(f'{{"round": {i}, {moves}\n' for i in range(1, 10_002))
+    log, every = Run.open(copied).thinned("log")
+    assert [one["round"] for one in log] == [*range(1, 10_001, 8), 10_001]
+    assert every == 8
+    words = words_of(report(copied).read_text())
+    assert "Pale: as logged, one line in 8;" in words
+    assert "played 10,001 of 30 rounds" in words

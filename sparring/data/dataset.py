@@ -13,6 +13,9 @@ from torch import Tensor
 from sparring.errors import SparringError
 from sparring.seeds import generator
 
+BLOCK = 1 << 22
+"""Numbers whose bytes are looked at in one go: images in another order in memory are copied."""
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -125,12 +128,27 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over shape, labels, values and up to 4,096 evenly spaced images: changes when the data changes."""
-        digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
-        step = max(1, len(self) // 4096)
-        digest.update(self.images[::step].contiguous().numpy().tobytes())
-        if self.labels is not None:
-            digest.update(self.labels.numpy().tobytes())
-        if self.values is not None:
-            digest.update(self.values.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """SHA-256 of everything in it: pixels, labels, values and names of classes of all its parts."""
+        shapes = [part and tuple(part.images.shape) for part in (self, self.held_out)]
+        found = hashlib.sha256(repr((shapes, self.classes, self.pixels)).encode(errors="surrogatepass"))
+        for part in (self, self.held_out):
+            for numbers in (part.labels, part.values) if part else ():
+                found.update(b"none" if numbers is None else _bytes(numbers))
+        if self.test is not None:
+            found.update(self.test.fingerprint.encode())
+        return found.hexdigest()
+
+    @cached_property
+    def pixels(self) -> str:
+        """SHA-256 of the pixels, the held-out ones behind the others."""
+        found = hashlib.sha256()
+        for part in (self, self.held_out):
+            if part is not None and part.images.numel():
+                for some in part.images.split(max(1, BLOCK // part.images[0].numel())):
+                    found.update(_bytes(some))
+        return found.hexdigest()
+
+
+def _bytes(numbers: Tensor) -> memoryview:
+    """The bytes of a tensor, without a copy where they lie together."""
+    return memoryview(numbers.contiguous().cpu().numpy()).cast("B") if numbers.numel() else memoryview(b"")

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 from sparring.losses import Game, half_squared_error, in_full
 from sparring.priors import Prior, categories
 from sparring.seeds import generator
-from sparring.system import Feed, Move
+from sparring.system import Feed, Move, columns_for
 from sparring.systems.aae_supervised import in_every_class
 from sparring.systems.autoencoder import Autoencoder
 
@@ -43,7 +43,7 @@ class ClusteringAAE(Autoencoder):
         super().__init__(encoder, decoder, latent=prior.latent)
         self.Dz, self.Dy = Dz, Dy
         self.prior, self.game = prior, game
-        self.clusters = self.columns = clusters
+        self.clusters, self.columns = clusters, columns_for(clusters)
         self.kinds = categories(clusters)
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:

@@ -12,7 +12,7 @@ from sparring.errors import SparringError
 from sparring.losses import Game, half_squared_error, in_full
 from sparring.priors import Prior
 from sparring.seeds import generator
-from sparring.system import Feed, Move, labelled
+from sparring.system import Feed, Move, columns_for, labelled
 from sparring.systems.aae import AAE
 
 
@@ -33,7 +33,7 @@ class LabelledPriorAAE(AAE):
             raise SparringError(
                 f"the prior has {prior.components} components and the data {classes} classes: each class needs its own"
             )
-        self.classes = self.columns = classes
+        self.classes, self.columns = classes, columns_for(classes)
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         x, y = labelled(feed)

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from sparring.losses import Game, half_squared_error, in_full
 from sparring.priors import Prior, categories
 from sparring.seeds import generator
-from sparring.system import Feed, Move, labelled
+from sparring.system import Feed, Move, columns_for, labelled
 from sparring.systems.aae_supervised import in_every_class
 from sparring.systems.autoencoder import Autoencoder
 
@@ -49,7 +49,7 @@ class SemiSupervisedAAE(Autoencoder):
         super().__init__(encoder, decoder, latent=prior.latent)
         self.Dz, self.Dy = Dz, Dy
         self.prior, self.game = prior, game
-        self.classes = self.columns = classes
+        self.classes, self.columns = classes, columns_for(classes)
         self.kinds = categories(classes)
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:

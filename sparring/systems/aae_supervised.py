@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 from sparring.losses import Game, half_squared_error, in_full
 from sparring.priors import Prior
 from sparring.seeds import generator
-from sparring.system import Feed, Move, labelled
+from sparring.system import Feed, Move, columns_for, labelled
 from sparring.systems.aae import AAE
 
 
@@ -26,7 +26,7 @@ class SupervisedAAE(AAE):
         self, encoder: nn.Module, decoder: nn.Module, D: nn.Module, *, prior: Prior, classes: int, game: Game
     ) -> None:
         super().__init__(encoder, decoder, D, prior=prior, game=game)
-        self.classes = self.columns = classes
+        self.classes, self.columns = classes, columns_for(classes)
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         x, y = labelled(feed)

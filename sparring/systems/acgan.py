@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.losses import Game, in_full
-from sparring.system import Feed, Move, labelled
-from sparring.systems.cgan import WIDEST, Classes
+from sparring.system import Feed, Move, columns_for, labelled
+from sparring.systems.cgan import Classes
 from sparring.systems.gan import GAN
 
 
@@ -46,7 +46,7 @@ class ACGAN(GAN):
         super().__init__(G, D, latent=latent, game=game, noise=noise)
         self.T, self.C = T, C
         self.classes = classes
-        self.columns = classes if classes <= WIDEST else 8
+        self.columns = columns_for(classes)
         self.told, self.wanted = told, wanted
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:

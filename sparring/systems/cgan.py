@@ -8,14 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from sparring.losses import Game, in_full
-from sparring.system import Feed, Move, labelled
+from sparring.system import Feed, Move, columns_for, labelled
 from sparring.systems.gan import GAN
 
 Classes = int | Sequence[int] | Tensor | None
 """Classes asked for: one for all images, a sequence that is repeated, or None for each in turn."""
-
-WIDEST = 16
-"""With more classes than this, a grid of samples has no column for each."""
 
 
 class ConditionalGAN(GAN):
@@ -32,7 +29,7 @@ class ConditionalGAN(GAN):
     ) -> None:
         super().__init__(G, D, latent=latent, game=game, noise=noise)
         self.classes = classes
-        self.columns = classes if classes <= WIDEST else 8
+        self.columns = columns_for(classes)
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         x, y = labelled(feed)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sparring.errors import SparringError
 from sparring.losses import Game, in_full
 from sparring.seeds import generator
-from sparring.system import NOISES, Feed, Move
+from sparring.system import NOISES, Feed, Move, columns_for
 from sparring.systems.gan import GAN
 
 
@@ -49,7 +49,7 @@ class InfoGAN(GAN):
         super().__init__(G, D, latent=latent, game=game, noise=noise)
         self.T, self.Q = T, Q
         self.categories, self.values = categories, values
-        self.columns = categories
+        self.columns = columns_for(categories)
         self.weight = weight
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
