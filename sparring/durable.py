@@ -155,11 +155,12 @@ def sweep(disk: Disk, folder: Path, *, shared: bool = False) -> None:
         return
     for stray in folder.glob(".tmp-*"):
         writer = stray.name.rpartition("-")[2]
-        if not (shared and writer.isdecimal() and _lives(int(writer))):
+        if not (shared and writer.isdecimal() and lives(int(writer))):
             disk.remove(stray)
 
 
-def _lives(process: int) -> bool:
+def lives(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

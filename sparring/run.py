@@ -662,6 +662,10 @@ class Run:
             raise SparringError(f"{self.path} has no best checkpoint: no KID was measured while it was trained")
         return _open_system(self.path / ("best" if checkpoint == "best" else "weights"), recipe, self.training)
 
+    def weights_sum(self) -> str:
+        """SHA-256 of weights/model.safetensors: which weights `system` gives."""
+        return hashlib.sha256(read_file(self.path / "weights" / "model.safetensors")).hexdigest()
+
     def data(self, given: Dataset | str | Path | Mapping[str, str | Path] | None = None) -> Dataset:
         """The data of this run, loaded again: from where they were, or `given`, where they are now.
 

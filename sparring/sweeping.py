@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sparring.durable import lives
 from sparring.errors import Diverged, SparringError, unknown
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, find, settle
@@ -129,9 +132,10 @@ def work(
     """
     study = _study(sweep, journal)
     out = journal.with_name(f"{journal.name}.runs")
-    while len(study.get_trials(deepcopy=False)) < trials:
+    while _tried(study) < trials:
         study.sampler = _optuna().samplers.TPESampler(seed=_seed(study, sweep), constant_liar=True)
         trial = study.ask()
+        trial.set_user_attr("worker", [socket.gethostname(), os.getpid()])
         chosen = {name: one.suggest(trial, name) for name, one in sweep.space.items()}
         say(f"trial {trial.number + 1} of {trials}: {in_words(chosen)}")
         state, value = "FAIL", None
@@ -143,6 +147,17 @@ def work(
         came = "given up" if value is None else f"{sweep.objective} {value:.4g}"
         say(f"trial {trial.number + 1}: {came}" + ("" if best is None else f"; best so far {best:.4g}"))
     return found(journal)
+
+
+def _tried(study: optuna.Study) -> int:
+    """Trials that have ended or are being played; those of workers of this machine that were killed are given up."""
+    states = _optuna().trial.TrialState
+    for trial in study.get_trials(deepcopy=False, states=[states.RUNNING]):
+        host, process = trial.user_attrs.get("worker", (None, None))
+        if host == socket.gethostname() and not lives(process):
+            with suppress(ValueError):  # another worker was faster
+                study.tell(trial.number, state=states.FAIL)
+    return len(study.get_trials(deepcopy=False, states=[states.COMPLETE, states.PRUNED, states.RUNNING]))
 
 
 def in_words(chosen: Mapping[str, Any]) -> str:
@@ -223,12 +238,34 @@ def _storage(journal: Path) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    return JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
+    lock = JournalFileOpenLock(str(journal))
+    _require_whole(journal, lock)
+    return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+
+
+def _require_whole(journal: Path, lock: Any) -> None:
+    """Raises SparringError unless every line of the journal is JSON, which also its last must end."""
+    if not journal.is_file():
+        return
+    lock.acquire()
+    try:
+        lines = journal.read_bytes().splitlines(keepends=True)
+    finally:
+        lock.release()
+    for number, line in enumerate(lines, 1):
+        try:
+            whole = isinstance(json.loads(line), dict) and line.endswith(b"\n")
+        except ValueError:
+            whole = False
+        if not whole:
+            raise SparringError(
+                f"{journal} is damaged in line {number} of {len(lines)}: take the line out, or give another --journal"
+            )
 
 
 def _seed(study: optuna.Study, sweep: Sweep) -> int:
-    """Depends on how many trials there are: a sweep that is stopped and started again goes on as it would have."""
-    return derive("sweep", sweep.seed, len(study.get_trials(deepcopy=False))) % 2**32
+    """Depends on how many trials count: a sweep that is started again, even after a kill, goes on as it would have."""
+    return derive("sweep", sweep.seed, _tried(study)) % 2**32
 
 
 def _optuna() -> Any:

@@ -232,9 +232,10 @@ class System(nn.Module):
         if not inspect.isgeneratorfunction(getattr(cls, "round", None)):
             raise TypeError(f"{cls.__name__}.round never yields: a round yields a Move for every optimiser step")
         for name in ABILITIES.keys() & cls.__dict__.keys():
-            setattr(cls, name, standard_defaults()(cls.__dict__[name]))
-        for name in {"sample", "prior_codes"} & cls.__dict__.keys():
-            setattr(cls, name, _counted(cls.__dict__[name]))
+            if cls.__dict__[name] is not None:  # None: an ability that a subclass has not
+                setattr(cls, name, standard_defaults()(cls.__dict__[name]))
+                if name in ("sample", "prior_codes"):
+                    setattr(cls, name, _counted(cls.__dict__[name]))
 
     @property
     def device(self) -> torch.device:

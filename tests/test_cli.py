@@ -20,6 +20,7 @@ from sparring import priors
 from sparring.cli import VERBS, main
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float, to_uint8
+from sparring.durable import Disk
 from sparring.losses import game
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Card, Recipe
@@ -297,6 +298,34 @@ def test_names_of_classes_that_are_no_names_of_folders(tmp_path):
         run = sparring.train("biggan-small", data, rounds=1, out=tmp_path / "runs", quiet=True, **options)
         main(["sample", str(run.path), "-n", "4", "--out", str(tmp_path / "out" / str(at))])
         assert sorted(path.name for path in (tmp_path / "out" / str(at)).iterdir()) == folders
+
+
+def test_a_folder_that_was_interrupted_is_filled(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sparring.cli.sample.PIECE", 4)
+    line = ["sample", str(run), "-n", "11", "--seed", "3", "--out"]
+    main([*line, str(tmp_path / "whole")])
+    rename, made = Disk.rename, []
+
+    def dies(disk, old, new):
+        if new.suffix == ".png":
+            made.append(new)
+            if len(made) == 7:
+                raise KeyboardInterrupt
+        rename(disk, old, new)
+
+    monkeypatch.setattr(Disk, "rename", dies)
+    with pytest.raises(SystemExit):
+        main([*line, str(tmp_path / "half")])
+    left = sorted(path.name for path in (tmp_path / "half").glob("*.png"))
+    assert left == [f"{i:02}.png" for i in range(6)]
+    for other in (["-n", "12"], ["--seed", "4"]):
+        code, said = fails(capsys, *line, tmp_path / "half", *other)
+        assert code == 2
+        assert "where other images were interrupted" in said
+    main([*line, str(tmp_path / "half")])
+    assert len(made) == 7 + 7  # the first piece was there
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "half")]
+    assert files[0] == files[1]
 
 
 def test_files_are_not_mixed_with_others(run, tmp_path, capsys):

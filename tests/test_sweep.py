@@ -1,5 +1,7 @@
 """A search for arguments: what may be searched, one journal for several workers, and no look at the test set."""
 
+import os
+import socket
 import sys
 from functools import partial
 from multiprocessing import get_context
@@ -14,6 +16,7 @@ from sparring.run import Run
 from sparring.sweeping import Range, Sweep, found, on_slurm, read_space, work
 
 pytest.importorskip("optuna")
+from optuna.trial import TrialState
 
 RECIPE = "csc321-mlp"
 SMALL = {"size": 8}
@@ -102,6 +105,37 @@ def test_a_journal_of_another_sweep_is_refused(data, tmp_path):
     quietly(sweep(data), tmp_path / "journal", 1)
     with pytest.raises(SparringError, match="another sweep: its rounds is 8, here it is 16"):
         quietly(sweep(data, rounds=16), tmp_path / "journal", 2)
+
+
+def test_a_killed_trial_does_not_count(data, tmp_path):
+    """The sweep plays what the killed worker would have played, and ends with as many trainings as were asked for."""
+    journal = tmp_path / "journal"
+    whole = quietly(sweep(data), tmp_path / "whole", 2)
+    quietly(sweep(data), journal, 1)
+    dead = get_context("fork").Process(target=int)
+    dead.start()
+    dead.join()
+    study = sweeping._load(journal)
+    for worker in (dead.pid, os.getpid()):
+        trial = study.ask()
+        trial.set_user_attr("worker", [socket.gethostname(), worker])
+    assert sweeping._tried(study) == 2  # one has ended, and one is played by this process
+    study.tell(2, state=TrialState.FAIL)
+    trials = quietly(sweep(data), journal, 2)
+    assert [t.arguments for t in trials if t.state == "complete"] == [t.arguments for t in whole]
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda text: text[:-9], lambda text: text[:40] + b"\xff" + text[41:], lambda _: b"[]\n"]
+)
+def test_a_damaged_journal_is_one_line(data, tmp_path, harm):
+    journal = tmp_path / "journal"
+    sweeping._study(sweep(data), journal)
+    journal.write_bytes(harm(journal.read_bytes()))
+    with pytest.raises(SparringError, match=r"journal is damaged in line \d+ of \d+"):
+        quietly(sweep(data), journal, 1)
+    with pytest.raises(SparringError, match="is damaged in line"):
+        found(journal)
 
 
 def test_trainings_that_diverge_are_given_up_and_the_sweep_goes_on(data, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The verb that makes new images."""
 
 import inspect
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,9 @@ GRID = 4096
 PIECE = 250
 """Images made at a time where each becomes a file, so that memory does not grow with their number."""
 
+UNFINISHED = ".unfinished.json"
+"""In a folder that is being filled: what was asked for."""
+
 
 def sample(
     run: RunPath,
@@ -32,7 +36,8 @@ def sample(
     out: Annotated[
         Path,
         Field(
-            description="the picture, a PNG; or a new folder, in which each image is a PNG, by class where it has one"
+            description="the picture, a PNG; or a new folder, in which each image is a PNG, by class where it has one; "
+            "the same command fills a folder in which it was interrupted"
         ),
     ] = Path("samples.png"),
     recipe: RecipeName = None,
@@ -59,7 +64,8 @@ def sample(
         columns = len(kinds) if len(kinds) > 1 else columns
     count = n or 8 * columns
     if alone:
-        _write_each(system, count, seed, asked, classes, out)
+        order = {"weights": opened.weights_sum(), "n": count, "seed": seed, **asked}
+        _write_each(system, count, seed, asked, classes, out, order)
         print(f"{count:,} images: {out}")
         return
     images = system.sample(count, seed=seed, **asked)
@@ -73,21 +79,46 @@ def _check_folder(out: Path) -> None:
         raise SparringError(
             f"--out is {out}: a picture is a PNG, let its name end in .png; a folder's name has no ending"
         )
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    if out.is_file() or (out.is_dir() and not (out / UNFINISHED).exists() and any(out.iterdir())):
         raise SparringError(
             f"--out is {out}, which is not empty: give a new folder (or, for a grid, a name that ends in .png)"
         )
 
 
-def _write_each(system: "System", n: int, seed: int, asked: dict[str, Any], classes: list[str], out: Path) -> None:
-    """`n` images as PNGs in `out`, and there in a folder of its class where the system is told one."""
+def _begin(order: dict[str, Any], out: Path) -> None:
+    """Note in the folder what it is filled with. Raises SparringError when it is half full of something else."""
+    from sparring.durable import DamagedError, Disk, read_file, sealed, unsealed, write_file
+
+    disk, note = Disk(), out / UNFINISHED
+    if note.exists():
+        try:
+            begun = unsealed(read_file(note))
+        except (DamagedError, OSError):
+            begun = {}
+        other = [f"{name} {begun.get(name, 'unknown')}" for name in order if begun.get(name) != order[name]]
+        if other or begun != order:
+            raise SparringError(
+                f"--out is {out}, where other images were interrupted ({', '.join(other) or 'other arguments'}): "
+                "repeat that command to have the rest of them, or give a new folder"
+            )
+    disk.mkdir(out)
+    write_file(disk, note, sealed(order))
+
+
+def _write_each(
+    system: "System", n: int, seed: int, asked: dict[str, Any], classes: list[str], out: Path, order: dict[str, Any]
+) -> None:
+    """`n` images as PNGs in `out`, and there in a folder of its class where the system is told one.
+
+    Those that an interrupted command of the same order has left are not made again.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from rich.console import Console
     from rich.progress import Progress
 
     from sparring.data.pixels import to_uint8
-    from sparring.durable import Disk
+    from sparring.durable import Disk, sweep
     from sparring.pictures import png, single
     from sparring.seeds import derive
 
@@ -98,17 +129,26 @@ def _write_each(system: "System", n: int, seed: int, asked: dict[str, Any], clas
         folders = [re.sub(r"[^\w-]+", "-", name).strip("-") for name in classes]
         if len({*folders, ""}) <= len(folders):  # a name without letters, or two that are the same now
             folders = [str(k) for k in range(len(folders))]
+    _begin(order, out)
     disk, console = Disk(), Console(stderr=True)
     for kind in set(kinds):
         disk.mkdir(out / folders[kind])
+        sweep(disk, out / folders[kind])
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with bar, ThreadPoolExecutor(2) as pool:
         task = bar.add_task("images", total=n)
         for first in range(0, n, PIECE):
             rows = range(first, min(n, first + PIECE))
+            files = [out / folders[kinds[row]] / f"{row:0{len(str(n - 1))}}.png" for row in rows]
+            if all(file.is_file() for file in files):
+                bar.advance(task, len(rows))
+                continue
             given = {**asked, "labels": kinds[first : rows.stop]} if told else asked
             made = system.sample(len(rows), seed=derive("images", seed, first) if first else seed, **given)
             encoded = pool.map(lambda pixels: png(single(pixels)), to_uint8(made))
-            for row, data in zip(rows, encoded, strict=True):
-                disk.write(out / folders[kinds[row]] / f"{row:0{len(str(n - 1))}}.png", data)
+            for file, data in zip(files, encoded, strict=True):
+                aside = file.with_name(f".tmp-{file.name}-{os.getpid()}")  # a file of its name is whole
+                disk.write(aside, data)
+                disk.rename(aside, file)
             bar.advance(task, len(rows))
+    disk.remove(out / UNFINISHED)

@@ -151,4 +151,4 @@ class Dataset:
 
 def _bytes(numbers: Tensor) -> memoryview:
     """The bytes of a tensor, without a copy where they lie together."""
-    return memoryview(numbers.contiguous().cpu().numpy()).cast("B") if numbers.numel() else memoryview(b"")
+    return numbers.contiguous().cpu().numpy().data.cast("B") if numbers.numel() else memoryview(b"")
