@@ -44,12 +44,17 @@ class PeerLost(SparringError):
     exit_code = 5
 
 
+def shown(name: str) -> str:
+    """A name that came from outside as it can be printed on one line: escape sequences and the like are spelled out."""
+    return name if name.isprintable() else ascii(name)
+
+
 def unknown(kind: str, given: str, possible: Iterable[str]) -> SparringError:
     """An error that names what was given, the nearest right name, and everything that was possible."""
     possible = list(possible)
     nearest = difflib.get_close_matches(given, possible, n=1, cutoff=0.5)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-    return SparringError(f"unknown {kind} '{given}'{hint} (possible: {', '.join(possible)})")
+    hint = f"; did you mean '{shown(nearest[0])}'?" if nearest else ""
+    return SparringError(f"unknown {kind} '{shown(given)}'{hint} (possible: {', '.join(map(shown, possible))})")
 
 
 def printable(text: str) -> str:

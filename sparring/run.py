@@ -681,8 +681,8 @@ class Run:
             if source and isinstance(source["source"], dict) and isinstance(given, str):
                 given = dict(zip(source["source"], given.split(","), strict=False))
             wanted = source or {"size": None, "channels": self.facts["spec"]["channels"], "classes": None, "root": None}
-            root = wanted["root"] if self.is_own() else None
-            data = load_for({**wanted, "root": root, "source": given}, self.facts["spec"]["size"])
+            places = {} if self.is_own() else dict.fromkeys(("root", "cache", "labels_from"))
+            data = load_for({**wanted, **places, "source": given}, self.facts["spec"]["size"])
         elif source is None:
             raise SparringError(
                 f"{self.path} was trained on data made in memory: give it again, with --data PATH or data=..."
@@ -708,11 +708,11 @@ class Run:
         return self.facts["signature"] == signature(self._provenance())
 
 
-def load_for(source: Mapping[str, Any], own_size: int) -> Dataset:
+def load_for(source: Mapping[str, Any], own_size: int | None) -> Dataset:
     """What `sparring.load` gives for a recorded source; without a size of its own, images get `own_size`."""
     size = source["size"] or own_size
-    wanted = {name: source[name] for name in ("channels", "classes", "root")}
-    return load(source["source"], size=size, **wanted)
+    names = ("channels", "classes", "labels_from", "root", "held_out", "cache")
+    return load(source["source"], size=size, **{name: source[name] for name in names if name in source})
 
 
 def open_system(folder: Path | str, *, recipe: str | None = None) -> System:

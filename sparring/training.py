@@ -21,10 +21,10 @@ import torch
 
 import sparring
 from sparring.data.dataset import Dataset
-from sparring.data.sources import load, require_one_size
+from sparring.data.sources import require_one_size
 from sparring.display import Display
 from sparring.distributed import by_main, on_each, processes, require_same, together
-from sparring.errors import Diverged, Interrupted, SparringError, a_path, short, whole
+from sparring.errors import Diverged, Interrupted, SparringError, a_path, short, shown, whole
 from sparring.evaluation import Rate, Yardstick, classification_error, clustering_error
 from sparring.machine import commit, computing_with, processor
 from sparring.monitor import Alarm, Monitor
@@ -59,6 +59,8 @@ def train(
     size: int | None = None,
     channels: int | None = None,
     classes: str | None = None,
+    labels_from: Path | str | None = None,
+    held_out: float = 0.1,
     data_root: Path | str | None = None,
     log_every: int = 10,
     show_every: int | None = None,
@@ -78,7 +80,8 @@ def train(
     precision   "auto" (bf16 where the hardware multiplies it natively, unless the recipe needs fp32), "fp32" or "bf16"
     accumulate  cut each batch into this many pieces, to save memory; the result is the same up to rounding, but where
                 batch norm, dropout or the like see the pieces: that is said before the first round
-    size, channels, classes, data_root  as in `sparring.load`; not for a Dataset, which is loaded already
+    size, channels, classes, labels_from, held_out, data_root  as in `sparring.load`; not for a Dataset, which is loaded
+                already
     log_every, show_every, measure_every, save_every  rounds between log lines, sample grids (default: rounds / 40, and
                 before that rounds 1, 2, 5, 10, 20, 50 ...), FD measurements (default: rounds / 10, and before that
                 20, 50, 100 ...) and checkpoints
@@ -110,20 +113,25 @@ def train(
 
     threads = _checked_threads(threads) if threads is not None else torch.get_num_threads()
 
+    try:
+        str(Path(out).absolute()).encode()
+    except UnicodeEncodeError:
+        raise SparringError(f"out is '{shown(str(out))}', which is not UTF-8: give another folder") from None
+
     # Data.
     peers = processes()
-    source: dict[str, Any] | None = None
-    if isinstance(data, np.ndarray | torch.Tensor):
-        data = load(data, size=size, channels=channels, classes=classes)
-    elif not isinstance(data, Dataset):
-        source = {"source": _absolute(data), "size": size, "channels": channels, "classes": classes}
-        root = data_root or os.environ.get("SPARRING_DATA")  # where it is found today, it is looked for tomorrow
-        source["root"] = str(Path(root).resolve()) if root else None
+    wishes = {"size": size, "channels": channels, "classes": classes, "labels_from": labels_from, "root": data_root}
+    if not isinstance(data, Dataset):
         if size is None and isinstance(data, Mapping):
-            require_one_size(data, root)
-        data = on_each(peers, partial(load_for, source, card(function).size))
-    elif any(wish is not None for wish in (size, channels, classes, data_root)):
-        raise SparringError("size, channels, classes and data_root are for loading: give them to sparring.load instead")
+            require_one_size(data, data_root)
+        source = {"source": data, **wishes, "held_out": held_out}
+        own_size = None if isinstance(data, np.ndarray | torch.Tensor) else card(function).size
+        data = on_each(peers, partial(load_for, source, own_size))
+    elif held_out != 0.1 or any(wish is not None for wish in wishes.values()):
+        raise SparringError(
+            "size, channels, classes, labels_from, held_out and data_root are for loading: give them to sparring.load"
+        )
+    data.require_labels()
 
     # Networks, optimisers.
     made = on_each(peers, partial(_fresh, function, settled, data, seed))
@@ -142,7 +150,7 @@ def train(
         "recipe": name,
         "arguments": settled,
         "paper": card(function).paper,
-        "data": {"name": data.name, "source": source, "count": len(data), "fingerprint": data.fingerprint},
+        "data": {"name": data.name, "source": data.source, "count": len(data), "fingerprint": data.fingerprint},
         "spec": {"channels": data.spec.channels, "size": data.spec.size, "classes": list(data.spec.classes)},
         "seed": seed,
         "rounds": rounds,
@@ -476,17 +484,6 @@ def _game(facts: Mapping[str, Any], referee: Referee) -> dict[str, Any]:
         "round": referee.round,
         "weights": state.hexdigest(),
     }
-
-
-def _absolute(source: str | Path | Mapping[str, str | Path]) -> str | dict[str, str]:
-    """A path as it will still be right tomorrow, from another directory; a name as it is; of domains, each."""
-    if isinstance(source, Mapping):
-        return {name: str(_absolute(one)) for name, one in source.items()}
-    path = a_path("data", source)
-    try:
-        return str(path.resolve()) if path.exists() else str(source)
-    except OSError as error:
-        raise SparringError(f"data is {short(str(source))}: {error.strerror}") from None
 
 
 def _create(out: Path, name: str, facts: dict[str, Any], source: str, referee: Referee) -> Run:

@@ -1,7 +1,11 @@
 """Arrows between the rooms of the house point down, never up, never in circles."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
+
+import pytest
 
 import sparring
 
@@ -78,6 +82,19 @@ def test_systems_do_not_know_networks_and_losses_know_torch_only():
     for file in [*(HOUSE / "networks").glob("*.py"), HOUSE / "losses.py"]:
         others = {room(m) for m in imports_at_run_time(file)} - {"networks", "errors"}
         assert not others, file
+
+
+def test_every_extra_that_is_named_exists():
+    project = HOUSE.parent / "pyproject.toml"
+    if not project.is_file():
+        pytest.skip("sparring is installed without its sources")
+    extras = tomllib.loads(project.read_text())["project"]["optional-dependencies"]
+    places = [*HOUSE.rglob("*.py"), HOUSE.parent / "README.md", *(HOUSE.parent / "docs").rglob("*.md")]
+    named = {name for file in places for found in EXTRA.findall(file.read_text()) for name in found.split(",")}
+    assert {"demo", "celeba", "judges"} <= named <= {*extras}
+
+
+EXTRA = re.compile(r"sparring\[([\w,]+)\]")
 
 
 def test_no_pickle_and_no_code_from_data():

@@ -122,6 +122,15 @@ RIGHT = {
     ),
     "jpeg": (lambda: saved(Image.fromarray(RAMP), "JPEG", quality=100), RAMP),
     "progressive jpeg": (lambda: saved(Image.fromarray(RAMP), "JPEG", quality=100, progressive=True), RAMP),
+    "png of long texts and a large profile": (
+        lambda: png(
+            RAMP[..., None],
+            extra=chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(3_000_000)))
+            + chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(3_000_000))) * 40
+            + chunk(b"tEXt", b"x\0" + b"y" * 2_000_000),
+        ),
+        RAMP,
+    ),
     "icc profile": (lambda: saved(Image.fromarray(RAMP), "PNG", icc_profile=b"not a profile"), RAMP),
     "gif animation": (lambda: animation("GIF"), RAMP),
     "webp animation": (lambda: animation("WEBP", lossless=True), RAMP),
@@ -289,7 +298,6 @@ REFUSED = {
     "giant in the header": png(RAMP[..., None], **GIANT),
     "giant gif": b"GIF89a" + struct.pack("<HH", 65535, 65535) + bytes(20),
     "giant pgm": b"P5 60000 60000 255\n" + bytes(100),
-    "text bomb": png(RAMP[..., None], extra=chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(3_000_000))) * 40),
     "not a number": saved(Image.fromarray(FLOATS * np.float32("nan")), "TIFF"),
     "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n",
 }

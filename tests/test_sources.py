@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -149,28 +150,68 @@ def test_fetched_sets_land_in_the_cache(monkeypatch, tmp_path, no_data):
     assert [each.name for each in (tmp_path / "new").iterdir()] == ["MNIST"]
 
 
-def test_cifar10_is_read_by_torchvision(monkeypatch, tmp_path):
-    class Small:
-        def __init__(self, root, train):
-            number = 30 if train else 10
-            self.data = np.broadcast_to(
-                np.arange(number, dtype=np.uint8)[:, None, None, None], (number, 32, 32, 3)
-            ).copy()
-            self.data[..., 2] = 200
-            self.targets = [index % 10 for index in range(number)]
+PIXELS = (np.arange(6 * 3072) % 251).astype(np.uint8).reshape(6, 3072)
+CIFAR_BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 
-    (tmp_path / "cifar-10-batches-py").mkdir()
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", Small)
+
+def small_cifar10(root, kind):
+    """Batches of 6 images as the authors' files have them; the labels of Python's are in several pieces."""
+    folder = root / f"cifar-10-batches-{kind}"
+    folder.mkdir()
+    for number, name in enumerate(CIFAR_BATCHES):
+        labels = [(number + index) % 10 for index in range(6)]
+        if kind == "bin":
+            (folder / f"{name}.bin").write_bytes(np.column_stack([np.uint8(labels), PIXELS]).tobytes())
+        else:
+            held = {"batch_label": "one of 6", "labels": labels, "data": PIXELS, "filenames": ["9.png"] * 6}
+            order = [*held.items()][:: 1 if number % 2 else -1]
+            (folder / name).write_bytes(pickle.dumps({key.encode(): value for key, value in order}, protocol=2))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bin", "py"])
+def test_cifar10_is_read_without_unpickling(tmp_path, kind, monkeypatch):
+    small_cifar10(tmp_path, kind)
+    for loads in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, loads, None)
     data = load("cifar10", root=tmp_path, held_out=0)
-    assert data.spec == Spec(3, 32, CIFAR10)
-    assert data.images[7, :, 0, 0].tolist() == [7, 7, 200]
-    assert len(data.test) == 10
+    assert (data.spec, len(data), len(data.test)) == (Spec(3, 32, CIFAR10), 30, 6)
+    assert data.labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6]
+    assert torch.equal(data.images[:6].reshape(6, 3072), torch.from_numpy(PIXELS))
+    assert data.test.labels.tolist() == [5, 6, 7, 8, 9, 0]
 
 
-def test_damaged_cifar10_is_refused(tmp_path):
-    (tmp_path / "cifar-10-batches-py").mkdir()
-    (tmp_path / "cifar-10-batches-py/data_batch_1").write_bytes(b"\x80\x04.")
-    one_line(lambda: load("cifar10", root=tmp_path), "damaged")
+@pytest.mark.parametrize(
+    "content", [b"\x80\x04.", b"", b"no pickle", pickle.dumps({"labels": [1] * 6, "data": PIXELS[:5]})]
+)
+def test_damaged_cifar10_is_refused(tmp_path, content):
+    (small_cifar10(tmp_path, "py") / "data_batch_2").write_bytes(content)
+    one_line(lambda: load("cifar10", root=tmp_path), "data_batch_2", "damaged", "fetch it again")
+
+
+def test_what_a_pickle_would_run_is_not_run(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    (small_cifar10(tmp_path, "py") / "data_batch_1").write_bytes(
+        pickle.dumps([Harm(), {"labels": [1] * 6, "data": PIXELS}])
+    )
+    load("cifar10", root=tmp_path)
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("labels", [[10] * 6, [1] * 7])
+def test_cifar10_of_other_labels_is_refused(tmp_path, labels):
+    path = small_cifar10(tmp_path, "bin") / "test_batch.bin"
+    rows = np.column_stack([np.uint8(labels), np.resize(PIXELS, (len(labels), 3072))])
+    path.write_bytes(rows.tobytes()[: -1 if len(labels) > 6 else None])
+    one_line(lambda: load("cifar10", root=tmp_path), "test_batch")
+
+
+def test_celeba_without_gdown_names_the_extra(tmp_path, monkeypatch, no_data):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    one_line(lambda: load("celeba", root=tmp_path), "pip install 'sparring[celeba]'", "--data-root")
 
 
 def test_celeba_is_a_folder_of_photographs(tmp_path):
@@ -310,10 +351,12 @@ def test_hidden_files_and_other_kinds_are_passed_over(tmp_path):
 
 
 def test_a_folder_one_level_too_high_is_refused(tmp_path):
-    for part in ("train", "test"):
+    for part in ("2019", "2020"):
         for name in ("cat", "dog"):
             picture(tmp_path / part / name / "1.png", 1)
-    one_line(lambda: load(tmp_path), "too deep", "test/cat/1.png", f"'{tmp_path / 'test'}'")
+    one_line(lambda: load(tmp_path), "too deep", "2019/cat/1.png", f"'{tmp_path / '2019'}'", "--labels-from")
+    assert load(tmp_path, labels_from="folders", held_out=0).classes == ("2019", "2020")
+    assert load(tmp_path, labels_from="none", held_out=0).labels is None
 
 
 def test_loops_of_links_end_and_linked_classes_count(tmp_path):
@@ -380,7 +423,7 @@ def test_bad_members_of_a_zip_are_skipped(tmp_path):
         (lambda path: picture(path / "1.png", 1), ["1 usable images", "at least 2"]),
         (lambda path: path.write_bytes(b"text"), ["neither a folder nor a zip"]),
         (lambda path: path.write_bytes(b"PK\x05\x06" + bytes(18)), ["no images"]),
-        (lambda path: os.mkfifo(path), ["neither a folder nor a zip"]),
+        (lambda path: os.mkfifo(path), ["not a regular file"]),
         (lambda path: None, ["there is no folder or file"]),
     ],
 )
@@ -451,12 +494,12 @@ def test_named_sets_are_converted_when_asked(tmp_path):
 
 def test_conversions_are_counted(tmp_path):
     folder_of(tmp_path, 5)
-    for index in range(3):
+    for index in (0, 1, 245):
         deep = np.full((8, 8), (10 + index) * 257, np.uint16)
         Image.fromarray(deep).save(tmp_path / f"deep{index}.png")
     picture(tmp_path / "clear.png", (1, 2, 3, 0), mode="RGBA")
     data = load(tmp_path, held_out=0)
-    assert values(data) == [0, 1, 2, 3, 4, 10, 11, 12, 255]
+    assert values(data) == [0, 1, 2, 3, 4, 10, 11, 255, 255]
     (note,) = data.notes
     assert "3 16-bit scaled to 8 bits" in note
     assert "1 transparency laid on the background" in note
@@ -630,7 +673,7 @@ def test_an_unchanged_zip_is_not_listed_again(tmp_path, monkeypatch):
     path = zip_of(folder, tmp_path / "set.zip")
     first = load(path, cache=cache)
     listed = []
-    monkeypatch.setattr(decoded, "list_images", lambda *given: listed.append(1) or list_images(*given))
+    monkeypatch.setattr(decoded, "list_images", lambda path, **how: listed.append(1) or list_images(path, **how))
     again = load(path, cache=cache)
     assert not listed
     assert again.classes == first.classes == ("a", "b")

@@ -4,9 +4,9 @@ import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from sparring.errors import SparringError, is_number
 
@@ -34,6 +34,25 @@ Truncation = Annotated[
 Threads = Annotated[
     int | None,
     Field(ge=1, le=1024, description="of PyTorch on the CPU; kept in the run (default: one for each processor)"),
+]
+
+
+def _whole(value: Any) -> Any:
+    """Text from the command line as the whole number that it is."""
+    return int(value) if isinstance(value, str) and is_number(value) else value
+
+
+Channels = Annotated[
+    Literal[1, 3] | None, BeforeValidator(_whole), Field(description="1 grey, 3 colour (default: as the data is)")
+]
+HeldOut = Annotated[
+    int | float,
+    BeforeValidator(_whole),
+    Field(ge=0, description="images that training never sees, for measuring: a share (0.2) or a number of them (500)"),
+]
+LabelsFrom = Annotated[
+    str | None,
+    Field(description="classes: a .csv, .tsv or .json with a label per file, 'folders', or 'none' (default: as found)"),
 ]
 Rounds = Annotated[int | None, Field(ge=1, description="rounds to play in all (default: the recipe's own)")]
 

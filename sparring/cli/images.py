@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sparring.cli.common import ImagesPath, RecipeName, RunPath, given, require_png, told_labels, write
+from sparring.errors import shown
 
 
 def reconstruct(
@@ -47,7 +48,6 @@ def classify(
     recipe: RecipeName = None,
 ) -> None:
     """the class of each image, and how sure it is:  sparring classify RUN my-pictures/ [--json]"""
-    from sparring.data.listing import shown
     from sparring.evaluation import in_chunks
 
     system, part, names, classes = given(run, images, "classify", n, recipe)

@@ -21,7 +21,7 @@ from sparring.cli.common import (
     told_labels,
     write,
 )
-from sparring.errors import SparringError, is_number, unknown
+from sparring.errors import SparringError, is_number, shown, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -206,7 +206,6 @@ def invert(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
-    from sparring.data.listing import shown
     from sparring.data.pixels import to_float
     from sparring.latent import invert, painter, steps_of
     from sparring.pictures import enlarged, grid, paired, png

@@ -19,18 +19,22 @@ GIVEN_NOT = "\0"
 
 
 def call(name: str, verb: Callable[..., None], argv: Sequence[str]) -> None:
-    """Run a verb whose signature is its command line: paths as positional arguments (`*paths`: one or more), then
-    keyword-only flags.
+    """Run a verb whose signature is its command line: paths as positional arguments (`*paths`: one or more; where one
+    may be a name, too, it is a `str`), then keyword-only flags.
     """
     paths = [p for p in inspect.signature(verb).parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
     first = [Argument(p.name, p.annotation, p.default, described(p.annotation)) for p in paths]
     many = [p.name for p in paths if p.kind is inspect.Parameter.VAR_POSITIONAL]
     given = read(f"sparring {name}", inspect.getdoc(verb) or "", arguments(verb), argv, first, many)
-    flat: list[Path] = []
+    flat: list[str | Path] = []
     for path in paths:
         words = given.pop(path.name, ())
-        locate = run_folder if path.annotation is RunPath else Path
-        flat += [locate(one) for one in ([words] if isinstance(words, str) else words)]
+        text = get_args(path.annotation)[:1] == (str,)
+        locate: Any = run_folder if path.annotation is RunPath else str if text else Path
+        for one in [words] if isinstance(words, str) else words:
+            if not one:
+                raise SparringError(f"{path.name.upper()} is empty; the current folder is '.'")
+            flat.append(locate(one))
     if any("\0" in str(path) for path in flat):
         raise SparringError("a path has a zero byte in it")
     verb(*flat, **settle(verb, given))

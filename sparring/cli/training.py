@@ -7,22 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from sparring.cli.common import DataPlace, RecipeName, Rounds, RunPath, Threads
+from sparring.cli.common import Channels, DataPlace, HeldOut, LabelsFrom, RecipeName, Rounds, RunPath, Threads
 from sparring.cli.reading import read
 from sparring.cli.recipes import recipes
-from sparring.errors import Interrupted, SparringError, is_number
+from sparring.errors import Interrupted, SparringError
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, card, find, settle
 
 if TYPE_CHECKING:
     from sparring.run import Run
-
-
-def _number(value: Any) -> Any:
-    """Text from the command line as the whole number that it is."""
-    return int(value) if isinstance(value, str) and is_number(value) else value
 
 
 def training_options(
@@ -44,10 +39,10 @@ def training_options(
     size: Annotated[
         int | None, Field(ge=1, description="side in pixels (default: what the recipe was made for)")
     ] = None,
-    channels: Annotated[
-        Literal[1, 3] | None, BeforeValidator(_number), Field(description="1 grey, 3 colour (default: as the data is)")
-    ] = None,
+    channels: Channels = None,
     classes: Annotated[str | None, Field(description="keep only these classes: 6 or cat,dog")] = None,
+    labels_from: LabelsFrom = None,
+    held_out: HeldOut = 0.1,
     data_root: Annotated[Path | None, Field(description="folder with a local copy of a named data set")] = None,
     log_every: Annotated[int, Field(ge=1, description="rounds between log lines")] = 10,
     show_every: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from sparring.cli.common import ImagesPath, RecipeName, RunPath
-from sparring.errors import SparringError, unknown
+from sparring.errors import SparringError, shown, unknown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,7 +32,6 @@ def translate(
     from rich.console import Console
     from rich.progress import track
 
-    from sparring.data.listing import shown
     from sparring.data.pixels import BadImage, open_image, upright
     from sparring.data.sources import listing_of
     from sparring.durable import Disk, write_file
@@ -89,7 +88,6 @@ def translated(system: "System", picture: "Image", size: int, to: int) -> "Image
 
 def _check_names(listing: "Listing", images: Path, out: Path) -> None:
     """Before anything is written: no path leads out of the folder, and no original is written over."""
-    from sparring.data.listing import shown
 
     for name in listing.names:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
@@ -103,7 +101,6 @@ def _check_names(listing: "Listing", images: Path, out: Path) -> None:
 def _look(listing: "Listing", size: int) -> None:
     """Read all headers, so that a bad image is named before the first is translated; say which sizes are others."""
     from sparring.data.decoded import in_parallel, listed
-    from sparring.data.listing import shown
     from sparring.data.pixels import BadImage, probe
 
     for note in listing.notes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,20 +19,38 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from sparring.data import molecules
-from sparring.data.dataset import Dataset
-from sparring.data.decoded import FALLBACK_SIZE, MOST_BAD, in_parallel, natural_channels
-from sparring.data.listing import Listing, list_images, shown
-from sparring.data.named import NAMED, celeba_folder
-from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image
-from sparring.data.sources import cache_folder, existing, load, search_roots
+from sparring.data.dataset import Dataset, held_out_of
+from sparring.data.decoded import (
+    FALLBACK_SIZE,
+    MOST_BAD,
+    SetScale,
+    in_parallel,
+    natural_channels,
+    natural_size,
+)
+from sparring.data.listing import Listing, list_images
+from sparring.data.named import celeba_folder
+from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, require_shape
+from sparring.data.sources import (
+    NAMES,
+    cache_folder,
+    existing,
+    is_table,
+    load,
+    load_few,
+    require_held_out,
+    search_roots,
+)
+from sparring.errors import shown
 
 DECODE_ALL = 20_000  # above this, headers of all files and pixels of a sample of this many
 FEW = 1_000
+SOME = 5  # copies that are named
 DIGEST = 16
 """Bytes of a file's fingerprint."""
 
 USUAL_SIZES = (32, 64, 128, 256)
+USUAL_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,7 @@ class CheckReport:
     bad          {name: reason}
     sizes, formats, modes, conversions, classes   {what: number of images}, the most frequent first
     duplicates   files (or images of an array) that are byte for byte equal to an earlier one
+    copies       the first of these, each with the earlier one
     notes        what was passed over
     advice       what to do, a sentence each
     """
@@ -57,6 +77,7 @@ class CheckReport:
     conversions: dict[str, int]
     classes: dict[str, int]
     duplicates: int
+    copies: dict[str, str]
     notes: tuple[str, ...]
     advice: tuple[str, ...]
 
@@ -80,7 +101,9 @@ class CheckReport:
         ):
             if counts:
                 table.add_row(title, escape(_frequent(counts)))
-        table.add_row("duplicates", f"{self.duplicates:,}")
+        copies = ", ".join(f"{shown(copy)} = {shown(earlier)}" for copy, earlier in self.copies.items())
+        more = ", ..." if self.duplicates > len(self.copies) else ""
+        table.add_row("duplicates", escape(f"{self.duplicates:,}" + (f" ({copies}{more})" if copies else "")))
         table.add_row("bad files", f"[red]{len(self.bad):,}[/]" if self.bad else "none")
         if self.decoded < self.images - len(self.bad):
             table.add_row("pixels read", f"of {self.decoded:,}, headers of all")
@@ -104,31 +127,68 @@ class CheckReport:
 
 
 def check(
-    source: str | Path | np.ndarray | Tensor, *, root: str | Path | None = None, cache: str | Path | None = None
+    source: str | Path | np.ndarray | Tensor,
+    *,
+    labels_from: str | Path | None = None,
+    root: str | Path | None = None,
+    held_out: float = 0.1,
+    cache: str | Path | None = None,
 ) -> CheckReport:
-    """Look at a source as `load` would take it, without stopping at bad files.
+    """Look at a source as `load` would take it, without stopping at bad files; the arguments are those of `load`.
 
-    Of a folder or zip all headers are read, and the pixels too (of 20,000 files at most). Raises `SparringError` where
-    there is nothing to look at: an unknown name, no images, a damaged IDX or npz file.
+    Of a folder or archive all headers are read, and the pixels too (of 20,000 files at most). Raises `SparringError`
+    where there is nothing to look at: an unknown name, no images, a damaged IDX or npz file.
     """
+    require_held_out(held_out)
+    path = files_of(source, root, cache)
+    if path is None:
+        return _check_dataset(load(source, root=root, held_out=0, cache=cache, labels_from=labels_from), held_out)
+    labels = None if labels_from is None else str(labels_from)
+    return _check_files(list_images(path, labels_from=labels), held_out)
+
+
+def preview(
+    source: str | Path | np.ndarray | Tensor,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    labels_from: str | Path | None = None,
+    root: str | Path | None = None,
+    cache: str | Path | None = None,
+    count: int = 64,
+) -> Dataset:
+    """Up to `count` images, evenly spaced, as training will see them; the other arguments are those of `load`."""
+    require_shape(size, channels)
+    path = files_of(source, root, cache)
+    if path is None:
+        data = load(source, size=size, channels=channels, root=root, held_out=0, cache=cache, labels_from=labels_from)
+        count = min(count, len(data))
+        return data.rows(torch.arange(count) * len(data) // count)
+    labels = None if labels_from is None else str(labels_from)
+    listing = list_images(path, labels_from=labels)
+    side = size or natural_size(listing) or FALLBACK_SIZE
+    side = side if side <= MAX_SIZE else FALLBACK_SIZE
+    return load_few(path, size=side, channels=channels or natural_channels(listing), most=count, labels_from=labels)[0]
+
+
+def files_of(source: object, root: str | Path | None, cache: str | Path | None) -> Path | None:
+    """The folder or archive of image files that `load` reads for a source; None for other kinds of sources."""
     if isinstance(source, str) and source == "celeba":
         folder = cache_folder(cache)
-        return _check_files(list_images(celeba_folder(search_roots(root, folder), folder)))
-    if isinstance(source, str | Path) and source not in (*NAMED, "nci"):
-        path = existing(source)
-        if path.suffix not in (".npy", ".npz", *molecules.SUFFIXES):
-            return _check_files(list_images(path))
-    return _check_dataset(load(source, root=root, held_out=0, cache=cache))
+        return celeba_folder(search_roots(root, folder), folder)
+    if isinstance(source, str | Path) and source not in NAMES and not is_table(path := existing(source)):
+        return path
+    return None
 
 
-def _check_files(listing: Listing) -> CheckReport:
+def _check_files(listing: Listing, held_out: float) -> CheckReport:
     """Of each file 16 bytes are kept at most, and of each bad one the reason: there may be millions."""
     step = -(-len(listing.names) // DECODE_ALL)
     sample = set(listing.names[::step])
     alike = Counter(listing.sizes)  # only files of equal length can be equal
     headers: Counter[Header] = Counter()
     bad: dict[str, str] = {}
-    digests, decoded = bytearray(), 0
+    digests, digested, decoded = bytearray(), array("q"), 0
 
     with listing.opener() as open_name:
 
@@ -143,15 +203,18 @@ def _check_files(listing: Listing) -> CheckReport:
                 content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
                 return header, blake2b(content, digest_size=DIGEST).digest()
 
-        for name, result in in_parallel(look, listing.names, "checking images"):
+        for row, (name, result) in enumerate(in_parallel(look, listing.names, "checking images")):
             if isinstance(result, BadImage):
                 bad[name] = str(result)
                 continue
             headers[result[0]] += 1
             digests += result[1]
+            digested.extend([row] if result[1] else [])
             decoded += name in sample
 
-    copies = len(digests) // DIGEST - len(np.unique(np.frombuffer(digests, f"V{DIGEST}")))
+    copies = _copies(np.frombuffer(digests, f"V{DIGEST}"))
+    rows = {digested[copy]: digested[earlier] for copy, earlier in islice(copies.items(), SOME)}
+    scaled = SetScale(listing).notes() if any(header.values for header in headers) else []
     classes = Counter(listing.classes[label] for label in listing.labels or [])
     return CheckReport(
         source=str(listing.source),
@@ -163,10 +226,23 @@ def _check_files(listing: Listing) -> CheckReport:
         modes=_counted((header.mode, n) for header, n in headers.items()),
         conversions=_counted((kind, n) for header, n in headers.items() for kind in header.conversions),
         classes={name: classes[name] for name in listing.classes},
-        duplicates=copies,
-        notes=listing.notes,
-        advice=tuple(_advice(listing, headers, len(bad), copies, classes)),
+        duplicates=len(copies),
+        copies={listing.names[copy]: listing.names[earlier] for copy, earlier in rows.items()},
+        notes=(*listing.notes, *scaled, _parts(headers.total(), held_out)),
+        advice=tuple(_advice(listing, headers, len(bad), len(copies), classes)),
     )
+
+
+def _copies(digests: np.ndarray) -> dict[int, int]:
+    """The position of each digest that is there before, and where."""
+    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
+    earlier = first[which]
+    return {int(row): int(earlier[row]) for row in np.flatnonzero(earlier != np.arange(len(digests)))}
+
+
+def _parts(images: int, held_out: float) -> str:
+    number = held_out_of(images, held_out)
+    return f"{images - number:,} images to train on, {number:,} held out for measuring (--held-out {held_out:g})"
 
 
 def _advice(listing: Listing, headers: Counter[Header], bad: int, copies: int, classes: Counter[str]) -> Iterator[str]:
@@ -183,6 +259,8 @@ def _advice(listing: Listing, headers: Counter[Header], bad: int, copies: int, c
     if classes and min(classes.values()) * 10 < max(classes.values()):
         rarest = min(classes, key=lambda name: classes[name])
         yield f"the classes are uneven: from {classes[rarest]:,} images ({shown(rarest)}) to {max(classes.values()):,}"
+    if good < USUAL_BATCH:
+        yield f"{good:,} images are fewer than a batch of most recipes: give --batch {max(2, good // 2)} or so"
     if good < FEW:
         yield f"{good:,} images are few: expect copies of them unless the recipe augments them"
     sides = np.sort(np.repeat([min(header.width, header.height) for header in headers], [*headers.values()]))
@@ -194,16 +272,18 @@ def _advice(listing: Listing, headers: Counter[Header], bad: int, copies: int, c
         else max(side for side in USUAL_SIZES if side <= max(middle, USUAL_SIZES[0]))
     )
     if smallest < size:
-        yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be enlarged"
+        twice = f", {n:,} of them to more than twice their size" if (n := int((2 * sides < size).sum())) else ""
+        yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be enlarged{twice}"
     if not same:
         yield "images are cropped to their centre square: crop them yourself where the middle is not what matters"
     path = shlex.quote(shown(str(listing.source)))
     yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(listing)}"
 
 
-def _check_dataset(data: Dataset) -> CheckReport:
+def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
     images = data.images.contiguous().numpy()
-    copies = Counter(blake2b(image.tobytes(), digest_size=DIGEST).digest() for image in images)
+    digests = b"".join(blake2b(image.tobytes(), digest_size=DIGEST).digest() for image in images)
+    copies = _copies(np.frombuffer(digests, f"V{DIGEST}"))
     kind = "grey" if data.spec.channels == 1 else "RGB"
     names = data.spec.classes
     counts = [] if data.labels is None else torch.bincount(data.labels, minlength=len(names)).tolist()
@@ -218,8 +298,9 @@ def _check_dataset(data: Dataset) -> CheckReport:
         modes={f"8-bit {kind}": len(data)},
         conversions={},
         classes=dict(zip(names, counts, strict=True)),
-        duplicates=sum(count - 1 for count in copies.values()),
-        notes=(*data.notes, *test),
+        duplicates=len(copies),
+        copies={f"image {copy}": f"image {earlier}" for copy, earlier in islice(copies.items(), SOME)},
+        notes=(*data.notes, *test, _parts(len(data), held_out)),
         advice=(),
     )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, shown
 from sparring.seeds import generator
 
 BLOCK = 1 << 22
@@ -31,6 +33,11 @@ class Spec:
         return (self.channels, self.size, self.size)
 
 
+def held_out_of(images: int, part: float) -> int:
+    """How many of so many images are held out: a share below 1 of them, or a whole number of them."""
+    return int(part) if isinstance(part, Integral) else round(images * float(part))
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images to learn from, and images that training never sees.
@@ -42,6 +49,7 @@ class Dataset:
     held_out  the part kept for measuring (about 10 %, chosen by a fixed seed)
     test      the source's own test set where there is one; only the final measurement looks at it
     notes     sentences for the user about what was done on the way in
+    source    the arguments of `sparring.load` that give the same again, or None: of arrays, and of any part
     """
 
     name: str
@@ -53,6 +61,7 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     values: Tensor | None = None
     augment: Callable[[Tensor, Tensor], Tensor] | None = None
+    source: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,12 +70,31 @@ class Dataset:
     def spec(self) -> Spec:
         return Spec(self.images.shape[1], self.images.shape[2], self.classes if self.labels is not None else ())
 
+    def require_labels(self) -> None:
+        """Raise SparringError unless each image has a label, and `classes` a name for each label."""
+        for part in (self, self.held_out, self.test):
+            labels = part.labels if part is not None else None
+            if part is None or labels is None:
+                continue
+            if labels.shape != (len(part),) or labels.dtype != torch.int64:
+                raise SparringError(
+                    f"'{shown(part.name)}' has labels of shape {tuple(labels.shape)} and type {labels.dtype}; give "
+                    f"{len(part)} int64, one for each image"
+                )
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+                raise SparringError(
+                    f"'{shown(part.name)}' has labels from {int(labels.min())} to {int(labels.max())} and "
+                    f"{len(self.classes)} classes; labels count the classes from 0"
+                )
+
     def rows(self, index: Tensor | slice) -> Dataset:
         """The images (and labels and values) of these rows, without held-out part; of a slice, without a copy."""
         labels = None if self.labels is None else self.labels[index]
         values = None if self.values is None else self.values[index]
         images = self.images[index]
-        return replace(self, images=images, labels=labels, values=values, held_out=None, test=None, notes=())
+        return replace(
+            self, images=images, labels=labels, values=values, held_out=None, test=None, notes=(), source=None
+        )
 
     def of_class(self, label: int) -> Dataset:
         """The images of one class, training, held-out and test ones; without a copy where they lie together."""
@@ -108,16 +136,18 @@ class Dataset:
         assert self.labels is not None
         labels = torch.full_like(self.labels, len(self.classes))
         labels[told] = self.labels[told]
-        return replace(self, labels=labels, held_out=None, test=None, notes=())
+        return replace(self, labels=labels, held_out=None, test=None, notes=(), source=None)
 
     def repeated(self, at_least: int) -> Dataset:
         """The same images over and over, so that there are at least that many: a batch may exceed a handful."""
         return self.rows(torch.arange(len(self)).repeat(-(-at_least // len(self))))
 
-    def hold_out(self, share: float) -> Dataset:
-        """Move `share` of the images into `held_out`; the same ones every time, whatever the run's seed."""
+    def hold_out(self, part: float) -> Dataset:
+        """Move a share of the images (below 1), or a number of them, into `held_out`; the same ones every time,
+        whatever the run's seed.
+        """
         order = torch.randperm(len(self), generator=generator("held-out"))
-        kept = len(self) - round(len(self) * share)
+        kept = len(self) - held_out_of(len(self), part)
         train, rest = order[:kept].sort().values, order[kept:].sort().values
         return replace(self.rows(train), held_out=self.rows(rest), test=self.test, notes=self.notes)
 

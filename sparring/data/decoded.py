@@ -19,10 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
-from io import BufferedRandom, BytesIO
+from io import BufferedRandom
 from itertools import islice
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,16 +32,27 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sparring.data.found import natural
-from sparring.data.listing import Listing, list_images, shown
-from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, probe
-from sparring.errors import SparringError, StorageError
+from sparring.data.listing import Listing, list_images
+from sparring.data.pixels import (
+    MAX_SIZE,
+    BadImage,
+    Header,
+    Scale,
+    decode,
+    has_color,
+    inspect,
+    open_image,
+    probe,
+    scale_of,
+    value_range,
+)
+from sparring.errors import SparringError, StorageError, shown
 
 MOST_BAD = 0.01  # a larger share of bad files stops
 FALLBACK_SIZE = 64  # for images of many sizes
-SAMPLE = 64  # images looked at to tell grey from colour
 GROUP, WINDOW = 16, 16  # files that a thread takes at once, and groups that are under way
 SAVE_EVERY = 5.0  # seconds between two notes of how far decoding has come
-RULES = 2  # raised when the same files would make another entry, so that old ones are not used
+RULES = 3  # raised when the same files would make another entry, so that old ones are not used
 
 T = TypeVar("T")
 
@@ -52,6 +65,7 @@ class Report:
     classes       names that labels count
     bad           {name: reason}; conversions: {kind: count}
     passed, notes what was passed over, and what else is to be said, in sentences
+    test          the folder with the source's own test set, where it has one
     """
 
     files: int
@@ -61,23 +75,32 @@ class Report:
     conversions: dict[str, int]
     passed: list[str]
     notes: list[str]
+    test: str | None
 
 
 def decode_files(
-    path: Path, *, size: int | None, channels: int | None, held_out: float, cache: Path
+    path: Path,
+    *,
+    size: int | None,
+    channels: int | None,
+    held_out: float,
+    cache: Path,
+    labels_from: str | None = None,
+    part: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, Report]:
-    """(M, C, S, S) uint8 of a folder's or a zip's good images, memory-mapped copy-on-write, a share held out behind the
-    others; (M,) labels, or None; and what happened to the files.
+    """(M, C, S, S) uint8 of a folder's or an archive's good images, memory-mapped copy-on-write, those held out behind
+    the others; (M,) labels, or None; and what happened to the files.
 
     Raises `SparringError` when there are none or more than 1 % are bad, `StorageError` when the disk is full.
     """
-    source = cache / "images" / _digest(str(path.resolve()), size, channels)
-    listing = list_images(path) if path.is_dir() else None
+    source = cache / "images" / _digest(str(path.resolve()), size, channels, labels_from, part)
+    look = partial(list_images, path, labels_from=labels_from, part=part)
+    listing = look() if path.is_dir() else None
     if listing:
-        state: tuple[object, ...] = (listing.files.state(),)
+        state: tuple[object, ...] = (listing.files.state(), listing.classes)
     else:
-        status = path.stat()
-        state = (status.st_size, status.st_mtime_ns)
+        files = [path] if labels_from in (None, "folders", "none") else [path, Path(labels_from)]
+        state = tuple((status.st_size, status.st_mtime_ns) for status in map(os.stat, files))
     entry = source / _digest(RULES, *state, held_out)
     try:
         pixels, labels, report = _read(entry)
@@ -85,7 +108,7 @@ def decode_files(
     except (OSError, ValueError, TypeError, EOFError):  # not there, or damaged: decode again
         shutil.rmtree(entry, ignore_errors=True)
 
-    listed, kept = (listing or list_images(path)).held_out_last(held_out)
+    listed, kept = (listing or look()).held_out_last(held_out)
     try:
         source.mkdir(parents=True, exist_ok=True)
         with _aside(source / f".{entry.name}") as aside:
@@ -185,17 +208,53 @@ def natural_size(listing: Listing) -> int | None:
 
 
 def natural_channels(listing: Listing) -> int:
-    """1 if every image of a sample is grey in its pixels, else 3."""
-    sample = listing.names[:: -(-len(listing.names) // SAMPLE)]
+    """3 if any image has colour, else 1: grey are images of a grey mode, and others of which all pixels are grey."""
+    found = Event()
+
+    def look(name: str) -> bool:
+        if not found.is_set():
+            with open_image(open_name(name)) as image:
+                if has_color(image):
+                    found.set()
+        return found.is_set()
+
     with listing.opener() as open_name:
-        coloured = in_parallel(lambda name: _has_colour(open_name(name)), sample, "looking for colour")
-        return 3 if any(result is True for _, result in coloured) else 1
+        colored = in_parallel(look, listing.names, "looking for colour")
+        return 3 if any(result is True for _, result in colored) else 1
 
 
-def _has_colour(source: Path | BytesIO) -> bool:
-    with open_image(source) as image:
-        red, green, blue = decode(image, size=32, channels=3)
-    return bool((red != green).any() or (green != blue).any())
+def enlarged(header: Header, size: int) -> tuple[str, ...]:
+    """The conversion of an image that is much smaller than `size`."""
+    return ("enlarged to more than twice their size",) if 2 * min(header.width, header.height) < size else ()
+
+
+class SetScale:
+    """One scale for all images of a listing with grey values of more than 8 bits, which are read when it is called."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing, self._lock = listing, Lock()
+        self._scale: Scale | None = None
+
+    def __call__(self) -> Scale:
+        with self._lock:
+            if self._scale is None:
+                with self._listing.opener() as open_name:
+
+                    def look(name: str) -> tuple[str, float, float] | None:
+                        with open_image(open_name(name)) as image:
+                            return value_range(image)
+
+                    results = in_parallel(look, self._listing.names, "reading ranges")
+                    self._scale = scale_of(result for _, result in results if isinstance(result, tuple))
+            return self._scale
+
+    def notes(self) -> list[str]:
+        """What is to be said of the scale; nothing where 16 bits are all used."""
+        return [
+            f"grey values of {kind} images from {low:g} to {high:g} become 0 to 255, in all of them alike"
+            for kind, (low, high) in self().items()
+            if (kind, high) != ("16-bit", 65535)
+        ]
 
 
 def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels: int | None) -> None:
@@ -206,11 +265,14 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
             np.lib.format.write_array_header_1_0(new, done.header(len(listing.names)))
             done.start = new.tell()
 
+    set_scale = SetScale(listing)
     with listing.opener() as open_name, open(folder / "images.npy", "r+b") as file:
 
         def read(name: str) -> tuple[Header, np.ndarray]:
             with open_image(open_name(name)) as image:
-                return inspect(image), decode(image, size=done.size, channels=done.channels)
+                header = inspect(image)
+                scale = set_scale() if header.values else None
+                return header, decode(image, size=done.size, channels=done.channels, scale=scale)
 
         file.truncate(done.start + done.good * done.channels * done.size**2)
         file.seek(0, os.SEEK_END)
@@ -221,7 +283,7 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
                 done.bad[name] = str(result)
             else:
                 done.good += 1
-                for kind in result[0].conversions:
+                for kind in (*result[0].conversions, *enlarged(result[0], done.size)):
                     done.conversions[kind] = done.conversions.get(kind, 0) + 1
                 file.write(result[1].tobytes())
             if time.monotonic() - saved > SAVE_EVERY:
@@ -235,6 +297,8 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
     if listing.labels is not None:
         pairs = zip(listing.names, listing.labels, strict=True)
         np.save(folder / "labels.npy", np.fromiter((label for name, label in pairs if name not in done.bad), np.int64))
+    if any("scaled to 8 bits" in kind for kind in done.conversions):
+        done.notes += set_scale.notes()
     report = Report(
         files=len(listing.names),
         last=sum(name not in done.bad for name in listing.names[kept:]),
@@ -243,6 +307,7 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
         conversions=done.conversions,
         passed=list(listing.notes),
         notes=done.notes,
+        test=listing.test,
     )
     (folder / "report.json").write_text(json.dumps(asdict(report), indent=1))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import PurePosixPath
 from threading import Lock
 from typing import Any, Generic, TypeVar, overload
 
@@ -30,7 +29,7 @@ class Found:
 
 
 class Files:
-    """All files that were found, and the images among them that are used, numbered from 0 in their order.
+    """All image files that were found, and those of them that are used, numbered from 0 in their order.
 
     SQLite's temporary file is removed by itself. Raises sqlite3.Error when there is no room for it.
     """
@@ -42,58 +41,79 @@ class Files:
             """
             PRAGMA journal_mode = OFF;
             CREATE TABLE files (
-                name BLOB PRIMARY KEY, key BLOB, slashes INT, folder BLOB, size INT, mtime INT,
-                offset INT, compressed INT, method INT, checksum INT, flags INT
+                name BLOB PRIMARY KEY, key BLOB, folder BLOB, size INT, mtime INT,
+                offset INT, compressed INT, method INT, checksum INT, flags INT, times INT
             ) WITHOUT ROWID;
-            CREATE TABLE classes (folder BLOB PRIMARY KEY, label INT) WITHOUT ROWID;
+            CREATE TABLE folders (folder BLOB PRIMARY KEY, label INT) WITHOUT ROWID;
+            CREATE TABLE labels (name BLOB PRIMARY KEY, label INT) WITHOUT ROWID;
             CREATE TABLE images (number INTEGER PRIMARY KEY, name BLOB, label INT);
             BEGIN;
             """
         )
         rows = (
-            (
-                _bytes(f.name),
-                _bytes(_key(f.name)),
-                f.name.count("/"),
-                _bytes(folder(f.name)),
-                f.size,
-                f.mtime,
-                *f.member,
-            )
-            for f in found
+            (_bytes(f.name), _bytes(_key(f.name)), _bytes(folder(f.name)), f.size, f.mtime, *f.member) for f in found
         )
-        self._database.executemany("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.executemany(
+            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1, "
+            "size = excluded.size, offset = excluded.offset, compressed = excluded.compressed, "
+            "method = excluded.method, checksum = excluded.checksum, flags = excluded.flags",
+            rows,
+        )
 
-    def use(self, slashes: int, classes: Sequence[str]) -> int:
-        """The images are the files so deep, in natural order; their label is the index of their folder in `classes`.
+    def use(self, labels: Mapping[str, int | None]) -> int:
+        """The images are the files of these folders, in natural order, with the label of their folder.
 
         Returns their number.
         """
-        labels = ((_bytes(name), label) for label, name in enumerate(classes))
-        self._database.executemany("INSERT INTO classes VALUES (?, ?)", labels)
+        rows = ((_bytes(name), label) for name, label in labels.items())
+        self._database.executemany("INSERT INTO folders VALUES (?, ?)", rows)
+        return self._number("SELECT name, key, folders.label FROM files JOIN folders USING (folder)")
+
+    def use_labelled(self, labels: Mapping[str, int]) -> int:
+        """The images are these files, in natural order, with these labels. Returns their number."""
+        rows = ((_bytes(name), label) for name, label in labels.items())
+        self._database.executemany("INSERT INTO labels VALUES (?, ?)", rows)
+        return self._number("SELECT name, key, labels.label FROM files JOIN labels USING (name)")
+
+    def _number(self, chosen: str) -> int:
         self._database.execute(
-            "INSERT INTO images SELECT row_number() OVER (ORDER BY key, name) - 1, name, label "
-            "FROM files LEFT JOIN classes USING (folder) WHERE slashes = ?",
-            [slashes],
+            f"INSERT INTO images SELECT row_number() OVER (ORDER BY key, name) - 1, name, label FROM ({chosen})"
         )
         return int(self._ask("SELECT count(*) FROM images")[0])
 
     def __len__(self) -> int:
         return int(self._ask("SELECT count(*) FROM files")[0])
 
-    def shallowest(self) -> int | None:
-        """The fewest slashes in a name, None without files."""
-        return self._ask("SELECT min(slashes) FROM files")[0]
+    def folders(self) -> dict[str, int]:
+        """The number of files in each folder that has any; '' is the source itself."""
+        found = self._database.execute("SELECT folder, count(*) FROM files GROUP BY folder")
+        return {_text(name): count for name, count in found}
 
-    def first_below(self, slashes: int) -> str | None:
-        """Of the files that lie deeper the first in natural order, None without any."""
-        row = self._ask("SELECT name FROM files WHERE slashes > ? ORDER BY key, name LIMIT 1", slashes)
+    def first_in(self, folder: str) -> str:
+        """Of the files of a folder the first in natural order."""
+        return _text(self._ask("SELECT name FROM files WHERE folder = ? ORDER BY key, name LIMIT 1", _bytes(folder))[0])
+
+    def names(self) -> Iterator[str]:
+        """Of all files."""
+        return (_text(name) for (name,) in self._database.execute("SELECT name FROM files"))
+
+    def twice(self) -> tuple[int, str]:
+        """How many names were found more than once, and the first of these; the last file of a name is kept."""
+        count, name = self._ask("SELECT count(*), min(name) FROM files WHERE times > 1")
+        return count, _text(name or b"")
+
+    def total_size(self) -> int:
+        """Bytes of all files, unpacked."""
+        return int(self._ask("SELECT total(size) FROM files")[0])
+
+    def overlapping(self, header: int) -> str | None:
+        """Of an archive with so many bytes before each member: one that begins before the one before it ends."""
+        row = self._ask(
+            "SELECT name FROM (SELECT name, offset, lag(offset + compressed) OVER (ORDER BY offset, compressed) "
+            "AS stop FROM files) WHERE offset < stop + ? LIMIT 1",
+            header,
+        )
         return row and _text(row[0])
-
-    def folders(self, slashes: int) -> list[str]:
-        """The folders of files so deep."""
-        found = self._database.execute("SELECT DISTINCT folder FROM files WHERE slashes = ?", [slashes])
-        return [_text(name) for (name,) in found]
 
     def name(self, number: int) -> str:
         """Of an image; so are `label` and `size`."""
@@ -115,10 +135,10 @@ class Files:
         return Found(name, row[0], row[1], row[2:])
 
     def state(self) -> str:
-        """Changes with the name, size or mtime of any image."""
+        """Changes with the name, size, mtime or label of any image."""
         digest = blake2b(digest_size=16)
         for row in self._database.execute(
-            "SELECT name, size, mtime FROM images JOIN files USING (name) ORDER BY number"
+            "SELECT name, size, mtime, label FROM images JOIN files USING (name) ORDER BY number"
         ):
             digest.update(repr(row).encode())
         return digest.hexdigest()
@@ -155,8 +175,8 @@ def natural(name: str) -> tuple[str, str]:
 
 
 def folder(name: str) -> str:
-    """The last folder on the way to a file, '' where there is none."""
-    return PurePosixPath(name).parent.name
+    """The folders on the way to a file, '' where there is none."""
+    return name.rpartition("/")[0]
 
 
 def _key(name: str) -> str:

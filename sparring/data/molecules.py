@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from sparring.data.archive import regular
 from sparring.data.dataset import Dataset
 from sparring.data.decoded import MOST_BAD, listed
-from sparring.data.listing import shown
-from sparring.errors import SparringError
+from sparring.errors import SparringError, shown
 from sparring.seeds import generator
 
 KEYS, SIDE = 166, 13
@@ -182,7 +182,8 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Names of the columns, and (number of the line, fields) of every molecule."""
     is_csv = path.suffix.lower() == ".csv"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with regular(path) as file:
+            text = file.read().decode("utf-8-sig").replace("\r\n", "\n")
         rows = list(_of_csv(text) if is_csv else _of_smi(text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SparringError(f"cannot read '{shown(str(path))}' ({error})") from error

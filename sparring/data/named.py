@@ -6,6 +6,7 @@ import gzip
 import importlib.util
 import math
 import os
+import pickletools
 import shutil
 import struct
 import tempfile
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparring.data.archive import regular
 from sparring.data.dataset import Dataset
 from sparring.errors import SparringError, StorageError
 from sparring.seeds import generator
@@ -26,6 +28,7 @@ FASHION = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shi
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STACKED = tuple(f"{number:03d}" for number in range(1000))
 LARGEST_IDX = 2**31
+LARGEST_BATCH = 100_000_000  # bytes of a file of CIFAR's
 
 
 def digits(roots: list[Path], cache: Path) -> Dataset:
@@ -76,28 +79,30 @@ def fashion_mnist(roots: list[Path], cache: Path) -> Dataset:
 
 
 def cifar10(roots: list[Path], cache: Path) -> Dataset:
-    """60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009), read and checked by torchvision."""
-    import torchvision
+    """60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009), from the authors' binary or Python batches."""
+    layouts = {"cifar-10-batches-bin": _cifar_of_binary, "cifar-10-batches-py": _cifar_of_python}
+    found = next(((root, layout) for root in roots for layout in layouts if os.path.isdir(root / layout)), None)
+    if found is None:
+        layout = "cifar-10-batches-py"
+        found = _fetch("cifar10", "CIFAR10", layout, f"{layout}/data_batch_1 to 5 and test_batch", cache), layout
+    root, layout = found
 
-    layout = "cifar-10-batches-py"
-    root = next((root for root in roots if (root / layout).is_dir()), None)
-    if root is None:
-        root = _fetch("cifar10", "CIFAR10", layout, f"{layout}/data_batch_1 to 5, test_batch, batches.meta", cache)
+    def part(*names: str) -> tuple[Tensor, Tensor]:
+        read = [layouts[layout](root / layout / name) for name in names]
+        return torch.cat([images for images, _ in read]), torch.cat([labels for _, labels in read])
 
-    def part(train: bool) -> tuple[Tensor, Tensor]:
-        try:
-            read = torchvision.datasets.CIFAR10(str(root), train=train)
-        except (RuntimeError, OSError, ValueError, EOFError) as error:
-            raise SparringError(f"cifar10 in '{root / layout}' is damaged; fetch it again ({_line(error)})") from error
-        return torch.from_numpy(read.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(read.targets)
-
-    return _with_test("cifar10", CIFAR10, part(True), part(False))
+    return _with_test("cifar10", CIFAR10, part(*(f"data_batch_{n}" for n in range(1, 6))), part("test_batch"))
 
 
 def celeba_folder(roots: list[Path], cache: Path) -> Path:
     """The folder of CelebA's 202,599 aligned faces (Liu et al. 2015), to be read as any folder of images."""
     layout = "celeba/img_align_celeba"
-    root = next((root for root in roots if (root / layout).is_dir()), None)
+    root = next((root for root in roots if os.path.isdir(root / layout)), None)
+    if root is None and importlib.util.find_spec("gdown") is None:
+        raise SparringError(
+            "celeba is not on this machine, and fetching it takes the package gdown: pip install 'sparring[celeba]'; "
+            f"or put {layout}/000001.jpg and so on into a folder and name it with --data-root or SPARRING_DATA"
+        )
     return (root or _fetch("celeba", "CelebA", "celeba", f"{layout}/000001.jpg and so on", cache)) / layout
 
 
@@ -188,13 +193,62 @@ def _mnist_like(name: str, kind: str, classes: tuple[str, ...], folders: list[Pa
 
 
 def _plain_or_gz(path: Path) -> Path | None:
-    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()), None)
+    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if os.path.isfile(each)), None)
 
 
 def _with_test(
     name: str, classes: tuple[str, ...], train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
 ) -> Dataset:
     return Dataset(name, *train, classes, test=Dataset(f"{name} test", *test, classes))
+
+
+# CIFAR's file formats.
+
+
+def _cifar_of_binary(path: Path) -> tuple[Tensor, Tensor]:
+    """Of each image one byte with its label, then 1,024 each of red, green and blue."""
+    content = _content(path.with_name(f"{path.name}.bin"))
+    if not content or len(content) % 3073:
+        raise SparringError(
+            f"'{path}.bin' is damaged: {len(content):,} bytes, not 3,073 for each image; fetch it again"
+        )
+    rows = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(-1, 3073)
+    return _cifar(rows[:, 1:], rows[:, 0].long(), path)
+
+
+def _cifar_of_python(path: Path) -> tuple[Tensor, Tensor]:
+    """A pickle of {"data": (N, 3072) uint8, "labels": [...]}, read as a list of instructions of which none is executed:
+    the pixels are its longest string, and the labels are the numbers between their key and the next string.
+    """
+    labels: list[int] = []
+    pixels, reading = b"", False
+    content = _content(path)
+    try:
+        for instruction, value, _ in pickletools.genops(content):
+            if isinstance(value, str | bytes) and len(value) > len(pixels) and len(value) % 3072 == 0:
+                pixels = value.encode("latin-1") if isinstance(value, str) else value
+            elif value in ("labels", b"labels"):
+                reading, labels = True, []
+            elif reading and isinstance(value, int) and instruction.name in ("BININT", "BININT1", "BININT2", "INT"):
+                labels.append(value)
+            elif reading and isinstance(value, str | bytes):
+                reading = False
+    except Exception as error:  # what is no pickle raises nearly everything
+        raise SparringError(f"'{path}' is damaged ({_line(error)}); fetch it again") from error
+    if not pixels or len(labels) * 3072 != len(pixels):
+        raise SparringError(f"'{path}' is damaged: {len(labels)} labels, {len(pixels) / 3072:g} images; fetch it again")
+    return _cifar(torch.frombuffer(bytearray(pixels), dtype=torch.uint8), torch.tensor(labels), path)
+
+
+def _cifar(pixels: Tensor, labels: Tensor, path: Path) -> tuple[Tensor, Tensor]:
+    if not 0 <= int(labels.min()) <= int(labels.max()) < len(CIFAR10):
+        raise SparringError(f"'{path}' has labels from {labels.min()} to {labels.max()}; cifar10 has 0 to 9")
+    return pixels.reshape(-1, 3, 32, 32).contiguous(), labels
+
+
+def _content(path: Path) -> bytes:
+    with regular(path) as file:
+        return file.read(LARGEST_BATCH)
 
 
 # Fetching.
@@ -215,7 +269,13 @@ def _fetch(name: str, kind: str, layout: str, expected: str, cache: Path) -> Pat
             f"cannot write into the cache folder '{cache}': {error.strerror}; set SPARRING_CACHE"
         ) from error
     try:
-        getattr(torchvision.datasets, kind)(str(aside), download=True)
+        fetched = getattr(torchvision.datasets, kind)
+        if kind == "CIFAR10":  # making one would unpickle what was fetched
+            torchvision.datasets.utils.download_and_extract_archive(
+                fetched.url, str(aside), filename=fetched.filename, md5=fetched.tgz_md5
+            )
+        else:
+            fetched(str(aside), download=True)
         os.replace(aside / layout, cache / layout)
     except Exception as error:  # of torchvision, of the network, of damaged archives
         raise SparringError(

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from io import BytesIO
+from numbers import Integral
 from pathlib import Path
-from typing import BinaryIO
+from threading import Condition
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -26,6 +29,12 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256_000_000
 MAX_SIZE = 4096
+MAX_SCANS = 100  # of a JPEG; a progressive one has about 10, and each takes a pass over all pixels
+
+Scale = Mapping[str, tuple[float, float]]
+"""What grey values of more than 8 bits lie between: "16-bit", "32-bit" or "float" -> (lowest, highest)."""
+
+BITS = (8, 10, 12, 14, 16)  # that 16-bit files may in truth have
 
 ORIENTATION = 0x0112  # the EXIF tag, and what undoes each of its values
 UPRIGHT = {
@@ -41,6 +50,34 @@ UPRIGHT = {
 
 class BadImage(SparringError):
     """This file cannot be used as an image; the message is the reason, without the file's name."""
+
+
+class Budget:
+    """So much of something for all threads together: who asks for more than is left waits.
+
+    Nobody gets more than all.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.used = total, 0
+        self._changed = Condition()
+
+    @contextmanager
+    def hold(self, amount: int) -> Iterator[None]:
+        amount = min(amount, self.total)
+        with self._changed:
+            self._changed.wait_for(lambda: self.used + amount <= self.total)
+            self.used += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.used -= amount
+                self._changed.notify_all()
+
+
+PIXELS = Budget(MAX_PIXELS)
+"""Pixels that may be decoded at the same time, by all threads: each takes up to 20 bytes on its way."""
 
 
 # Between uint8 and [-1, 1].
@@ -80,6 +117,9 @@ def fit(images: Tensor, *, size: int, channels: int) -> Tensor:
 
 def require_shape(size: int | None, channels: int | None) -> None:
     """Raise `SparringError` unless these are a side and a number of channels that images can have here."""
+    for name, value in (("size", size), ("channels", channels)):
+        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
+            raise SparringError(f"{name} is {value!r}, a {type(value).__name__}; give a whole number")
     if channels not in (None, 1, 3):
         raise SparringError(f"channels is {channels}; images here have 1 (grey) or 3 (red, green, blue)")
     if size is not None and not 1 <= size <= MAX_SIZE:
@@ -98,18 +138,23 @@ class Header:
     width: int
     height: int
     conversions: tuple[str, ...]
+    values: str | None = None
+    """The kind of grey values of more than 8 bits, a key of `Scale`."""
 
 
-def read_image(source: str | Path | BinaryIO, *, size: int, channels: int, background: int = 255) -> np.ndarray:
+def read_image(
+    source: str | Path | BinaryIO, *, size: int, channels: int, background: int = 255, scale: Scale | None = None
+) -> np.ndarray:
     """(channels, size, size) uint8 of an image file: the short side is scaled to `size`, the centre kept.
 
-    More than 8 bits are scaled by the range that the file declares (floats outside [0, 1]: by the file's own minimum
-    and maximum), transparency is laid on the grey value `background`, EXIF orientation is applied, animations give
-    their first frame. Raises `BadImage` with the reason for everything else: it never hangs and never guesses.
+    More than 8 bits are scaled by `scale`, the range of the set that the image is of; without it by the range that the
+    file declares (32 bits, and floats outside [0, 1]: by its own minimum and maximum). Transparency is laid on the grey
+    value `background`, EXIF orientation is applied, animations give their first frame, texts and colour profiles are
+    passed over. Raises `BadImage` with the reason for everything else: it never hangs and never guesses.
     """
     require_shape(size, channels)
     with open_image(source) as image:
-        return decode(image, size=size, channels=channels, background=background)
+        return decode(image, size=size, channels=channels, background=background, scale=scale)
 
 
 def probe(source: str | Path | BinaryIO) -> Header:
@@ -122,12 +167,17 @@ def probe(source: str | Path | BinaryIO) -> Header:
 def open_image(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
     """An image of which only the header was read. Whatever goes wrong inside the `with` becomes `BadImage`."""
     try:
-        file = nullcontext(source) if hasattr(source, "read") else _regular_file(Path(source))
-        with file as opened, Image.open(opened, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                pixels = f"{image.width} x {image.height} pixels"
-                raise BadImage(f"{pixels} are more than the limit of {MAX_PIXELS // 1_000_000} million")
-            yield image
+        file: Any = nullcontext(source) if hasattr(source, "read") else _regular_file(Path(source))
+        with file as opened:
+            try:
+                found = Image.open(_without_texts(opened), formats=FORMATS)
+            except UnidentifiedImageError as error:
+                raise BadImage(_what_it_is(opened)) from error
+            with found as image:
+                if image.width * image.height > MAX_PIXELS:
+                    pixels = f"{image.width} x {image.height} pixels"
+                    raise BadImage(f"{pixels} are more than the limit of {MAX_PIXELS // 1_000_000} million")
+                yield image
     except BadImage:
         raise
     except Exception as error:  # Pillow's decoders raise nearly everything on hostile bytes
@@ -148,26 +198,71 @@ def inspect(image: Image.Image) -> Header:
         "only the first frame of an animation used": getattr(image, "is_animated", False),
     }
     conversions = tuple(kind for kind, applies in kinds.items() if applies)
-    return Header(image.format or "?", image.mode, image.width, image.height, conversions)
+    return Header(image.format or "?", image.mode, image.width, image.height, conversions, _values(image))
 
 
-def decode(image: Image.Image, *, size: int, channels: int, background: int = 255) -> np.ndarray:
+def decode(
+    image: Image.Image, *, size: int, channels: int, background: int = 255, scale: Scale | None = None
+) -> np.ndarray:
     """The pixels of an opened image as (channels, size, size) uint8, as `read_image` says."""
     image.draft(None, (4 * size, 4 * size))  # large JPEGs decode at 1/2, 1/4 or 1/8
-    image = upright(image, channels=channels, background=background)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    with PIXELS.hold(image.width * image.height):
+        image = upright(image, channels=channels, background=background, scale=scale)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def upright(image: Image.Image, *, channels: int, background: int = 255) -> Image.Image:
+def has_color(image: Image.Image) -> bool:
+    """Whether an opened image is grey neither by its mode nor in all its pixels."""
+    if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
+        return False
+    image.draft(None, (256, 256))
+    with PIXELS.hold(image.width * image.height):
+        red, green, blue = np.moveaxis(np.asarray(upright(image, channels=3)), 2, 0)
+        return bool((red != green).any() or (green != blue).any())
+
+
+def value_range(image: Image.Image) -> tuple[str, float, float] | None:
+    """Of an opened image with grey values of more than 8 bits: their kind, the lowest and the highest; else None."""
+    kind = _values(image)
+    if kind is None:
+        return None
+    with PIXELS.hold(image.width * image.height):
+        image.load()
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise BadImage("pixels that are not finite numbers")
+        return kind, float(values.min()), float(values.max())
+
+
+def scale_of(ranges: Iterable[tuple[str, float, float]]) -> Scale:
+    """One scale for a set of images, from the range of each.
+
+    16 bits: from 0 to what the fewest bits can hold that hold all (12 bits are often kept in 16). Floats: [0, 1] where
+    that holds all. Else from the lowest to the highest value of the set.
+    """
+    extremes: dict[str, tuple[float, float]] = {}
+    for kind, low, high in ranges:
+        lowest, highest = extremes.get(kind, (low, high))
+        extremes[kind] = min(low, lowest), max(high, highest)
+    for kind, (low, high) in extremes.items():
+        if kind == "16-bit":
+            extremes[kind] = 0.0, next(2.0**bits - 1 for bits in BITS if high < 2**bits)
+        elif kind == "float" and low >= 0 and high <= 1:
+            extremes[kind] = 0.0, 1.0
+    return extremes
+
+
+def upright(image: Image.Image, *, channels: int, background: int = 255, scale: Scale | None = None) -> Image.Image:
     """An opened image as 8-bit grey or RGB, in its own size, as `read_image` says."""
+    _refuse_many_scans(image)
     image.load()
     orientation = _orientation(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _eight_bits(image, background)
+    if _values(image):
+        image = _eight_bits(image, background, scale)
     elif _is_transparent(image):
         colours = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (background,) * 3 + (255,)), colours)
@@ -177,20 +272,27 @@ def upright(image: Image.Image, *, channels: int, background: int = 255) -> Imag
     return image
 
 
-def _eight_bits(image: Image.Image, background: int) -> Image.Image:
-    """A grey image of more than 8 bits, scaled by the range that its file declares."""
+def _values(image: Image.Image) -> str | None:
+    """The kind of grey values of more than 8 bits."""
+    tags = getattr(image, "tag_v2", None)  # of a TIFF
+    if image.mode.startswith("I;16") or (image.mode == "I" and not tags):  # "I" is Pillow's mode for 16-bit PGM, too
+        return "16-bit"
+    return {"I": "32-bit", "F": "float"}.get(image.mode)
+
+
+def _eight_bits(image: Image.Image, background: int, scale: Scale | None) -> Image.Image:
+    """A grey image of more than 8 bits, scaled by the range of its set, or else of its file."""
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
         raise BadImage("pixels that are not finite numbers")
-    tags = getattr(image, "tag_v2", {})  # of a TIFF
-    if image.mode.startswith("I;16"):
-        low, high = 0.0, 2.0 ** tags.get(258, (16,))[0] - 1  # BitsPerSample: 12 or 16
-    elif image.mode == "I" and not tags:
-        low, high = 0.0, 65535.0  # Pillow's mode for 16 bits in PGM, and in PNG before Pillow 11
-    elif image.mode == "F" and values.min() >= 0 and values.max() <= 1:
-        low, high = 0.0, 1.0
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # of a TIFF
+    kind = _values(image)
+    assert kind is not None
+    bits = tags.get(258, (16,))[0]  # BitsPerSample: 12 or 16
+    if kind == "16-bit" and (bits < 16 or scale is None):
+        low, high = 0.0, 2.0**bits - 1
     else:
-        low, high = float(values.min()), float(values.max())
+        low, high = (scale or scale_of([(kind, float(values.min()), float(values.max()))]))[kind]
     scaled = (values - low) * (255 / max(high - low, 1e-30))
     if tags.get(262) == 0:  # PhotometricInterpretation: white is zero
         scaled = 255 - scaled
@@ -233,8 +335,61 @@ def _regular_file(path: Path) -> BinaryIO:
         raise
 
 
+def _without_texts(file: BinaryIO) -> BinaryIO:
+    """A PNG without its texts and its colour profile, which Pillow would unpack and refuses when they are large; other
+    files as they are.
+    """
+    start = file.tell()
+    if file.read(8) != b"\x89PNG\r\n\x1a\n":
+        file.seek(start)
+        return file
+    kept, at, last = [(start, start + 8)], start + 8, b""
+    while last != b"IEND" and len(head := file.read(8)) == 8:
+        last, stop = head[4:], at + 12 + int.from_bytes(head[:4], "big")
+        if last in (b"iCCP", b"tEXt", b"zTXt", b"iTXt"):
+            kept.append((stop, stop))
+        else:
+            kept[-1] = kept[-1][0], stop
+        at = file.seek(stop)
+    file.seek(start)
+    if len(kept) == 1:
+        return file
+    rest = BytesIO()
+    for begin, end in kept:
+        file.seek(begin)
+        rest.write(file.read(end - begin))
+    rest.seek(0)
+    return rest
+
+
+def _refuse_many_scans(image: Image.Image) -> None:
+    file = getattr(image, "fp", None)
+    if image.format not in ("JPEG", "MPO") or file is None:
+        return
+    at, scans, before = file.tell(), 0, b""
+    file.seek(0)
+    while piece := file.read(1 << 20):
+        scans += (before + piece).count(b"\xff\xda")
+        before = piece[-1:]
+    file.seek(at)
+    if scans > MAX_SCANS:
+        raise BadImage(f"a JPEG of {scans:,} scans, more than {MAX_SCANS}")
+
+
+def _what_it_is(file: BinaryIO) -> str:
+    """Why a file is no image that is read."""
+    file.seek(0)
+    start = file.read(12)
+    if start[4:8] == b"ftyp":
+        for name, brands in (
+            ("HEIC", (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")),
+            ("AVIF", (b"avif", b"avis")),
+        ):
+            if start[8:] in brands:
+                return f"it is {name}, whatever its name says, and {name} is not read: convert it to JPEG or PNG"
+    return f"not an image in a known format ({', '.join(FORMATS)})"
+
+
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"not an image in a known format ({', '.join(FORMATS)})"
     words = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return words.splitlines()[0][:120]

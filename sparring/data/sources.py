@@ -1,12 +1,12 @@
-"""One door for all data: a name, a folder, a zip, an array or molecules go in, a `Dataset` comes out."""
+"""One door for all data: a name, a folder, an archive, an array or molecules go in, a `Dataset` comes out."""
 
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,18 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparring.data import molecules
+from sparring.data import arrays, molecules
+from sparring.data.archive import kind_of
 from sparring.data.chosen import number_of, numbers_of
-from sparring.data.dataset import Dataset
-from sparring.data.decoded import decode_files, in_parallel, listed, natural_size
+from sparring.data.dataset import Dataset, held_out_of
+from sparring.data.decoded import SetScale, decode_files, in_parallel, listed, natural_size
 from sparring.data.domains import merged, require_one_shape
-from sparring.data.listing import Listing, list_images, one_image, shown
+from sparring.data.listing import Listing, list_images, one_image
 from sparring.data.named import NAMED, celeba_folder
-from sparring.data.pixels import BadImage, fit, read_image, require_shape
-from sparring.errors import SparringError, unknown
+from sparring.data.pixels import BadImage, decode, fit, inspect, open_image, require_shape
+from sparring.errors import SparringError, shown, unknown
 from sparring.seeds import standard_defaults
 
 NAMES = (*NAMED, "celeba", "nci")
+NUMPY = (".npy", ".npz")
 
 
 @standard_defaults()
@@ -35,87 +37,156 @@ def load(
     size: int | None = None,
     channels: int | None = None,
     classes: str | Iterable[str | int] | None = None,
+    labels_from: str | Path | None = None,
     root: str | Path | None = None,
     held_out: float = 0.1,
     cache: str | Path | None = None,
 ) -> Dataset:
     """Images to train on, with about 10 % of them held out.
 
-    source    a name (digits, optdigits, mnist, stacked-mnist, fashion-mnist, cifar10, celeba); a folder or zip of
-              images, whose subfolders are the classes if it has any; a .npy file, or a .npz with `images` and perhaps
-              `labels`; an array or tensor, uint8 of (N, H, W), (N, H, W, C) or (N, C, H, W); molecules: nci, or a .smi
-              or .csv of SMILES; or domains without pairs, {"a": X, "b": Y} with any of these: the classes are then the
-              domains
+    source    a name (digits, optdigits, mnist, stacked-mnist, fashion-mnist, cifar10, celeba), whatever the current
+              folder holds; a folder, zip, tar or tar.gz of images; a .npy file, or a .npz with `images` and perhaps
+              `labels`; an array or tensor, uint8 or uint16 of (N, H, W), (N, H, W, C) or (N, C, H, W); molecules: nci,
+              or a .smi or .csv of SMILES; or domains without pairs, {"a": X, "b": Y} with any of these: the classes
+              are then the domains
     size      side in pixels; default: natural (celeba 64; files of many sizes 64)
-    channels  1 (grey) or 3; default: natural
+    channels  1 (grey) or 3; default: 3 if any image has colour
     classes   the only classes to keep, by name or index: "cat,dog" or [3, 5]; renumbered from 0 in the data's order
+    labels_from  where classes of image files come from: "folders", the first folder on the way to each; "none"; or the
+              path of a .csv, .tsv or .json with a label for each file. Default: StyleGAN's dataset.json where there is
+              one, else the folders, if there are any. Folders train/ and test/ (or val/) are no classes: the second is
+              the test set
     root      a folder to look for named data sets in, before SPARRING_DATA and the cache folder
-    held_out  share that training never sees; 0: none
+    held_out  what training never sees: a share (0.1), or a number of images (500, counted before bad files are
+              skipped); 0: none
     cache     where decoded folders and fetched data sets are kept; default: SPARRING_CACHE, else ~/.cache/sparring
 
-    Bad files and molecules are skipped and named in `.notes`. Raises `SparringError` when more than 1 % are bad, when a
-    file is damaged, when the source is unknown or when fewer than two images remain.
+    Bad files and molecules are skipped and named in `.notes`; `.source` says how to load the same again (arrays: None).
+    Raises `SparringError` when more than 1 % are bad, when a file is damaged, when the source is unknown or means two
+    things, or when fewer than two images remain.
     """
     require_shape(size, channels)
-    if not 0 <= held_out < 1:
-        raise SparringError(f"held_out is {held_out}; it is the share of images kept for measuring: from 0 to below 1")
+    require_held_out(held_out)
+    _require_texts(classes=classes, labels_from=labels_from, root=root, cache=cache)
     if isinstance(source, Mapping):
-        if classes is not None:
-            raise SparringError("classes are chosen from one data set, and here are domains: leave out classes")
+        if classes is not None or labels_from is not None:
+            raise SparringError("the classes are the domains here: leave out classes and labels_from")
+        if len(source) < 2 or not all(isinstance(name, str) for name in source):
+            raise SparringError('domains are given as {"a": X, "b": Y}, at least two of them')
         load_one = partial(load, size=size, channels=channels, root=root, held_out=held_out, cache=cache)
-        return merged({name: load_one(one) for name, one in source.items()})
+        parts = {name: load_one(one) for name, one in source.items()}
+        records = {name: part.source for name, part in parts.items() if part.source}
+        record = next(iter(records.values()), None)
+        if record and len(records) == len(parts):
+            record = {**record, "source": {name: each["source"] for name, each in records.items()}}
+            return replace(merged(parts), source=record)
+        return merged(parts)
+    kept_in = cache
     cache = cache_folder(cache)
 
     last: int | None = None
+    by_name = isinstance(source, str) and source in NAMES
+    path = None if by_name or isinstance(source, np.ndarray | Tensor) else existing(source)
+    of_files = path is not None and not is_table(path)
+    if labels_from is not None and not (of_files or source == "celeba"):
+        raise SparringError("labels_from is for image files: leave it out")
+    if labels_from not in (None, "folders", "none"):
+        labels_from = str(existing(labels_from).resolve())
+    read = partial(_from_files, cache=cache, held_out=held_out, labels_from=labels_from)
     if isinstance(source, np.ndarray | Tensor):
-        data = _from_array("array", source, None)
-    elif isinstance(source, str) and source in NAMED:
-        data = NAMED[source](search_roots(root, cache), cache)
-    elif source == "celeba":
+        data = arrays.from_array("array", source)
+    elif path is None and source == "celeba":
         folder = celeba_folder(search_roots(root, cache), cache)
-        data, last = _from_files(folder, size or 64, channels or 3, cache, held_out)
+        data, last = read(folder, size or 64, channels or 3)
         data = replace(data, name="celeba")
-    elif source == "nci":
+    elif path is None and source == "nci":
         data = molecules.nci()
+    elif path is None:
+        data = NAMED[str(source)](search_roots(root, cache), cache)
+    elif of_files:
+        data, last = read(path, size, channels)
+    elif path.suffix.lower() in molecules.SUFFIXES:
+        data = molecules.from_file(path)
     else:
-        path = existing(source)
-        if path.suffix.lower() in molecules.SUFFIXES and path.is_file():
-            data = molecules.from_file(path)
-        else:
-            if path.suffix in (".npy", ".npz"):
-                data = _from_numpy_file(path)
-            else:
-                data, last = _from_files(path, size, channels, cache, held_out)
+        data = arrays.from_file(path)
 
+    if by_name and os.path.lexists(str(source)):
+        note = f"'{source}' is the data set of that name; for the file or folder of the same name give './{source}'"
+        data = replace(data, notes=(note, *data.notes))
     if classes is not None:
+        classes = classes if isinstance(classes, str) else [str(name) for name in classes]
         data, last = _only(data, classes), None
     data = _fitted(data, size, channels)
     if data.test is not None:
         data = replace(data, test=_fitted(data.test, size, channels))
-    return _held_out(data, held_out, last)
+    data = _held_out(data, held_out, last)
+    if isinstance(source, np.ndarray | Tensor):
+        return data
+    root = root or os.environ.get("SPARRING_DATA")  # where it is found today, it is looked for tomorrow
+    return replace(
+        data,
+        source={
+            "source": str(path.resolve()) if path else str(source),
+            "size": None if size is None else int(size),
+            "channels": None if channels is None else int(channels),
+            "classes": classes,
+            "labels_from": labels_from,
+            "root": str(Path(root).resolve()) if root and by_name else None,
+            "held_out": int(held_out) if isinstance(held_out, Integral) else float(held_out),
+            "cache": str(Path(kept_in).resolve()) if kept_in else None,
+        },
+    )
 
 
-def listing_of(path: Path) -> Listing:
-    """The images of a file, a folder or a zip. Raises `SparringError` when there are none."""
-    if not path.exists():
-        raise SparringError(f"there is no file or folder '{shown(str(path))}'")
-    alone = path.is_file() and not zipfile.is_zipfile(path)
-    return one_image(path) if alone else list_images(path)
+def is_table(path: Path) -> bool:
+    """Whether a path is a file of arrays or molecules, and not of images."""
+    return path.suffix.lower() in (*NUMPY, *molecules.SUFFIXES) and not path.is_dir()
 
 
-def load_few(path: Path, *, size: int, channels: int, most: int) -> tuple[Dataset, list[str]]:
-    """The images of a file, a folder or a zip, and their names; of more than `most`, so many that are evenly spaced.
+def require_held_out(held_out: Any) -> None:
+    """Raise `SparringError` unless it is a share from 0 to below 1, or a whole number of images."""
+    number = isinstance(held_out, Real) and not isinstance(held_out, bool)
+    if not number or not float(held_out) >= 0 or (not isinstance(held_out, Integral) and float(held_out) >= 1):
+        raise SparringError(
+            f"held_out is {held_out!r}; give a share of the images from 0 to below 1 (0.1), or a number of them (500)"
+        )
+
+
+def _require_texts(classes: object, **paths: object) -> None:
+    for name, value in paths.items():
+        if value is not None and not isinstance(value, str | Path):
+            raise SparringError(f"{name} is {value!r}, a {type(value).__name__}; give a path")
+    if not isinstance(classes, str | Iterable | None) or isinstance(classes, bytes):
+        raise SparringError(f"classes is {classes!r}; give names or numbers: 'cat,dog' or [3, 5]")
+
+
+def listing_of(path: Path, labels_from: str | None = None) -> Listing:
+    """The images of a file, a folder or an archive. Raises `SparringError` when there are none."""
+    path = existing(path)
+    return list_images(path, labels_from=labels_from) if path.is_dir() or kind_of(path) else one_image(path)
+
+
+def load_few(
+    path: Path, *, size: int, channels: int, most: int, labels_from: str | None = None
+) -> tuple[Dataset, list[str]]:
+    """The images of a file, a folder or an archive, and their names; of more than `most`, so many, evenly spaced.
 
     None is held out, nothing is cached. Raises `SparringError` when there are none, and when one of them cannot be
     used: bad files are named.
     """
-    listing = listing_of(path)
+    listing = listing_of(path, labels_from)
     total, count = len(listing.names), min(most, len(listing.names))
     rows = [i * total // count for i in range(count)]
+    set_scale = SetScale(listing)
     with listing.opener() as open_name:
-        read = partial(read_image, size=size, channels=channels)
+
+        def read(name: str) -> np.ndarray:
+            with open_image(open_name(name)) as image:
+                scale = set_scale() if inspect(image).values else None
+                return decode(image, size=size, channels=channels, scale=scale)
+
         names = [listing.names[row] for row in rows]
-        results = dict(in_parallel(lambda name: read(open_name(name)), names, "reading images"))
+        results = dict(in_parallel(read, names, "reading images"))
     bad = {name: str(result) for name, result in results.items() if isinstance(result, BadImage)}
     if bad:
         raise SparringError(f"cannot read {len(bad)} of {count} images in '{shown(str(path))}': {listed(bad)}")
@@ -150,14 +221,14 @@ def require_one_size(domains: Mapping[str, str | Path], root: str | Path | None 
     for name, source in domains.items():
         if source in NAMED:
             sides[name] = load(source, root=root, held_out=0).spec.size
-        elif (path := existing(source)).suffix not in (".npy", ".npz", *molecules.SUFFIXES):
+        elif source not in NAMES and not is_table(path := existing(source)):
             sides[name] = natural_size(list_images(path))
     require_one_shape({name: (0, side, side) for name, side in sides.items() if side})
 
 
 def cache_folder(cache: str | Path | None) -> Path:
     """The folder for decoded and fetched data: as given, else SPARRING_CACHE, else ~/.cache/sparring."""
-    return Path(cache or os.environ.get("SPARRING_CACHE") or Path.home() / ".cache" / "sparring")
+    return Path(cache or os.environ.get("SPARRING_CACHE") or os.path.expanduser("~/.cache/sparring"))
 
 
 def search_roots(root: str | Path | None, cache: Path) -> list[Path]:
@@ -169,67 +240,57 @@ def existing(source: Any) -> Path:
     """The path of a source that is no name. Raises `SparringError` if there is nothing of this name or path."""
     if not isinstance(source, str | Path):
         raise SparringError(f"data is a {type(source).__name__}; give a name, a path, a numpy array or a torch tensor")
-    path = Path(source).expanduser()
-    if path.exists():
+    if not str(source):
+        raise SparringError(f"data is empty; give the path of a folder ('.' is the current one), or {', '.join(NAMES)}")
+    said = f"'{shown(str(source))}'"
+    try:
+        path = Path(source).expanduser()
+        os.stat(path)
+        str(path.resolve()).encode()
         return path
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except UnicodeEncodeError:
+        raise SparringError(f"the path {said} is not UTF-8, so that no run could record it: rename it") from None
+    except OSError as error:
+        raise SparringError(f"cannot look at {said[:200]}: {error.strerror}") from None
+    except (RuntimeError, ValueError) as error:  # of a user that is not there; of a path with a NUL
+        raise SparringError(f"{said[:200]} is no path: {error}") from None
     if isinstance(source, Path) or os.sep in source or path.suffix:
-        raise SparringError(
-            f"there is no folder or file '{shown(str(source))}'; data sets with a name: {', '.join(NAMES)}"
-        )
-    raise unknown("data set", source, [*NAMES, "or the path of a folder, zip, npy, npz, smi or csv"])
+        raise SparringError(f"there is no folder or file {said}; data sets with a name: {', '.join(NAMES)}")
+    raise unknown("data set", source, [*NAMES, "or the path of a folder, zip, tar, npy, npz, smi or csv"])
 
 
 def _from_files(
-    path: Path, size: int | None, channels: int | None, cache: Path, held_out: float
+    path: Path, size: int | None, channels: int | None, *, cache: Path, held_out: float, labels_from: str | None
 ) -> tuple[Dataset, int]:
-    """The images of a folder or a zip, those to hold out behind the others; and how many these are.
+    """The images of a folder or an archive, those to hold out behind the others; and how many these are.
 
     In this order they are decoded, so that both parts of a large set stay in one memory-mapped file.
     """
-    pixels, found, report = decode_files(path, size=size, channels=channels, held_out=held_out, cache=cache)
+    read = partial(decode_files, path, cache=cache, labels_from=labels_from)
+    pixels, found, report = read(size=size, channels=channels, held_out=held_out)
     notes = [*report.passed, *report.notes]
     if report.bad:
         notes.append(f"skipped {len(report.bad)} of {report.files} images: {listed(report.bad)}")
     if report.conversions:
         notes.append("converted: " + ", ".join(f"{count} {kind}" for kind, count in report.conversions.items()))
     labels = None if found is None else torch.from_numpy(found)
-    data = Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, tuple(report.classes), notes=tuple(notes))
+    classes = tuple(report.classes)
+    test = None
+    if report.test is not None:
+        try:
+            shape = {"size": pixels.shape[2], "channels": pixels.shape[1]}
+            theirs, found, tested = read(**shape, held_out=0, part=report.test)
+            numbers = [classes.index(name) for name in tested.classes]
+            if classes and not numbers:
+                raise ValueError("it has no labels")
+            marks = torch.tensor(numbers)[torch.from_numpy(found)] if classes and found is not None else None
+            test = Dataset(f"{path.resolve().stem} test", torch.from_numpy(theirs), marks, classes)
+        except (SparringError, ValueError) as error:
+            notes.append(f"the test set in {shown(report.test)} is not used: {error}")
+    data = Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, classes, test=test, notes=tuple(notes))
     return data, report.last
-
-
-def _from_numpy_file(path: Path) -> Dataset:
-    try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise SparringError(f"cannot read '{shown(str(path))}' ({str(error).splitlines()[0]})") from error
-    if "images" not in arrays:
-        raise SparringError(
-            f"'{shown(str(path))}' holds {', '.join(arrays) or 'nothing'}; it must hold an array 'images'"
-        )
-    return _from_array(path.stem, arrays["images"], arrays.get("labels"))
-
-
-def _from_array(name: str, given: np.ndarray | Tensor, labels: np.ndarray | None) -> Dataset:
-    if given.dtype not in (np.uint8, torch.uint8):
-        raise SparringError(f"images are {given.dtype}; give uint8 from 0 to 255, so that the range is not a guess")
-    images = given.cpu() if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
-    if images.ndim == 3:
-        images = images.unsqueeze(1)
-    if images.ndim == 4 and images.shape[1] not in (1, 3):
-        images = images.permute(0, 3, 1, 2)
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        shape = tuple(given.shape)
-        raise SparringError(
-            f"images are of shape {shape}; give (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3"
-        )
-    if labels is None:
-        return Dataset(name, images)
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        raise SparringError(f"labels are {labels.dtype} of shape {labels.shape}; give {len(images)} whole numbers")
-    values, numbered = np.unique(labels, return_inverse=True)
-    return Dataset(name, images, torch.from_numpy(numbered.astype(np.int64)), tuple(str(value) for value in values))
 
 
 def _fitted(data: Dataset, size: int | None, channels: int | None) -> Dataset:
@@ -245,6 +306,8 @@ def _fitted(data: Dataset, size: int | None, channels: int | None) -> Dataset:
             f"{made[0]} x {made[1]} x {made[2]}: leave out size and channels, and take the recipe 'molecules'"
         )
     note = f"images of {given} x {height} x {width} made {made[0]} x {made[1]} x {made[2]} (channels x height x width)"
+    if made[1] > 2 * min(height, width):
+        note += ": enlarged to more than twice their size"
     return replace(data, images=images, notes=(*data.notes, note))
 
 
@@ -275,17 +338,19 @@ def _only(data: Dataset, classes: str | Iterable[str | int]) -> Dataset:
     return replace(chosen(data), test=test, notes=data.notes)
 
 
-def _held_out(data: Dataset, share: float, last: int | None) -> Dataset:
-    """A share of the images held out: the last ones where they lie so already."""
-    number = round(len(data) * share) if last is None else last
+def _held_out(data: Dataset, held_out: float, last: int | None) -> Dataset:
+    """A part of the images held out: the last ones where they lie so already."""
+    number = held_out_of(len(data), held_out) if last is None else last
+    said = f"{held_out:,}" if isinstance(held_out, Integral) else f"{held_out:.0%}"
+    left = max(0, len(data) - number)
     if len(data) - number < 2:
         raise SparringError(
-            f"'{shown(data.name)}' has {len(data)} usable images, {len(data) - number} after holding out {share:.0%}; "
+            f"'{shown(data.name)}' has {len(data)} usable images, {left} after holding out {said}; "
             "at least 2 are needed to train"
         )
-    if share and not number:
-        note = f"nothing is held out: {share:.0%} of {len(data)} images is none"
+    if held_out and not number:
+        note = f"nothing is held out: {said} of {len(data)} images is none"
         return replace(data, notes=(*data.notes, note))
     if not number:
         return data
-    return data.hold_out(share) if last is None else data.hold_out_last(number)
+    return data.hold_out(number) if last is None else data.hold_out_last(number)
