@@ -220,7 +220,10 @@ class Referee:
 
     @property
     def averaged(self) -> System:
-        """The system as the world is shown it, with the averaged weights after this round; always the same object."""
+        """The system as the world is shown it, with the averaged weights after this round.
+
+        Always the same object, which asking for it here brings up to date: ask again after `play`.
+        """
         return self._average.shown(self.round)
 
     def play(self) -> list[Told]:

@@ -1,6 +1,7 @@
 """The toys: every number against its formula, every game to the end that theory promises, and what the verb says."""
 
 import io
+import itertools
 import json
 import math
 from itertools import pairwise
@@ -293,6 +294,14 @@ def test_points_are_given_as_they_are():
     x, y = Feed({"train": Dataset("points", points)}, 64, seed=0)("train")
     assert y is None
     assert torch.equal(x.sort(0).values, points.sort(0).values)
+
+
+def test_every_look_at_a_mixture_is_of_its_own_round(monkeypatch):
+    seen = []
+    monkeypatch.setattr(mixtures, "look", lambda made, mixture, number, seed: seen.append(made.G[0].weight.clone()))
+    list(mixtures.play(mixtures.ring(), rounds=3, every=1))
+    assert len(seen) == 4
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(seen, 2))
 
 
 @pytest.mark.parametrize("system", mixtures.SYSTEMS)

@@ -169,13 +169,17 @@ def play(
         precision="fp32",
         seed=seed,
     )
-    averaged = referee.averaged
-    assert isinstance(averaged, GAN)
-    yield look(averaged, mixture, 0, seed)
+
+    def now() -> State:
+        averaged = referee.averaged
+        assert isinstance(averaged, GAN)
+        return look(averaged, mixture, referee.round, seed)
+
+    yield now()
     for number in range(1, rounds + 1):
         referee.play()
         if number == rounds or (every and number % every == 0):
-            yield look(averaged, mixture, number, seed)
+            yield now()
 
 
 def look(made: GAN, mixture: Mixture, number: int, seed: int) -> State:
