@@ -115,6 +115,21 @@ def labelled(data, classes):
     )
 
 
+COURSES = ("goodfellow-mlp", "cs231n-mlp", "raschka-mlp", "csc321-mlp", "chollet-frogs", "smu-frogs", "smu-frogs-lsgan")
+COURSES += ("mnist-net", "chollet-vae", "vae")
+
+
+def test_flags_that_docstrings_name_exist_and_courses_have_a_table_of_what_differs():
+    for name in RECIPES:
+        function = find(name, RECIPES)
+        known = {a.name for a in (*arguments(function), *arguments(training_options))} | {"data_a", "data_b"}
+        named = set(re.findall(r"(?<![-\w])--([a-z][a-z0-9-]*)", function.__doc__))
+        assert {word.removeprefix("no-").replace("-", "_") for word in named} <= known, name
+        table = [line.strip() for line in function.__doc__.splitlines() if line.strip().startswith("|")]
+        assert table or name not in COURSES, name
+        assert all(line.count("|") == 4 for line in table), name
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_measured_training_is_shorter_and_its_flags_are_those_of_the_recipe(name):
     function = find(name, RECIPES)

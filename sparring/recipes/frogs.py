@@ -88,11 +88,14 @@ def chollet_frogs(
 ) -> Recipe:
     """Large kernels and no batch norm in G, dropout in D, labels real 0 and fake 1 with noise, one mixed batch; 32x32.
 
-    Two things are put right. The book feeds real pixels in [0, 1] although G ends in tanh; here both are in [-1, 1].
-    `--unit-data` brings that back: D sees what it saw in the book, and samples are cut to [-1, 1]. The book adds
-    .05 U(0, 1) to every label, so that fakes are told up to 1.05, which is no probability; here targets move inwards,
-    and the other way is not offered. The book reads the images in order and shows the live weights; here the order is
-    random and the shown weights are a moving average (average=0 shows the live ones).
+    | the book | here | why |
+    |---|---|---|
+    | real pixels in [0, 1], those of G's tanh in [-1, 1] | both in [-1, 1] | the book's own first trick; --unit-data |
+    | labels plus .05 U(0, 1), up to 1.05 | targets move inwards | 1.05 is no probability; not offered |
+    | images in order | in a random order, new in every epoch | the order is no part of the game |
+    | live weights shown | a moving average | less noise in what is shown; --average 0 |
+
+    With --unit-data D sees what it saw in the book, and samples are cut to [-1, 1].
 
     Measured (docs/results/mnist.md; seed 0, --width 64): on MNIST at 32x32 FD-lenet-mnist@10000 159 after 2,500 rounds
     and 27 minutes of one busy CPU thread, where real images score 2.3.
@@ -139,10 +142,13 @@ def smu_frogs(
 ) -> Recipe:
     """Bilinear upsampling in G, batch norm after LeakyReLU in D; any multiple of 16 pixels.
 
-    The notebook takes Keras's clipvalue (of gradients) for a bound on D's weights, and its decay (of the rate) for
-    weight decay: `--clip weights --decay weights`. Here both mean what they do in Keras. Its labels are real 1 and
-    fake 0, to each of which it adds .05 U(0, 1); here targets move inwards, as a target of 1.05 is no probability. Its
-    generator moves before the discriminator, ours after; both answer for one batch of fakes.
+    | the notebook | here | why |
+    |---|---|---|
+    | all weights of D within [-1, 1] | both players' gradients | what Keras's clipvalue means; --clip weights |
+    | a weight decay of 1e-8 | rates over 1 + 1e-8 rounds | what Keras's decay means; --decay weights |
+    | labels plus .05 U(0, 1), up to 1.05 | targets move inwards | 1.05 is no probability; not offered |
+    | G moves, then D | D, then G | algorithm 1; both answer for one batch of fakes |
+    | live weights shown | a moving average | less noise in what is shown; --average 0 |
 
     Measured (docs/results; seed 0, --batch 64): on MNIST at 32x32 FD-lenet-mnist@10000 52 after 2,000 rounds in 7
     minutes, where real images score 2.3; on frogs no frog could be recognised after 4,000.
@@ -186,11 +192,14 @@ def smu_frogs_lsgan(
     average: Average = 0.999,
     rules: Rules = Rules(game="least-squares", label_noise=0.05, fresh_noise=False),
 ) -> Recipe:
-    """The networks of smu-frogs, playing the least-squares game; what it says of clipping, decay and labels holds.
+    """The networks of smu-frogs, playing the least-squares game; what differs there differs here, too.
 
-    The notebook changes the loss and leaves the sigmoid at D's end, so that its gradient vanishes where D is sure:
-    the saturation that least squares are to prevent (Mao et al. 2017, section 3). Here D's scores have no bounds;
-    `--sigmoid` brings it back. In the notebook's log D has won after 490 epochs: its loss is .0009, G's is .95.
+    | the notebook | here | why |
+    |---|---|---|
+    | squared errors of D's sigmoid | of scores without bounds | as Mao et al. 2017 have it; --sigmoid |
+
+    With the sigmoid the gradient vanishes where D is sure: the saturation that least squares are to prevent (their
+    section 3). In the notebook's log D has won after 490 epochs: its loss is .0009, G's is .95.
 
     Measured (docs/results/mnist.md; seed 0, --size 32 --batch 64): FD-lenet-mnist@10000 60 on MNIST after 2,000 rounds
     in 5 minutes, where real images score 2.3.

@@ -32,7 +32,7 @@ def goodfellow_mlp(
 
     | mnist.yaml | here | why |
     |---|---|---|
-    | both players move at once | D, then G | algorithm 1 of the paper |
+    | both players move at once, on one batch of fakes | D, then G on new fakes | algorithm 1 of the paper |
     | 50,000 images of MNIST, 10,000 for validation | 50,000 of ours, 6,000 held out | --images 0: all of ours |
     | live weights shown | a moving average | less noise in what is shown; --average 0 |
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         data="mnist",
         rounds=800,
         minutes=23,
-        result="FD-lenet-mnist@10000 174 (real 3.1 at 28x28)",
+        result="FD-lenet-mnist@10000 174 (real 2.1)",
         options="--average 0.99",
     ),
 )
