@@ -9,6 +9,7 @@ from importlib.resources import files
 from itertools import product
 from math import ceil, floor, sqrt
 from pathlib import Path
+from shlex import quote
 from statistics import mean, variance
 from typing import Any
 
@@ -79,7 +80,7 @@ class Contrast:
     def words(self) -> str:
         """What may be concluded."""
         if self.interval is None:
-            return "one seed a side: proves nothing about the method"
+            return ""  # one seed a side: `Comparison.notes` says so, once
         low, high = self.interval
         if low <= 0 <= high:
             return "not told apart"
@@ -123,8 +124,7 @@ class Comparison:
         for c in (c for c in self.contrasts if c.group == group.name):
             between = " to ".join(map(short, c.interval)) if c.interval else short(c.difference)
             better = "" if c.probability is None else f"{c.probability:.2f}"
-            words = c.words if c.interval else "one seed"
-            table.add_row(c.metric, short(c.first), short(c.other), between, better, words)
+            table.add_row(c.metric, short(c.first), short(c.other), between, better, c.words)
         return table
 
 
@@ -135,7 +135,7 @@ def compare(runs: Sequence[Run | Path | str]) -> Comparison:
     evaluated, when there is only one group, and when numbers are not comparable: the reason is said.
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
-    evaluations = [_evaluation(run) for run in opened]
+    evaluations = _evaluations(opened)
     for run, evaluation in zip(opened[1:], evaluations[1:], strict=True):
         _require_alike(opened[0], evaluations[0], run, evaluation)
     groups, numbers = _grouped(opened, evaluations)
@@ -159,11 +159,15 @@ def compare(runs: Sequence[Run | Path | str]) -> Comparison:
     return Comparison(tuple(groups), contrasts, tuple(_notes(groups, evaluations)), card)
 
 
-def _evaluation(run: Run) -> dict[str, Any]:
-    found = run.evaluation()
-    if found is None:
-        raise SparringError(f"{run.path} was not evaluated: sparring evaluate {run.path}")
-    return found
+def _evaluations(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What each run's last evaluation kept. Raises SparringError that names all runs without one, and how to get it."""
+    found = [(str(run.path), run.evaluation()) for run in runs]
+    missing = [path for path, evaluation in found if evaluation is None]
+    if missing:
+        first = "it was not evaluated" if len(missing) == 1 else f"{len(missing)} of them were not evaluated"
+        todo = " && ".join(f"sparring evaluate {quote(path)}" for path in missing)
+        raise SparringError(f"runs cannot be compared: {first}; first: {todo}")
+    return [evaluation for _, evaluation in found if evaluation is not None]
 
 
 def _require_alike(first: Run, a: Mapping[str, Any], other: Run, b: Mapping[str, Any]) -> None:
@@ -266,13 +270,17 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
 
 def _notes(groups: Sequence[Group], evaluations: Sequence[Mapping]) -> Iterator[str]:
     first = groups[0]
+    shared = {group.name: [seed for seed in first.runs if seed in group.runs] for group in groups[1:]}
+    single = [group.name for group in groups[1:] if 1 in (len(first.runs), len(group.runs), len(shared[group.name]))]
+    if single:
+        yield (
+            f"{', '.join(single)} against {first.name}: one seed a side says which of two trainings came out better "
+            f"and proves nothing about the method; train each with {ENOUGH} seeds or more (--seed 0, 1, 2, ...)"
+        )
     for group in groups[1:]:
-        common = [seed for seed in first.runs if seed in group.runs]
-        if len(first.runs) == 1 or len(group.runs) == 1 or len(common) == 1:
-            yield (
-                f"{group.name} against {first.name}: one seed a side says which of two trainings came out better and "
-                f"proves nothing about the method; train each with {ENOUGH} seeds or more (--seed 0, 1, 2, ...)"
-            )
+        common = shared[group.name]
+        if group.name in single:
+            pass
         elif not common:
             yield f"{group.name} and {first.name} have no seed in common: compared without pairs, which sees less"
         elif len(common) < ENOUGH:

@@ -18,8 +18,8 @@ CERTAIN, LIKELY = 0.99, 0.7
 SURE = 5.0
 """Standard deviations of real sets beyond which a number is surely off."""
 
-TWINS = 0.1
-"""Share of samples with a twin from which on it is mode collapse."""
+TWINS, BLURRED_TWINS = 0.1, 0.8
+"""Share of samples with a twin from which on it is mode collapse; what is blurred is alike in any case."""
 
 MISSING = 0.04
 """Share of the real images in regions that are not made from which on modes are missing."""
@@ -89,9 +89,9 @@ class Numbers:
         return (card.get("z") or 0.0) if card else 0.0
 
     def lit(self, *lights: str) -> list[str]:
-        """Names of the numbers of samples with one of these lights."""
-        every = {card["name"]: card for card in self.cards.values()}
-        return [name.split("@")[0] for name, card in every.items() if card.get("light") in lights]
+        """Short names of the numbers of samples with one of these lights."""
+        shortest = {id(card): name for name, card in self.cards.items()}
+        return [name for name in shortest.values() if self.cards[name].get("light") in lights]
 
 
 @dataclass(frozen=True)
@@ -205,16 +205,20 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
         )
 
     edges, high = value("blur ratio", 1.0), value("HF ratio", 1.0)
-    sharp = min(edges, high) > 0.8 and max(edges, high) < 1.25
-    # Where all samples are blurred, noisy or unreal, their features are elsewhere, and regions look empty that are not.
-    there = sharp and numbers.over_floor("precision") > AMONG
-    uneven = value("classes-TV", 0.0) >= 0.1 and z("classes-TV") > SURE
+    # Where all samples are blurred, noisy or unreal, their features are elsewhere: regions look empty that are not, and
+    # a classifier says of what it does not recognize that it is this or that.
+    among = numbers.over_floor("precision") > AMONG
+    recognizable = among and min(edges, high) > 0.5 and max(edges, high) < 2
+    there = among and min(edges, high) > 0.8 and max(edges, high) < 1.25
+    uneven = recognizable and value("classes-TV", 0.0) >= 0.1 and z("classes-TV") > SURE
     gone = [row for row in evaluation.get("classes", ()) if row["high"] < 0.5 * row["real_share"]] if uneven else []
     of_gone = sum(row["real_share"] for row in gone)
-    empty = value("missing", 0.0) if z("missing") > SURE and (there or (uneven and sharp)) else 0.0
+    empty = value("missing", 0.0) if z("missing") > SURE and there else 0.0
     twins = value("duplicates", 0.0) if z("duplicates") > SURE else 0.0
 
-    if twins >= TWINS:
+    collapsed = twins >= (TWINS if edges > 0.5 else BLURRED_TWINS)
+
+    if collapsed:
         support = value("effective support", 0.0)
         yield _named(
             numbers,
@@ -237,7 +241,12 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
         yield _named(
             numbers,
             "missing modes",
-            (z("cells-JS") > SURE, z("coverage") < -SURE, bool(gone) or "classes-TV" not in numbers),
+            (
+                z("cells-JS") > SURE,
+                z("coverage") < -SURE,
+                bool(gone) or "classes-TV" not in numbers,
+                value("1-NN fake", 0.5) < 0.9,
+            ),
             (
                 f"{_percent(empty)} of the real images lie in regions of which it makes next to nothing"
                 if empty >= MISSING
@@ -257,7 +266,7 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
             "imbalance",
             (
                 uneven or "classes-TV" not in numbers,
-                twins < TWINS and max(empty, of_gone) < MISSING,
+                not collapsed and max(empty, of_gone) < MISSING,
                 value("cells-NDB", 0.0) >= 0.1,
             ),
             "Some kinds of images are made too often and others too rarely"
@@ -275,7 +284,8 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
         )
 
     fewer = z("coverage") < -3 or z("recall") < -SURE
-    if numbers.over_floor("density") > 1.2 and z("density") > SURE and fewer:
+    blurred = edges < 0.7 and high < 0.6 and z("blur ratio") < -SURE
+    if numbers.over_floor("density") > 1.2 and z("density") > SURE and fewer and not blurred:
         yield _named(
             numbers,
             "little variety",
@@ -287,7 +297,7 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
             "near",
         )
 
-    if edges < 0.7 and high < 0.6 and z("blur ratio") < -SURE:
+    if blurred:
         yield _named(
             numbers,
             "blur",
@@ -321,7 +331,7 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
                 "unreal samples",
                 (high > 1.4, z("KID") > SURE, z("1-NN fake") > 3 or z("precision") < -SURE),
                 f"Some samples are noise: the high frequencies of all have {high:.2f} times the power of real ones, "
-                "while the typical sample has edges like a typical real image.",
+                f"while the edges of the typical sample have {_percent(edges)} of the strength of real ones.",
                 _against_unreal(maker),
                 ("HF ratio", "blur ratio", "1-NN fake"),
                 "far",

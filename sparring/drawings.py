@@ -82,7 +82,9 @@ def others(log: Log) -> Markup:
             if len(curves) > 1:
                 shared[player] = line
     if shared:
-        figure.legend(shared.values(), shared, loc="upper right", ncols=4, fontsize=9, frameon=False, borderpad=0)
+        figure.legend(
+            shared.values(), map(as_text, shared), loc="upper right", ncols=4, fontsize=9, frameon=False, borderpad=0
+        )
     return _svg(figure, f"{', '.join(every)} over the rounds")
 
 
@@ -167,7 +169,7 @@ def codes(
         axes.scatter(*points.T.tolist(), color=[colours[y] for y in labels.tolist()], **dots)
         for name, colour in zip(classes, colours, strict=True):
             if len(classes) <= NAMED:
-                axes.scatter([], [], color=colour, s=18, label=name)
+                axes.scatter([], [], color=colour, s=18, label=as_text(name))
     if axes.get_legend_handles_labels()[1]:
         figure.legend(loc="outside right center", fontsize=9, frameon=False, handletextpad=0.2, borderpad=0)
     what = f"Codes of {len(points):,} images" + ("" if labels is None else " in the colours of their classes")
@@ -198,8 +200,9 @@ def confusion(counts: Tensor, classes: Sequence[str]) -> Markup:
     axes.imshow(share.numpy(), cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set_ylabel("is", fontsize=10)
     if size <= 30:
-        axes.set_xticks(range(size), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
-        axes.set_yticks(range(size), classes)
+        names = [as_text(name) for name in classes]
+        axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(range(size), names)
     if size <= 12:
         for row in range(size):
             for column in range(size):
@@ -208,6 +211,17 @@ def confusion(counts: Tensor, classes: Sequence[str]) -> Markup:
                 axes.text(column, row, f"{number or ''}", color=ink, fontsize=9, ha="center", va="center")
     right, every = int(counts.diagonal().sum()), int(counts.sum())
     return _svg(figure, f"Confusion matrix: {right:,} of {every:,} images are in their own class")
+
+
+def as_text(name: str, most: int = 30) -> str:
+    """Somebody's name for a class, a player or a number, so that matplotlib draws it letter by letter.
+
+    Dollars are no mathematics, and what begins with an underscore stands in legends, too. On one line, cut after `most`
+    letters.
+    """
+    name = name if name.isprintable() else ascii(name)
+    name = name if len(name) <= most else f"{name[: most - 1]}…"
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _svg(figure: Figure, alt: str) -> Markup:
@@ -232,11 +246,11 @@ def _panels(
     figure.patch.set_alpha(0)
     panels = list(figure.subplots(max(1, len(names)), sharex=True, squeeze=False)[:, 0])
     if names:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+        figure.suptitle(as_text(title, 70), fontsize=12, x=0.01, ha="left")
     for axes, name in zip(panels, names or [title], strict=True):
         axes.patch.set_alpha(0)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(name, fontsize=10 if names else 12, loc="left")
+        axes.set_title(as_text(name, 70), fontsize=10 if names else 12, loc="left")
         axes.tick_params(which="both", labelsize=9)
         if names:
             axes.locator_params(axis="y", nbins=4)
@@ -258,7 +272,7 @@ def _draw(axes: Axes, points: list[tuple[int, float]], colour: str, label: str) 
     """The curve as logged, pale, and smoothed, strong; the strong one is returned."""
     rounds, values = zip(*points, strict=True)
     axes.plot(rounds, values, color=colour, alpha=0.25, linewidth=0.7)
-    return axes.plot(rounds, smooth(values), color=colour, linewidth=1.6, label=label)[0]
+    return axes.plot(rounds, smooth(values), color=colour, linewidth=1.6, label=as_text(label))[0]
 
 
 def smooth(values: Sequence[float]) -> list[float]:

@@ -5,10 +5,12 @@ import hashlib
 import json
 import time
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
+from sparring.cli import main
 from sparring.data import Dataset, load
 from sparring.data.pixels import to_float, to_uint8
 from sparring.diagnose import diagnose
@@ -347,6 +349,64 @@ def test_words(name, value, interval, floor, floor_interval, words):
 def test_a_measure_prints_as_one_line():
     measure = Measure("FD-x@9", 20.704, 9, (20.2, 21.2), 1.0716, (0.9, 1.2), "x", "", "held_out", None, 0)
     assert str(measure) == f"FD-x@9 20.7 (20.2 to 21.2), real images 1.07: {measure.words}"
+
+
+# Samples that are there already.
+
+
+def test_images_are_measured_as_a_systems_samples_are(digits, tmp_path):
+    data, fresh = digits
+    result = evaluate(fresh.images[:350], data, n=100)
+    assert (result.n, result.repeats, result.seeds) == (100, 3, ())
+    assert [one.cause for one in result.diagnoses] == ["no fault found"] or result["FD"].light == "grey"
+    assert evaluate(to_float(fresh.images[:350]), data, n=100)["FD"].value == result["FD"].value
+    assert evaluate(to_float(fresh.images[:350]).numpy(), data, n=100)["FD"].value == result["FD"].value
+    few = evaluate(fresh.rows(torch.arange(40)), data)
+    assert (few.n, few.repeats) == (40, 1)
+    half = evaluate((to_float(fresh.images[:60]) + 1) / 2, data)
+    assert [one.cause for one in half.diagnoses] == ["wrong range"]
+    np.save(tmp_path / "large.npy", fresh.images[:60].repeat_interleave(2, 2).repeat_interleave(2, 3)[:, 0].numpy())
+    assert evaluate(tmp_path / "large.npy", data).n == 60
+    for images, words in (
+        (fresh.images[:3], "3 images are too few"),
+        (to_float(fresh.images[:9])[..., :20], r"images must be \(N, 1, 28, 28\) for data 'digits'"),
+        ("nowhere/at/all", "there is no folder or file"),
+    ):
+        with pytest.raises(SparringError, match=words):
+            evaluate(images, data)
+    with pytest.raises(SparringError, match="truncation is for systems that make samples"):
+        evaluate(fresh.images, data, sampling={"truncation": 0.5})
+
+
+def test_a_folder_is_measured_from_the_command_line(digits, tmp_path, capsys):
+    data, fresh = digits
+    np.save(tmp_path / "real.npy", data.images[:300, 0].numpy())
+    np.save(tmp_path / "samples.npy", fresh.images[:30, 0].numpy())
+    against = ["--against", str(tmp_path / "real.npy"), "--held-out", "0.2"]
+    main(["evaluate", str(tmp_path / "samples.npy"), *against])
+    assert "real: 30 samples, against 30 held-out images" in capsys.readouterr().out
+    main(["evaluate", str(tmp_path / "samples.npy"), *against, "--json"])
+    assert json.loads(capsys.readouterr().out)["n"] == 30
+    for flags, words in (
+        ([], "to measure images: sparring evaluate"),
+        ([*against, "--checkpoint", "best"], "--checkpoint is about runs"),
+        (["--held-out", "0.2"], "--held-out is for --against"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["evaluate", str(tmp_path / "samples.npy"), *flags])
+        assert words in capsys.readouterr().err
+
+
+def test_an_evaluation_is_one_line_and_a_table_in_a_notebook(digits):
+    data, fresh = digits
+    result = evaluate(fresh.images[:60], dataclasses.replace(data, name="<b>"))
+    assert str(result).startswith("<b>, n = 60: FD-lenet-mnist@60 ")
+    assert "\n" not in str(result) + repr(result)
+    assert max(len(str(result)), len(repr(result))) < 300
+    page = result._repr_html_()
+    assert page.count("<tr>") == 1 + len(result.measures)
+    assert "<b>" not in page
+    assert str(evaluate(Keeper(), data, n=30)).startswith("digits, n = 30: reconstruction error 0, blur ratio of")
 
 
 # What systems can do beside sampling.

@@ -19,7 +19,7 @@ from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.evaluation.cards import FORMAT
-from sparring.pictures import grid, png, reconstructions
+from sparring.pictures import beside, grid, png, reconstructions
 from sparring.recipes.recipe import Recipe, published
 from sparring.reporting import plane_of, report
 from sparring.run import Run
@@ -693,3 +693,17 @@ def test_a_log_of_very_many_lines_is_thinned(copied):
     words = words_of(report(copied).read_text())
     assert "Pale: as logged, one line in 8;" in words
     assert "played 10,001 of 30 rounds" in words
+
+
+def test_somebodys_names_are_drawn_letter_by_letter():
+    """Of classes, players and numbers: no name is mathematics to matplotlib, and none ends a training or a report."""
+    names = ["$", "a$b$c", "$x^2$", r"\$5", r"$\frac", "_hidden", "two\nlines", "x" * 300, "a_b^c%#&<>"]
+    shown = [*names[:6], r"'two\nlines'", "x" * 29 + "…", names[-1]]
+    labels = torch.arange(len(names))
+    log = [{"round": r, "moves": [{"player": one, "loss": 1.0, names[1]: 2.0} for one in names]} for r in (1, 2)]
+    legend = drawings.codes(torch.randn(len(names), 2), None, labels, names, ("a", "b"))
+    for picture in (legend, drawings.confusion(torch.eye(len(names)), names), drawings.losses(log, {})):
+        text = html.unescape(str(picture))
+        assert [one for one in shown if f"{one}</text>" not in text] == []
+    assert "a$b$c</text>" in drawings.others(log)
+    beside(names, Image.new("RGB", (9, 99)))

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: RunPath,
+    run: Annotated[Path, Field(description="a run directory; with --against a folder, zip or array of images")],
     *,
+    against: Annotated[
+        str | None, Field(description="measure images that are not of a run, against this data: a name or a path")
+    ] = None,
+    held_out: Annotated[
+        float | None, Field(gt=0, lt=1, description="with --against: share of the data to compare with (default: 0.1)")
+    ] = None,
     level: Annotated[
         Literal["quick", "full"],
         Field(description="2,000 images per measurement, or 10,000 (at most what is held out)"),
     ] = "quick",
-    n: Annotated[int | None, Field(ge=20, description="images per measurement (default: the level's)")] = None,
+    n: Annotated[int | None, Field(ge=6, description="images per measurement (default: the level's)")] = None,
     split: Annotated[
         Literal["held_out", "other_half", "test", "train"],
         Field(description="real images to compare with; other_half: of the held-out ones, those that chose nothing"),
@@ -54,12 +60,32 @@ def evaluate(
     recipe: RecipeName = None,
     json: Annotated[bool, Field(description="print eval.json instead of tables")] = False,
 ) -> None:
-    """measure a run, each number beside its real-vs-real floor:  sparring evaluate RUN --level full"""
+    """measure a run or images, each number beside its real-vs-real floor:  sparring evaluate RUN --level full"""
+    from sparring.data.sources import load
     from sparring.evaluation import evaluate, judge_for
     from sparring.pictures import png
     from sparring.run import Run
 
-    opened = Run.open(run)
+    if against is not None:
+        about_runs = {"checkpoint": checkpoint != "last", "truncation": truncation, "recipe": recipe}
+        about_runs |= {"pairs-a": pairs_a, "pairs-b": pairs_b, "data": data}
+        for flag in [flag for flag, asked in about_runs.items() if asked]:
+            raise SparringError(f"--{flag} is about runs, and --against measures images")
+        real = load(against, held_out=0.1 if held_out is None else held_out)
+        for note in real.notes:
+            print(f"sparring: {note}", file=sys.stderr)
+        judge = judge_for(real, extractor, weights)
+        result = evaluate(run, real, level=level, n=n, split=split, seed=seed, extractor=judge, parzen=parzen)
+        _show(result, result.as_dict() if json else None)
+        return
+    if held_out is not None:
+        raise SparringError("--held-out is for --against; of a run the images are held out that training has not seen")
+    try:
+        opened = Run.open(run)
+    except SparringError as error:
+        if run.exists() and not (run / "recipe.json").exists():
+            raise SparringError(f"{error}; to measure images: sparring evaluate {run} --against DATA") from None
+        raise
     unkept: StorageError | None = None
     try:
         opened.require_writable()
@@ -85,23 +111,23 @@ def evaluate(
         opened.write_evaluation(plain, {name: png(picture) for name, picture in result.pictures.items()})
     except StorageError as error:
         unkept = error
-    if json:
-        print(dumps(plain, indent=1))
-    else:
-        _show(result)
+    _show(result, plain if json else None)
     if unkept is not None:
         raise unkept
 
 
-def _show(result: "Evaluation") -> None:
-    """The numbers as tables and sentences."""
+def _show(result: "Evaluation", plain: Mapping[str, Any] | None) -> None:
+    """The numbers as tables and sentences; or `plain` as JSON."""
     from rich.console import Console
 
+    if plain is not None:
+        print(dumps(plain, indent=1))
+        return
     if result.measures:
         Console().print(result.table())
     if result.classes:
         Console().print(result.class_table())
-    for number in (*result.rates, *(number for section in result.sections.values() for number in section)):
+    for number in result.others:
         print(number)
     for note in result.notes:
         print(f"\n{note}")

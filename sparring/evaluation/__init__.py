@@ -16,6 +16,7 @@ from sparring.evaluation.classes import classification_error, clustering_error
 from sparring.evaluation.codes import codes_of, likelihood, reconstructed, reconstruction_error
 from sparring.evaluation.comparison import Difference, compare
 from sparring.evaluation.domains import paired_errors, translations_of
+from sparring.evaluation.given import Images, as_system
 from sparring.evaluation.images import (
     FEWEST,
     OTHER_HALF,
@@ -75,7 +76,11 @@ def evaluate(
     parzen: bool = False,
     pairs: tuple[Dataset, Dataset] | None = None,
 ) -> Evaluation:
-    """Measure what a system can do, against images it was not trained on.
+    """Measure what a system can do, against images it was not trained on; or images that somebody else has made.
+
+    `system` is a system of ours, anything with the abilities that are to be measured, or samples: (N, C, S, S) uint8 or
+    floats in [-1, 1], a data set, or the path of a folder, zip or array. Of samples as many sets are measured as there
+    are, at most `repeats`, disjoint, and no more images than there are.
 
     A system that can sample is sampled `repeats` times, n images each (level "quick": 2,000, "full": 10,000), and the
     panel's numbers compare them with the same n reference images of `split`: the interval is over the repeats
@@ -95,9 +100,12 @@ def evaluate(
     Reference and floor depend on data, split and n, not on the seed. Raises SparringError for a system that can do
     nothing of this, an unknown or missing split, too few images, and images of a wrong shape or that are not finite.
     """
+    system = as_system(system, data)
     if not any(can(system, ability) for ability in MEASURED):
         raise SparringError(f"{type(system).__name__} can do nothing that is measured: {', '.join(MEASURED)}")
     sampling = dict(sampling or {})
+    if isinstance(system, Images) and sampling:
+        raise SparringError(f"{next(iter(sampling))} is for systems that make samples; these images are there already")
     if not can(system, "sample") and (sampling or parzen):
         asked = next(iter(sampling), "parzen")
         raise SparringError(f"{asked} is about samples, and {type(system).__name__} cannot sample")
@@ -114,6 +122,11 @@ def evaluate(
     reference, others = reference_of(data, split, n or LEVELS[level], POOL[level])
     part = part_of(data, split)
     samples = can(system, "sample")
+    if isinstance(system, Images):
+        if len(system) < FEWEST:
+            raise SparringError(f"{len(system)} images are too few to be measured: at least {FEWEST} are needed")
+        reference = reference.rows(slice(0, min(len(reference), len(system))))
+        repeats = min(repeats, len(system) // len(reference))
     if samples and len(reference) < FEWEST:
         there = f"{len(part):,} {split.replace('_', '-')} and {len(data):,} training images"
         raise SparringError(
@@ -172,13 +185,17 @@ def evaluate(
         likelihood=likelihood(system, reference, split, seed),
         parzen=(parzen_window(partial(system.sample, **sampling), data, seed),) if parzen else (),
         domains=domains,
-        modes=stacked_modes(partial(system.sample, **sampling), data, split, seed) if samples else (),
+        modes=stacked_modes(partial(system.sample, **sampling), data, split, seed)
+        if samples and not isinstance(system, Images)
+        else (),
         units=units,
         cells=tuple(cells),
         averaged=averaged,
-        seeds=tuple(sample_seed(seed, i) for i in range(repeats)) if measures else (),
+        seeds=tuple(sample_seed(seed, i) for i in range(repeats))
+        if measures and not isinstance(system, Images)
+        else (),
         range=pixels,
-        system=facts_of(system),
+        system={} if isinstance(system, Images) else facts_of(system),
         notes=tuple(notes),
         pictures=pictures,
     )
