@@ -18,6 +18,15 @@ from sparring.run import Run
 CARD = dict.fromkeys(CARD_KEYS) | {"unit": "", "n": 500, "split": "held_out", "averaged": True}
 CARD |= {"extractor": "lenet-mnist", "digest": "aa" * 32, "fingerprint": "ff" * 32}
 
+FACTS = {
+    **{"paper": "", "rounds": 100, "batch": 16, "accumulate": 1, "precision": "float32", "early": [], "monitor": True},
+    **{"equilibrium": {}, "schedule_ends": {}, "command": "", "sparring": "", "commit": None},
+    "data": {"name": "toy", "source": None, "count": 9, "fingerprint": "ff" * 32},
+    "spec": {"channels": 1, "size": 8, "classes": []},
+    "every": dict.fromkeys(("log", "show", "measure", "save"), 1),
+    "machine": {"processor": "", "threads": 1, "processes": 1, "torch": ""},
+}
+
 
 def evaluation(fd, error=None, **changes):
     card = {**CARD, **changes}
@@ -36,8 +45,7 @@ def made(tmp_path):
     """make(recipe, seed, fd, **arguments) -> the directory of an evaluated run."""
 
     def make(recipe, seed, fd, *, error=None, evaluated=True, card=(), **arguments):
-        settings = {"rounds": 100, "batch": 16, "seed": seed, "spec": {}, "precision": "float32"}
-        facts = {"recipe": recipe, "arguments": arguments, **settings}
+        facts = {**FACTS, "recipe": recipe, "arguments": arguments, "seed": seed}
         run = Run.create(tmp_path, recipe, facts, "", Disk())
         run.write_sample(100, png(grid(torch.zeros(4, 1, 8, 8), columns=2)))
         if evaluated:
