@@ -67,9 +67,15 @@ def evaluate(
     from sparring.run import Run
 
     if against is not None:
-        about_runs = {"checkpoint": checkpoint != "last", "truncation": truncation, "recipe": recipe}
-        about_runs |= {"pairs-a": pairs_a, "pairs-b": pairs_b, "data": data}
-        for flag in [flag for flag, asked in about_runs.items() if asked]:
+        about_runs: dict[str, Any] = {
+            "truncation": truncation,
+            "recipe": recipe,
+            "pairs-a": pairs_a,
+            "pairs-b": pairs_b,
+            "data": data,
+        }
+        about_runs["checkpoint"] = None if checkpoint == "last" else checkpoint
+        for flag in [flag for flag, asked in about_runs.items() if asked is not None]:
             raise SparringError(f"--{flag} is about runs, and --against measures images")
         real = load(against, held_out=0.1 if held_out is None else held_out)
         for note in real.notes:
