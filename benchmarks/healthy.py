@@ -2,6 +2,7 @@
 
 python benchmarks/healthy.py play  --out runs/healthy     plays what has not been played yet, one JSON line each
 python benchmarks/healthy.py judge --out runs/healthy     false alarms of the monitor, from the lines alone
+python benchmarks/healthy.py advice --out runs/healthy   what advised commands make of settings that are wrong
 python benchmarks/healthy.py time  --out runs/healthy     milliseconds a round of each recipe takes
 
 Each recipe has settings small enough for one CPU thread and a length at which they are known to work. A training is
@@ -21,9 +22,10 @@ import argparse
 import csv
 import io
 import json
+import shlex
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from os import environ
@@ -34,12 +36,16 @@ import torch
 from monitor import rate, told
 
 import sparring
+from sparring.cli.reading import read
+from sparring.cli.training import training_options
 from sparring.data.dataset import Dataset
 from sparring.machine import commit
+from sparring.monitor import CAUSES
+from sparring.monitor.advice import command
 from sparring.monitor.looks import SMALL, Looker
 from sparring.pictures import grid
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import Recipe, find, prepare_recipe, settle
+from sparring.recipes.recipe import Recipe, arguments, find, prepare_recipe, settle
 from sparring.referee import Referee
 from sparring.seeds import derive
 
@@ -120,15 +126,33 @@ cyclegan (other data).
 """
 
 
+WRONG: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("cs231n-mlp", {"discriminator_lr": 1e-7}),
+    ("vae", {"beta": 100.0}),
+    ("dcgan", {"average": 0.9999}),
+    ("raschka-mlp", {"discriminator_lr": 0.1}),
+    ("dcgan", {"generator_lr": 0.05}),
+    ("wgan-gp", {"penalty": 0.0}),
+    ("r1gan", {"gamma": 3000.0}),
+    ("csc321-mlp", {"discriminator_lr": 0.05}),
+    ("cs231n-lsgan", {"generator_lr": 1e-6}),
+    ("ganhacks", {"discriminator_lr": 1e-6}),
+)
+"""Recipes and what is wrong with their settings, beside those of CASES."""
+
+
 @dataclass(frozen=True)
 class Training:
+    """One training; its settings are those of CASES and `changed`."""
+
     recipe: str
     data: str
     seed: int
+    changed: tuple[tuple[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.recipe}/{self.data}/{self.seed}"
+        return "/".join([self.recipe, self.data, str(self.seed), *(f"{name}={value}" for name, value in self.changed)])
 
 
 def bank() -> list[Training]:
@@ -170,7 +194,7 @@ def own_pictures(folder: Path) -> Path:
 def start(training: Training, data: Dataset) -> tuple[Recipe, Referee, dict[str, Any]]:
     """The recipe at round 0, as `sparring.train` makes it."""
     function = find(training.recipe, RECIPES)
-    settled = settle(function, CASES[training.recipe].arguments)
+    settled = settle(function, {**CASES[training.recipe].arguments, **dict(training.changed)})
     torch.manual_seed(derive(training.seed, "weights"))
     recipe = prepare_recipe(function, data.spec, settled)
     if recipe.prepare is not None:
@@ -237,27 +261,29 @@ def measured(training: Training, referee: Referee, data: Dataset, out: Path) -> 
     file = None
     if shown.can("sample"):
         (out / "grids").mkdir(exist_ok=True)
-        file = f"grids/{training.recipe}-{training.data}-{training.seed}-{referee.round}.png"
+        file = f"grids/{training.name.replace('/', '-')}-{referee.round}.png"
         grid(shown.sample(8 * shown.columns, seed=0), columns=shown.columns).save(out / file)
     return {"round": referee.round, "evaluation": found, "grid": file}
 
 
-def alarms(line: Mapping[str, Any], share: int) -> list[tuple[str, int, int]]:
-    """What the monitor as it is now says of the training if it was planned to end at this share of its length."""
+def alarms(line: Mapping[str, Any], share: int, length: int | None = None) -> list[tuple[str, int, int]]:
+    """What the monitor as it is now says of the training if it was planned to end at this share of its length; for a
+    recipe that is made for so many rounds (default: that length, which is less than any recipe's own).
+    """
     rounds = round(line["length"] * share / 100)
     rows = [row for row in line["rows"] if row["round"] <= rounds]
     failed = line["failed"] if line["failed"] and line["failed"]["round"] <= rounds else None
-    return told({**line, "rows": rows, "rounds": rounds, "failed": failed})
+    return told({**line, "rows": rows, "rounds": rounds, "failed": failed, "length": length or line["length"]})
 
 
-def read(out: Path) -> list[dict[str, Any]]:
+def lines_of(out: Path) -> list[dict[str, Any]]:
     file = out / "healthy.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def play_all(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    played = {Training(line["recipe"], line["data"], line["seed"]).name for line in read(out)}
+    played = {Training(line["recipe"], line["data"], line["seed"]).name for line in lines_of(out)}
     left = [training for training in bank() if training.name not in played]
     for i, training in enumerate(left):
         at = time.monotonic()
@@ -272,23 +298,73 @@ def play_all(out: Path) -> None:
         print(f"{i + 1}/{len(left)} {training.name}: {time.monotonic() - at:.1f} s, {said}", flush=True)
 
 
+OWN = 10**6
+"""A length at which nothing is said of samples before the 1,000th round, as for most recipes by themselves."""
+
+
 def judge(out: Path) -> None:
-    """Trainings with an alarm, of those planned to end at each share."""
-    lines = read(out)
-    print("| data | " + " | ".join(f"{share} %" for share in SHARES) + " | all |\n|---" + "|---" * 4 + "|")
-    for name in (*DATA, "all"):
-        mine = [line for line in lines if name in (line["data"], "all")]
-        said = {share: [alarms(line, share) for line in mine] for share in SHARES}
-        every = [one for some in said.values() for one in some]
-        print(
-            f"| {name} | "
-            + " | ".join(rate(sum(map(bool, some)), len(some)) for some in (*said.values(), every))
-            + " |"
-        )
+    """Trainings with an alarm, of those planned to end at each share: as if each recipe were made for the length that
+    works here, and as it is, made for far more rounds.
+    """
+    lines = lines_of(out)
+    for length in (None, OWN):
+        print("\n| data | " + " | ".join(f"{share} %" for share in SHARES) + " | all |\n|---" + "|---" * 4 + "|")
+        for name in (*DATA, "all"):
+            mine = [line for line in lines if name in (line["data"], "all")]
+            said = {share: [alarms(line, share, length) for line in mine] for share in SHARES}
+            groups = [*said.values(), [one for some in said.values() for one in some]]
+            print(f"| {name} | " + " | ".join(rate(sum(map(bool, some)), len(some)) for some in groups) + " |")
     for line in lines:
         for share in SHARES:
             if found := alarms(line, share):
                 print(f"{line['recipe']}/{line['data']}/{line['seed']} {share} %: {found}")
+
+
+def advice(out: Path) -> None:
+    """Plays what is wrong, and then what the command of the first alarm says; FD before and after."""
+    print("| settings | first alarm | advised | FD before | FD after |\n|---|---|---|---|---|")
+    for recipe, wrong in WRONG:
+        ill = Training(recipe, DATA[0], 0, tuple(wrong.items()))
+        before = play(ill, out)
+        said = before["alarms"][SHARES[-1]]
+        shown = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in wrong.items())
+        row = [f"`{recipe} {shown}`", CAUSES[said[0][0]].title if said else "none"]
+        if said:
+            source = {"source": "digits", "size": None, "channels": None, "classes": None}
+            facts = {
+                "recipe": recipe,
+                "arguments": before["arguments"],
+                "data": {"source": source},
+                "rounds": 1,
+                "seed": 0,
+            }
+            words = shlex.split(command(said[0][0], facts))
+            given = read_flags(recipe, words) if words[1] == "train" else before["arguments"]
+            better = {name: value for name, value in given.items() if value != before["arguments"][name]}
+            after = play(replace(ill, changed=(*ill.changed, *better.items())), out) if better else None
+            told_to = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in better.items())
+            row += [f"`{told_to}`" if better else "look at the report", distance(before), distance(after)]
+        else:
+            row += ["", distance(before), ""]
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def read_flags(recipe: str, words: Sequence[str]) -> dict[str, Any]:
+    """The arguments that a `sparring train` command gives to the recipe."""
+    function = find(recipe, RECIPES)
+    given = read("train", "", [*arguments(training_options), *arguments(function)], words[3:])
+    names = {argument.name for argument in arguments(function)}
+    return settle(function, {name: value for name, value in given.items() if name in names})
+
+
+def distance(line: Mapping[str, Any] | None) -> str:
+    """The evaluation's FD, as it is printed."""
+    if line is None:
+        return ""
+    if line["measured"] is None:
+        return f"stopped in round {line['failed']['round']}"
+    found = [one for one in line["measured"]["evaluation"]["metrics"] if one["name"].startswith("FD-")]
+    return f"{found[0]['value']:.0f}" if found else ""
 
 
 def times(out: Path) -> None:
@@ -310,7 +386,7 @@ def times(out: Path) -> None:
         )
 
 
-STEPS = {"play": play_all, "judge": judge, "time": times}
+STEPS = {"play": play_all, "judge": judge, "advice": advice, "time": times}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

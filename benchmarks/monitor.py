@@ -194,8 +194,10 @@ MARGIN = 1.15
 
 FLOORS: dict[str, float] = {
     "running-away": 10.0,
+    "schedule-ended": 1.0,
     "frozen": 1e8,
     "same-side": 0.5,
+    "weak-discriminator": 0.5,
     "big-steps": 0.02,
     "deaf-code": 2.0,
     "slope": 2.0,

@@ -482,7 +482,9 @@ FAULTS: dict[str, Fault] = {
         inside("D", lambda D: nn.Sequential(GaussianNoise(5.0), D)), ("gan", "r1"), ("idle-judge",), True
     ),
     "judge-x10-minimax": Fault(rates(10, "discriminator"), ("minimax",), ("overpowered", "big-steps"), True),
-    "judge-lr-/300": Fault(rates(1 / 300, "discriminator"), ("gan", "dcgan"), ("idle-judge", "frozen"), True),
+    "judge-lr-/300": Fault(
+        rates(1 / 300, "discriminator"), ("gan", "dcgan"), ("weak-discriminator", "idle-judge", "frozen"), True
+    ),
     "judge-frozen": Fault(rates(0, "discriminator"), ("gan", "hinge"), ("frozen",), True),
     "swapped-labels": Fault(swapped_labels, ("gan", "lsgan"), ("same-side",), True),
     "lr-x1000": Fault(rates(1000), ("gan", "dcgan"), ("running-away", "big-steps"), True),

@@ -284,6 +284,7 @@ def test_nothing_is_said_of_a_training_that_learns():
             {"separation": -0.2, "discriminator__loss": 5.0, "generator__loss": 0.01, "distance": 1.0},
         ),
         ("big-steps", {"generator__step": 0.5}),
+        ("big-steps", {"generator__step": 0.05, "distance": 1.0}),
         ("range", {"level": 1.0, "darkest": 0.5}),
         ("range", {"level": -1.0, "brightest": -0.6}),
         ("deaf-code", {"autoencoder__divergence": 0.1}),
@@ -357,6 +358,11 @@ def test_a_discriminator_that_is_sure_of_the_wrong_side_is_not_too_strong():
     early = facts("cs231n-mlp", discriminator_lr=1e-7)
     again = command("weak-discriminator", early)
     assert again == "sparring train cs231n-mlp --data 'my pictures' --size 28 --rounds 200 --seed 4"
+
+
+def test_steps_may_be_big_where_samples_are_good():
+    assert causes(generator__step=0.05) == []
+    assert "big-steps" in causes(generator__step=0.05, distance=0.5)
 
 
 def test_what_keeps_falling_is_not_stuck():

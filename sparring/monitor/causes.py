@@ -126,6 +126,12 @@ class History:
         return mean(values) if len(values) == POOL else None
 
     @property
+    def getting_better(self) -> bool:
+        """Whether samples keep coming nearer to images, or keep becoming more varied where they are too much alike."""
+        alike = (self.now("diversity") or 1.0) < 0.7
+        return falling(self.lately("distance")) or (alike and falling([-value for value in self.lately("diversity")]))
+
+    @property
     def far(self) -> float:
         """How far samples are from real images now: 0 alike, 1 and more nothing in common."""
         return self.now("distance") or 0.0
@@ -154,10 +160,11 @@ def frozen(h: History) -> float | None:
 
 def big_steps(h: History) -> float | None:
     """The largest step of a player, over the size of its weights; a quarter of it as long as weights that are born tiny
-    may still be growing fast.
+    may still be growing fast, and where samples are good or get better (a clipped critic jumps from bound to bound).
     """
     steps = [step for player in h.players if (step := h.now(f"{player}.step")) is not None]
-    return max(steps) / (1 if h.ripe else 4) if steps and h.warm else None
+    harmless = not h.ripe or h.getting_better or (h.now("distance") is not None and h.far < FAR)
+    return max(steps) / (4 if harmless else 1) if steps and h.warm else None
 
 
 def same_side(h: History) -> float | None:
@@ -192,7 +199,7 @@ def overpowered(h: History) -> float | None:
         return None if apart is None or half is None else 0.0
     level, losses = h.equilibrium.get("discriminator"), h.of("discriminator.loss")[-POOL:]
     lead = 1 - median(losses) / level if level and len(losses) == POOL else 0.0
-    return max(apart * stuck(h.far, half, h.lately("distance")) / h.far, 0.0 if falling(h.lately("distance")) else lead)
+    return 0.0 if h.getting_better else max(apart * stuck(h.far, half) / h.far, lead)
 
 
 def idle_judge(h: History) -> float | None:
@@ -220,7 +227,7 @@ def collapse(h: History) -> float | None:
     return max(ills, default=None)
 
 
-def stuck(now: float, half: float, lately: Sequence[float]) -> float:
+def stuck(now: float, half: float, lately: Sequence[float] = ()) -> float:
     """An ill that is as large now as at half of the rounds, or larger; less than half as large if a sixth is gone; 0
     while it keeps falling.
     """
@@ -299,7 +306,7 @@ def oddness(ratios: Sequence[float | None]) -> float | None:
 def no_progress(h: History) -> float | None:
     """How far samples are, where that does not get better."""
     half = h.half("distance")
-    return None if half is None else stuck(h.far, half, h.lately("distance"))
+    return None if half is None else 0.0 if h.getting_better else stuck(h.far, half)
 
 
 RULES: dict[str, Rule] = {
