@@ -95,7 +95,7 @@ class _Source(BaseModel, strict=True):
     source: str | dict[str, str]
     size: Count | None
     channels: Literal[1, 3] | None
-    classes: str | None
+    classes: str | list[str] | None
     root: str | None
 
 

@@ -743,6 +743,7 @@ def test_decoding_goes_on_where_a_killed_load_stopped(tmp_path, monkeypatch):
     assert torch.equal(data.images, fresh.images)
     assert torch.equal(data.held_out.images, fresh.held_out.images)
     assert data.notes == fresh.notes
+    assert data.pixels == fresh.pixels == replace(fresh).pixels
     assert "skipped 1 of 400" in data.notes[0]
 
 

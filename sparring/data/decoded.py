@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from io import BufferedRandom
 from itertools import islice
 from pathlib import Path
@@ -52,7 +52,7 @@ MOST_BAD = 0.01  # a larger share of bad files stops
 FALLBACK_SIZE = 64  # for images of many sizes
 GROUP, WINDOW = 16, 16  # files that a thread takes at once, and groups that are under way
 SAVE_EVERY = 5.0  # seconds between two notes of how far decoding has come
-RULES = 3  # raised when the same files would make another entry, so that old ones are not used
+RULES = 4  # raised when the same files would make another entry, so that old ones are not used
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ class Report:
     bad           {name: reason}; conversions: {kind: count}
     passed, notes what was passed over, and what else is to be said, in sentences
     test          the folder with the source's own test set, where it has one
+    pixels        SHA-256 of the good images: what is decoded need not be read again for it
     """
 
     files: int
@@ -76,6 +77,7 @@ class Report:
     passed: list[str]
     notes: list[str]
     test: str | None
+    pixels: str
 
 
 def decode_files(
@@ -275,7 +277,10 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
                 return header, decode(image, size=done.size, channels=done.channels, scale=scale)
 
         file.truncate(done.start + done.good * done.channels * done.size**2)
-        file.seek(0, os.SEEK_END)
+        file.seek(done.start)
+        pixels = sha256()
+        while before := file.read(1 << 20):  # decoded before a kill
+            pixels.update(before)
         saved = time.monotonic()
         for name, result in in_parallel(read, listing.names, "decoding images", first=done.read):
             done.read += 1
@@ -285,7 +290,9 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
                 done.good += 1
                 for kind in (*result[0].conversions, *enlarged(result[0], done.size)):
                     done.conversions[kind] = done.conversions.get(kind, 0) + 1
-                file.write(result[1].tobytes())
+                image = result[1].tobytes()
+                pixels.update(image)
+                file.write(image)
             if time.monotonic() - saved > SAVE_EVERY:
                 _save_progress(folder, file, done)
                 saved = time.monotonic()
@@ -308,6 +315,7 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
         passed=list(listing.notes),
         notes=done.notes,
         test=listing.test,
+        pixels=pixels.hexdigest(),
     )
     (folder / "report.json").write_text(json.dumps(asdict(report), indent=1))
 

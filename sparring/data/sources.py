@@ -85,6 +85,7 @@ def load(
     cache = cache_folder(cache)
 
     last: int | None = None
+    pixels = ""
     by_name = isinstance(source, str) and source in NAMES
     path = None if by_name or isinstance(source, np.ndarray | Tensor) else existing(source)
     of_files = path is not None and not is_table(path)
@@ -97,14 +98,14 @@ def load(
         data = arrays.from_array("array", source)
     elif path is None and source == "celeba":
         folder = celeba_folder(search_roots(root, cache), cache)
-        data, last = read(folder, size or 64, channels or 3)
+        data, last, pixels = read(folder, size or 64, channels or 3)
         data = replace(data, name="celeba")
     elif path is None and source == "nci":
         data = molecules.nci()
     elif path is None:
         data = NAMED[str(source)](search_roots(root, cache), cache)
     elif of_files:
-        data, last = read(path, size, channels)
+        data, last, pixels = read(path, size, channels)
     elif path.suffix.lower() in molecules.SUFFIXES:
         data = molecules.from_file(path)
     else:
@@ -123,7 +124,7 @@ def load(
     if isinstance(source, np.ndarray | Tensor):
         return data
     root = root or os.environ.get("SPARRING_DATA")  # where it is found today, it is looked for tomorrow
-    return replace(
+    data = replace(
         data,
         source={
             "source": str(path.resolve()) if path else str(source),
@@ -136,6 +137,9 @@ def load(
             "cache": str(Path(kept_in).resolve()) if kept_in else None,
         },
     )
+    if last is not None:  # all of them, as they were decoded
+        vars(data)["pixels"] = pixels
+    return data
 
 
 def is_table(path: Path) -> bool:
@@ -263,8 +267,8 @@ def existing(source: Any) -> Path:
 
 def _from_files(
     path: Path, size: int | None, channels: int | None, *, cache: Path, held_out: float, labels_from: str | None
-) -> tuple[Dataset, int]:
-    """The images of a folder or an archive, those to hold out behind the others; and how many these are.
+) -> tuple[Dataset, int, str]:
+    """The images of a folder or an archive, those to hold out behind the others; how many these are; and `pixels`.
 
     In this order they are decoded, so that both parts of a large set stay in one memory-mapped file.
     """
@@ -287,10 +291,11 @@ def _from_files(
                 raise ValueError("it has no labels")
             marks = torch.tensor(numbers)[torch.from_numpy(found)] if classes and found is not None else None
             test = Dataset(f"{path.resolve().stem} test", torch.from_numpy(theirs), marks, classes)
+            vars(test)["pixels"] = tested.pixels
         except (SparringError, ValueError) as error:
             notes.append(f"the test set in {shown(report.test)} is not used: {error}")
     data = Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, classes, test=test, notes=tuple(notes))
-    return data, report.last
+    return data, report.last, report.pixels
 
 
 def _fitted(data: Dataset, size: int | None, channels: int | None) -> Dataset:

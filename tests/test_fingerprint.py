@@ -1,0 +1,72 @@
+"""What tells data from other data: every pixel, label and value of every part."""
+
+import hashlib
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sparring
+from sparring.data import dataset
+from sparring.data.dataset import Dataset
+
+
+def whole():
+    pixels = torch.arange(120, dtype=torch.uint8).view(30, 1, 2, 2)
+    data = Dataset("toy", pixels.clone(), torch.arange(30) % 3, ("a", "b", "c"), values=torch.arange(30.0)[:, None])
+    test = Dataset("toy test", pixels[:5].clone(), torch.zeros(5, dtype=torch.long), ("a", "b", "c"))
+    return replace(data.hold_out(0.2), test=test)
+
+
+def test_every_number_counts_wherever_it_is():
+    first, seen = whole().fingerprint, set()
+    changes = 0
+    for part, field in product(("train", "held_out", "test"), ("images", "labels", "values")):
+        data = whole()
+        numbers = getattr(data if part == "train" else getattr(data, part), field)
+        for row in range(0 if numbers is None else len(numbers)):
+            before = numbers[row].clone()
+            numbers[row] = (before + 1) % 3 if field == "labels" else before + 1
+            seen.add(replace(data, test=replace(data.test)).fingerprint)  # which nobody has asked before
+            numbers[row] = before
+            changes += 1
+        assert whole().fingerprint == first
+    assert changes == 3 * 24 + 3 * 6 + 2 * 5
+    assert len(seen - {first}) == changes
+
+
+def test_names_of_classes_and_the_place_of_the_split_count():
+    data = whole()
+    other = replace(data, classes=("a", "b", "d"))
+    unlabelled = replace(data, labels=None)
+    moved = replace(
+        data, images=torch.cat([data.images, data.held_out.images[:1]]), held_out=data.held_out.rows(slice(1, None))
+    )
+    assert len({one.fingerprint for one in (data, other, unlabelled, moved)}) == 4
+
+
+def test_pixels_are_those_of_all_images_in_their_order_in_any_layout(monkeypatch):
+    data = whole()
+    expected = hashlib.sha256(data.images.numpy().tobytes() + data.held_out.images.numpy().tobytes()).hexdigest()
+    assert data.pixels == expected
+    monkeypatch.setattr(dataset, "BLOCK", 9)
+    turned = replace(data, images=data.images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
+    assert turned.pixels == expected
+
+
+def test_what_is_decoded_is_not_read_again(tmp_path, monkeypatch):
+    """Of a folder the SHA-256 is made while it is decoded; after a kill, of what was decoded before, too."""
+    noise = np.random.default_rng(0)
+    for i in range(20):
+        Image.fromarray(noise.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    first = sparring.load(tmp_path, cache=tmp_path.parent / "cache")
+    known = first.pixels
+    assert known == replace(first).pixels
+    assert first.fingerprint == replace(first).fingerprint
+    monkeypatch.setattr(
+        dataset, "_bytes", lambda numbers: pytest.fail("read again") if numbers.dtype == torch.uint8 else b""
+    )
+    assert sparring.load(tmp_path, cache=tmp_path.parent / "cache").pixels == known
