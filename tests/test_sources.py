@@ -9,6 +9,7 @@ import sqlite3
 import struct
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
