@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,13 +18,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor, device
-
-
-CONTROL_GROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-"""Files with the limit and the use of memory of a container, in versions 2 and 1 of control groups."""
 
 
 def processor() -> str:
@@ -91,15 +85,39 @@ def _key_of_this_process() -> bytes:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process can still take, by the system and by its control group's limit; None where unknown."""
+    """Bytes that this process can still take: by the system, its control groups and ulimit -v; None: unknown."""
     found = []
     with suppress(OSError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    for limit, used in CONTROL_GROUPS:
+    for limit, used, statistics in _control_groups():
         with suppress(OSError, ValueError):  # "max": no limit
-            found.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+            allowed, taken = int(limit.read_text()), int(used.read_text())
+            cache = dict(line.split() for line in statistics.read_text().splitlines())
+            reclaimable = int(cache.get("total_inactive_file", cache.get("inactive_file", 0)))
+            found.append(allowed - taken + reclaimable)
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        with suppress(OSError):
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            found.append(address_space - pages * resource.getpagesize())
     return max(0, min(found)) if found else None
+
+
+def _control_groups() -> Iterator[tuple[Path, Path, Path]]:
+    """Files with the limit, the use and the statistics of memory, of every group that this process is in."""
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, name = line.split(":", 2)
+            second = not controllers
+            if not second and "memory" not in controllers.split(","):
+                continue
+            root = Path("/sys/fs/cgroup" if second else "/sys/fs/cgroup/memory")
+            names = ("memory.max", "memory.current") if second else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            group = root / name.lstrip("/")
+            for folder in [group, *group.parents]:
+                if folder.is_relative_to(root):
+                    yield folder / names[0], folder / names[1], folder / "memory.stat"
 
 
 def onto(x: Tensor, where: device) -> Tensor:

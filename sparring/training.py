@@ -24,6 +24,7 @@ from sparring.data.dataset import Dataset
 from sparring.data.sources import require_one_size
 from sparring.display import Display
 from sparring.distributed import by_main, on_each, processes, require_same, together
+from sparring.dryrun import enough_memory, require_playable
 from sparring.errors import Diverged, Interrupted, SparringError, a_path, short, shown, whole
 from sparring.evaluation import Rate, Yardstick, classification_error, clustering_error
 from sparring.machine import commit, computing_with, processor
@@ -47,6 +48,7 @@ EARLY = {"show": 1, "measure": 20}
 
 
 @standard_defaults()
+@enough_memory()
 def train(
     recipe: str | MakeRecipe,
     data: Dataset | str | Path | np.ndarray | torch.Tensor | Mapping[str, str | Path],
@@ -134,6 +136,8 @@ def train(
     data.require_labels()
 
     # Networks, optimisers.
+    make = partial(prepare_recipe, function, data.spec, settled)
+    notes = require_playable(make, data, accumulate=accumulate, processes=peers.num_processes)
     made = on_each(peers, partial(_fresh, function, settled, data, seed))
     own_length = rounds is None
     rounds = rounds or made.rounds
@@ -175,7 +179,7 @@ def train(
             data,
             threads=threads,
             quiet=quiet,
-            notes=[],
+            notes=notes,
             length=made.rounds,
             own_length=own_length,
             measured=measured,
@@ -183,6 +187,7 @@ def train(
 
 
 @standard_defaults()
+@enough_memory()
 def resume(
     run: Run | Path | str,
     *,
@@ -222,10 +227,11 @@ def resume(
         function, settled = settled_recipe(facts, recipe)
         peers = processes()
         data = on_each(peers, partial(run.data, data))
+        make = partial(prepare_recipe, function, data.spec, settled)
+        notes = require_playable(make, data, accumulate=facts["accumulate"], processes=peers.num_processes)
         made = on_each(peers, partial(_fresh, function, settled, data, facts["seed"]))
         precision = {"bfloat16": "bf16", "float32": "fp32"}[facts["precision"]]
         referee = _referee(made, data, seed=facts["seed"], precision=precision, accumulate=facts["accumulate"])
-        notes = []
         if saved:
             referee.restore(saved.tensors, saved.numbers)
             notes += saved.complaints

@@ -19,7 +19,7 @@ FLOORS = [
     },
     {"referee", "evaluation", "latent", "systems"},
     {"recipes"},
-    {"run", "monitor"},
+    {"run", "monitor", "dryrun"},
     {"training", "reporting", "bench", "toys", "comparing"},
     {"sweeping"},
     {"cli", "__init__"},
