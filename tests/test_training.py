@@ -232,8 +232,11 @@ BATCH_FREE = (
         "r1gan",
         "r3gan",
         "mnist-net",
+        "mlp-classifier",
         "autoencoder",
         "vae",
+        "chollet-vae",
+        "smu-vae",
         "aae",
     ),
     *("aae-labelled-prior", "aae-supervised", "aae-semi-supervised", "aae-reduction", "aae-labelled-reduction"),
@@ -261,6 +264,7 @@ def test_pieces_of_a_batch_equal_the_whole(name):
             accumulate=accumulate,
             precision="fp32",
         )
+        assert judge.batchwise() == []
         for _ in range(2):
             judge.play()
         states.append(made.system.state_dict())
