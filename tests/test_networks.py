@@ -235,6 +235,7 @@ def test_the_courses_vaes_start_as_keras_does():
 
 def test_infogan_and_pacgan_start_as_in_their_authors_code():
     """N(0, .02), convolutions cut at two deviations (.88 of the deviation is left), biases 0; PacGAN's gains are 1."""
+    torch.manual_seed(0)
     networks = [
         infogan.generator(74),
         infogan.trunk(),
@@ -251,8 +252,8 @@ def test_infogan_and_pacgan_start_as_in_their_authors_code():
             if isinstance(layer, nn.Linear | nn.ConvTranspose2d | nn.Conv2d) and layer.weight.numel() > 1000:
                 std = 0.0176 if isinstance(layer, nn.Conv2d) else 0.02
                 assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.08)
-            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and len(layer.weight) > 100:
-                assert float(layer.weight.detach().mean()) == pytest.approx(1, abs=0.01)
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                assert float(layer.weight.detach().mean()) == pytest.approx(1, abs=spread / 2)
                 assert float(layer.weight.detach().std()) == pytest.approx(spread, rel=0.3)
 
 
