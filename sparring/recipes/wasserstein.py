@@ -79,9 +79,9 @@ def wgan_gp(
 ) -> Recipe:
     """The MNIST networks and initial weights of the paper's code, without any norm; Adam with beta 2 = .9; 28x28 only.
 
-    The preset's rate is for 200,000 rounds. Measured (docs/results/mnist.md; seed 0, --width 32 --lr 0.0005): on MNIST
-    FD-lenet-mnist@10000 88 after 1,500 rounds and 9 minutes of one CPU thread, where real images score 3.1; at the
-    preset's rate 425 after 2,500.
+    The preset's rate is for 200,000 rounds. Measured (docs/results/mnist.md; seed 0, --width 32 --lr 0.0005, with
+    PyTorch's initial weights): on MNIST FD-lenet-mnist@10000 88 after 1,500 rounds and 9 minutes of one CPU thread,
+    where real images score 3.1; at the preset's rate 425 after 2,500.
     """
     import torch
 
@@ -127,8 +127,9 @@ def wgan_gp_resnet(
     the generator twice the critic's batch, here both see one batch size, and shows images normalised by the statistics
     of their own batch, here by running ones. 32x32 only.
 
-    Measured (docs/results/mnist.md; seed 0, --width 16 --lr 0.001 --decay-over 900 --average 0.99): on MNIST
-    FD-lenet-mnist@10000 96 after 900 rounds and 10 minutes of one CPU thread, where real images score 2.3.
+    Measured (docs/results/mnist.md; seed 0, --width 16 --lr 0.001 --decay-over 900 --average 0.99, with PyTorch's
+    initial weights): on MNIST FD-lenet-mnist@10000 96 after 900 rounds and 10 minutes of one CPU thread, where real
+    images score 2.3.
     """
     import torch
 
