@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -181,6 +182,7 @@ class Run:
 
     def __init__(self, path: Path, facts: Mapping[str, Any], disk: Disk) -> None:
         self.path = path
+        self.trusted: MakeRecipe | None = None  # a recipe that is not ours, which this process has trained it with
         self.facts = dict(facts)
         self.disk = disk
         self._appended: dict[str, _Appended] = {}
@@ -653,14 +655,16 @@ class Run:
     def system(self, *, recipe: str | None = None, checkpoint: str = "last") -> System:
         """The trained system with the weights the world is shown, ready to sample; needs no data.
 
-        recipe      needed again for a recipe that is not one of ours ("module:function")
+        recipe      needed again for a recipe that is not one of ours ("module:function"), unless this process has
+                    trained the run
         checkpoint  "last", or "best" for the round with the smallest KID
 
         Raises SparringError when the weights are not there, are damaged, or are those of another run.
         """
         if checkpoint == "best" and not (self.path / "best" / "model.safetensors").is_file():
             raise SparringError(f"{self.path} has no best checkpoint: no KID was measured while it was trained")
-        return _open_system(self.path / ("best" if checkpoint == "best" else "weights"), recipe, self.training)
+        folder = self.path / ("best" if checkpoint == "best" else "weights")
+        return _open_system(folder, self.trusted if recipe is None else recipe, self.training)
 
     def weights_sum(self) -> str:
         """SHA-256 of weights/model.safetensors: which weights `system` gives."""
@@ -720,7 +724,7 @@ def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
     return _open_system(Path(folder), recipe, None)
 
 
-def _open_system(folder: Path, recipe: str | None, training: str | None) -> System:
+def _open_system(folder: Path, recipe: str | MakeRecipe | None, training: str | None) -> System:
     """The same, of this training."""
     if not (folder / "model.safetensors").exists():
         raise SparringError(f"{folder} has no weights: the run was stopped before its first save, or they are gone")
@@ -779,11 +783,13 @@ def spec_of(config: Mapping[str, Any]) -> Spec:
     return Spec(spec["channels"], spec["size"], tuple(spec["classes"]))
 
 
-def settled_recipe(config: Mapping[str, Any], repeated: str | None) -> tuple[MakeRecipe, dict[str, Any]]:
+def settled_recipe(config: Mapping[str, Any], repeated: str | MakeRecipe | None) -> tuple[MakeRecipe, dict[str, Any]]:
     """The recipe that a run or weights folder names, and its arguments, checked as the command line checks them.
 
-    A recipe that is not one of ours must be `repeated` by the user.
+    A recipe that is not one of ours must be `repeated` by the user: its name, or the function itself.
     """
+    if inspect.isfunction(repeated):
+        return repeated, settle(repeated, config["arguments"])
     if not isinstance(repeated, str | None):
         raise SparringError(f"recipe is {short(repeated)}: give the name again, package.module:function")
     if repeated is not None and repeated != config["recipe"]:

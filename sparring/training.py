@@ -99,6 +99,7 @@ def train(
     function = find(recipe, RECIPES) if isinstance(recipe, str) else recipe
     if not inspect.isfunction(function):
         raise SparringError(f"recipe is {short(recipe)}: give a name of `sparring recipes`, or a function")
+    card(function)
     name = recipe if isinstance(recipe, str) else f"{recipe.__module__}:{recipe.__qualname__}"
     settled = settle(function, arguments)
     for what, value in (("rounds", rounds), ("show_every", show_every), ("measure_every", measure_every)):
@@ -170,8 +171,13 @@ def train(
         **_surroundings(referee, threads),
     }
     require_same(peers, partial(_game, facts, referee))
-    run = _create(out, f"{name}-{data.name}", facts, dedent(inspect.getsource(type(made.system).round)), referee)
+    run = _create(out, f"{name}-{data.name}", facts, _source(type(made.system).round), referee)
     measured = card(function).measured
+    notes = []
+    if name not in RECIPES:
+        run.trusted = function
+        if function.__module__ == "__main__" or "<locals>" in name:
+            notes.append(f"recipe {name} is in a script or a notebook: only from a module can it be imported to resume")
     with _locked(run):
         return _play(
             run,
@@ -224,7 +230,7 @@ def resume(
             )
 
         threads = _checked_threads(facts["machine"]["threads"] if threads is None else threads)
-        function, settled = settled_recipe(facts, recipe)
+        function, settled = settled_recipe(facts, run.trusted if recipe is None else recipe)
         peers = processes()
         data = on_each(peers, partial(run.data, data))
         make = partial(prepare_recipe, function, data.spec, settled)
@@ -490,6 +496,14 @@ def _game(facts: Mapping[str, Any], referee: Referee) -> dict[str, Any]:
         "round": referee.round,
         "weights": state.hexdigest(),
     }
+
+
+def _source(function: Callable) -> str:
+    """The text of a function; of one that was typed into an interpreter there is none."""
+    try:
+        return dedent(inspect.getsource(function))
+    except OSError:
+        return "# The source of this round was not kept in a file.\n"
 
 
 def _create(out: Path, name: str, facts: dict[str, Any], source: str, referee: Referee) -> Run:

@@ -89,7 +89,7 @@ def train(argv: Sequence[str]) -> None:
     from sparring.training import train
 
     del options["data"]
-    finish(partial(train, name, found, **options, **chosen))
+    finish(partial(train, name, found, **options, **chosen), recipe=None if name in RECIPES else name)
 
 
 def _domains(data: str | None, a: str | None, b: str | None) -> str | dict[str, str]:

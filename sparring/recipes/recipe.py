@@ -7,6 +7,9 @@ import functools
 import importlib
 import inspect
 import math
+import os
+import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +116,10 @@ def published(
 
 
 def card(function: MakeRecipe) -> Card:
-    """The card that `@published` pinned on it."""
+    """The card that `@published` pinned on it. Raises SparringError for a function without one, which is no recipe."""
+    if not isinstance(getattr(function, "card", None), Card):
+        name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', short(function))}"
+        raise SparringError(f"'{name}' is no recipe: put @published(paper=..., size=...) on the function")
     return function.card  # type: ignore[attr-defined]
 
 
@@ -134,6 +140,16 @@ def arguments(function: Callable) -> list[Argument]:
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
+        if isinstance(parameter.annotation, str):  # from __future__ import annotations
+            try:
+                written = eval(parameter.annotation, getattr(function, "__globals__", {}))
+            except NameError as error:
+                raise SparringError(
+                    f"{parameter.name}: its type '{parameter.annotation}' is not known: {error}"
+                ) from None
+            parameter = parameter.replace(annotation=written)
+        if parameter.annotation is inspect.Parameter.empty:
+            parameter = parameter.replace(annotation=Any if parameter.default is None else type(parameter.default))
         if dataclasses.is_dataclass(parameter.annotation):
             hints = get_type_hints(parameter.annotation, include_extras=True)
             for f in dataclasses.fields(parameter.annotation):
@@ -202,7 +218,10 @@ def prepare_recipe(function: MakeRecipe, data: Spec, settled: Mapping[str, Any])
         ]
     for parameter, fields in groups.items():
         grouped[parameter] = inspect.signature(function).parameters[parameter].annotation(**fields)
-    return function(data, **grouped)
+    made = function(data, **grouped)
+    if not isinstance(made, Recipe):
+        raise SparringError(f"{function.__qualname__} gives {short(made)}: a recipe gives a Recipe")
+    return made
 
 
 def find(name: str, table: Mapping[str, str], *, trusted: bool = True) -> MakeRecipe:
@@ -219,10 +238,21 @@ def find(name: str, table: Mapping[str, str], *, trusted: bool = True) -> MakeRe
             raise SparringError(f"this run was made by '{name}', not one of ours: give --recipe {name} if you trust it")
         path = name
     module, _, attribute = path.partition(":")
+    if "" not in sys.path and os.getcwd() not in sys.path and not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())  # as `python -m sparring` has it
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise SparringError(f"recipe '{name}' cannot be imported: {error}") from None
-    if not hasattr(function, "card"):
-        raise SparringError(f"'{name}' is no recipe: put @published(paper=..., size=...) on the function")
+    except Exception as error:  # whatever somebody's module raises
+        raise SparringError(
+            f"recipe '{name}' cannot be imported: {type(error).__name__}: {error}{_where(error)}"
+        ) from None
+    card(function)
     return function
+
+
+def _where(error: Exception) -> str:
+    """The place in the user's own module that an error came from, if it came from one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if len(frames) < 2 or "importlib" in frames[-1].filename or frames[-1].filename == __file__:
+        return ""
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})"
