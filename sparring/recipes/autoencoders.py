@@ -9,7 +9,7 @@ from pydantic import Field
 from sparring.errors import SparringError
 from sparring.recipes.arguments import Average, Batch, Rate
 from sparring.recipes.optimisers import warming
-from sparring.recipes.recipe import Recipe, classes_of, published
+from sparring.recipes.recipe import Recipe, classes_of, published, require_size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,11 +52,6 @@ def divisible(labelled: int, classes: int) -> None:
         raise SparringError(f"labelled is {labelled}: it must be a multiple of the {classes} classes")
 
 
-def _side(data: "Spec", name: str) -> None:
-    if data.size != 28:
-        raise SparringError(f"{name} takes 28x28 images, the data is {data.size}x{data.size}: give --size 28")
-
-
 @published(
     paper="LeCun et al. 1998, Gradient-Based Learning; the network of the course's classifier", size=28, classes=10
 )
@@ -91,7 +86,7 @@ def mnist_net(
     from sparring.networks.classifiers import mnist_net
     from sparring.systems.classifier import Classifier
 
-    _side(data, "mnist-net")
+    require_size(data, "mnist-net", 28, "mlp-classifier")
     classes = classes_of(data, "mnist-net")
     divisible(labelled, classes)
     return Recipe(
@@ -243,7 +238,7 @@ def chollet_vae(
 
     from sparring.networks import vae as networks
 
-    _side(data, "chollet-vae")
+    require_size(data, "chollet-vae", 28, "vae, aae")
     return _variational(
         networks.chollet_encoder(latent, data.channels),
         networks.chollet_decoder(latent, data.channels),
@@ -282,7 +277,7 @@ def smu_vae(
 
     from sparring.networks import vae as networks
 
-    _side(data, "smu-vae")
+    require_size(data, "smu-vae", 28, "vae, aae")
     return _variational(
         networks.smu_encoder(latent, data.channels),
         networks.smu_decoder(latent, data.channels),

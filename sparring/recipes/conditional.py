@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.errors import SparringError
 from sparring.recipes.arguments import Adam, Average, Batch, GameName, Latent, Noise
-from sparring.recipes.recipe import Recipe, classes_of, published
+from sparring.recipes.recipe import Recipe, classes_of, published, require_size
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -16,11 +15,6 @@ Game = Annotated[GameName, Field(description="the pair of losses")]
 
 MAPS = 4
 """Channels that a label becomes in front of cgan's discriminator."""
-
-
-def _side(data: "Spec", name: str) -> None:
-    if data.size != 28:
-        raise SparringError(f"{name} makes 28x28 images, the data is {data.size}x{data.size}: give --size 28")
 
 
 @published(
@@ -51,7 +45,7 @@ def cgan(
     from sparring.networks.labels import LabelChannels
     from sparring.systems.cgan import ConditionalGAN
 
-    _side(data, "cgan")
+    require_size(data, "cgan", 28, "biggan-small, biggan-cifar")
     classes = classes_of(data, "cgan")
     judge = nn.Sequential(infogan.trunk(data.channels + MAPS), infogan.head())
     return Recipe(
@@ -96,7 +90,7 @@ def acgan(
     from sparring.networks import infogan
     from sparring.systems.acgan import ACGAN
 
-    _side(data, "acgan")
+    require_size(data, "acgan", 28, "biggan-small, biggan-cifar")
     classes = classes_of(data, "acgan")
     return Recipe(
         system=ACGAN(
@@ -147,7 +141,7 @@ def infogan(
     from sparring.networks import infogan
     from sparring.systems.infogan import InfoGAN
 
-    _side(data, "infogan")
+    require_size(data, "infogan", 28, "dcgan, r3gan; with classes, biggan-small")
     return Recipe(
         system=InfoGAN(
             infogan.generator(latent + categories + values, data.channels),

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.errors import SparringError
 from sparring.recipes.arguments import Adam, Average, Batch, Images, Latent, Noise, Rules, first
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.recipe import Recipe, published, require_size
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -122,8 +121,7 @@ def cs231n_dcgan(
     """
     from sparring.networks import cs231n
 
-    if data.size != 28:
-        raise SparringError(f"cs231n-dcgan makes 28x28 images, the data is {data.size}x{data.size}: give --size 28")
+    require_size(data, "cs231n-dcgan", 28, "dcgan, r3gan")
     return Recipe(
         system=rules.gan(
             cs231n.generator(latent, data.channels), cs231n.discriminator(data.channels), latent=latent, noise=noise

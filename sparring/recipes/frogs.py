@@ -9,7 +9,7 @@ from pydantic import Field
 from sparring.errors import SparringError
 from sparring.recipes.arguments import Average, Batch, Latent, Noise, Rate, Rules
 from sparring.recipes.optimisers import clipping_gradients, clipping_weights, inverse_time
-from sparring.recipes.recipe import Measured, Recipe, published
+from sparring.recipes.recipe import Measured, Recipe, published, require_size
 from sparring.recipes.wasserstein import Beta1, CriticSteps, Penalty
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def chollet_frogs(
     """
     from sparring.networks import chollet
 
-    if data.size != 32:
-        raise SparringError(f"chollet-frogs makes 32x32 images, the data is {data.size}x{data.size}: give --size 32")
+    require_size(data, "chollet-frogs", 32, "smu-frogs, dcgan, r3gan")
     return Recipe(
         system=rules.gan(
             chollet.generator(latent, width, data.channels, unit=unit_data),

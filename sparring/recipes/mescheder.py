@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from sparring.errors import SparringError
 from sparring.recipes.arguments import Average, Batch, GameName, Latent, Noise, Rate, Width
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.recipe import Recipe, published, require_size
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -48,8 +47,7 @@ def r1gan(
     from sparring.networks import gulrajani
     from sparring.systems.r1 import PenalisedGAN
 
-    if data.size != 28:
-        raise SparringError(f"r1gan makes 28x28 images, the data is {data.size}x{data.size}: give --size 28")
+    require_size(data, "r1gan", 28, "dcgan, r3gan")
     rmsprop = partial(torch.optim.RMSprop, lr=lr, alpha=0.99)
     return Recipe(
         system=PenalisedGAN(

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from sparring.errors import SparringError
 from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.recipe import Recipe, published, require_size
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -41,8 +41,7 @@ def pacgan(
     from sparring.networks import pacgan as networks
     from sparring.networks.minibatch import Packed
 
-    if data.size != networks.SIDE:
-        raise SparringError(f"pacgan makes 28x28 images, the data is {data.size}x{data.size}: give --size 28")
+    require_size(data, "pacgan", 28, "dcgan, r3gan")
     if batch % packing:
         raise SparringError(f"batch {batch} cannot be put in packs of {packing}: choose --batch a multiple of it")
     D = networks.discriminator(packing * data.channels, maps)

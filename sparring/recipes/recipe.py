@@ -90,6 +90,15 @@ class Card:
     measured: Measured | None = None
 
 
+def require_size(data: Spec, name: str, size: int, others: str) -> None:
+    """For a recipe of one size: raises SparringError for other images, and names recipes that take them."""
+    if data.size != size:
+        raise SparringError(
+            f"{name} is for {size}x{size} images, the data is {data.size}x{data.size}: give --size {size}, or choose a "
+            f"recipe for other sizes ({others})"
+        )
+
+
 def classes_of(data: Spec, name: str) -> int:
     """How many classes the data has, for a recipe that cannot do without. Raises SparringError for unlabelled data."""
     if not data.classes:

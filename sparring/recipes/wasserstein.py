@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.errors import SparringError
 from sparring.recipes.arguments import Average, Batch, Latent, Noise, Rate, Width
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.recipe import Recipe, published, require_size
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -88,8 +87,7 @@ def wgan_gp(
     from sparring.networks import gulrajani
     from sparring.systems.wgan_gp import WGANGP
 
-    if data.size != 28:
-        raise SparringError(f"wgan-gp makes 28x28 images, the data is {data.size}x{data.size}: give --size 28")
+    require_size(data, "wgan-gp", 28, "wgan, r3gan")
     adam = partial(torch.optim.Adam, lr=lr, betas=(beta1, 0.9))
     return Recipe(
         system=WGANGP(
@@ -136,8 +134,7 @@ def wgan_gp_resnet(
     from sparring.networks import gulrajani
     from sparring.systems.wgan_gp import WGANGP
 
-    if data.size != 32:
-        raise SparringError(f"wgan-gp-resnet makes 32x32 images, the data is {data.size}x{data.size}: give --size 32")
+    require_size(data, "wgan-gp-resnet", 32, "wgan, r3gan")
 
     def falling(round_number: int) -> dict[str, float]:
         return {"lr": lr * max(0.0, 1 - (round_number - 1) / decay_over)}
