@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.measure import Measurement
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 LINE_EVERY = 15.0
 """Seconds between lines where there is no terminal."""
+
+FIRST_LINE = 5.0
+"""Seconds of silence before the first of them, where something has no end in sight at its start."""
 
 ESTIMATED_AFTER = 3.0
 """Seconds of play after which the length of the whole training is estimated; at least two rounds, too."""
@@ -284,6 +289,37 @@ class Pace:
             return None
         self._said = True
         return now / self._usual
+
+
+class Progress:
+    """How far something is that takes a while: a bar on a terminal, a line now and then elsewhere. A context manager.
+
+    `total` is what `advance` adds up to.
+    """
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Bars(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self._task = self._bar.add_task(what, total=total)
+        self._next_line = time.monotonic() + FIRST_LINE
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def advance(self, count: int = 1, what: str | None = None) -> None:
+        """So much more is done; and what is done now."""
+        self.what, self.done = what or self.what, self.done + count
+        self._bar.update(self._task, completed=self.done, description=self.what)
+        if not self.console.is_terminal and time.monotonic() > self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY
+            words = printable(f"{self.what}: {self.done:,} of {self.total:,}")
+            self.console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Notebook:

@@ -112,6 +112,10 @@ def train(
         raise SparringError(f"precision is {short(precision)}: it must be auto, fp32 or bf16")
     if data_root is not None:
         a_path("data_root", data_root)
+    if size is not None:
+        whole("size", size)
+    if not isinstance(held_out, int | float):
+        raise SparringError(f"held_out is {short(held_out)}: it is a share of the images, or how many")
     out = a_path("out", out)
 
     threads = _checked_threads(threads) if threads is not None else torch.get_num_threads()

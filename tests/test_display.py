@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from sparring.cli import main
-from sparring.display import Display, duration, wrapped
+from sparring.display import Display, Progress, duration, wrapped
 from sparring.errors import Interrupted, printable
 from sparring.recipes.recipe import Measured
 from sparring.run import Run
@@ -196,3 +196,13 @@ def test_a_notebook_has_one_block_with_the_newest_grid(monkeypatch, toy_file, tm
     assert "FD-random-conv64" in updates[-1]
     assert updates[-1].count('<img alt="samples" src="data:image/png;base64,') == 1
     assert capsys.readouterr().err == ""
+
+
+def test_what_takes_long_says_how_far_it_is(monkeypatch, capsys):
+    clock = Clock(monkeypatch)
+    with Progress("ring, gan", 100) as progress:
+        for _ in range(8):
+            clock.now += 4
+            progress.advance(10)
+        progress.advance(0, "drawing")
+    assert capsys.readouterr().err.splitlines() == ["ring, gan: 20 of 100", "ring, gan: 60 of 100"]

@@ -17,6 +17,7 @@ from sparring.run import Run
 
 HUGE = "9" * 20
 WORDS = (
+    "~nosuchuser/x.png",
     "",
     " ",
     "\udcff",
@@ -209,6 +210,8 @@ def test_every_argument_of_every_recipe_takes_its_value_or_refuses_it(monkeypatc
 
 
 ANYTHING = (
+    "~nosuchuser/x",
+    {},
     *("", "x", "\udcff", "a\0b", "x" * 5000, "forbidden/x", "²", -1, 0, 3, 10**20, 2.5, True),
     *(float("nan"), float("inf"), b"\xff", [], (1, 2), object(), int, np.zeros(3), torch.zeros(2, 0)),
 )
@@ -217,17 +220,18 @@ ANYTHING = (
 def calls(path, data, system, out):
     """Public functions with arguments that are right, and the names of those that take anything."""
     toy = path.parent / "toy.npy"
-    # load
+    loading = ("source", "size", "channels", "classes", "root", "held_out")
+    yield sparring.load, {"source": data.images, "size": 8}, loading
     small = {"recipe": "csc321-mlp", "data": data, "rounds": 1, "out": out, "quiet": True, "batch": 8, "latent": 4}
     wishes = ("size", "channels", "classes", "data_root")
     rest = [
         a for a in inspect.signature(sparring.train).parameters if a not in ("arguments", *wishes, "monitor", "quiet")
     ]
     yield sparring.train, small, (*rest, "latent", "batch", "game", "nonsense")
-    yield sparring.train, {**small, "data": toy}, ("data_root",)
-    yield sparring.resume, {"run": path, "quiet": True}, ("run", "rounds", "recipe", "threads")
+    yield sparring.train, {**small, "data": toy}, wishes
+    yield sparring.resume, {"run": path, "quiet": True}, ("run", "rounds", "data", "recipe", "threads")
     yield sparring.open, {"path": path}, ("path",)
-    # check
+    yield sparring.check, {"source": toy}, ("source",)
     yield system.sample, {"n": 3}, ("n", "seed", "truncation")
 
 

@@ -2,18 +2,21 @@
 
 import io
 import json
+import re
 import sys
 from contextlib import suppress
 
 import pytest
+import torch
 from test_cli import TRAIN, fails
 
 from sparring.cli import VERBS, find_verb, main, synonyms
 from sparring.cli.reading import flag
 from sparring.data.chosen import numbers_of
+from sparring.data.dataset import Spec
 from sparring.errors import SparringError
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, find
+from sparring.recipes.recipe import arguments, find, prepare_recipe, settle
 from sparring.run import Run
 
 
@@ -188,3 +191,26 @@ def test_every_verb_can_print_on_every_terminal(encoding, out, toy_file, monkeyp
     assert ("x² + xy" in shown) == (encoding != "ascii")
     assert ("x^2 + xy" in shown) == (encoding == "ascii")
     assert "\\udcff" in shown
+
+
+# Sizes.
+
+
+def test_recipes_of_one_size_name_others_that_make_the_size():
+    for name in RECIPES:
+        refusal = refused_at_64(name)
+        if refusal and name != "molecules":
+            (others,) = re.findall(r"choose a recipe for other sizes \((.*)\)", refusal)
+            named = [word for word in re.split(r"[,; ]+", others) if word not in ("with", "classes")]
+            assert [refused_at_64(other) for other in named] == [""] * len(named) != []
+
+
+def refused_at_64(name):
+    """What a recipe says of colour images of 64x64 with two classes; "" if it takes them."""
+    function = find(name, RECIPES)
+    try:
+        with torch.device("meta"):
+            prepare_recipe(function, Spec(3, 64, ("a", "b")), settle(function, {}))
+    except SparringError as error:
+        return str(error)
+    return ""

@@ -36,10 +36,10 @@ def probe(
 ) -> None:
     """a linear SVM on what a run has learned:  sparring probe RUN --data mnist --labels 1000"""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
     from sparring.data.sources import load
+    from sparring.display import Progress
     from sparring.latent.features import learned, pixels
     from sparring.latent.probe import fits, networks, protocol, svm
     from sparring.latent.probe import probe as probed
@@ -61,21 +61,14 @@ def probe(
     if supervised and "discriminator" not in every:
         raise SparringError(f"--supervised: {type(system).__name__} has no convolutional discriminator to train anew")
     steps = len(every) * fits(plan) + supervised * networks(plan)
-    bars = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    terminal = Console(stderr=True)
-    with Progress(*bars, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        task = bar.add_task("", total=steps)
-
-        def told() -> None:
-            bar.advance(task)
-
+    with Progress("", steps) as progress:
         rows = []
         for name, features in every.items():
-            bar.update(task, description=name)
-            rows.append(probed(name, features, plan, told=told))
+            progress.advance(0, name)
+            rows.append(probed(name, features, plan, told=progress.advance))
         if supervised:
-            bar.update(task, description="supervised network")
-            rows.append(from_labels(lambda i: _fresh(opened, i, recipe), plan, told=told))
+            progress.advance(0, "supervised network")
+            rows.append(from_labels(lambda i: _fresh(opened, i, recipe), plan, told=progress.advance))
 
     if json:
         return print(dumps(_numbers(rows, plan, asked.name), indent=1))

@@ -242,15 +242,12 @@ TOYS: dict[str, Callable[..., None]] = {"xy": xy, "dirac": dirac, "line": line, 
 
 
 def _watched(states: "Iterable[T]", title: str, rounds: int) -> "Iterator[T]":
-    """The same states, with a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """The same states; how far they are is shown."""
+    from sparring.display import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=rounds)
+    with Progress(title, rounds) as progress:
         for state in states:
-            bar.update(task, completed=state.round)
+            progress.advance(state.round - progress.done)
             yield state
 
 
@@ -283,7 +280,15 @@ def _animate(out: Path | None, figures: "Callable[[], Iterable[Figure]]") -> Non
     """Write the moving picture, if one was asked for."""
     if out is None:
         return
-    from sparring.toys.frames import webp
+    from sparring.display import Progress
+    from sparring.toys.frames import MOST, webp
 
-    write(out, webp(figures()))
+    with Progress("frames of the animation, at most", MOST) as progress:
+
+        def drawn() -> "Iterator[Figure]":
+            for figure in figures():
+                yield figure
+                progress.advance()
+
+        write(out, webp(drawn()))
     print(out, file=sys.stderr)

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import pydantic
@@ -151,7 +152,10 @@ def arguments(function: Callable) -> list[Argument]:
             continue
         if isinstance(parameter.annotation, str):  # from __future__ import annotations
             try:
-                written = eval(parameter.annotation, getattr(function, "__globals__", {}))
+                alone = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+                written = get_type_hints(alone, getattr(function, "__globals__", {}), include_extras=True)[
+                    parameter.name
+                ]
             except NameError as error:
                 raise SparringError(
                     f"{parameter.name}: its type '{parameter.annotation}' is not known: {error}"
