@@ -11,10 +11,10 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sparring.errors import SparringError, StorageError
 
@@ -170,11 +170,18 @@ def lives(process: int) -> bool:
     return True
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file. Raises OSError; of a pipe or a device at once, without waiting for it."""
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """A regular file, to read. Raises OSError; of a pipe or a device at once, without waiting for it."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
+        yield file
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError, as `open_file` does."""
+    with open_file(path) as file:
         return file.read()
 
 

@@ -54,6 +54,7 @@ from sparring.durable import (
     Disk,
     as_json,
     digest,
+    open_file,
     read_file,
     read_folder,
     sealed,
@@ -594,7 +595,7 @@ class Run:
         Reads the end of the file only. Raises SparringError where there is no log.
         """
         try:
-            with open(self._log("log"), "rb") as file:
+            with open_file(self._log("log")) as file:
                 logged = os.fstat(file.fileno()).st_mtime
                 file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
                 for line in reversed(file.read().splitlines()):
@@ -609,7 +610,7 @@ class Run:
     def state(self) -> str:
         """ "training" while a process holds the run; else "done", "diverged" or "stopped"."""
         try:
-            with open(self.path / "run.lock", "rb") as file:
+            with open_file(self.path / "run.lock") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return "training"

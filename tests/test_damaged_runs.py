@@ -17,6 +17,7 @@ from sparring import drawings
 from sparring.cli import find_verb, main
 from sparring.durable import unsealed
 from sparring.errors import SparringError
+from sparring.evaluation import Evaluation
 from sparring.reporting import report
 from sparring.training import resume, train
 
@@ -38,6 +39,10 @@ WRITES = {
     "sample": (),
 }
 """Verb -> what it may write."""
+
+
+EVALUATION = Evaluation(data="few", fingerprint="f", n=20, repeats=1, measures=(), classes=())
+MEASURED = json.loads(json.dumps({**EVALUATION.as_dict(), "checkpoint": "last"}))
 
 
 def files_of(folder):
@@ -76,10 +81,7 @@ def quickly(monkeypatch):
 
     def evaluate(system, data, **options):
         seen.append(system)
-        return SimpleNamespace(
-            as_dict=lambda: {"metrics": []}, pictures={}, measures=(), classes=(), rates=(), sections={}, diagnoses=(),
-            notes=(),
-        )  # fmt: skip
+        return EVALUATION
 
     monkeypatch.setattr(sparring.evaluation, "evaluate", evaluate)
     monkeypatch.setattr(drawings, "_svg", lambda figure, alt: Markup(""))
@@ -161,7 +163,7 @@ def test_whatever_is_damaged(house, quickly, harms, verb):
     if verb == "sample":
         assert picture.read_bytes() == house.samples[which]
     if verb == "evaluate":
-        assert unsealed(after["eval.json"]) == {"metrics": [], "checkpoint": "last"}
+        assert unsealed(after["eval.json"]) == MEASURED
         assert len(quickly) > 0
     if verb == "report":
         assert b"</html>" in after["report.html"]
@@ -183,7 +185,7 @@ def test_an_evaluation_that_cannot_be_kept_is_printed(house, quickly, capsys):
         main(["evaluate", str(path), "--json"])
     assert end.value.code == 4
     said = capsys.readouterr()
-    assert json.loads(said.out)["metrics"] == []
+    assert json.loads(said.out) == MEASURED
     assert "cannot write" in said.err.splitlines()[0]
     assert "the numbers will be printed and not kept" in said.err.splitlines()[0]
 
