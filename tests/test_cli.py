@@ -180,6 +180,38 @@ def test_check_data(tmp_path, capsys):
     assert "more than 1 %" in captured.err
 
 
+def test_check_data_shows_what_training_will_see(tmp_path, capsys, monkeypatch):
+    for name in ("mnist/a/1.png", "mnist/a/2.png", "mnist/b/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), 80).save(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("a/1.png,x\na/2.png,y\nb/1.png,x\n")
+    monkeypatch.chdir(tmp_path)
+    main(["check-data", "./mnist", "--preview", "seen.png", "--held-out", "1", "--labels-from", "labels.csv"])
+    out = capsys.readouterr().out
+    assert "2 images to train on, 1 held out" in out
+    assert "3 images of 2 classes" in out
+    assert Image.open("seen.png").size == (24, 24)
+    assert "PATH is empty" in fails(capsys, "check-data", "")[1]
+    assert "data is empty" in fails(capsys, *TRAIN, "--data", "")[1]
+    assert "held_out" in fails(capsys, *TRAIN, "--data", "./mnist", "--held-out", "1.5")[1]
+
+
+def test_a_set_that_was_loaded_in_python_is_found_again(tmp_path, capsys):
+    for index in range(30):
+        Image.new("L", (8, 8), index).save(tmp_path / f"{index}.png")
+    data = sparring.load(tmp_path, held_out=6, cache=tmp_path / ".cache")
+    arguments = {"rounds": 2, "latent": 8, "batch": 8, "monitor": False, "quiet": True}
+    made = sparring.train("csc321-mlp", data, out=tmp_path / ".runs", **arguments)
+    main(["resume", str(made.path), "--rounds", "3"])
+    main(["report", str(made.path)])
+    again = sparring.open(made.path).data()
+    assert (again.fingerprint, len(again), len(again.held_out)) == (data.fingerprint, 24, 6)
+    flags = ["--held-out", "6", "--rounds", "2", "--latent", "8", "--batch", "8", "--size", "8"]
+    main(["train", "csc321-mlp", "--data", str(tmp_path), *flags, "--out", str(tmp_path / ".runs")])
+    (other,) = [path for path in (tmp_path / ".runs").iterdir() if path != made.path]
+    assert sparring.open(other).facts["data"]["fingerprint"] == data.fingerprint
+
+
 def test_a_process_that_is_killed_by_ctrl_c_saves(toy_file, tmp_path):
     """The whole program, from outside: SIGINT, exit code 130, one line that says how to go on."""
     import signal

@@ -1,11 +1,14 @@
 """The feed: endless, seeded, stateless, the same images in the same order for any number of shares."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import images
 
+import sparring
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.errors import SparringError
@@ -82,3 +85,24 @@ def test_what_cannot_be_is_refused():
         feed(batch=5, shares=2)
     with pytest.raises(SparringError, match="unknown stream 'tran'; did you mean 'train'"):
         feed()("tran")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (torch.arange(40) % 11, "labels from 0 to 10 and 10 classes"),
+        (torch.arange(40) % 10 - 1, "labels from -1 to 8"),
+        (torch.arange(39) % 10, "labels of shape (39,)"),
+        ((torch.arange(40) % 10).float(), "type torch.float32"),
+    ],
+)
+@pytest.mark.parametrize("part", ["train", "held_out", "test"])
+def test_labels_that_no_class_has_are_refused(labels, words, part, tmp_path):
+    images, names = torch.zeros(40, 1, 28, 28, dtype=torch.uint8), tuple("0123456789")
+    good, bad = Dataset("mine", images, torch.arange(40) % 10, names), Dataset("mine", images, labels, names)
+    data = bad if part == "train" else replace(good, **{part: bad})
+    with pytest.raises(SparringError) as error:
+        sparring.train("cgan", data, rounds=1, out=tmp_path / "runs", quiet=True)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "runs").exists()

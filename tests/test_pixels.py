@@ -6,6 +6,7 @@ import os
 import struct
 import time
 import zlib
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
-from PIL import Image
+from PIL import Image, ImageFile
 
-from sparring.data.pixels import UPRIGHT, BadImage, fit, probe, read_image, to_float, to_uint8
+from sparring.data import pixels
+from sparring.data.pixels import UPRIGHT, BadImage, Budget, fit, probe, read_image, to_float, to_uint8
 from sparring.errors import SparringError
 
 RAMP = np.linspace(0, 255, 64).round().astype(np.uint8).reshape(8, 8)
@@ -329,6 +331,48 @@ def test_a_bomb_that_pillow_only_warns_of_is_refused_before_its_pixels_are_decod
         read_image(io.BytesIO(bomb), size=8, channels=1)
     assert time.monotonic() - start < 0.5
     assert memory() - before < 50_000_000
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused_before_they_are_decoded(monkeypatch):
+    whole = saved(Image.fromarray(NOISE), "JPEG", progressive=True)
+    assert read_image(io.BytesIO(whole), size=8, channels=3).shape == (3, 8, 8)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    for scans in (100, 1000):  # and the 10 that it has
+        with pytest.raises(BadImage, match=rf"a JPEG of {scans + 10:,} scans, more than 100"):
+            read_image(io.BytesIO(whole[:-2] + scans * last + whole[-2:]), size=8, channels=3)
+
+
+def test_who_asks_for_more_than_is_left_of_a_budget_waits():
+    budget, entered = Budget(100), Event()
+
+    def enter():
+        with budget.hold(41):
+            entered.set()
+
+    other = Thread(target=enter)
+    with budget.hold(60):
+        other.start()
+        assert not entered.wait(0.05)
+    assert entered.wait(10)
+    other.join()
+    with budget.hold(1000):  # what is more than all of it gets all of it
+        assert budget.used == 100
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize(
+    "read", [pixels.has_color, pixels.value_range, lambda image: pixels.decode(image, size=4, channels=1)]
+)
+def test_pixels_are_decoded_within_the_budget(monkeypatch, read):
+    held = []
+    real = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: held.append(pixels.PIXELS.used) or real(image))
+    content = saved(Image.fromarray(DEEP if read is pixels.value_range else COLOURS), "TIFF")
+    with pixels.open_image(io.BytesIO(content)) as image:
+        read(image)
+    assert held[0] == 64
+    assert pixels.PIXELS.used == 0
 
 
 def memory():
