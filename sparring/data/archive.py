@@ -75,12 +75,14 @@ def regular(path: Path) -> BinaryIO:
     place = f"'{shown(str(path))}'"
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        if stat.S_ISREG(os.fstat(handle).st_mode):
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISREG(mode):
             return os.fdopen(handle, "rb")
         os.close(handle)
     except OSError as error:
         raise SparringError(f"cannot read {place}: {error.strerror}") from None
-    raise SparringError(f"{place} is not a regular file: give a folder, a zip, a tar, a .npy or a .npz file")
+    kind = "folder" if stat.S_ISDIR(mode) else "FIFO" if stat.S_ISFIFO(mode) else "device"
+    raise SparringError(f"{place} is a {kind}, not a regular file")
 
 
 def members(path: Path) -> Iterator[ZipInfo]:

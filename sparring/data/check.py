@@ -36,6 +36,7 @@ from sparring.data.sources import (
     cache_folder,
     existing,
     is_table,
+    labels_place,
     load,
     load_few,
     require_held_out,
@@ -143,8 +144,7 @@ def check(
     path = files_of(source, root, cache)
     if path is None:
         return _check_dataset(load(source, root=root, held_out=0, cache=cache, labels_from=labels_from), held_out)
-    labels = None if labels_from is None else str(labels_from)
-    return _check_files(list_images(path, labels_from=labels), held_out)
+    return _check_files(list_images(path, labels_from=labels_place(labels_from)), held_out)
 
 
 def preview(
@@ -164,7 +164,7 @@ def preview(
         data = load(source, size=size, channels=channels, root=root, held_out=0, cache=cache, labels_from=labels_from)
         count = min(count, len(data))
         return data.rows(torch.arange(count) * len(data) // count)
-    labels = None if labels_from is None else str(labels_from)
+    labels = labels_place(labels_from)
     listing = list_images(path, labels_from=labels)
     side = size or natural_size(listing) or FALLBACK_SIZE
     side = side if side <= MAX_SIZE else FALLBACK_SIZE

@@ -91,8 +91,7 @@ def load(
     of_files = path is not None and not is_table(path)
     if labels_from is not None and not (of_files or source == "celeba"):
         raise SparringError("labels_from is for image files: leave it out")
-    if labels_from not in (None, "folders", "none"):
-        labels_from = str(existing(labels_from).resolve())
+    labels_from = labels_place(labels_from)
     read = partial(_from_files, cache=cache, held_out=held_out, labels_from=labels_from)
     if isinstance(source, np.ndarray | Tensor):
         data = arrays.from_array("array", source)
@@ -140,6 +139,13 @@ def load(
     if last is not None:  # all of them, as they were decoded
         vars(data)["pixels"] = pixels
     return data
+
+
+def labels_place(labels_from: str | Path | None) -> str | None:
+    """Where labels come from, a file by its whole path. Raises `SparringError` when there is none."""
+    if labels_from is None or labels_from in ("folders", "none"):
+        return labels_from and str(labels_from)
+    return str(existing(labels_from).resolve())
 
 
 def is_table(path: Path) -> bool:
