@@ -365,6 +365,18 @@ def test_steps_may_be_big_where_samples_are_good():
     assert "big-steps" in causes(generator__step=0.05, distance=0.5)
 
 
+def test_averaged_weights_are_held_against_the_live_ones_of_the_same_look():
+    """Samples that come nearer fast leave their average behind for a while; that is no lag of the average."""
+    for lag, told in ((0.2, []), (0.4, ["average-lags"])):
+        seen = rows(
+            12, **{**GOOD, "distance": lambda i: 2.0 - 0.17 * i, "shown": lambda i, lag=lag: 2.0 + lag - 0.17 * i}
+        )
+        for i, row in enumerate(seen):
+            if i not in (3, 7):
+                del row["shown"]
+        assert [s.cause for s in findings(seen, EQUILIBRIUM, 1000, LENGTH).suspicions] == told
+
+
 def test_what_keeps_falling_is_not_stuck():
     """However slowly: Kendall's tau with time, which one odd look does not turn."""
     slow = [1.6, 1.59, 1.57, 1.58, 1.55, 1.54, 1.52]
@@ -549,7 +561,11 @@ def test_a_frozen_generator_is_noticed_told_kept_and_reported(shapes_file, tmp_p
     said = capsys.readouterr().err
     assert said.count("A player does not learn") == 1
     assert "Try: sparring recipes dcgan" in said
+    with open(run.path / "health.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps({"alarm": {**alarm, "passed": 12}}) + "\n")
+    assert [a["passed"] for a in run.health() if a["cause"] == "frozen"] == [12]
     page = report(run).read_text()
+    assert page.count("passed at round 12") == 1
     assert "What the health monitor saw" in page
     assert page.count("A player does not learn") == 1
 
