@@ -626,7 +626,9 @@ def test_changed_data_are_refused_and_moved_data_are_found(copy, data, tmp_path)
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_say_how_to_go_on(server, data, unharmed, tmp_path, number, code):
-    end = server.order("train", **orders(data, tmp_path / "runs", rounds=4000), signal_after=1.5, signal=int(number))
+    end = server.order(
+        "train", **orders(data, tmp_path / "runs", rounds=4000), signal_when_logged=True, signal=int(number)
+    )
     assert end["code"] == code, end
     path = only_run(tmp_path / "runs")
     assert f"sparring resume {path}" in end["error"]

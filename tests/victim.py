@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+from pathlib import Path
 
 import torch._dynamo  # what the first optimiser imports; here, so that children need not
 
@@ -69,6 +70,12 @@ def serve():
                 os.write(writing, traceback.format_exc().encode()[-4000:])
                 os._exit(99)
         os.close(writing)
+        if order.get("signal_when_logged"):
+            until = time.monotonic() + 60
+            while not any(log.stat().st_size for log in Path(order["out"]).glob("*/log.jsonl")):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            os.kill(pid, order["signal"])
         if order.get("signal_after") is not None:
             time.sleep(order["signal_after"])
             os.kill(pid, order.get("signal", signal.SIGKILL))
