@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check audit clean
 
 demo: .venv/demo
 	$(BIN)/sparring train cs231n-dcgan --data digits --rounds 1000 --measure-every 50 --discriminator-lr 2e-4
@@ -18,6 +18,11 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Known holes in what is installed, by pip-audit. It asks PyPI and OSV, so it is no part of continuous integration.
+audit: .venv/dev
+	test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit; }
+	.venv/audit/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 # One marker per set of packages, so that nothing is installed twice and everything again when pyproject.toml changes.
 .venv/demo: pyproject.toml

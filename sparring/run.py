@@ -21,8 +21,10 @@ checkpoints also name the training they belong to (`Run.training`), so that thos
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
+import html
 import inspect
 import json
 import os
@@ -191,6 +193,14 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the name, how far it is, and the newest grid."""
+        grids = self.samples()
+        picture = base64.b64encode(grids[max(grids)].read_bytes()).decode() if grids else ""
+        image = f'<br><img alt="samples" src="data:image/png;base64,{picture}">' if picture else ""
+        played, _ = self.played()
+        return f"<b>{html.escape(str(self.path))}</b>: {played:,} of {self.facts['rounds']:,} rounds{image}"
 
     # Birth.
 

@@ -9,6 +9,7 @@ import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
@@ -32,6 +33,7 @@ from sparring.monitor import Alarm, Monitor
 from sparring.pictures import grid, png, reconstructions, translations
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import MakeRecipe, Measured, Recipe, card, find, prepare_recipe, settle
+from sparring.recipes.recipe import arguments as arguments_of
 from sparring.referee import Referee
 from sparring.run import Run, command_line, load_for, settled_recipe
 from sparring.seeds import derive, isolated, standard_defaults
@@ -100,6 +102,11 @@ def train(
     if not inspect.isfunction(function):
         raise SparringError(f"recipe is {short(recipe)}: give a name of `sparring recipes`, or a function")
     card(function)
+    theirs, ours = {a.name for a in arguments_of(function)}, inspect.signature(train).parameters
+    for given in arguments.keys() - theirs:
+        near = get_close_matches(given, [*theirs, *ours], 1, 0.6)
+        if near and near[0] in ours:
+            raise SparringError(f"unknown argument '{given}'; did you mean '{near[0]}'?")
     name = recipe if isinstance(recipe, str) else f"{recipe.__module__}:{recipe.__qualname__}"
     settled = settle(function, arguments)
     for what, value in (("rounds", rounds), ("show_every", show_every), ("measure_every", measure_every)):

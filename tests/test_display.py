@@ -190,7 +190,8 @@ def test_a_notebook_has_one_block_with_the_newest_grid(monkeypatch, toy_file, tm
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", ipython)
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    train("csc321-mlp", toy_file, rounds=12, out=tmp_path, **OPTIONS)
+    run = train("csc321-mlp", toy_file, rounds=12, out=tmp_path, **OPTIONS)
+    assert f"{run.path}</b>: 12 of 12 rounds<br><img" in run._repr_html_()
     assert len(blocks) == 1
     assert "12/12" in updates[-1]
     assert "FD-random-conv64" in updates[-1]

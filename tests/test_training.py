@@ -340,6 +340,7 @@ def test_measuring_showing_and_saving_change_nothing(tmp_path):
     ("arguments", "words"),
     [
         ({"latnt": 3}, "unknown argument 'latnt'; did you mean 'latent'"),
+        ({"round": 3}, "unknown argument 'round'; did you mean 'rounds'"),
         ({"generator_lr": 0}, r"generator_lr \(--generator-lr\) is 0: input should be greater than 0"),
         ({"generator_lr": float("nan")}, "finite number"),
         ({"game": "hing"}, "'hinge'"),

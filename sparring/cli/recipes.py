@@ -92,6 +92,9 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
     out.print(
         f"Rounds {made.rounds}, batch {made.batch}; counted for {spec.channels}x{spec.size}x{spec.size} images.\n"
     )
+    if short := card(function).measured:
+        flags = f"{short.options} --rounds {short.rounds}".strip()
+        out.print(f"Shorter, on {short.data}: {flags}, {short.minutes:g} minutes, gave {short.result}.\n", markup=False)
     table = Table("player", "network", "parameters", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for player, nets in made.system.players.items():
         for network in nets:
