@@ -216,7 +216,9 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
     empty = value("missing", 0.0) if z("missing") > SURE and there else 0.0
     twins = value("duplicates", 0.0) if z("duplicates") > SURE else 0.0
 
-    collapsed = twins >= (TWINS if edges > 0.5 else BLURRED_TWINS)
+    # Noise is alike in features, too, but not in pixels.
+    both = min(twins, value("duplicates-pixels", twins))
+    collapsed = both >= (TWINS if edges > 0.5 else BLURRED_TWINS)
 
     if collapsed:
         support = value("effective support", 0.0)
@@ -233,7 +235,10 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
                 else "."
             ),
             _against_collapse(maker),
-            ("duplicates", "effective support", "coverage", "cells-JS", "1-NN fake", *(["missing"] if empty else [])),
+            (
+                *("duplicates", "duplicates-pixels", "effective support", "coverage", "cells-JS", "1-NN fake"),
+                *(["missing"] if empty else []),
+            ),
             "twins",
         )
     elif empty >= MISSING or of_gone >= MISSING:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sparring.diagnose import SURE, diagnose
 
 SHARES = ("precision", "recall", "coverage", "cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates")
+SHARES += ("duplicates-pixels",)
 SHARES += ("C2ST", "1-NN real", "1-NN fake", "copied-features", "copied-pixels", "authentic")
 RATIOS = ("density", "blur ratio", "HF ratio", "Nyquist ratio", "Nyquist peak", "quarter ratio", "quarter peak")
 LIGHTS = ("green", "amber", "red", "grey")
@@ -31,6 +32,7 @@ def healthy(**changed):
     found = {
         name: card(name, 1.0 if name in RATIOS else 0.5, 1.0 if name in RATIOS else 0.5) for name in SHARES + RATIOS
     }
+    del found["duplicates-pixels"]
     for name in ("cells-NDB", "missing", "classes-TV", "duplicates", "copied-features", "copied-pixels"):
         found[name] = card(name, 0.0, 0.001)
     found["KID"] = card("KID-x@400", 0.0, light="green", against=400)
@@ -92,6 +94,7 @@ def test_no_diagnosis_contradicts_its_own_numbers(evaluation):
         if one.cause == "mode collapse":
             assert value("duplicates") >= 0.1
             assert found["duplicates"]["z"] > SURE
+            assert "duplicates-pixels" not in found or value("duplicates-pixels") >= 0.1
             assert "0.0 % of the samples" not in one.sentence
         if one.cause == "missing modes":
             gone = sum(row["real_share"] for row in evaluation["classes"] if row["high"] < 0.5 * row["real_share"])
@@ -129,6 +132,8 @@ def test_collapse_needs_duplicates():
     (one,) = diagnose({"metrics": healthy(missing=(0.98, 50.0), duplicates=(0.0, 0.0))})
     assert one.cause == "missing modes"
     assert "twin" not in one.sentence
+    noise = [*healthy(duplicates=(1.0, 90.0)), card("duplicates-pixels", 0.0)]  # alike in features only
+    assert "mode collapse" not in [one.cause for one in diagnose({"metrics": noise})]
     # Samples that are nowhere near real ones, or blurred, say nothing of modes.
     for spoiled in ({"precision": (0.1, -30.0)}, {"blur_ratio": (0.4, -30.0), "HF_ratio": (0.3, -30.0)}):
         causes = [one.cause for one in diagnose({"metrics": healthy(missing=(0.98, 50.0), **spoiled)})]

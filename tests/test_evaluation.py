@@ -15,7 +15,7 @@ from sparring.data import Dataset, load
 from sparring.data.pixels import to_float, to_uint8
 from sparring.diagnose import diagnose
 from sparring.errors import SparringError
-from sparring.evaluation import Measure, Yardstick, compare, evaluate, judge_for
+from sparring.evaluation import Measure, Yardstick, compare, evaluate, judge_for, power
 from sparring.evaluation.cards import CARD
 from sparring.evaluation.comparison import difference
 from sparring.evaluation.images import OTHER_HALF, halves, range_of
@@ -136,7 +136,8 @@ def test_numbers_are_means_over_repeats_of_the_plain_functions(digits):
     names = ["FD-lenet-mnist@150", "KID-lenet-mnist@150", "precision", "recall", "density", "coverage"]
     assert [measure.name for measure in result.measures] == [
         *names,
-        *("cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates", "effective support"),
+        *("cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates", "duplicates-pixels"),
+        *("effective support",),
         *("C2ST", "1-NN real", "1-NN fake", "blur ratio", "HF ratio"),
         *("Nyquist ratio", "Nyquist peak", "quarter ratio", "quarter peak"),
         *("copied-features", "copied-pixels", "authentic"),
@@ -349,6 +350,43 @@ def test_words(name, value, interval, floor, floor_interval, words):
 def test_a_measure_prints_as_one_line():
     measure = Measure("FD-x@9", 20.704, 9, (20.2, 21.2), 1.0716, (0.9, 1.2), "x", "", "held_out", None, 0)
     assert str(measure) == f"FD-x@9 20.7 (20.2 to 21.2), real images 1.07: {measure.words}"
+
+
+# How many images.
+
+
+def test_below_the_images_that_a_number_needs_its_light_is_grey_and_one_sentence_says_so(digits, monkeypatch):
+    data, fresh = digits
+    monkeypatch.setattr(power, "NEEDED", {"FD": 200, "KID": 30, "coverage": 150})
+    result = evaluate(Drawer(fresh.images), data, n=50, repeats=2)
+    lights = {one.name.split("-lenet")[0]: one.light for one in result.measures}
+    assert {name for name, light in lights.items() if light == "grey"} == {"FD", "coverage"}
+    assert (result["FD"].words, result["FD"].card()["needed"], result["FD"].against) == (
+        "too few images to tell",
+        200,
+        50,
+    )
+    (note,) = result.notes
+    assert "50 held-out images are too few for 2 of " in note
+    assert note.endswith("measure with n = 200 or more")
+    assert [one.cause for one in result.diagnoses] == ["too few images"]
+    assert evaluate(Drawer(fresh.images), data, n=200, repeats=1).notes == ()
+    few = dataclasses.replace(data.rows(torch.arange(450)), held_out=data.held_out.rows(torch.arange(50)))
+    (note,) = evaluate(Drawer(fresh.images), few, repeats=1).notes
+    assert note.endswith("hold out 40% of the 500 images (held_out=0.4), or take more images")
+    # A fault that is seen all the same is named.
+    broken = evaluate(Drawer(fresh.images, noise), data, n=50, repeats=2)
+    assert broken["FD"].light == "grey"
+    assert broken["FD"].words.endswith("x the floor")
+    assert "no fault found" not in [one.cause for one in broken.diagnoses]
+
+
+def test_every_number_with_a_light_has_been_tried(digits):
+    data, fresh = digits
+    names = [one.name for one in evaluate(Drawer(fresh.images), data, n=30, repeats=1).measures if one.light]
+    assert [name for name in names if not power.needed(name)] == []
+    assert power.needed("FD-lenet-mnist@100") == power.NEEDED["FD"]
+    assert power.needed("FD-infinity") == power.NEEDED["FD-infinity"]
 
 
 # Samples that are there already.

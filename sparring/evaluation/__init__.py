@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from sparring.evaluation.images import (
     shown_to_classifiers,
 )
 from sparring.evaluation.panel import POOL
+from sparring.evaluation.power import needed
 from sparring.evaluation.samples import Yardstick, blur, class_agreement, compared, parzen_window, sample_seed
 from sparring.evaluation.stacked import stacked_modes
 from sparring.metrics import SELF, SHIPPED, ClassShare, Extractor, accuracy_on, knows
@@ -152,6 +153,7 @@ def evaluate(
         made = compared(sample, reference, others, unseen, extractor, classes, split, averaged, seed, repeats)
         measures, histogram, cells, pictures = made.measures, made.histogram, made.cells, made.pictures
         pixels = made.range._asdict()
+        notes += _too_few(measures, data, split, len(system) if isinstance(system, Images) else None)
         if histogram and getattr(system, "classes", None) and "labels" not in sampling:
             rates.append(class_agreement(made.labels, part, extractor, split))
     if can(system, "classify") and part.labels is not None:
@@ -199,6 +201,31 @@ def evaluate(
         notes=tuple(notes),
         pictures=pictures,
     )
+
+
+def _too_few(measures: Sequence[Measure], data: Dataset, split: str, samples: int | None) -> list[str]:
+    """At most one sentence: whose lights are grey for want of images, how many are needed, and how to have them.
+
+    samples  how many there are, where they are given
+    """
+    grey = [one for one in measures if one.light == "grey"]
+    if not grey:
+        return []
+    n, enough = measures[0].n, max(needed(one.name) for one in grey)
+    total = len(data) + (len(data.held_out) if data.held_out else 0)
+    part, share = part_of(data, split), -(-100 * enough // total) / 100
+    if samples is not None and samples < enough:
+        how = f"measure {enough:,} samples or more"
+    elif len(part) >= enough:
+        how = f"measure with n = {enough:,} or more"
+    elif split in ("held_out", OTHER_HALF) and share <= 0.5:
+        how = f"hold out {share:.0%} of the {total:,} images (held_out={share:.2g}), or take more images"
+    else:
+        how = f"take more images, {enough:,} or more to measure against"
+    return [
+        f"{n:,} {split.replace('_', '-')} images are too few for {len(grey)} of {len(measures)} numbers, whose lights "
+        f"are grey: with {enough:,} they would show a gross fault 19 times in 20; {how}"
+    ]
 
 
 def _classes_known(extractor: Extractor, data: Dataset) -> tuple[tuple[str, ...], str]:

@@ -14,6 +14,7 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.evaluation.cards import Cell, Measure
@@ -61,6 +62,9 @@ FLOORS = 10
 CELLS, IN_A_CELL = 100, 10
 """Cells at most, and real images in each of them at least, on average."""
 
+COARSE = 12
+"""Side of the images whose pixels are compared with each other."""
+
 CELLS_FROM = 10_000
 """Real images that cells are found on."""
 
@@ -80,6 +84,7 @@ MEANING = {
     "missing": "share of the real images in regions that are hardly ever made",
     "classes-TV": "share of samples in the wrong class",
     "duplicates": "share of samples that have a twin among the samples",
+    "duplicates-pixels": "the same, by pixels: noise is alike in features only",
     "effective support": "how many different images it makes, by the birthday paradox",
     "C2ST": "how often a classifier tells samples from real images; 0.5: never",
     "1-NN real": "how often the image nearest to a real one is real",
@@ -103,6 +108,7 @@ ROUNDING = 1e-5
 """Share of a spectrum that rounding to 256 levels makes, at all frequencies alike: what is below it is no power."""
 
 FROM_PIXELS = (
+    "duplicates-pixels",
     *("blur ratio", "HF ratio", "Nyquist ratio", "Nyquist peak", "quarter ratio", "quarter peak", "copied-pixels"),
 )
 """Numbers that no feature extractor had a part in."""
@@ -116,6 +122,7 @@ class View(NamedTuple):
     labels    (N,) classes that the extractor sees; None if it knows none
     edges     (N,) variance of the Laplacian
     spectrum  (S, S) mean power spectrum
+    coarse    (N, P) pixels, averaged to 12 x 12 where there are more
     """
 
     images: Tensor
@@ -123,19 +130,23 @@ class View(NamedTuple):
     labels: Tensor | None
     edges: Tensor
     spectrum: Tensor
+    coarse: Tensor
 
 
 def view(images: Tensor, extractor: Extractor) -> View:
     features, logits = extractor.features(images)
     labels = None if logits is None else logits.argmax(1)
-    return View(images, features, labels, edges(images), power_spectrum(images))
+    side = min(COARSE, images.shape[-1])
+    coarse = torch.cat([F.adaptive_avg_pool2d(part.float(), side).flatten(1) for part in images.split(1000)])
+    return View(images, features, labels, edges(images), power_spectrum(images), coarse)
 
 
 def view_of(whole: View, rows: Tensor) -> View:
     """The view of some rows of a set that was seen."""
     labels = None if whole.labels is None else whole.labels[rows]
     images = whole.images[rows]
-    return View(images, whole.features[rows], labels, whole.edges[rows], power_spectrum(images))
+    spectrum = power_spectrum(images)
+    return View(images, whole.features[rows], labels, whole.edges[rows], spectrum, whole.coarse[rows])
 
 
 @dataclass
@@ -145,7 +156,8 @@ class Panel:
     real       the reference
     extractor  that made the features
     cells      of the space of features
-    twin       distance under which two images are duplicates
+    twin       distance of features under which two images are duplicates
+    twin_pixels  the same of their coarse pixels
     classes    of the data; () if the extractor does not know them, or not these images
     """
 
@@ -153,6 +165,7 @@ class Panel:
     extractor: Extractor
     cells: Cells
     twin: float
+    twin_pixels: float
     classes: tuple[str, ...]
 
     @classmethod
@@ -161,7 +174,8 @@ class Panel:
         known = torch.cat([one.features for one in others])[:CELLS_FROM]
         cells = fit_cells(known, max(2, min(CELLS, len(real.features) // IN_A_CELL)))
         twin = duplicate_distance(real.features, *(one.features for one in others))
-        return cls(real, extractor, cells, twin, classes)
+        twin_pixels = duplicate_distance(real.coarse, *(one.coarse for one in others))
+        return cls(real, extractor, cells, twin, twin_pixels, classes)
 
     def measure(self, made: View) -> dict[str, float]:
         """Every number of one set of images; of the effective support, the pairs of twins it comes from.
@@ -182,6 +196,7 @@ class Panel:
             "missing": missing_share(real=kinds, fake=made_kinds),
             **({"classes-TV": total_variation(self.histogram([made]))} if self.classes else {}),
             "duplicates": twins.share,
+            "duplicates-pixels": duplicates(fake=made.coarse, within=self.twin_pixels).share,
             "effective support": twins.pairs,
             "C2ST": classifier_test(real=real, fake=fake).accuracy,
             "1-NN real": alike.real,
