@@ -7,7 +7,7 @@ A trial takes 10 n images at random: n are held out, 9 n stand for the training 
 images of the same data get a fault and stand for the samples, two sets of n. A number sees the fault if its light would
 not be green (3 standard deviations of real sets). Each number is held against the fault that it is there to see:
 
-    no detail     averaged over blocks of a quarter of a side and drawn large again: blobs of the right place and colour
+    no detail     averaged over blocks of 4 x 4 pixels and drawn large again
     half          only images on one side of the median of the first principal component of the features
     half the classes   (of labelled data that the extractor knows)
     few           a tenth as many images, each ten times
@@ -42,6 +42,7 @@ from sparring.seeds import generator
 SIZES = (30, 60, 100, 150, 250, 400)
 TRIALS = 10
 SETS = 2
+BLOCK = 4
 ENOUGH = 0.95
 
 SEES = {
@@ -58,7 +59,7 @@ SEES = {
 
 def blobs(images: Tensor) -> Tensor:
     side = images.shape[-1]
-    small = F.adaptive_avg_pool2d(to_float(images), 4)
+    small = F.adaptive_avg_pool2d(to_float(images), side // BLOCK)
     return to_uint8(F.interpolate(small, side, mode="bilinear", align_corners=False))
 
 

@@ -24,6 +24,9 @@ TWINS, BLURRED_TWINS = 0.1, 0.8
 MISSING = 0.04
 """Share of the real images in regions that are not made from which on modes are missing."""
 
+CORE = ("FD", "KID", "coverage", "C2ST")
+"""Where one of these has too few images to see a fault, none can be excluded."""
+
 AMONG = 0.7
 """With less of the precision of real images the samples lie elsewhere, so that regions look empty that are not."""
 
@@ -430,7 +433,7 @@ def _of_codes(numbers: Numbers, evaluation: Mapping[str, Any]) -> Iterator[Diagn
 def _nothing_named(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -> Diagnosis:
     """No rule has found a fault: too few images to find one, a distance without a name, or none."""
     grey, red, amber = numbers.lit("grey"), numbers.lit("red"), numbers.lit("amber")
-    if grey and not red:
+    if set(grey) & set(CORE) and not red:
         needed = max(card.get("needed") or 0 for card in numbers.cards.values())
         return Diagnosis(
             "too few images",
@@ -454,7 +457,8 @@ def _nothing_named(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]
         "no fault found",
         0.5 if amber else 1.0,
         "Nothing in this panel tells the samples from as many real images"
-        + (f", beyond differences that may be chance: {_list(amber)}." if amber else "."),
+        + (f", beyond differences that may be chance: {_list(amber)}." if amber else ".")
+        + (f" Too few images to tell by {_list(grey)}." if grey else ""),
         "",
         tuple(name for name in ("KID", "coverage", "duplicates", "copied-features") if name in numbers),
     )
