@@ -236,7 +236,7 @@ def test_no_finding_rests_on_a_classifier_that_does_not_recognize_the_real_image
     assert not {"labels ignored", "imbalance"} & {one.cause for one in result.diagnoses + insisted.diagnoses}
     known = evaluate(Asked(fresh.images), data, n=100, repeats=1)
     assert [rate.name for rate in known.rates] == ["class agreement"]
-    assert known.notes == ()
+    assert not [note for note in known.notes if "classes" in note]
 
 
 @pytest.mark.parametrize(

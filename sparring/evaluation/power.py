@@ -4,8 +4,8 @@ A light is green where a number is not told apart from that of real images, and 
 number has a smallest number of images, measured by benchmarks/power.py: real images stand on one side, samples with a
 gross fault that this number is there to see on the other (no detail left, half of the data missing, a tenth as many
 images again and again, half of the samples copied, a checkerboard), and the light must not be green in 95 % of the
-trials, on the data set that needs most of three. Below it the light is grey. The faults are gross: a green light above it excludes
-these, and no finer ones.
+trials, on the data set that needs most of three. Below it the light is grey. The faults are gross: a green light above
+it excludes these, and no finer ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NEEDED = {
     **dict.fromkeys(("KID", "1-NN fake"), 60),
     **dict.fromkeys(("FD", "C2ST", "density", "cells-JS", "missing", "classes-TV", "authentic"), 100),
     **dict.fromkeys(("1-NN real", "coverage", "cells-NDB"), 150),
-    "precision": 250,  # from there on it sees blobs of 4 x 4 pixels in 80 to 100 % of the trials, and a blur hardly ever
+    "precision": 250,  # it sees images shrunk to 4 x 4 pixels then in 80 to 100 % of the trials, and a blur hardly ever
     **dict.fromkeys(("copied-features", "copied-pixels"), 400),
     "FD-infinity": 512,  # there is none with fewer
 }
