@@ -102,7 +102,7 @@ def require_playable(make: Callable[[], Recipe], data: Dataset, *, accumulate: i
     except Exception:  # the round looks at numbers
         needed = 4 * weights
     said = (
-        f"a round takes {needed / 2**30:,.1f} GiB of memory and more at --batch {made.batch}"
+        f"a round takes at least {needed / 2**30:,.1f} GiB of memory at --batch {made.batch}"
         f"{f' --accumulate {accumulate}' if accumulate > 1 else ''}, and {free / here / 2**30:,.1f} GiB are free"
     )
     if needed > free / here:

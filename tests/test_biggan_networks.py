@@ -9,11 +9,14 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from sparring.data.dataset import Spec
 from sparring.errors import SparringError
 from sparring.losses import gradient_penalty
 from sparring.networks import biggan, biggan_deep
 from sparring.networks.attention import NonLocal
 from sparring.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear, SpectralNorm
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import find, prepare_recipe, settle
 from sparring.systems.biggan import BigGAN, standing_statistics
 
 CLASSES = 5
@@ -524,3 +527,14 @@ def test_averaged_copies_and_saved_weights_make_the_same_images(make):
     assert not torch.equal(other(z, y), expected)
     other.load_state_dict(load(save(G.state_dict())))
     torch.testing.assert_close(other(z, y), expected)
+
+
+@pytest.mark.parametrize("name", ["biggan", "biggan-deep"])
+def test_the_recipes_own_arguments_fit_every_size_that_is_advertised(name):
+    function = find(name, RECIPES)
+    for size, expected in {28: 0, 32: 0, 64: 1, 128: 2, 256: 2}.items():
+        said = {"latent": 140} if size == 256 and name == "biggan" else {}  # as the help says
+        with torch.device("meta"):
+            made = prepare_recipe(function, Spec(3, size, ("a", "b")), settle(function, said))
+        blocks = [module for module in made.system.modules() if isinstance(module, NonLocal)]
+        assert len(blocks) == expected, size

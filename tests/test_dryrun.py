@@ -50,7 +50,7 @@ def test_what_does_not_fit_is_refused_before_a_run_is_made_and_what_may_not_fit_
     needed = dryrun._memory(make, data, 16, 1)
     monkeypatch.setattr(dryrun, "free_memory", lambda: int(needed * 0.9))
     with pytest.raises(
-        SparringError, match=r"a round takes 0\.0 GiB .* at --batch 16, and .*--batch.*--accumulate.*--size"
+        SparringError, match=r"a round takes at least 0\.0 GiB .* at --batch 16, and .*--batch.*--accumulate.*--size"
     ):
         dcgan(tmp_path / "runs", data, batch=16, latent=100)
     assert not (tmp_path / "runs").exists()

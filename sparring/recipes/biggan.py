@@ -17,7 +17,9 @@ Width = Annotated[int, Field(gt=0, description="feature maps, of which every lay
 Shared = Annotated[
     int, Field(ge=0, description="length of the class embedding that all of G shares; 0: every norm has its own")
 ]
-Attention = Annotated[int, Field(ge=0, description="side of the feature maps with a non-local block; 0: none")]
+Attention = Annotated[
+    int, Field(ge=0, description="side of the feature maps with a non-local block, if images are that large; 0: none")
+]
 Steps = Annotated[int, Field(ge=1, description="discriminator moves per round")]
 Orthogonal = Annotated[float, Field(ge=0, description="weight of the orthogonal regularisation of G (beta)")]
 Standing = Annotated[int, Field(ge=1, description="batches that batch norm is measured on before sampling")]
@@ -48,7 +50,7 @@ def biggan(
     """
     from sparring.networks import biggan as networks
 
-    classes = classes_of(data, "biggan")
+    classes, attention = classes_of(data, "biggan"), _attention(data, attention)
     return _played(
         networks.Generator(
             latent, width, data.channels, data.size, classes=classes, shared=shared or None, attention=attention
@@ -173,7 +175,7 @@ def biggan_deep(
     """
     from sparring.networks import biggan_deep as networks
 
-    classes = classes_of(data, "biggan-deep")
+    classes, attention = classes_of(data, "biggan-deep"), _attention(data, attention)
     return _played(
         networks.Generator(
             latent, width, data.channels, data.size, classes=classes, shared=shared, attention=attention
@@ -190,6 +192,11 @@ def biggan_deep(
         average=average,
         average_from=average_from,
     )
+
+
+def _attention(data: "Spec", side: int) -> int:
+    """None where images are smaller: the paper's are not."""
+    return side if side <= data.size else 0
 
 
 def _played(
