@@ -90,7 +90,8 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Differe
 
 def _short_name(card: Mapping[str, Any]) -> str:
     """FD-lenet-mnist@2000 is an FD, so that another extractor or n is refused rather than passed over."""
-    return card["name"].split("@")[0].removesuffix(f"-{card['extractor']}")
+    name, at, _ = card["name"].partition("@")
+    return name.removesuffix(f"-{card['extractor']}") if at else name
 
 
 def _said(value: Any) -> str:
