@@ -583,6 +583,9 @@ def test_a_recipe_changed_by_hand_is_one_line(copy):
     """Whatever is changed in recipe.json: by itself, and with its SHA-256 made right again."""
     file = copy / "recipe.json"
     whole = json.loads(file.read_text())
+    file.write_text(json.dumps({**whole, "rounds": 31}))  # which would be right, had it been asked for by a flag
+    with pytest.raises(SparringError, match="was changed after it was written"):
+        resume(copy, quiet=True)
     wrong = {"seed": -1, "batch": "many", "rounds": 0, "precision": "fp8", "arguments": [], "spec": {}, "data": None}
     wrong |= {"recipe": "os:system", "machine": {}, "every": {"log": 0}, "id": "other", "format": 99}
     arguments = {"latent": 10**9, "nothing": 1, "generator_lr": -1.0, "game": "chess", "batch": 17}
