@@ -495,8 +495,8 @@ def _game(facts: Mapping[str, Any], referee: Referee) -> dict[str, Any]:
     """What all processes of a training must have in common: every argument, the data, and where the game stands."""
     same = ("recipe", "arguments", "spec", "seed", "rounds", "batch", "accumulate", "precision", "every", "monitor")
     state = hashlib.blake2b(digest_size=8)
-    for file, named in referee.tensors().items():
-        for name, value in named.items():
+    for file, named in sorted(referee.tensors().items(), key=lambda one: one[0]):
+        for name, value in sorted(named.items(), key=lambda one: one[0]):
             state.update(f"{file} {name} {value.dtype}".encode())
             state.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return {
