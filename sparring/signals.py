@@ -32,7 +32,7 @@ def stop_signals(acknowledge: Callable[[int], object]) -> Iterator[Callable[[], 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
-    caught = 0
+    caught = handled = 0
     terminals = [fd for fd in (1, 2) if os.isatty(fd)]
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -53,13 +53,17 @@ def stop_signals(acknowledge: Callable[[int], object]) -> Iterator[Callable[[], 
                     os.write(2, SHOW_CURSOR)
                 os._exit(128 + number)
 
+    def handle(number: int, frame: object) -> None:
+        nonlocal handled
+        handled = number
+
     wanted = [n for n in STOPPING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda number, frame: None) for number in wanted}
+    before = {number: signal.signal(number, handle) for number in wanted}
     woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     watcher.start()
     try:
-        yield lambda: caught
+        yield lambda: caught or handled
     finally:
         signal.set_wakeup_fd(woken)
         for number, old in before.items():

@@ -607,7 +607,7 @@ def test_images_that_cannot_be_used_are_named(shapes, tmp_path, capsys):
         (mixed, "broken.png (not an image in a known format"),
         (tmp_path / "text.txt", "text.txt (not an image in a known format"),
         (empty, "no images in "),
-        (tmp_path / "nowhere", "there is no file or folder "),
+        (tmp_path / "nowhere", "there is no folder or file "),
     ):
         code, line = fails(capsys, *run, images, *flags)
         assert code == 2
