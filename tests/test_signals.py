@@ -14,7 +14,8 @@ from sparring.run import Run
 from sparring.signals import stop_signals
 from sparring.training import train
 
-SOON = 0.5
+SOON = 2.0
+"""Seconds. It is half a second on a quiet machine; tests run beside each other, and the computation takes longer."""
 
 
 def child(work):
