@@ -25,6 +25,7 @@ def child(work):
     if pid:
         os.close(writing)
         return pid, reading
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     try:
         work(lambda text: os.write(writing, text.encode() + b"\n"))
         os._exit(0)
@@ -114,6 +115,7 @@ def test_torchrun_may_pass_on_what_the_terminal_sent_to_all(monkeypatch):
 def test_a_training_whose_terminal_is_closed_saves_and_leaves(toy_file, tmp_path):
     pid, terminal = pty.fork()
     if not pid:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         try:
             train("csc321-mlp", toy_file, size=8, out=tmp_path, rounds=10**6, latent=4, batch=8, save_every=10**6)
         except SparringError as error:
