@@ -48,7 +48,7 @@ def test_another_number_of_threads_is_said(data, tmp_path, capsys):
 
 @pytest.mark.parametrize("threads", [0, -1, 10**9])
 def test_threads_that_cannot_be_are_refused_before_a_run_is_made(data, tmp_path, threads):
-    with pytest.raises(SparringError, match="from 1 to 1024"):
+    with pytest.raises(SparringError, match="from 1 to 1,024"):
         train(data, tmp_path, threads=threads)
     assert not list(tmp_path.iterdir())
 
