@@ -5,13 +5,14 @@ import json
 import re
 import sys
 from contextlib import suppress
+from inspect import signature
 
 import pytest
 import torch
 from test_cli import TRAIN, fails
 
 from sparring.cli import VERBS, find_verb, main, synonyms
-from sparring.cli.reading import flag
+from sparring.cli.reading import flag, unboxed
 from sparring.data.chosen import numbers_of
 from sparring.data.dataset import Spec
 from sparring.errors import SparringError
@@ -91,6 +92,26 @@ def test_a_run_is_named_by_its_number(out, monkeypatch, capsys, tmp_path):
     assert (code, line) == (2, "sparring: no runs in runs have the number 7 (there: 0001-csc321-mlp-toy)")
     code, line = fails(capsys, "compare", "1", "2")
     assert "have the number 2" in line
+
+
+def test_what_is_missing_is_said_without_its_box():
+    boxes = (
+        "╭─ Required ─╮\n│ Missing:  │\n│ --to TEXT │\n│ ───────── │\n│ For help  │\n╰───────────╯\n",
+        " Required \n --------- \n  Missing: \n   --to TEXT \n  ---------\n  For help \n \n",
+        "╭─ Error ─╮\n│ Missing:  │\n│ --to TEXT │\n╰───────────╯\n",
+        " Error \n --------- \n  Missing: \n   --to TEXT \n",
+    )
+    assert {unboxed(box) for box in boxes} == {"Missing: --to TEXT"}
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if "run" in signature(find_verb(v)).parameters])
+def test_every_verb_that_takes_a_run_takes_its_number(verb, out, monkeypatch, capsys):
+    monkeypatch.chdir(out)
+    parameters = signature(find_verb(verb)).parameters.values()
+    paths = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    flags = {"translate": ["--to", "b", "--out", "x"], "arithmetic": ["--start", "1", "--minus", "2", "--plus", "3"]}
+    _, line = fails(capsys, verb, "77", *["there"] * (len(paths) - 1), *flags.get(verb, []))
+    assert "no runs in runs have the number 77" in line
 
 
 def test_the_table_of_runs(out, monkeypatch, capsys):

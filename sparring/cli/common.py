@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 RunPath = Annotated[
     Path, Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits, or its number in runs/: 1")
 ]
+RunOrImages = Annotated[
+    Path, Field(description="a run directory or its number; with --against a folder, zip or array of images")
+]
 ImagesPath = Annotated[Path, Field(description="an image, or a folder or zip of images")]
 RecipeName = Annotated[str | None, Field(description="a recipe that is not ours and that you trust: module:function")]
 DataPlace = Annotated[

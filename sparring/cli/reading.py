@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
-from sparring.cli.common import RunPath, run_folder
+from sparring.cli.common import RunOrImages, RunPath, run_folder
 from sparring.cli.synonyms import meant_flag
 from sparring.errors import SparringError, unknown
 from sparring.recipes.recipe import Argument, arguments, described, settle
@@ -30,7 +30,7 @@ def call(name: str, verb: Callable[..., None], argv: Sequence[str]) -> None:
     for path in paths:
         words = given.pop(path.name, ())
         text = get_args(path.annotation)[:1] == (str,)
-        locate: Any = run_folder if path.annotation is RunPath else str if text else Path
+        locate: Any = run_folder if path.annotation in (RunPath, RunOrImages) else str if text else Path
         for one in [words] if isinstance(words, str) else words:
             if not one:
                 raise SparringError(f"{path.name.upper()} is empty; the current folder is '.'")
@@ -103,10 +103,14 @@ def _unknown_flag(given: str, flags: list[str]) -> SparringError:
 
 
 def unboxed(box: str) -> str:
-    """The words of a box up to its first rule, as one line."""
-    lines = [line.strip("│ ") for line in box.splitlines()]
-    rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
-    return " ".join(line for line in lines[:rule] if not line.startswith(("╭", "╰")))
+    """The words of a box between its title and its first rule, as one line.
+
+    Where a terminal knows ASCII only, a rule stands below the title, too.
+    """
+    lines = [words for line in box.splitlines() if (words := line.strip("│ ")) and not words.startswith(("╭", "╰"))]
+    rules = [i for i, line in enumerate(lines) if set(line) <= {"─", "-"}]
+    start = rules.pop(0) + 1 if rules[:1] == [1] else 0
+    return " ".join(lines[start : rules[0] if rules else None])
 
 
 def flag(a: Argument) -> str:

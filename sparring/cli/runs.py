@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from sparring.cli.common import DataPlace, RecipeName, RunPath, Truncation, sampling
+from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation, sampling
 from sparring.errors import SparringError, StorageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Annotated[Path, Field(description="a run directory; with --against a folder, zip or array of images")],
+    run: RunOrImages,
     *,
     against: Annotated[
         str | None, Field(description="measure images that are not of a run, against this data: a name or a path")
