@@ -23,15 +23,20 @@ from torch.utils.flop_counter import flop_registry
 
 from sparring.bench.workloads import WAYS, start
 from sparring.machine import commit, processor
+from sparring.system import choose_precision
 
 AT_LEAST = 0.5
 """Seconds that one reading takes, or one round if that is longer."""
 
 
 def peaks() -> dict[str, float]:
-    """The most that this machine computes with all its threads, in TFLOP/s: by kind of sum and precision."""
+    """The most that this machine computes with all its threads, in TFLOP/s: by kind of sum and precision.
+
+    bf16 only where the hardware multiplies it natively; elsewhere it is emulated, and a hundred times slower.
+    """
     found = {}
-    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    native = choose_precision("auto", torch.device("cpu")) == torch.bfloat16
+    for precision, dtype in (("fp32", torch.float32), *([("bf16", torch.bfloat16)] if native else [])):
         a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
         found[f"matrix_{precision}"] = 2 * 2048**3 / _fastest(partial(torch.matmul, a, b)) / 1e12
         x = torch.randn(16, 256, 32, 32).to(dtype).to(memory_format=torch.channels_last)
