@@ -9,21 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_sources import one_line
 
 from sparring.data import Spec, archive, arrays, load
 from sparring.errors import SparringError
 
 IMAGES = np.arange(6 * 64).astype(np.uint8).reshape(6, 8, 8)
-
-
-def one_line(call, *words):
-    with pytest.raises(SparringError) as refusal:
-        call()
-    message = str(refusal.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    return message
 
 
 @pytest.mark.parametrize("name", ["A.NPY", "a.Npy", "B.NPZ", "b.npz", "really-npz.npy"])

@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from test_sources import one_line
 
 from sparring.data import Spec, check, load
 from sparring.data.check import preview
 from sparring.data.listing import list_images
-from sparring.errors import SparringError
 
 
 @pytest.fixture(autouse=True)
@@ -37,16 +37,6 @@ def some(tmp_path):
 
 def names(*folders, number=3):
     return [f"{folder}/{index}.png" for folder in folders for index in range(number)]
-
-
-def one_line(call, *words):
-    with pytest.raises(SparringError) as refusal:
-        call()
-    message = str(refusal.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    return message
 
 
 def said(listing, *words):

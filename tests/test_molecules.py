@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem, DataStructs, rdBase
 from rdkit.Chem import MACCSkeys
+from test_sources import one_line
 from torch import nn
 from toys import referee
 
@@ -45,16 +46,6 @@ SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "CCN", "C1CCCCC1", "c1ccncc1", "CCCl", "
 @pytest.fixture(scope="module")
 def open_molecules():
     return nci()
-
-
-def one_line(call, *words):
-    with pytest.raises(SparringError) as refusal:
-        call()
-    message = str(refusal.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    return message
 
 
 def file_of(folder, lines, name="some.smi"):
