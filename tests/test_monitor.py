@@ -366,15 +366,24 @@ def test_steps_may_be_big_where_samples_are_good():
 
 
 def test_averaged_weights_are_held_against_the_live_ones_of_the_same_look():
-    """Samples that come nearer fast leave their average behind for a while; that is no lag of the average."""
-    for lag, told in ((0.2, []), (0.4, ["average-lags"])):
-        seen = rows(
-            12, **{**GOOD, "distance": lambda i: 2.0 - 0.17 * i, "shown": lambda i, lag=lag: 2.0 + lag - 0.17 * i}
-        )
+    """Samples that come nearer fast leave their average behind for a while, and that is no lag of the average; nor is
+    it one while the live ones are far, too.
+    """
+    for lag, end, told in ((0.2, 0.1, []), (0.4, 0.1, ["average-lags"]), (0.4, 0.5, [])):
+        near = lambda i, end=end: 0.02 * (11 - i) + end  # noqa: E731
+        seen = rows(12, **{**GOOD, "distance": near, "shown": lambda i, lag=lag, near=near: near(i) + lag})
         for i, row in enumerate(seen):
             if i not in (3, 7):
                 del row["shown"]
         assert [s.cause for s in findings(seen, EQUILIBRIUM, 1000, LENGTH).suspicions] == told
+
+
+def test_a_discriminator_has_not_given_up_while_samples_come_nearer():
+    """Small scores, or few samples told: the generator learns all the same."""
+    nearer = {"distance": lambda i: 1.5 - 0.08 * i}
+    for idle in ({"scores": 0.01}, {"separation": 0.0}):
+        assert "idle-judge" not in causes(**idle, **nearer)
+        assert "idle-judge" in causes(**idle, distance=0.8)
 
 
 def test_what_keeps_falling_is_not_stuck():

@@ -203,12 +203,12 @@ def overpowered(h: History) -> float | None:
 
 
 def idle_judge(h: History) -> float | None:
-    """How little the judge tells apart what is far apart, and hardly gets closer; or how small the scores are that it
-    gives to what is far apart, in a game whose scores have a scale.
+    """How little the judge tells apart what is far apart and does not get closer; or how small the scores are that it
+    gives to it, in a game whose scores have a scale.
     """
     apart, half, scores = h.now("separation"), h.half("distance"), h.now("scores")
-    if apart is None or half is None:
-        return None
+    if apart is None or half is None or h.getting_better:
+        return None if apart is None or half is None else 0.0
     deaf = (1 - abs(apart)) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR, 1.0)
     mute = min(h.far, FAR) / max(scores, 0.01) if scores is not None and "discriminator" in h.equilibrium else 0.0
     return max(deaf, mute)
@@ -261,9 +261,9 @@ def memorising(h: History) -> float | None:
 
 
 def lagging(h: History) -> float | None:
-    """How much farther from images the averaged weights' samples are than the live ones'."""
-    behind = [row["shown"] - row["distance"] for row in h.rows if row.get("shown") is not None]
-    return min(behind[-2:]) if len(behind) > 1 else None
+    """How much farther from images the averaged weights' samples are than the live ones', where these are near."""
+    both = [(row["shown"], row["distance"]) for row in h.rows if row.get("shown") is not None]
+    return min((shown - live) * (live < FAR) for shown, live in both[-2:]) if len(both) > 1 else None
 
 
 def deaf_code(h: History) -> float | None:
