@@ -3,7 +3,8 @@
 python benchmarks/monitor.py all --out runs/monitor       plays what has not been played yet, and judges
 
 play (about 20 minutes on one thread) and judge do one half of it each; fit gives limits for causes.py from the
-trainings of the tuning half; cost tells what looking costs. SPARRING_DATA names the folder with MNIST and
+trainings of the tuning half; late plays the faults longer, as recipes that are made for many rounds, in which samples
+are not judged before round 1,000; cost tells what looking costs. SPARRING_DATA names the folder with MNIST and
 Fashion-MNIST.
 
 Every training is played once and kept as one line: its looks, what an oracle says of its last samples, and how long
@@ -43,11 +44,12 @@ from sparring.referee import Referee
 from sparring.seeds import derive
 
 
-def play(training: Training) -> dict[str, Any]:
-    """Looks, the oracle's numbers, and seconds of processor time."""
+def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
+    """Looks, the oracle's numbers, and seconds of processor time; as many rounds as its family needs, unless given."""
     data = data_of(training.data)
     torch.manual_seed(derive("monitor", training.seed))
     recipe = FAMILIES[training.family](data.spec)
+    recipe.rounds = rounds or recipe.rounds
     fault = FAULTS.get(training.fault)
     learned = (fault and fault.plant(recipe, data)) or data
     referee = Referee(
@@ -359,6 +361,33 @@ def judge(out: Path) -> None:
             print(f"{v.name}: {'broken' if v.broken else 'healthy'}, told {v.said or 'nothing'}")
 
 
+MANY = 1_000_000
+"""Rounds that recipes are made for in `late`, more than any of them is played."""
+
+
+def late(out: Path) -> None:
+    """The judged faults of one seed, played to round 1,200: when they are found if samples are judged late."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "late.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    played = {(line["fault"], line["family"]) for line in lines}
+    for training in bank():
+        if training.seed == 31 and training.fault and (training.fault, training.family) not in played:
+            lines.append(play(training, 1200))
+            with open(file, "a") as stream:
+                stream.write(json.dumps(lines[-1]) + "\n")
+    said = [told({**line, "length": MANY}) for line in lines]
+    print("| fault | first alarm | told in round |\n|---|---|---|")
+    for line, some in zip(lines, said, strict=True):
+        cause, _, noticed = some[0] if some else ("nothing", 0, "")
+        print(f"| {line['fault']}/{line['family']} | {cause} | {noticed} |")
+    print(f"\nfound: {rate(sum(map(bool, said)), len(said))}")
+    found = [(line, some) for line, some in zip(lines, said, strict=True) if some]
+    named = sum(bool({cause for cause, *_ in some[:2]} & set(FAULTS[line["fault"]].causes)) for line, some in found)
+    print(f"right cause among the first two: {rate(named, len(found))}")
+    print(f"by round 1,100: {rate(sum(bool(some) and some[0][2] <= 1100 for some in said), len(said))}")
+
+
 COSTED = ("cs231n-mlp", "cs231n-dcgan", "r1gan", "wgan-gp", "acgan", "biggan-small", "vae", "aae", "ganhacks")
 
 
@@ -393,7 +422,7 @@ def everything(out: Path) -> None:
     judge(out)
 
 
-STEPS = {"all": everything, "play": play_all, "fit": fit, "judge": judge, "cost": cost}
+STEPS = {"all": everything, "play": play_all, "fit": fit, "judge": judge, "late": late, "cost": cost}
 
 
 if __name__ == "__main__":
