@@ -8,8 +8,11 @@ from test_convergence import two_tone
 from torch import nn
 from toys import SHAPE, images, referee, state
 
+from sparring.data.dataset import Spec
 from sparring.losses import between, gradient_penalty
 from sparring.networks import gulrajani, mlp
+from sparring.recipes import RECIPES
+from sparring.recipes.recipe import find, prepare_recipe, settle
 from sparring.seeds import generator
 from sparring.systems.wgan import WGAN
 from sparring.systems.wgan_gp import WGANGP
@@ -77,12 +80,27 @@ def test_two_pieces_equal_the_whole(kind):
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-9, atol=1e-12)
 
 
-def test_a_linear_critic_has_the_same_slope_everywhere():
+@pytest.mark.parametrize(("unit", "steeper"), [(False, 1), (True, 2)])
+def test_a_linear_critic_has_the_same_slope_everywhere(unit, steeper):
     G, _ = networks()
     D = nn.Sequential(nn.Flatten(), nn.Linear(16, 1))
     norm = D[1].weight.detach().norm()
-    told = referee(WGANGP(G, D, latent=5)).play()[0]
-    torch.testing.assert_close(told.numbers["slope"], (norm - 1) ** 2)
+    told = referee(WGANGP(G, D, latent=5, unit=unit)).play()[0]
+    torch.testing.assert_close(told.numbers["slope"], (steeper * norm - 1) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "bright"), [("wgan-gp", 28, 1), ("wgan-gp-resnet", 32, 2), ("smu-frogs-wgan-gp", 16, 2)]
+)
+def test_the_slope_is_that_of_the_authors_pixels(name, size, bright):
+    """gan_mnist.py has pixels in [0, 1], the other two in [-1, 1]: from black to white it is `bright`."""
+    function = find(name, RECIPES)
+    torch.manual_seed(0)
+    made = prepare_recipe(function, Spec(1, size), settle(function, {} if "smu" in name else {"width": 4})).system
+    theirs = torch.rand(3, 1, size, size, requires_grad=True)
+    (slope,) = torch.autograd.grad(made.D(2 * theirs - 1).sum(), theirs)
+    expected = (slope.flatten(1).norm(dim=1) / bright - 1).square().mean()
+    torch.testing.assert_close(made.slope(2 * theirs.detach() - 1).detach(), expected)
 
 
 def test_each_sample_has_its_own_place_between_real_and_fake():

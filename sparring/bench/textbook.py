@@ -88,7 +88,7 @@ def gan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, 
 
 
 def wgan_gp(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
-    """Gulrajani et al. 2017, algorithm 1, line by line."""
+    """Gulrajani et al. 2017, algorithm 1, line by line; the slope is that of pixels in [0, 1]."""
     G, D = system.G, system.D
     while True:
         for _ in range(5):
@@ -97,7 +97,7 @@ def wgan_gp(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[s
             share = torch.rand(len(x), 1, 1, 1)
             between = (share * x + (1 - share) * fake).requires_grad_()
             (slope,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
-            penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+            penalty = (2 * slope.flatten(1).norm(dim=1) - 1).square().mean()
             loss = D(fake).mean() - D(x).mean() + 10 * penalty
             optimisers["critic"].zero_grad()
             loss.backward()

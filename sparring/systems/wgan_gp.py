@@ -18,6 +18,7 @@ class WGANGP(GAN):
     G, D, latent, noise  as in GAN; D must score each image by itself: layer norm or none, no batch norm
     critic_steps         critic moves per round, each with fresh data (5)
     penalty              lambda of eq. 3 (10; .1 for the paper's toys)
+    unit                 the slope is that of pixels in [0, 1], twice as steep (the authors' MNIST code); no: in [-1, 1]
     dequantize           whether real images, of 256 levels, get uniform noise (the authors' CIFAR-10 code)
     """
 
@@ -32,10 +33,12 @@ class WGANGP(GAN):
         noise: str = "normal",
         critic_steps: int = 5,
         penalty: float = 10.0,
+        unit: bool = False,
         dequantize: bool = False,
     ) -> None:
         super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"], mixed=True)
-        self.critic_steps, self.penalty, self.dequantize = critic_steps, penalty, dequantize
+        self.critic_steps, self.penalty = critic_steps, penalty
+        self.unit, self.dequantize = unit, dequantize
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         for _ in range(self.critic_steps):
@@ -46,11 +49,16 @@ class WGANGP(GAN):
                 fake = self.G(self.noise(len(x)))
             real_score, fake_score = (score.mean() for score in self.scores(x, fake))
             distance = real_score - fake_score
-            slope = gradient_penalty(self.D, between(x, fake.to(x.dtype), self.uniform(len(x))), target=1.0)  # eq. 3
+            slope = self.slope(between(x, fake.to(x.dtype), self.uniform(len(x))))
             loss = -distance + self.penalty * slope
             yield Move("critic", loss, distance=distance, slope=slope, real=real_score, fake=fake_score)
 
         yield Move("generator", -in_full(self.D(self.G(self.noise(len(x))))).mean())
+
+    def slope(self, x: Tensor) -> Tensor:
+        """E (|grad D| - 1)^2 of eq. 3 at (B, C, H, W) images in [-1, 1]."""
+        steeper = 2.0 if self.unit else 1.0
+        return steeper**2 * gradient_penalty(self.D, x, target=1 / steeper)
 
     def dequantized(self, x: Tensor) -> Tensor:
         """Images whose level l of 0 to 255 is uniform between l / 128 - 1 and (l + 1) / 128 - 1, not l / 127.5 - 1."""
