@@ -1,5 +1,6 @@
 """Adversarial autoencoders (Makhzani et al. 2016) in all the ways of the paper."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
     from sparring.priors import Prior
     from sparring.referee import MakeOptimiser, Schedule
+    from sparring.system import System
 
 READER = "--encoder convolutional --distortion 1 --reconstruction-lr 0.02"
 """How the measured trainings of those that classify or cluster were made quick."""
@@ -49,24 +51,37 @@ class Descent:
     first_drop: Annotated[int, Field(ge=1, description="round at which the rates fall to a tenth")] = 30_000
     second_drop: Annotated[int, Field(ge=1, description="round at which they do so again")] = 600_000
 
-    def optimisers(self, *players: str) -> "dict[str, MakeOptimiser]":
-        """Player -> how to make its optimiser: momentum .9 for what has a target, .1 for what has an opponent."""
+    def recipe(
+        self,
+        system: "System",
+        *,
+        batch: int,
+        rounds: int,
+        average: float,
+        streams: "Callable[[Dataset, int], Mapping[str, Dataset]] | None" = None,
+    ) -> Recipe:
+        """This system, whose moves have momentum .9 where they have a target and .1 where they have an opponent."""
         import torch
 
-        def of(player: str) -> "MakeOptimiser":
+        optimisers: dict[str, MakeOptimiser] = {}
+        schedules: dict[str, Schedule] = {}
+        for player in system.players:
             lr = self.reconstruction_lr if player == "autoencoder" else self.adversarial_lr
             opposed = player not in ("autoencoder", "classifier")
             if self.optimiser == "adam":
-                return partial(torch.optim.Adam, lr=lr, betas=(0.5 if opposed else 0.9, 0.999))
-            return partial(torch.optim.SGD, lr=lr, momentum=0.1 if opposed else 0.9)
-
-        return {player: of(player) for player in players}
-
-    def schedules(self, *players: str) -> "dict[str, Schedule]":
-        """Player -> its rate per round."""
-        drops = (self.first_drop, self.second_drop)
-        rate = {player: self.adversarial_lr for player in players} | {"autoencoder": self.reconstruction_lr}
-        return {player: dropping(lr, drops) for player, lr in rate.items()}
+                optimisers[player] = partial(torch.optim.Adam, lr=lr, betas=(0.5 if opposed else 0.9, 0.999))
+            else:
+                optimisers[player] = partial(torch.optim.SGD, lr=lr, momentum=0.1 if opposed else 0.9)
+            schedules[player] = dropping(lr, (self.first_drop, self.second_drop))
+        return Recipe(
+            system=system,
+            optimisers=optimisers,
+            schedules=schedules,
+            batch=batch,
+            rounds=rounds,
+            average=average,
+            streams=streams,
+        )
 
 
 @dataclass(frozen=True)
@@ -145,17 +160,14 @@ def aae(
     from sparring.networks import aae as networks
     from sparring.systems.aae import AAE
 
-    players = ("autoencoder", "discriminator", "encoder")
-    return Recipe(
-        system=AAE(
+    return descent.recipe(
+        AAE(
             networks.encoder(data.shape, width, latent, noise=noise),
             networks.decoder(latent, width, data.shape),
             networks.discriminator(latent, width),
             prior=prior_of(prior, latent, deviation),
             game=game("non-saturating"),
         ),
-        optimisers=descent.optimisers(*players),
-        schedules=descent.schedules(*players),
         batch=batch,
         rounds=3_000_000,
         average=average,
@@ -205,13 +217,12 @@ def aae_labelled_prior(
     classes = classes_of(data, "aae-labelled-prior")
     divisible(labelled, classes)
     components = priors.gaussians(classes) if prior == "gaussians" else priors.swiss_roll(classes)
-    players = ("autoencoder", "discriminator", "encoder")
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {"train": dataset.tell_labels(labelled, seed) if labelled else dataset}
 
-    return Recipe(
-        system=LabelledPriorAAE(
+    return descent.recipe(
+        LabelledPriorAAE(
             networks.encoder(data.shape, width, 2, noise=noise),
             networks.decoder(2, width, data.shape),
             networks.discriminator(2 + classes + 1, width),
@@ -219,8 +230,6 @@ def aae_labelled_prior(
             classes=classes,
             game=game("non-saturating"),
         ),
-        optimisers=descent.optimisers(*players),
-        schedules=descent.schedules(*players),
         batch=batch,
         rounds=600_000,
         average=average,
@@ -262,9 +271,8 @@ def aae_supervised(
     from sparring.systems.aae_supervised import SupervisedAAE
 
     classes = classes_of(data, "aae-supervised")
-    players = ("autoencoder", "discriminator", "encoder")
-    return Recipe(
-        system=SupervisedAAE(
+    return descent.recipe(
+        SupervisedAAE(
             networks.encoder(data.shape, width, latent, noise=noise),
             networks.decoder(classes + latent, width, data.shape),
             networks.discriminator(latent, width),
@@ -272,8 +280,6 @@ def aae_supervised(
             classes=classes,
             game=game("non-saturating"),
         ),
-        optimisers=descent.optimisers(*players),
-        schedules=descent.schedules(*players),
         batch=batch,
         rounds=1_200_000,
         average=average,
@@ -320,13 +326,12 @@ def aae_semi_supervised(
 
     classes = classes_of(data, "aae-semi-supervised")
     divisible(labelled, classes)
-    players = ("autoencoder", "discriminators", "encoder", "classifier")
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {"unlabelled": dataset, "labelled": few_or_all(dataset, labelled, batch, seed)}
 
-    return Recipe(
-        system=SemiSupervisedAAE(
+    return descent.recipe(
+        SemiSupervisedAAE(
             reader.network(data, width, classes + latent),
             networks.decoder(classes + latent, width, data.shape),
             networks.discriminator(latent, width),
@@ -335,8 +340,6 @@ def aae_semi_supervised(
             prior=priors.gaussian(latent),
             game=game("non-saturating"),
         ),
-        optimisers=descent.optimisers(*players),
-        schedules=descent.schedules(*players),
         batch=batch,
         rounds=3_000_000,
         average=average,
@@ -382,9 +385,8 @@ def aae_clustering(
     from sparring.networks import aae as networks
     from sparring.systems.aae_clustering import ClusteringAAE
 
-    players = ("autoencoder", "discriminators", "encoder")
-    return Recipe(
-        system=ClusteringAAE(
+    return descent.recipe(
+        ClusteringAAE(
             networks.evened(
                 reader.network(data, width, clusters + latent, dropout=dropout, norm=True), clusters, latent, even
             ),
@@ -395,8 +397,6 @@ def aae_clustering(
             prior=priors.gaussian(latent),
             game=game("non-saturating"),
         ),
-        optimisers=descent.optimisers(*players),
-        schedules=descent.schedules(*players),
         batch=batch,
         rounds=900_000,
         average=average,
@@ -442,9 +442,8 @@ def aae_reduction(
     from sparring.networks import aae as networks
     from sparring.systems.aae_reduction import ReductionAAE
 
-    players = ("autoencoder", "discriminators", "encoder")
-    return Recipe(
-        system=ReductionAAE(
+    return descent.recipe(
+        ReductionAAE(
             networks.evened(reader.network(data, width, clusters + latent), clusters, latent, even),
             nn.Linear(clusters, latent, bias=False),
             networks.decoder(latent, width, data.shape),
@@ -455,8 +454,6 @@ def aae_reduction(
             game=game("non-saturating"),
             distance=distance,
         ),
-        optimisers=descent.optimisers(*players),
-        schedules=descent.schedules(*players),
         batch=batch,
         rounds=900_000,
         average=average,
@@ -503,13 +500,12 @@ def aae_labelled_reduction(
 
     classes = classes_of(data, "aae-labelled-reduction")
     divisible(labelled, classes)
-    players = ("autoencoder", "discriminators", "encoder", "classifier")
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {"unlabelled": dataset, "labelled": few_or_all(dataset, labelled, batch, seed)}
 
-    return Recipe(
-        system=LabelledReductionAAE(
+    return descent.recipe(
+        LabelledReductionAAE(
             reader.network(data, width, classes + latent),
             nn.Linear(classes, latent, bias=False),
             networks.decoder(latent, width, data.shape),
@@ -520,8 +516,6 @@ def aae_labelled_reduction(
             game=game("non-saturating"),
             distance=distance,
         ),
-        optimisers=descent.optimisers(*players),
-        schedules=descent.schedules(*players),
         batch=batch,
         rounds=900_000,
         average=average,
