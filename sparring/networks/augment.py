@@ -144,6 +144,9 @@ class AdaptiveAugment(nn.Module):
 
     target  r_t = E[sign D(real)] (eq. 1, right) that p is steered to: .6
     images  real images that D sees while p goes from 0 to 1, or back: 500,000
+
+    p stays in [0, 1]. In the authors' code nothing keeps it below 1, where it changes no image and takes longer to come
+    back.
     """
 
     batchwise: ClassVar[str] = "augmentation"

@@ -29,7 +29,12 @@ Batch = Annotated[int, Field(gt=0, description="images per optimiser step, over 
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="learning rate")]
 Average = Annotated[
     float,
-    Field(ge=0, lt=1, description="decay per round of the shown weights' moving average (EMA); 0 shows the live ones"),
+    Field(
+        ge=0,
+        lt=1,
+        description="decay per round of the shown weights' moving average (EMA), which few of the sources have; 0 "
+        "shows the live ones",
+    ),
 ]
 Width = Annotated[int, Field(gt=0, description="feature maps of the layer next to the image")]
 Images = Annotated[

@@ -77,8 +77,9 @@ def mnist_net(
     | SGD, no rate, no batch, no length | plain SGD, .1, 64, 8,500 rounds | ours: 10 epochs of 54,000 images |
     | live weights shown | a moving average | less noise in what is shown; --average 0 |
 
-    Measured (docs/results/autoencoders.md; seed 0, --lr 0.01 --momentum 0.9 --no-normalize): .74 % of MNIST's test
-    images wrong after 8,500 rounds in 90 seconds on one CPU thread.
+    Measured (docs/results/autoencoders.md; seed 0, --lr 0.01 --momentum 0.9 --no-normalize, which were the defaults):
+    .74 % of MNIST's test images wrong after 8,500 rounds in 90 seconds on one CPU thread. Plain SGD at .1 on normalized
+    pixels was not measured at full length.
     """
     import torch
 
@@ -231,8 +232,9 @@ def chollet_vae(
     The slide's line of code adds 1e-4 to the divergence where the notebook multiplies by -5e-4: `slide` is what is
     printed, in which that constant moves nothing; `slide-weight` is what it may have meant.
 
-    Measured (docs/results/autoencoders.md; seed 0, --objective notebook): after 33,750 rounds in 13 minutes .1799 in
-    the book's scale on held-out digits; the book, whose codes have the slip, has .1801.
+    Measured (docs/results/autoencoders.md; seed 0, --objective notebook; a decoder that lay a pixel off Keras's, a
+    longer warm-up of the average): after 33,750 rounds in 13 minutes .1799 in the book's scale on held-out digits; the
+    book, whose codes have the slip, has .1801.
     """
     import torch
 

@@ -85,9 +85,11 @@ def biggan_cifar(
 ) -> Recipe:
     """The authors' settings for CIFAR-10: classes in every batch norm, no attention, weights N(0, .02), 32 pixels.
 
-    4 discriminator steps per round; no orthogonal regularisation; Adam's epsilon is 1e-8.
+    4 discriminator steps per round; no orthogonal regularisation; Adam's epsilon is 1e-8. Their script samples with the
+    statistics of each batch, here standing ones are measured first.
 
-    Measured (docs/results/mnist.md; seed 0, --width 16 --average 0.99 --average-from 200): on MNIST at 32x32
+    Measured (docs/results/mnist.md; seed 0, --width 16 --average 0.99 --average-from 200; two power iterations per step
+    of D, Adam's epsilon 1e-6): on MNIST at 32x32
     FD-lenet-mnist@10000 31 after 700 rounds and 11 minutes of one CPU thread, where real images score 2.3; 95 % of the
     samples are the digit that was asked for.
     """
@@ -132,8 +134,9 @@ def biggan_small(
 ) -> Recipe:
     """BigGAN for two cores: 32 feature maps in every layer, small batches, higher rates; 28 or 32 pixels.
 
-    Measured (docs/results/classes.md; seed 0, one CPU thread): after 7,000 rounds in 39 minutes on MNIST 99.4 % of the
-    samples are of the class asked for, FD-lenet-mnist@5000 9.9 where real images score 5.0.
+    Measured (docs/results/classes.md; seed 0, one CPU thread; two power iterations per step of D, a longer warm-up of
+    the average): after 7,000 rounds in 39 minutes on MNIST 99.4 % of the samples are of the class asked for,
+    FD-lenet-mnist@5000 9.9 where real images score 5.0.
     """
     return biggan(
         data,

@@ -53,10 +53,12 @@ def cyclegan(
 
     The defaults are those of the paper: 200 epochs of horse2zebra's 1,334 zebras, half of them with a falling rate.
     The paper has the identity loss for paintings to photographs only (`--identity 0` for all else), and shows the
-    live weights (`--average 0`).
+    live weights (`--average 0`). The authors' code draws an image of b at random for each of a; here both domains have
+    epochs.
 
-    Measured (docs/results/cyclegan.md; seed 0, 5,000 rounds at a width of 16 with --on-top and --zoom, 13 minutes): on
-    pairs of emoji in two styles L1 is 9 % and 16 % below copying's; SSIM is .386 and .388 where copying has .343.
+    Measured (docs/results/cyclegan.md; seed 0, 5,000 rounds at a width of 16 with --on-top and --zoom, 13 minutes;
+    before images were enlarged as Pillow does, and with a longer warm-up of the average): on pairs of emoji in two
+    styles L1 is 9 % and 16 % below copying's; SSIM is .386 and .388 where copying has .343.
     """
     import torch
 

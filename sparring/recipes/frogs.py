@@ -196,6 +196,7 @@ def smu_frogs_lsgan(
     | the notebook | here | why |
     |---|---|---|
     | squared errors of D's sigmoid | of scores without bounds | as Mao et al. 2017 have it; --sigmoid |
+    | G's squared error | half of it | the same paper; RMSprop does not feel it |
 
     With the sigmoid the gradient vanishes where D is sure: the saturation that least squares are to prevent (their
     section 3). In the notebook's log D has won after 490 epochs: its loss is .0009, G's is .95.

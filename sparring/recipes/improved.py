@@ -43,13 +43,14 @@ def improved_gan(
 
     The networks and numbers of the authors' MNIST code: Gaussian noise and weight norm in every layer of D, its
     scales set from 500 images; feature matching; 300 epochs, evaluated with averaged weights (here the average is
-    warmed up, in theirs initial weights fade in 10,000 rounds). Which images are labelled depends on the seed. `anneal`
-    is ours here; their CIFAR-10 code lets the rate fall in the last third. Without `--precision` it plays in fp32: in
-    bf16 D became too sure of itself.
+    warmed up, theirs starts from zeros, which fade in 10,000 rounds). Their noise is U(0, 1), which the batch norm of
+    G's first layer cannot tell from U(-1, 1). Which images are labelled depends on the seed. `anneal` is ours here;
+    their CIFAR-10 code lets the rate fall in the last third. Without `--precision` it plays in fp32: in bf16 D became
+    too sure of itself.
 
-    Measured (docs/results/classes.md; --rounds 42000 --anneal 42000 --average 0.999, 48 minutes of CPU time): 1.50 %
-    (seed 0) and 1.17 % (seed 1) of the test images wrong with 100 labels, and 1.35 % (seed 0) with 60,000; the paper
-    has .93 % after 180,000 rounds.
+    Measured (docs/results/classes.md; --rounds 42000 --anneal 42000 --average 0.999, 48 minutes of CPU time, with
+    other initial weights of G and a longer warm-up of the average): 1.50 % (seed 0) and 1.17 % (seed 1) of the test
+    images wrong with 100 labels, and 1.35 % (seed 0) with 60,000; the paper has .93 % after 180,000 rounds.
     """
     import torch
 

@@ -30,7 +30,8 @@ def pacgan(
 
     Made for `--data stacked-mnist`, whose 1,000 modes `sparring evaluate` counts. The batch is 128 packs of 4. Without
     `--precision` it plays in fp32. G's batch norm sees all images of a step; in the authors' code G makes the first
-    images of all packs, then the second ones, each with statistics of their own.
+    images of all packs, then the second ones, each with statistics of their own, and samples have those of their batch,
+    where here they have running ones.
 
     Measured (docs/results/toys.md; with other initial weights; --batch 128 --discriminator-lr 0.001 --generator-lr
     0.0005 --rounds 16000, 11 minutes of one core): 811 to 931 modes, reverse KL 1.71 to .77 nats, over three seeds; the
