@@ -32,7 +32,7 @@ class Cells:
     def of(self, features: Tensor) -> Tensor:
         """(N,) the cell of each of (N, F) features."""
         x = ((features.float() - self.mean) / self.scale).clamp(-self.far, self.far)
-        return torch.cat([_squares(rows, self.centres).argmin(1) for rows in x.split(BLOCK)])
+        return _nearest(x, self.centres)
 
     def counts(self, features: Tensor) -> Tensor:
         """(K,) how many of (N, F) features lie in each cell."""
@@ -55,20 +55,21 @@ def fit_cells(features: Tensor, k: int = 100, *, standardise: bool = True, seed:
     x = ((x - mean) / scale).clamp(-far, far)
     stream = generator("cells", seed)
     chosen = [int(torch.randint(len(x), (), generator=stream))]
-    nearest = _squares(x, x[chosen])[:, 0]
+    lengths = x.square().sum(1)
+    nearest = _squares(x, lengths, chosen[-1])
     while len(chosen) < min(k, len(x)) and bool(nearest.max() > 0):
         chosen.append(int(torch.multinomial(nearest, 1, generator=stream)))
-        nearest = torch.minimum(nearest, _squares(x, x[chosen[-1:]])[:, 0])
-    cells = Cells(x[chosen], torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.inf)
+        nearest = torch.minimum(nearest, _squares(x, lengths, chosen[-1]))
+    centres = x[chosen]
     for _ in range(ROUNDS):
-        member = cells.of(x)
-        sums = torch.zeros_like(cells.centres).index_add_(0, member, x)
-        sizes = torch.bincount(member, minlength=len(cells.centres))[:, None]
-        moved = torch.where(sizes > 0, sums / sizes.clamp(min=1), cells.centres)
-        if torch.equal(moved, cells.centres):
+        member = _nearest(x, centres)
+        sums = torch.zeros_like(centres).index_add_(0, member, x)
+        sizes = torch.bincount(member, minlength=len(centres))[:, None]
+        moved = torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
+        if torch.equal(moved, centres):
             break
-        cells = Cells(moved, cells.mean, cells.scale, cells.far)
-    return Cells(cells.centres, mean, scale, far)
+        centres = moved
+    return Cells(centres, mean, scale, far)
 
 
 def cell_z(*, real: Tensor, fake: Tensor) -> Tensor:
@@ -139,6 +140,12 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     return real.double(), fake.double()
 
 
-def _squares(x: Tensor, y: Tensor) -> Tensor:
-    """(N, K) squared distances, up to a constant of each row's; never below 0."""
-    return torch.addmm(y.square().sum(1), x, y.T, alpha=-2).add_(x.square().sum(1, keepdim=True)).clamp_(min=0)
+def _squares(x: Tensor, lengths: Tensor, row: int) -> Tensor:
+    """(N,) squared distances of x (N, F), whose squared lengths are given (N,), from one of its rows."""
+    return torch.addmv(lengths + lengths[row], x, x[row], alpha=-2).clamp_(min=0)
+
+
+def _nearest(x: Tensor, centres: Tensor) -> Tensor:
+    """(N,) the nearest of the centres (K, F) to each of x (N, F): by squared distances without x's own length."""
+    lengths = centres.square().sum(1)
+    return torch.cat([torch.addmm(lengths, rows, centres.T, alpha=-2).argmin(1) for rows in x.split(BLOCK)])
