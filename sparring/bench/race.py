@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparring.bench.workloads import WORKLOADS, by_the_textbook, refereed
 from sparring.data.dataset import Dataset
@@ -15,7 +17,7 @@ from sparring.data.pixels import to_uint8
 from sparring.data.sources import load
 from sparring.errors import SparringError
 from sparring.evaluation import judge_for
-from sparring.metrics import frechet_distance
+from sparring.metrics import Extractor, frechet_distance
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import card, find
 from sparring.system import System
@@ -42,10 +44,13 @@ def race(
     for name in names:
         workload = WORKLOADS[name]
         data = load("digits", size=workload.size, channels=workload.channels)
+        assert data.held_out is not None
+        judge = judge_for(data)
+        real = judge.features(data.held_out.images)[0]
         runs: dict[str, list[list[tuple[float, float]]]] = {way: [] for way in RACERS}
         for seed in range(seeds):
             for way in RACERS:
-                runs[way].append(_run(name, way, data, rounds, seed))
+                runs[way].append(_run(name, way, data, rounds, seed, partial(_distance, judge, real)))
                 told(name)
         found[name] = {
             "target": target,
@@ -57,7 +62,9 @@ def race(
     return found
 
 
-def _run(name: str, way: str, data: Dataset, rounds: int, seed: int) -> list[tuple[float, float]]:
+def _run(
+    name: str, way: str, data: Dataset, rounds: int, seed: int, distance: Callable[[System], float]
+) -> list[tuple[float, float]]:
     """(seconds of training so far, FD) of one training, LOOKS times; looking does not count."""
     workload = WORKLOADS[name]
     made, streams = workload.prepare(data, seed)
@@ -68,17 +75,15 @@ def _run(name: str, way: str, data: Dataset, rounds: int, seed: int) -> list[tup
         next(playing)
         seconds += time.perf_counter() - began
         if played * LOOKS // rounds > (played - 1) * LOOKS // rounds:
-            looks.append((seconds, _distance(made.system, data)))
+            looks.append((seconds, distance(made.system)))
     return looks
 
 
-def _distance(system: System, data: Dataset) -> float:
-    """FD between as many samples as there are held-out images, and these."""
-    assert data.held_out is not None
-    judge = judge_for(data)
+def _distance(judge: Extractor, real: Tensor, system: System) -> float:
+    """FD between as many samples as there are real features (N, F), and these."""
     with torch.no_grad():
-        samples = to_uint8(copy.deepcopy(system).eval().sample(len(data.held_out), seed=0))
-    return frechet_distance(real=judge.features(data.held_out.images)[0], fake=judge.features(samples)[0])
+        samples = to_uint8(copy.deepcopy(system).eval().sample(len(real), seed=0))
+    return frechet_distance(real=real, fake=judge.features(samples)[0])
 
 
 def _first(run: Sequence[tuple[float, float]], target: float) -> float | None:
