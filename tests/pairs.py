@@ -1,6 +1,7 @@
 """Two processes forked from this one that form a group, for tests of what several processes do together."""
 
 import os
+import runpy
 import signal
 import socket
 import sys
@@ -25,8 +26,7 @@ def pair(work, *, patience=10, within=60, port=None):
 
     An error of the library gives its own exit code, any other 99; who is not done `within` seconds is killed (-9).
     """
-    port = port or free_port()
-    children = [_fork(work, rank, port, patience) for rank in range(2)]
+    children = forked(work, patience=patience, port=port)
     until = time.monotonic() + within
     ends = []
     for pid, reading in children:
@@ -37,6 +37,18 @@ def pair(work, *, patience=10, within=60, port=None):
         with os.fdopen(reading) as pipe:
             ends.append((os.waitstatus_to_exitcode(found[1]), pipe.read()))
     return ends
+
+
+def forked(work, *, patience=10, port=None):
+    """For each of two processes that run `work(rank)` its number, and the reading end of a pipe with its text."""
+    port = port or free_port()
+    return [_fork(work, rank, port, patience) for rank in range(2)]
+
+
+def command(*argv):
+    """`python -m sparring ...`, to be run in one of two processes: it ends that process."""
+    sys.argv = ["sparring", *map(str, argv)]
+    runpy.run_module("sparring", run_name="__main__", alter_sys=True)
 
 
 def _fork(work, rank, port, patience):

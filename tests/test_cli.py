@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from pairs import command, pair
 from PIL import Image
 from torch import nn
 
@@ -245,16 +246,20 @@ def test_a_process_that_is_killed_by_ctrl_c_saves(toy_file, tmp_path):
     assert "go on with: sparring resume" in err.splitlines()[-1]
 
 
-def test_two_processes_train_resume_and_write_once(toy_file, tmp_path):
+def test_two_processes_train_resume_and_write_once(toy_file, tmp_path, capfd):
     """torchrun on two CPU processes: one run directory, the same weights as one process, a new end is heard by both."""
     out = tmp_path / "two"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "sparring"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     options = ["--data", str(toy_file), "--precision", "fp32"]
-    for argv in ([*TRAIN, *options, "--out", str(out)], ["resume", str(out / "0001-csc321-mlp-toy"), "--rounds", "9"]):
-        done = subprocess.run([*launch, *argv], capture_output=True, text=True, timeout=120, env=environment)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout.count("report") == 2  # the word and the file, once
+    argv = [*launch, *TRAIN, *options, "--out", str(out)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("report") == 2  # the word and the file, once
+    capfd.readouterr()
+    ends = pair(lambda rank: command("resume", out / "0001-csc321-mlp-toy", "--rounds", "9"))
+    assert ends == [(0, ""), (0, "")]
+    assert capfd.readouterr().out.count("report") == 2
     assert len(list(out.iterdir())) == 1
     main([*TRAIN, *options, "--out", str(tmp_path / "one"), "--rounds", "9"])
     two, one = (sparring.open(next(p.iterdir())).newest_checkpoint() for p in (out, tmp_path / "one"))

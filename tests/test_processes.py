@@ -4,14 +4,14 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
 import pytest
-from pairs import free_port, pair
+from pairs import command, forked, pair
 
 import sparring
 from sparring.cli import main
@@ -24,47 +24,43 @@ PATIENCE = 4
 @pytest.fixture
 def training(toy_file, tmp_path):
     """Two processes in the middle of a long training, and the folder of their run."""
-    argv = [sys.executable, "-m", "sparring", "train", "csc321-mlp", "--data", str(toy_file), "--size", "8"]
+    argv = ["train", "csc321-mlp", "--data", toy_file, "--size", "8", "--out", tmp_path / "out"]
     argv += ["--rounds", "1000000", "--save-every", "10", "--show-every", "1000", "--measure-every", "1000000"]
-    argv += ["--latent", "8", "--batch", "16", "--precision", "fp32", "--out", str(tmp_path / "out")]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    shared |= {"OMP_NUM_THREADS": "1", "SPARRING_TIMEOUT": str(PATIENCE), "ACCELERATE_USE_CPU": "true"}
-    processes = [
-        subprocess.Popen(
-            argv,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    argv += ["--latent", "8", "--batch", "16", "--precision", "fp32"]
+
+    def work(rank):
+        os.dup2(os.open(tmp_path / f"{rank}.txt", os.O_WRONLY | os.O_CREAT), 2)
+        sys.stderr = sys.__stderr__
+        command(*argv)
+
+    pids = [pid for pid, _ in forked(work, patience=PATIENCE)]
     run = tmp_path / "out" / "0001-csc321-mlp-toy"
     until = time.monotonic() + 90
     while not list((run / "checkpoints").glob("round-*[1-9]*")) and time.monotonic() < until:
-        assert processes[0].poll() is None, processes[0].stderr.read()
-        time.sleep(0.1)
-    yield processes, run
-    for process in processes:
-        process.kill()
-        process.wait()
+        assert os.waitpid(pids[0], os.WNOHANG) == (0, 0), (tmp_path / "0.txt").read_text()
+        time.sleep(0.05)
+    yield pids, run, tmp_path / "0.txt"
+    for pid in pids:
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 @pytest.mark.parametrize(("how", "within"), [(signal.SIGKILL, 5), (signal.SIGSTOP, PATIENCE + 5)])
 def test_the_others_notice_say_so_and_can_be_resumed(training, how, within):
-    (first, second), run = training
-    second.send_signal(how)
+    (first, second), run, said = training
+    os.kill(second, how)
     began = time.monotonic()
-    _, said = first.communicate(timeout=60)
+    _, end = os.waitpid(first, 0)
     assert time.monotonic() - began < within
-    assert first.returncode == 5
-    line = said.strip().splitlines()[-1]
+    assert os.waitstatus_to_exitcode(end) == 5
+    line = said.read_text().strip().splitlines()[-1]
     assert line.startswith("sparring: another process of this training died or did not answer")
     assert "sparring resume" in line
 
     reached = sparring.open(run).newest_checkpoint().numbers["round"]
     assert reached >= 10
-    second.kill()  # also what was only stopped
+    os.kill(second, signal.SIGKILL)  # also what was only stopped
     main(["resume", str(run), "--rounds", str(reached + 1)])  # alone now
     assert sparring.open(run).newest_checkpoint().numbers["round"] == reached + 1
 

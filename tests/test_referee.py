@@ -3,17 +3,14 @@
 import copy
 import json
 import math
-import os
-import subprocess
-import sys
 from collections import deque
 from functools import partial
-from pathlib import Path
 from types import FunctionType
 
 import pytest
 import safetensors.torch
 import torch
+from pairs import pair
 from torch import nn
 from toys import adam, gan, images, referee, state
 
@@ -32,8 +29,6 @@ from sparring.seeds import derive, generator
 from sparring.system import Draws, Move, System, choose_precision, truncated, uniform, unit_uniform
 from sparring.systems.gan import GAN
 from sparring.systems.r1 import PenalisedGAN
-
-HERE = Path(__file__).parent
 
 
 def play(judge, rounds):
@@ -144,26 +139,24 @@ def test_two_pieces_equal_the_whole(kind):
 def test_two_processes_equal_one(tmp_path):
     """gloo, half the batch each, float64, no batch norm, a second derivative in the loss: the same weights."""
     out = tmp_path / "two.safetensors"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(HERE / "two_processes.py"), str(out)],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+
+    def half(rank):
+        judge = referee(gan(PenalisedGAN).double(), batch=16)
+        logged = play(judge, 5)
+        if rank == 0:
+            safetensors.torch.save_file({k: v.contiguous() for k, v in state(judge).items()}, out)
+        judge.processes.wait_for_everyone()
+        return json.dumps([logged, judge.feeds[0].rows("train", 3).tolist()])
+
+    ends = pair(half)
+    assert [code for code, _ in ends] == [0, 0], ends
+    (logged, first), (_, second) = (json.loads(text) for _, text in ends)
 
     one = referee(gan(PenalisedGAN).double(), batch=16)
-    logged = play(one, 5)
-    two = safetensors.torch.load_file(out)
-    assert_same(two, state(one), rtol=1e-9, atol=1e-12)
-    for mine, theirs in zip(logged, json.loads(Path(f"{out}.json").read_text()), strict=True):
+    for mine, theirs in zip(play(one, 5), logged, strict=True):
         assert [m["loss"] for m in mine] == pytest.approx([m["loss"] for m in theirs], rel=1e-6)
-
-    rows = [json.loads(Path(f"{out}.rows{rank}").read_text()) for rank in range(2)]
-    assert rows[0] + rows[1] == one.feeds[0].rows("train", 3).tolist()
+    assert_same(safetensors.torch.load_file(out), state(one), rtol=1e-9, atol=1e-12)
+    assert first + second == one.feeds[0].rows("train", 3).tolist()
 
 
 def test_draws_of_the_shares_are_the_rows_of_the_whole():
