@@ -27,7 +27,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from sparring.errors import printable
+from sparring.errors import shown
 
 if TYPE_CHECKING:
     from sparring.monitor import Alarm
@@ -181,7 +181,7 @@ class Display:
             self.say(f"round {self.round}/{self.rounds}  {losses}  {measured}  {self._speed()}".rstrip())
 
     def _print(self, text: str, style: str | None = None) -> None:
-        text = printable(text)
+        text = shown(text, keep="\n\t")
         if self._notebook:
             self._notebook.sentences.append(text)
             self._notebook.draw(self._picture())
@@ -318,7 +318,7 @@ class Progress:
         self._bar.update(self._task, completed=self.done, description=self.what)
         if not self.console.is_terminal and time.monotonic() > self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY
-            words = printable(f"{self.what}: {self.done:,} of {self.total:,}")
+            words = shown(f"{self.what}: {self.done:,} of {self.total:,}")
             self.console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 

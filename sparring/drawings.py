@@ -17,6 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from sparring.errors import shown
+
 BLUE, ORANGE, GREY = "#2f6fb0", "#d9731a", "#8a8f98"
 COLOURS = [BLUE, ORANGE, "#3c9a5f", "#9a5fb0", "#b03c4a", "#7a5230", "#e06bb0", "#17a2b8", "#b3a200", "#1d2330"]
 FAR = 10
@@ -219,7 +221,7 @@ def as_text(name: str, most: int = 30) -> str:
     Dollars are no mathematics, and what begins with an underscore stands in legends, too. On one line, cut after `most`
     letters.
     """
-    name = name if name.isprintable() else ascii(name)
+    name = shown(name)
     name = name if len(name) <= most else f"{name[: most - 1]}…"
     return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 

@@ -44,9 +44,15 @@ class PeerLost(SparringError):
     exit_code = 5
 
 
-def shown(name: str) -> str:
-    """A name that came from outside as it can be printed on one line: escape sequences and the like are spelled out."""
-    return name if name.isprintable() else ascii(name)
+def shown(text: str, keep: str = "") -> str:
+    """What came from outside as it can be printed on one line: control characters and bytes that are no text are
+    written out, so that the name of a file or of a class cannot send commands to the terminal.
+
+    keep  characters that stay as they are, such as line breaks
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def unknown(kind: str, given: str, possible: Iterable[str]) -> SparringError:
@@ -55,15 +61,6 @@ def unknown(kind: str, given: str, possible: Iterable[str]) -> SparringError:
     nearest = difflib.get_close_matches(given, possible, n=1, cutoff=0.5)
     hint = f"; did you mean '{shown(nearest[0])}'?" if nearest else ""
     return SparringError(f"unknown {kind} '{shown(given)}'{hint} (possible: {', '.join(map(shown, possible))})")
-
-
-def printable(text: str) -> str:
-    """Text as it can be shown on a terminal: control characters (but line breaks and tabs) and bytes that are no text
-    are written out, so that the name of a file or of a class cannot send commands to the terminal.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 MOST = 2**63 - 1

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sparring.data.pixels import to_float, to_uint8
-from sparring.errors import SparringError
+from sparring.errors import SparringError, shown
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset
@@ -77,7 +77,7 @@ def translations(system: System, data: Dataset, columns: int) -> Image.Image:
 def beside(rows: Sequence[str], picture: Image.Image, *, size: int = 13) -> Image.Image:
     """The picture with a name to the left of each of its rows, which are of equal height."""
     font = ImageFont.load_default(size=size)
-    rows = [name if name.isprintable() else ascii(name) for name in rows]
+    rows = [shown(name) for name in rows]
     wide = 10 + max(int(font.getlength(name)) for name in rows)
     canvas = Image.new("RGB", (wide + picture.width, picture.height), "white")
     canvas.paste(picture, (wide, 0))

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sparring.cli import main
 from sparring.display import Display, Progress, duration, wrapped
-from sparring.errors import Interrupted, printable
+from sparring.errors import Interrupted, shown
 from sparring.recipes.recipe import Measured
 from sparring.run import Run
 from sparring.training import due, resume, train
@@ -175,8 +175,9 @@ def test_lines_are_broken_between_words_only():
 
 
 def test_names_cannot_send_commands_to_the_terminal(capsys):
-    assert printable("café 猫 ±") == "café 猫 ±"
-    assert printable("a\x1b[2Jb\x07\udcff\n\tc") == "a\\x1b[2Jb\\x07\\udcff\n\tc"
+    assert shown("café 猫 ±") == "café 猫 ±"
+    assert shown("a\x1b[2Jb\x07\udcff\n\tc", keep="\n\t") == "a\\x1b[2Jb\\x07\\udcff\n\tc"
+    assert shown("a\nb") == "a\\nb"
     Display("run", 0, 1, 1).say("class \x1b]0;owned\x07")
     assert capsys.readouterr().err == "class \\x1b]0;owned\\x07\n"
 

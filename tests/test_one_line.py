@@ -10,7 +10,7 @@ import torch
 
 import sparring
 from sparring.cli import VERBS, find_verb, main, reading, sweep, toy, training
-from sparring.errors import MOST, SparringError, printable, short, whole
+from sparring.errors import MOST, SparringError, short, shown, whole
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, find, settle
 from sparring.run import Run
@@ -160,7 +160,7 @@ def answer(capsys, argv):
         assert said.startswith("sparring: "), (argv, said)
         assert said.count("\n") == 1, (argv, said)
         assert len(said) < 2500, argv
-        assert printable(said) == said, argv
+        assert shown(said, keep="\n\t") == said, argv
     return said if code else ""
 
 

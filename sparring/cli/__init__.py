@@ -15,7 +15,7 @@ from typing import NoReturn
 import sparring
 from sparring.cli.reading import call
 from sparring.cli.synonyms import meant
-from sparring.errors import SparringError, printable, unknown
+from sparring.errors import SparringError, shown, unknown
 
 VERBS = {
     "train": "training:train",
@@ -110,7 +110,7 @@ def _run(argv: list[str]) -> None:
 
 def _fail(message: str, code: int) -> NoReturn:
     """One line on stderr; on a terminal it is broken between words."""
-    message = printable(re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", f"sparring: {message}"))
+    message = shown(re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", f"sparring: {message}"), keep="\n\t")
     if sys.stderr.isatty():
         from sparring.display import wrapped
 

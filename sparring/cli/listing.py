@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sparring.errors import SparringError, printable
+from sparring.errors import SparringError, shown
 
 COLUMNS = ("number", "recipe", "data", "rounds", "FD", "last round", "state")
 
@@ -48,10 +48,10 @@ def runs(
         distance = f"{row['FD']:.3g}" if row.get("FD") is not None else ""
         when = strftime("%Y-%m-%d %H:%M", localtime(row["at"])) if "at" in row else ""
         cells = (str(row["number"]), named, row.get("data", ""), played, distance, when, row["state"])
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*(Text(shown(cell)) for cell in cells))
     Console().print(table)
     if bad := [row for row in rows if "error" in row]:
-        print("\n".join(printable(f"{row['number']}: {row['error']}") for row in bad))
+        print("\n".join(shown(f"{row['number']}: {row['error']}") for row in bad))
 
 
 def _row(run: Any) -> dict[str, Any]:
