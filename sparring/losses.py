@@ -43,6 +43,7 @@ class Labels:
     smooth      one-sided smoothing (Salimans et al. 2016): the real target moves this share of the way to fake
     noise       every target moves inwards by noise * U(0, 1) (Chollet 2017 uses .05 outwards, beyond the valid range)
     flips       share of each batch whose target is the other one (ganhacks 6)
+    uniform     n -> (n,) numbers from U(0, 1), which noise and flips are drawn from
     """
 
     real: float = 1.0
@@ -50,6 +51,7 @@ class Labels:
     smooth: float = 0.0
     noise: float = 0.0
     flips: float = 0.0
+    uniform: Callable[[int], Tensor] = field(default=torch.rand, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.real == self.fake:
@@ -75,8 +77,8 @@ class Labels:
         if not self.noise and not self.flips:
             return target
         full = in_full(scores)
-        flipped = torch.rand_like(full) < self.flips
-        towards = self.noise * torch.rand_like(full)
+        flipped, towards = (self.uniform(full.numel()).to(full).view_as(full) for _ in range(2))
+        flipped, towards = flipped < self.flips, self.noise * towards
         return torch.where(flipped, other + towards * (target - other), target + towards * (other - target))
 
     def means(self) -> tuple[float, float]:
@@ -106,9 +108,14 @@ class Game:
     labels: Labels = field(default_factory=Labels)
     halved: bool = False
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The discriminator's loss on scores of real and of generated images."""
-        loss = self.discriminator_loss(real, fake, self.labels)
+    def discriminator(self, real: Tensor, fake: Tensor, *, uniform: Callable[[int], Tensor] = torch.rand) -> Tensor:
+        """The discriminator's loss on scores of real and of generated images.
+
+        uniform  n -> (n,) numbers from U(0, 1), which flips and noise of labels are drawn from
+        """
+        drawn = self.labels.noise or self.labels.flips
+        labels = replace(self.labels, uniform=uniform) if drawn else self.labels
+        loss = self.discriminator_loss(real, fake, labels)
         return loss / 2 if self.halved else loss
 
     def generator(self, fake: Tensor) -> Tensor:

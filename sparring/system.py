@@ -187,8 +187,8 @@ class System(nn.Module):
     curved    the way from one code to another is along the sphere that codes of N(0, 1) lie near; False: straight
     columns   of a grid of samples; where samples come in each class in turn, one column per class
     precision of the images it makes (`pictures`); the referee, and who opens a run, set it to that of training
-    batchwise what of its round sees the whole batch, or draws numbers for it from PyTorch's global generator, and so is
-              not the same for pieces of the batch, or shares of several processes; layers say so by the same name
+    batchwise what of its round sees the whole batch, or draws numbers for it by itself (dropout), and so is not the
+              same for pieces of the batch, or shares of several processes; layers say so by the same name
 
     Whatever lives from round to round must be a parameter or a buffer, so that it is saved with the weights.
     What a system can do beside playing is an ability: a method of `ABILITIES` that it defines.
@@ -316,7 +316,7 @@ class System(nn.Module):
         """
         wanted = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
         autocast = torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
-        with isolated(0, self.device), torch.set_grad_enabled(wanted), autocast:
+        with isolated(0, self.device, network), torch.set_grad_enabled(wanted), autocast:
             was_training = network.training
             network.eval()
             try:

@@ -1,5 +1,6 @@
 """What else happens in the process changes nothing here, and nothing here changes what else happens in the process."""
 
+import copy
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -9,8 +10,11 @@ import torch
 from test_training import toy_data
 from toys import gan, images, referee, state
 
+from sparring.losses import game
+from sparring.networks.augment import AdaptiveAugment, DiffAugment, Distortion
+from sparring.networks.noise import Dropout, GaussianNoise, InstanceNoise, TrainingNoise
 from sparring.run import Run
-from sparring.seeds import generator, isolated
+from sparring.seeds import Drawing, generator, isolated
 from sparring.system import NOISES
 from sparring.training import train
 
@@ -135,6 +139,70 @@ def test_trainings_and_samples_in_several_threads_do_not_disturb_each_other():
         for one, expected in zip(both, alone[0], strict=True):
             assert_same(one, expected)
         assert all(torch.equal(a, alone[1][0]) for a in samples)
+
+
+def disturb(*_):
+    """A hook of a layer: draws as another thread of the caller's may do at any time."""
+    torch.rand(3)
+
+
+STOCHASTIC = [
+    *(Dropout(0.5), Dropout(0.5, lasting=True), GaussianNoise(0.1), TrainingNoise(0.1), InstanceNoise(0.1, 99)),
+    *(DiffAugment("color+translation+cutout"), AdaptiveAugment(), Distortion(1.0)),
+]
+
+
+@pytest.mark.parametrize("layer", STOCHASTIC, ids=lambda layer: type(layer).__name__)
+def test_layers_that_draw_are_not_disturbed_by_draws_from_the_global_generator(layer):
+    def play(disturbed):
+        system = gan()
+        first = copy.deepcopy(layer)
+        first.p = torch.tensor(0.5)
+        system.D.insert(0, first)
+        if disturbed:
+            for one in system.modules():
+                one.register_forward_pre_hook(disturb)
+        judge = referee(system)
+        for _ in range(2):
+            judge.play()
+        assert first.generator is None
+        return state(judge)
+
+    assert_same(play(False), play(True))
+
+
+def test_flips_and_noise_of_labels_are_the_rounds_own_and_the_same_in_pieces():
+    def play(accumulate, disturbed=False):
+        system = gan().double()
+        system.game = game("non-saturating", flips=0.3, label_noise=0.2)
+        if disturbed:
+            system.D.register_forward_pre_hook(disturb)
+        judge = referee(system, accumulate=accumulate)
+        assert judge.batchwise() == []
+        judge.play()
+        return state(judge)
+
+    whole = play(1)
+    assert_same(whole, play(1, disturbed=True))
+    pieces = play(2)
+    assert all(torch.allclose(whole[name], pieces[name], atol=1e-9) for name in whole)
+
+
+def test_initial_weights_are_drawn_from_a_generator_of_their_own():
+    def made():
+        layer = torch.nn.Linear(3, 4)
+        torch.nn.init.trunc_normal_(torch.nn.init.orthogonal_(layer.weight))
+        some = torch.randn(3), torch.rand(3), torch.randint(9, (3,)), torch.randint(2, 9, (3,)), torch.randperm(9)
+        return [layer.weight, layer.bias, *some, torch.rand_like(some[0]), torch.empty(3).bernoulli_(0.5)]
+
+    torch.manual_seed(7)
+    plain = made()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    with Drawing(torch.Generator().manual_seed(7)):
+        own = made()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(plain, own, strict=True))
 
 
 def test_isolation_can_be_nested_and_other_threads_wait():

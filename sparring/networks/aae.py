@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sparring.networks.initial import he
 from sparring.networks.mlp import FromUnit, ToUnit
-from sparring.networks.noise import TrainingNoise
+from sparring.networks.noise import Dropout, TrainingNoise
 
 
 def encoder(
@@ -40,7 +40,7 @@ def encoder(
             ToUnit(),
             nn.Flatten(),
             *([TrainingNoise(noise)] if noise else []),
-            *([nn.Dropout(dropout)] if dropout else []),
+            *([Dropout(dropout)] if dropout else []),
             nn.Linear(pixels, width),
             *between,
             nn.ReLU(),
@@ -68,7 +68,7 @@ def convolutional(
         nn.Sequential(
             ToUnit(),
             *([TrainingNoise(noise)] if noise else []),
-            *([nn.Dropout(dropout)] if dropout else []),
+            *([Dropout(dropout)] if dropout else []),
             nn.Conv2d(shape[0], 32, 5),
             nn.BatchNorm2d(32),
             nn.ReLU(),

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.errors import unknown
+from sparring.networks.noise import StochasticLayer
 
 REACH = 0.125
 """How far images are moved at most, as a share of their side, in both papers."""
 
 
-def each(x: Tensor) -> Tensor:
-    """(B, 1, 1, 1) numbers from U(0, 1), one for each image."""
-    return torch.rand(len(x), 1, 1, 1, device=x.device)
+def each(x: Tensor, g: torch.Generator | None = None) -> Tensor:
+    """(B, 1, 1, 1) numbers from U(0, 1), one for each image; from PyTorch's global generator without `g`."""
+    return torch.rand(len(x), 1, 1, 1, device=x.device, generator=g)
 
 
 def brighten(x: Tensor, by: Tensor) -> Tensor:
@@ -74,43 +75,43 @@ def cut_out(x: Tensor, top: Tensor, left: Tensor) -> Tensor:
     return x * ~hole
 
 
-def any_brightness(x: Tensor) -> Tensor:
+def any_brightness(x: Tensor, g: torch.Generator | None = None) -> Tensor:
     """+ U(-.5, .5)."""
-    return brighten(x, each(x) - 0.5)
+    return brighten(x, each(x, g) - 0.5)
 
 
-def any_saturation(x: Tensor) -> Tensor:
+def any_saturation(x: Tensor, g: torch.Generator | None = None) -> Tensor:
     """Times U(0, 2)."""
-    return saturate(x, 2 * each(x))
+    return saturate(x, 2 * each(x, g))
 
 
-def any_contrast(x: Tensor) -> Tensor:
+def any_contrast(x: Tensor, g: torch.Generator | None = None) -> Tensor:
     """Times U(.5, 1.5)."""
-    return stretch(x, 0.5 + each(x))
+    return stretch(x, 0.5 + each(x, g))
 
 
-def any_translation(x: Tensor) -> Tensor:
+def any_translation(x: Tensor, g: torch.Generator | None = None) -> Tensor:
     """Up to an eighth of the side either way, rounded as in the authors' code: 4 of 28 pixels."""
     most = int(REACH * x.shape[2] + 0.5)
-    down, right = torch.randint(-most, most + 1, (2, len(x)), device=x.device)
+    down, right = torch.randint(-most, most + 1, (2, len(x)), device=x.device, generator=g)
     return move(x, down, right)
 
 
-def any_cutout(x: Tensor) -> Tensor:
+def any_cutout(x: Tensor, g: torch.Generator | None = None) -> Tensor:
     """A square whose middle lies anywhere in the image, so a part of it may lie outside."""
     side, half = x.shape[2], (x.shape[2] + 1) // 2
-    top, left = torch.randint(side + 1 - half % 2, (2, len(x)), device=x.device) - half // 2
+    top, left = torch.randint(side + 1 - half % 2, (2, len(x)), device=x.device, generator=g) - half // 2
     return cut_out(x, top, left)
 
 
-POLICIES: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
+POLICIES: dict[str, tuple[Callable[[Tensor, torch.Generator | None], Tensor], ...]] = {
     "color": (any_brightness, any_saturation, any_contrast),
     "translation": (any_translation,),
     "cutout": (any_cutout,),
 }
 
 
-class DiffAugment(nn.Module):
+class DiffAugment(StochasticLayer):
     """Zhao et al. 2020 (DiffAugment): (B, C, H, W) -> the same shape, each image changed in its own way.
 
     policy  names of POLICIES joined by "+", applied in this order
@@ -132,11 +133,11 @@ class DiffAugment(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             for change in self.changes:
-                x = change(x)
+                x = change(x, self.generator)
         return x
 
 
-class AdaptiveAugment(nn.Module):
+class AdaptiveAugment(StochasticLayer):
     """Karras et al. 2020 (ADA): (B, C, S, S) -> the same shape; each change befalls each image with probability p.
 
     Of the paper's pipeline (appendix B): mirroring, turns by 90 degrees, moves by whole pixels up to an eighth of the
@@ -164,20 +165,20 @@ class AdaptiveAugment(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        n, side = len(x), x.shape[2]
-        x = torch.where(self.befalls(x) & (each(x) < 0.5), x.flip(3), x)
-        turns = torch.randint(4, (n,), device=x.device) * self.befalls(x).flatten()
+        n, side, g = len(x), x.shape[2], self.generator
+        x = torch.where(self.befalls(x) & (each(x, g) < 0.5), x.flip(3), x)
+        turns = torch.randint(4, (n,), device=x.device, generator=g) * self.befalls(x).flatten()
         x = torch.stack([x.rot90(k, (2, 3)) for k in range(4)])[turns, torch.arange(n, device=x.device)]
-        shifts = ((2 * torch.rand(2, n, device=x.device) - 1) * REACH * side).round().long()
+        shifts = ((2 * torch.rand(2, n, device=x.device, generator=g) - 1) * REACH * side).round().long()
         down, right = shifts * self.befalls(x).flatten()
         x = move_mirrored(x, down, right)
-        x = torch.where(self.befalls(x), brighten(x, 0.2 * normal(x)), x)
-        x = torch.where(self.befalls(x), x * (0.5 * normal(x)).exp2(), x)  # contrast, about 0
-        return torch.where(self.befalls(x), saturate(x, normal(x).exp2()), x)
+        x = torch.where(self.befalls(x), brighten(x, 0.2 * normal(x, g)), x)
+        x = torch.where(self.befalls(x), x * (0.5 * normal(x, g)).exp2(), x)  # contrast, about 0
+        return torch.where(self.befalls(x), saturate(x, normal(x, g).exp2()), x)
 
     def befalls(self, x: Tensor) -> Tensor:
         """(B, 1, 1, 1) bool, true with probability p."""
-        return each(x) < self.p
+        return each(x, self.generator) < self.p
 
     @torch.no_grad()
     def observe(self, real_scores: Tensor, images: int) -> None:
@@ -194,7 +195,7 @@ class AdaptiveAugment(nn.Module):
         self.seen.zero_()
 
 
-class Distortion(nn.Module):
+class Distortion(StochasticLayer):
     """(B, C, H, W) -> the same shape; every image distorted in its own way while training, as Simard et al. 2003 do.
 
     amount  1: turned by up to 15 degrees, sized by up to 15 %, slanted by as much, moved by up to a fourteenth of its
@@ -212,7 +213,8 @@ class Distortion(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        angle, size, slant, right, down = self.amount * (2 * torch.rand(5, len(x), device=x.device, dtype=x.dtype) - 1)
+        draws = torch.rand(5, len(x), device=x.device, dtype=x.dtype, generator=self.generator)
+        angle, size, slant, right, down = self.amount * (2 * draws - 1)
         angle, size, slant = angle * math.radians(15), 1 + 0.15 * size, 0.15 * slant
         across = torch.stack([size * angle.cos(), slant - size * angle.sin(), right / 7], 1)
         along = torch.stack([size * angle.sin(), size * angle.cos(), down / 7], 1)
@@ -225,6 +227,6 @@ def distorting(network: nn.Module, amount: float) -> nn.Module:
     return nn.Sequential(Distortion(amount), network) if amount else network
 
 
-def normal(x: Tensor) -> Tensor:
-    """(B, 1, 1, 1) numbers from N(0, 1), one for each image."""
-    return torch.randn(len(x), 1, 1, 1, device=x.device)
+def normal(x: Tensor, g: torch.Generator | None = None) -> Tensor:
+    """(B, 1, 1, 1) numbers from N(0, 1), one for each image; from PyTorch's global generator without `g`."""
+    return torch.randn(len(x), 1, 1, 1, device=x.device, generator=g)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.noise import Dropout
 
 SLOPE = 0.3
 """Keras's own slope of LeakyReLU."""
@@ -62,7 +63,7 @@ def discriminator(width: int = 128, channels: int = 3, *, unit: bool = False) ->
             nn.Conv2d(width, width, 4, stride=2),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.Flatten(),
-            nn.Dropout(0.4),
+            Dropout(0.4),
             nn.Linear(width * 2 * 2, 1),
         )
     )

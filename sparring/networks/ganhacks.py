@@ -12,7 +12,7 @@ from sparring.errors import SparringError
 from sparring.networks.initial import radford
 from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd
 from sparring.networks.mlp import FromUnit, ToUnit
-from sparring.networks.noise import GaussianNoise, LastingDropout
+from sparring.networks.noise import Dropout, GaussianNoise
 from sparring.networks.norms import NORMS, Virtual
 from sparring.networks.resample import DOWN, UP
 
@@ -63,7 +63,7 @@ def generator(
 
     def finish(maps: int) -> list[nn.Module]:
         layers = [NORMS[norm](maps), *([GaussianNoise(noise)] if noise else []), ACTIVATIONS[activation]()]
-        return [*layers, *([LastingDropout(dropout) if lasting else nn.Dropout(dropout)] if dropout else [])]
+        return [*layers, *([Dropout(dropout, lasting=lasting)] if dropout else [])]
 
     layers = [nn.Linear(latent, maps * side * side), nn.Unflatten(1, (maps, side, side)), *finish(maps)]
     while maps > width:
@@ -106,7 +106,7 @@ def discriminator(
     if norm == "virtual":
         features = Virtual(features, torch.randn(reference, channels, size, size))
 
-    ending: list[nn.Module] = [nn.Flatten(), *([nn.Dropout(dropout)] if dropout else [])]
+    ending: list[nn.Module] = [nn.Flatten(), *([Dropout(dropout)] if dropout else [])]
     inputs = maps * side * side
     if minibatch == "std":
         ending, inputs = [MinibatchStd(group), *ending], inputs + side * side

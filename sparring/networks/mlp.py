@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.networks.initial import uniform
+from sparring.networks.noise import Dropout
 
 
 class FromUnit(nn.Module):
@@ -39,7 +40,7 @@ def generator(
     for wide, narrow in zip([latent, *hidden], hidden, strict=False):
         layers += [nn.Linear(wide, narrow), activation()]
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
     layers.append(nn.Linear([latent, *hidden][-1], math.prod(shape)))
     layers += [nn.Sigmoid(), FromUnit()] if sigmoid else [nn.Tanh()]
     return nn.Sequential(*layers, nn.Unflatten(1, shape))
@@ -60,7 +61,7 @@ def discriminator(
     for wide, narrow in zip(widths, hidden, strict=False):
         layers += [nn.Linear(wide, narrow), activation()]
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
 
@@ -91,11 +92,11 @@ def goodfellow_discriminator(shape: tuple[int, int, int], units: int, pieces: in
     return nn.Sequential(
         ToUnit(),
         nn.Flatten(),
-        nn.Dropout(0.2),
+        Dropout(0.2),
         Maxout(inputs, units, pieces),
-        nn.Dropout(0.5),
+        Dropout(0.5),
         Maxout(units, units, pieces),
-        nn.Dropout(0.5),
+        Dropout(0.5),
         uniform(nn.Linear(units, 1), 0.005),
     )
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError
 from sparring.networks.equalised import Conv2d, Linear
+from sparring.networks.noise import StochasticLayer
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -96,7 +97,7 @@ class Blur(nn.Module):
         return F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
 
 
-class Styled(nn.Module):
+class Styled(StochasticLayer):
     """Noise, bias, LeakyReLU .2, then AdaIN (Huang and Belongie 2017): a style says each map's deviation and mean.
 
     Every image has noise of its own; in the first layer of the authors' code a batch shares it.
@@ -110,7 +111,7 @@ class Styled(nn.Module):
         self.style = Linear(latent, 2 * channels, gain=1.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x = F.leaky_relu(x + self.noise * torch.randn_like(x[:, :1]) + self.bias, 0.2)
+        x = F.leaky_relu(x + self.noise * self.normal(x[:, :1]) + self.bias, 0.2)
         mean, deviation = statistics(x, 1e-8)
         scale, shift = self.style(w)[:, :, None, None].chunk(2, 1)
         return (x - mean) / deviation * (1 + scale) + shift

@@ -63,7 +63,7 @@ class ADA(GAN):
         with torch.set_grad_enabled(not self.fresh_noise):
             fake = self.G(self.noise(len(x)))
         real_score, fake_score = self.scores(self.augment(x), self.augment(fake.detach()))
-        loss = self.game.discriminator(real_score, fake_score)
+        loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), p=self.augment.p.clone())
 
         self.augment.observe(self.lead(real_score), len(x))

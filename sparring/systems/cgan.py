@@ -36,7 +36,7 @@ class ConditionalGAN(GAN):
         with torch.no_grad():
             fake = self.G(self.noise(len(x)), y)
         real_score, fake_score = in_full(self.D(x, y)), in_full(self.D(fake, y))
-        loss = self.game.discriminator(real_score, fake_score)
+        loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         yield Move("generator", self.game.generator(self.D(self.G(self.noise(len(x)), y), y)))

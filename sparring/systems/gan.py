@@ -44,14 +44,13 @@ class GAN(System):
         self.latent, self.noise_kind = latent, noise
         self.curved = not noise.endswith("uniform")
         self.fresh_noise, self.mixed = fresh_noise, mixed
-        self.batchwise = "noise of labels" if game.labels.noise or game.labels.flips else ""
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
         x, _ = feed("train")
         with torch.set_grad_enabled(not self.fresh_noise):
             fake = self.G(self.noise(len(x)))
         real_score, fake_score = self.scores(x, fake.detach())
-        loss = self.game.discriminator(real_score, fake_score)  # algorithm 1, first step
+        loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)  # algorithm 1, first step
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         if self.fresh_noise:

@@ -47,7 +47,7 @@ class PenalisedGAN(GAN):
         with torch.no_grad():
             fake = self.G(self.noise(len(x))).to(x.dtype)
         real_score, fake_score = self.scores(x, fake)
-        loss = self.game.discriminator(real_score, fake_score)
+        loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
         slope = x.new_zeros(())
         if self.played % self.every == 0:
             slope = self.slope(x, fake)

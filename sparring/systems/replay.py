@@ -60,7 +60,7 @@ class Replay(GAN):
         second, place = self.every_second(len(x))
         shown = self.with_old(fake.detach(), second, place)
         real_score, fake_score = self.scores(x, shown)
-        loss = self.game.discriminator(real_score, fake_score)
+        loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         now = self.played % self.memory * self.places + place
