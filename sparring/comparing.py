@@ -20,6 +20,7 @@ from rich.table import Table
 from sparring.errors import SparringError
 from sparring.evaluation.cards import short
 from sparring.evaluation.comparison import compare as differences
+from sparring.evaluation.schema import require_evaluation
 from sparring.metrics import mean_interval, wilson_interval
 from sparring.metrics.intervals import t_quantile
 from sparring.run import Run
@@ -167,6 +168,11 @@ def _evaluations(runs: Sequence[Run]) -> list[dict[str, Any]]:
         first = "it was not evaluated" if len(missing) == 1 else f"{len(missing)} of them were not evaluated"
         todo = " && ".join(f"sparring evaluate {quote(path)}" for path in missing)
         raise SparringError(f"runs cannot be compared: {first}; first: {todo}")
+    for path, evaluation in found:
+        try:
+            require_evaluation(evaluation or {})
+        except SparringError as error:
+            raise SparringError(f"{path}: {error}") from None
     return [evaluation for _, evaluation in found if evaluation is not None]
 
 
@@ -318,11 +324,8 @@ def page(found: Comparison) -> str:
 
 def _grid(path: str | None) -> dict[str, Any] | None:
     """The newest picture of a run: its round, and its PNG in base64."""
-    pictures = Run.open(path).samples() if path else {}
-    if not pictures:
-        return None
-    last = max(pictures)
-    return {"round": last, "png": base64.b64encode(pictures[last].read_bytes()).decode()}
+    grid = Run.open(path).newest_grid() if path else None
+    return grid and {"round": grid[0], "png": base64.b64encode(grid[1]).decode()}
 
 
 def _reach(found: Comparison, metric: str) -> float:

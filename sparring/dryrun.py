@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from sparring.data.dataset import Dataset
 from sparring.errors import SparringError
 from sparring.machine import free_memory
+from sparring.recipes.meta import on_meta
 from sparring.recipes.recipe import Recipe
 from sparring.seeds import generator, isolated
 from sparring.system import Draws
@@ -74,18 +75,14 @@ def require_playable(make: Callable[[], Recipe], data: Dataset, *, accumulate: i
     parts = accumulate * processes
     free = free_memory()
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    try:
-        with isolated(0), torch.device("meta"):
-            made = make()
-        piece = made.batch // parts
-        weights = _bytes(made.system.state_dict().values())
-        maps = 4 * piece * accumulate * data.images[0].numel()
-    except SparringError:
-        raise
-    except Exception:  # networks that need numbers when they are made
+    made = on_meta(make)
+    if made is None:  # networks that need numbers when they are made
         return []
     if made.batch % parts or made.batch > len(data):
         return []  # which has a line of its own
+    piece = made.batch // parts
+    weights = _bytes(made.system.state_dict().values())
+    maps = 4 * piece * accumulate * data.images[0].numel()
     if piece == 1 and not _normalises(make, data, 1):
         works = next((n for n in (2, 3, 4, 8) if _normalises(make, data, n)), 2)
         cut = f" in {parts} parts (processes x accumulate)" if parts > 1 else ""

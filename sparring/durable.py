@@ -13,13 +13,21 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sparring.errors import SparringError, StorageError
+from sparring.machine import free_memory
 
 MANIFEST = "manifest.json"
 BLOCK = 1 << 24
+
+OLD = ".tmp-old-"
+"""What a folder is called while another takes its place."""
+
+MOST_JSON = 1 << 26
+"""Bytes of a JSON file; none that is written here is nearly as long."""
 
 
 class DamagedError(SparringError):
@@ -99,9 +107,10 @@ def unsealed(data: bytes) -> dict[str, Any]:
     try:
         facts = json.loads(data)
         sha256 = facts.pop("sha256", None)
+        changed = sha256 != digest(facts)
     except (ValueError, RecursionError, AttributeError, TypeError):
         raise DamagedError("is damaged: it is not the JSON that sparring writes") from None
-    if sha256 != digest(facts):
+    if changed:
         raise DamagedError("was changed after it was written (SHA-256 differs)")
     return facts
 
@@ -129,6 +138,7 @@ def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], facts: Ma
         raise StorageError(f"cannot write {folder}: it needs {int(1.2 * total):,} bytes and {free:,} are free")
 
     aside = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
+    before = folder.with_name(f"{OLD}{folder.name}-{os.getpid()}")
     disk.remove(aside)
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     manifest = json.dumps({**facts, "files": sums}, indent=1, sort_keys=True).encode()
@@ -138,24 +148,35 @@ def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], facts: Ma
             disk.write(aside / name, data)
             disk.sync(aside / name)
         disk.sync(aside)
-        disk.remove(folder)  # only now: what is there stays until all of the new is on the disk
+        if old := folder.exists():  # which stays until all of the new is on the disk
+            disk.rename(folder, before)
         disk.rename(aside, folder)
+        if old:
+            disk.remove(before)
     except StorageError:
         disk.remove(aside)
+        if before.exists() and not folder.exists():
+            disk.rename(before, folder)
         raise
     disk.sync(folder.parent)
 
 
-def sweep(disk: Disk, folder: Path, *, shared: bool = False) -> None:
-    """Delete what writers that were killed have left in `folder`.
+def sweep(disk: Disk, folder: Path, *, name: str = "", shared: bool = False) -> None:
+    """Delete what writers that were killed have left in `folder`; a folder that was to be replaced is put back.
 
+    name    only what was to become the file of this name
     shared: other processes may write there meanwhile: what a living process of this machine has aside is spared.
     """
     if not folder.is_dir() or folder.is_symlink():
         return
-    for stray in folder.glob(".tmp-*"):
+    for stray in folder.glob(f".tmp-{escape(name) + '-' if name else ''}*"):
         writer = stray.name.rpartition("-")[2]
-        if not (shared and writer.isdecimal() and lives(int(writer))):
+        if shared and writer.isdecimal() and lives(int(writer)):
+            continue
+        replaced = folder / stray.name.removeprefix(OLD).rpartition("-")[0]
+        if stray.name.startswith(OLD) and not replaced.exists():
+            disk.rename(stray, replaced)
+        else:
             disk.remove(stray)
 
 
@@ -179,16 +200,28 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file. Raises OSError, as `open_file` does."""
+def read_file(path: Path, most: int | None = None) -> bytes:
+    """The bytes of a regular file. Raises OSError, as `open_file` does, and before it reads one that is too large.
+
+    most  bytes that it may have (default: what memory is free)
+    """
     with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        most = free_memory() if most is None else most
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the {most:,} that it may have")
         return file.read()
+
+
+def read_json(path: Path) -> bytes:
+    """The bytes of a file of JSON. Raises OSError, as `read_file` does."""
+    return read_file(path, MOST_JSON)
 
 
 def read_folder(folder: Path) -> tuple[dict[str, bytes], dict]:
     """The files of `folder` and its manifest. Raises DamagedError unless every file is there, whole and unchanged."""
     try:
-        manifest = json.loads(read_file(folder / MANIFEST))
+        manifest = json.loads(read_json(folder / MANIFEST))
         sums = {str(name): (int(s["bytes"]), str(s["sha256"])) for name, s in manifest["files"].items()}
     except OSError as error:
         raise DamagedError(f"{folder.name}/{MANIFEST}: {error.strerror}") from None
@@ -202,11 +235,12 @@ def read_folder(folder: Path) -> tuple[dict[str, bytes], dict]:
         if Path(name).name != name:
             raise DamagedError(f"{folder.name}: file name {name!r} is not a plain name")
         try:
+            there = (folder / name).lstat().st_size
+            if there != size:  # before it is read
+                raise DamagedError(f"{folder.name}/{name} has {there:,} bytes instead of {size:,}")
             data = read_file(folder / name)
         except OSError as error:
             raise DamagedError(f"{folder.name}/{name}: {error.strerror}") from None
-        if len(data) != size:
-            raise DamagedError(f"{folder.name}/{name} has {len(data):,} bytes instead of {size:,}")
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DamagedError(f"{folder.name}/{name} was changed after it was written (SHA-256 differs)")
         files[name] = data

@@ -233,7 +233,7 @@ class Referee:
         """
         self.system.played = self.round
         self.round += 1
-        with isolated(derive(self.seed, "round", self.round, self.processes.process_index), self.device):
+        with isolated(derive(self.seed, "round", self.round, self.processes.process_index), self.device, self.system):
             copies = [self.system.round(feed) for feed in self.feeds]
             draws = [Draws(generator(self.seed, "noise", self.round), f.share, f.shares) for f in self.feeds]
             told = []
@@ -386,6 +386,11 @@ class Referee:
 
     def restore(self, files: Mapping[str, Mapping[str, Tensor]], numbers: Mapping) -> None:
         """Continue from what `tensors` and `numbers` gave. Raises SparringError when names or shapes differ."""
+        expected = {"system", *(f"optimiser-{player}" for player in self.optimisers)}
+        expected |= {"average"} if self._average.networks else set()
+        names = (set(files), set(numbers["recent"]), set(numbers["positions"]))
+        if names != (expected, set(self._recent), set(self.feeds[0].positions)):
+            raise SparringError(f"the checkpoint is of another game than {type(self.system).__name__} plays here")
         _load(self.system, files["system"], "system")
         for net, average in self._average.networks.items():
             mine = {k.removeprefix(f"{net}."): v for k, v in files["average"].items() if k.startswith(f"{net}.")}

@@ -25,9 +25,9 @@ from sparring.data.dataset import Dataset
 from sparring.data.pixels import BadImage, open_image, to_float, to_uint8
 from sparring.durable import read_file
 from sparring.errors import SparringError
-from sparring.evaluation.cards import FORMAT as EVALUATION_FORMAT
 from sparring.evaluation.cards import short
 from sparring.evaluation.panel import MEANING
+from sparring.evaluation.schema import require_evaluation
 from sparring.latent import nearest
 from sparring.metrics import ACTIVE, active_units, posterior_collapsed
 from sparring.pictures import GAP, grid, png, reconstructions, single, translations
@@ -194,10 +194,10 @@ def _evaluation(run: Run) -> tuple[dict[str, Any] | None, str]:
     """What was measured, or None; and if it was measured and cannot be shown, why."""
     try:
         found = run.evaluation()
+        if found is not None:
+            require_evaluation(found)
     except SparringError as error:
         return None, str(error)
-    if found is not None and found.get("format") != EVALUATION_FORMAT:
-        return None, "eval.json was made by another version of sparring: run sparring evaluate again"
     return found, ""
 
 
@@ -525,12 +525,14 @@ def _further(evaluation: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, A
             yield key, [row if isinstance(row, dict) else {"": row} for row in rows]
 
 
-def _in_words(value: Any) -> str:
-    """A number in 4 digits, an interval as "1 to 2", nothing for None."""
+def _in_words(value: Any, levels: int = 5) -> str:
+    """A number in 4 digits, an interval as "1 to 2", nothing for None; of what is nested, so many levels."""
+    if isinstance(value, list | dict) and not levels:
+        return "..."
     if isinstance(value, list):
-        return (" to " if len(value) == 2 else ", ").join(_in_words(v) for v in value)
+        return (" to " if len(value) == 2 else ", ").join(_in_words(v, levels - 1) for v in value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_in_words(v)}" for name, v in value.items())
+        return ", ".join(f"{name} {_in_words(v, levels - 1)}" for name, v in value.items())
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

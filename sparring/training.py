@@ -36,7 +36,7 @@ from sparring.recipes.recipe import MakeRecipe, Measured, Recipe, card, find, pr
 from sparring.recipes.recipe import arguments as arguments_of
 from sparring.referee import Referee
 from sparring.run import Run, command_line, load_for, settled_recipe
-from sparring.seeds import derive, isolated, standard_defaults
+from sparring.seeds import Drawing, derive, generator, isolated, standard_defaults
 from sparring.signals import stop_signals
 
 SHOWN = 8
@@ -242,6 +242,8 @@ def resume(
 
         threads = _checked_threads(facts["machine"]["threads"] if threads is None else threads)
         function, settled = settled_recipe(facts, run.trusted if recipe is None else recipe)
+        if saved:
+            run.require_fit(saved, function, settled)
         peers = processes()
         data = on_each(peers, partial(run.data, data))
         make = partial(prepare_recipe, function, data.spec, settled)
@@ -451,7 +453,8 @@ def due(round_number: int, every: int, early: int | None = None) -> bool:
 
 def _fresh(function: MakeRecipe, settled: dict[str, Any], data: Dataset, seed: int) -> Recipe:
     """The recipe at round 0: the same weights for the same seed."""
-    with isolated(derive(seed, "weights")):
+    own = generator(seed, "weights")
+    with isolated(own.initial_seed()), Drawing(own):
         made = prepare_recipe(function, data.spec, settled)
         if made.prepare is not None:
             made.prepare(data)

@@ -32,11 +32,13 @@ def evaluation(fd, error=None, **changes):
     card = {**CARD, **changes}
     metrics = [{**card, "section": "samples", "name": f"FD-{card['extractor']}@{card['n']}", "value": fd, "floor": 3.0}]
     metrics += [{**card, "section": "samples", "name": "precision", "value": 0.5 + fd / 1000, "floor": 0.9}]
-    metrics += [{**card, "section": "samples", "name": "density", "value": 1.0, "floor": None}]
+    metrics += [{**card, "section": "codes", "name": "density", "value": 1.0, "floor": None}]
     if error is not None:
         metrics += [{**card, "section": "classes", "name": "classification error", "value": error, "floor": None}]
-    return {"format": FORMAT, "data": "toy", "n": card["n"], "sampling": {}, "metrics": metrics} | {
-        "fingerprint": card["fingerprint"]
+    nothing = {"notes": [], "classes": [], "cells": [], "units": [], "findings": [], "range": {}, "system": {}}
+    return {"format": FORMAT, "data": "toy", "n": card["n"], "repeats": 1, "sampling": {}, "metrics": metrics} | {
+        "fingerprint": card["fingerprint"],
+        **nothing,
     }
 
 

@@ -648,10 +648,10 @@ def test_the_average_starts_where_it_is_told():
 
 
 def test_samples_of_networks_that_stay_random_depend_on_their_seed_only():
-    from sparring.networks.noise import LastingDropout
+    from sparring.networks.noise import Dropout
 
     system = gan()
-    system.G.insert(2, LastingDropout(0.5))
+    system.G.insert(2, Dropout(0.5, lasting=True))
     torch.manual_seed(1)
     first, state_before = system.sample(4, seed=3), torch.random.get_rng_state()
     torch.manual_seed(2)

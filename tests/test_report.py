@@ -575,6 +575,7 @@ def test_whatever_an_evaluation_found_is_told(tmp_path):
         {
             "format": FORMAT, "data": "toy", "fingerprint": "f", "n": 60, "repeats": 1, "classes": [], "cells": [],
             "sampling": {}, "metrics": [finding, bare, named, agreed], "findings": [],
+            "notes": [], "range": {}, "system": {},
             "units": [{"divergence": 0.123456, "variance": 2.0}, {"divergence": 0.5, "variance": 0.25}],
             "something_new": {"depth": 3, "range": [1.5, 2.5]},
         },
@@ -698,7 +699,7 @@ def test_a_log_of_very_many_lines_is_thinned(copied):
 def test_somebodys_names_are_drawn_letter_by_letter():
     """Of classes, players and numbers: no name is mathematics to matplotlib, and none ends a training or a report."""
     names = ["$", "a$b$c", "$x^2$", r"\$5", r"$\frac", "_hidden", "two\nlines", "x" * 300, "a_b^c%#&<>"]
-    shown = [*names[:6], r"'two\nlines'", "x" * 29 + "…", names[-1]]
+    shown = [*names[:6], r"two\nlines", "x" * 29 + "…", names[-1]]
     labels = torch.arange(len(names))
     log = [{"round": r, "moves": [{"player": one, "loss": 1.0, names[1]: 2.0} for one in names]} for r in (1, 2)]
     legend = drawings.codes(torch.randn(len(names), 2), None, labels, names, ("a", "b"))

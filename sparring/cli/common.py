@@ -150,7 +150,8 @@ def require_place(out: Path) -> None:
 
 
 def write(out: Path, picture: bytes) -> None:
-    try:
-        out.write_bytes(picture)
-    except OSError as error:
-        raise SparringError(f"cannot write {out}: {error.strerror}") from None
+    """The picture, as a whole: a killed command leaves the old one or the new one."""
+    from sparring.durable import Disk, sweep, write_file
+
+    sweep(Disk(), out.absolute().parent, name=out.name, shared=True)
+    write_file(Disk(), out.absolute(), picture)

@@ -140,7 +140,7 @@ def _write_each(
         for first in range(0, n, PIECE):
             rows = range(first, min(n, first + PIECE))
             files = [out / folders[kinds[row]] / f"{row:0{len(str(n - 1))}}.png" for row in rows]
-            if all(file.is_file() for file in files):
+            if all(file.is_file() and file.stat().st_size for file in files):  # empty after a power loss
                 bar.advance(task, len(rows))
                 continue
             given = {**asked, "labels": kinds[first : rows.stop]} if told else asked

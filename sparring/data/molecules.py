@@ -10,6 +10,7 @@ import csv
 import importlib.util
 import io
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ KEYS, SIDE = 166, 13
 SUFFIXES = (".smi", ".csv")
 COLUMNS = ("smiles", "name", "concentration", "growth")
 LONGEST = 5_000  # characters of a SMILES
+LARGEST_TABLE = 1_000_000_000  # bytes of a file of molecules, which is read as a whole
 
 MEAN, DEVIATION = -5.82, 1.68
 """Of the log10 concentrations (mol/l) in the measurements of Kadurin et al. 2017, as their code has them."""
@@ -183,6 +185,10 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     is_csv = path.suffix.lower() == ".csv"
     try:
         with regular(path) as file:
+            if (size := os.fstat(file.fileno()).st_size) > LARGEST_TABLE:
+                raise SparringError(
+                    f"'{shown(str(path))}' has {size:,} bytes, more than {LARGEST_TABLE:,}: split it into several files"
+                )
             text = file.read().decode("utf-8-sig").replace("\r\n", "\n")
         rows = list(_of_csv(text) if is_csv else _of_smi(text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -235,6 +235,8 @@ def _cifar_of_python(path: Path) -> tuple[Tensor, Tensor]:
                 reading = False
     except Exception as error:  # what is no pickle raises nearly everything
         raise SparringError(f"'{path}' is damaged ({_line(error)}); fetch it again") from error
+    if labels and not 0 <= min(labels) <= max(labels) < 256:  # more than a tensor holds
+        raise SparringError(f"'{path}' is damaged: it has labels beyond 255; fetch it again")
     if not pixels or len(labels) * 3072 != len(pixels):
         raise SparringError(f"'{path}' is damaged: {len(labels)} labels, {len(pixels) / 3072:g} images; fetch it again")
     return _cifar(torch.frombuffer(bytearray(pixels), dtype=torch.uint8), torch.tensor(labels), path)

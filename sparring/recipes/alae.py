@@ -18,7 +18,7 @@ Gamma = Annotated[
     float, Field(ge=0, allow_inf_nan=False, description="weight (halved) of D's squared slope on real images")
 ]
 HalfLife = Annotated[int, Field(gt=0, description="images after which old weights count half in the shown average")]
-Layers = Annotated[int, Field(gt=0, description="layers of F, from noise to code")]
+Layers = Annotated[int, Field(gt=0, le=100, description="layers of F, from noise to code")]
 TrainMapping = Annotated[
     bool, Field(description="the step for codes moves F too, as in the authors' code; algorithm 1 does not")
 ]

@@ -22,7 +22,7 @@ Attention = Annotated[
 ]
 Steps = Annotated[int, Field(ge=1, description="discriminator moves per round")]
 Orthogonal = Annotated[float, Field(ge=0, description="weight of the orthogonal regularisation of G (beta)")]
-Standing = Annotated[int, Field(ge=1, description="batches that batch norm is measured on before sampling")]
+Standing = Annotated[int, Field(ge=1, le=10_000, description="batches that batch norm is measured on before sampling")]
 AverageFrom = Annotated[int, Field(ge=0, description="round from which on the shown weights are averaged")]
 
 

@@ -23,7 +23,7 @@ def cyclegan(
     *,
     width: Width = 64,
     blocks: Annotated[
-        int | None, Field(ge=1, description="residual blocks (default: 6 below 256 pixels, else 9)")
+        int | None, Field(ge=1, le=100, description="residual blocks (default: 6 below 256 pixels, else 9)")
     ] = None,
     on_top: Annotated[
         bool, Field(description="a translator paints on top of its image, so that it starts with it; not the paper's")

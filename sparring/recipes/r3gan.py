@@ -22,7 +22,7 @@ def r3gan(
     noise: Noise = "normal",
     width: Annotated[int, Field(gt=0, description="feature maps at every size")] = 768,
     groups: Annotated[int, Field(gt=0, description="groups of the 3x3 convolutions, over twice the width")] = 96,
-    blocks: Annotated[int, Field(gt=0, description="residual blocks at every size")] = 2,
+    blocks: Annotated[int, Field(gt=0, le=100, description="residual blocks at every size")] = 2,
     batch: Batch = 512,
     lr: Rate = 2e-4,
     final_lr: Rate = 5e-5,

@@ -1,4 +1,4 @@
-"""A run directory: the only file that knows what is in it and how it is written.
+"""A run directory: the only package that knows what is in it and how it is written.
 
 recipe.json     recipe, every argument, data, seed, versions, machine
 round.py        source of the round that ran (text, for reading)
@@ -17,6 +17,10 @@ run.lock        held by the process that trains
 recipe.json, eval.json and config.json hold the SHA-256 of their own content, model.safetensors that of its tensors, a
 checkpoint's manifest that of its files and of the logs so far. All are checked when they are opened. Weights and
 checkpoints also name the training they belong to (`Run.training`), so that those of another run are found out.
+
+schema.py       types and ranges of recipe.json and config.json
+logs.py         lines of the logs
+weights.py      weights/ and best/: checked, and made into a system again
 """
 
 from __future__ import annotations
@@ -25,7 +29,6 @@ import base64
 import fcntl
 import hashlib
 import html
-import inspect
 import json
 import os
 import re
@@ -39,17 +42,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pydantic
 import safetensors.torch
 import torch
-from pydantic import BaseModel, Field
 from torch import Tensor
 
-from sparring.data.dataset import Dataset, Spec
-from sparring.data.listing import shown as printable
-from sparring.data.pixels import MAX_SIZE
+from sparring.data.dataset import Dataset
+from sparring.data.pixels import BadImage, open_image
 from sparring.data.sources import load
 from sparring.durable import (
     DamagedError,
@@ -59,113 +60,37 @@ from sparring.durable import (
     open_file,
     read_file,
     read_folder,
+    read_json,
     sealed,
     sweep,
     unsealed,
     write_file,
     write_folder,
 )
-from sparring.errors import Diverged, SparringError, StorageError, a_path, short
+from sparring.errors import Diverged, SparringError, StorageError, a_path, short, shown, unknown
 from sparring.machine import signature
-from sparring.recipes import RECIPES
-from sparring.recipes.recipe import MakeRecipe, arguments, find, prepare_recipe, settle
-from sparring.seeds import isolated
-from sparring.system import System, choose_precision
+from sparring.recipes.recipe import MakeRecipe
+from sparring.run.logs import LOGS, TAIL, Appended, parsed, prefix, texts
+from sparring.run.schema import FORMAT, Facts, State, first_of, read_sealed, spec_of
+from sparring.run.weights import (
+    expected_shapes,
+    open_system,
+    packed,
+    read_weights,
+    require_fit,
+    settled_recipe,
+    sum_of,
+    system_of,
+)
+from sparring.system import System
 
-FORMAT = 3
-LOGS = ("log", "metrics", "health")
-"""Logs of deterministic values: cut back to the checkpoint when a run is resumed."""
-
-TAIL = 1 << 16
-"""Bytes at the end of a log that its last line is looked for in."""
+__all__ = ["Checkpoint", "Run", "command_line", "load_for", "open_system", "settled_recipe", "spec_of"]
 
 KEPT = 3
 """Checkpoints kept. At least two: the newest may be the one that a crash damaged."""
 
-ROUND = re.compile(r"[0-9]{1,18}")
+ROUND = re.compile(r"[0-9]{1,15}")
 """The name of a sample grid, without its ending."""
-
-MEND = "sparring resume RUN writes it anew from the newest checkpoint"
-
-ALARM = {"cause", "title", "began", "noticed", "certainty", "sentence", "command"}
-"""What is in the line of an alarm."""
-
-Count = Annotated[int, Field(ge=1)]
-
-
-class _Source(BaseModel, strict=True):
-    """Where data came from: what `sparring.load` was given."""
-
-    source: str | dict[str, str]
-    size: Count | None
-    channels: Literal[1, 3] | None
-    classes: str | list[str] | None
-    root: str | None
-
-
-class _Data(BaseModel, strict=True):
-    name: str
-    source: _Source | None
-    count: Count
-    fingerprint: str
-
-
-class _Spec(BaseModel, strict=True):
-    channels: Count
-    size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
-    classes: list[str]
-
-
-class _Every(BaseModel, strict=True):
-    log: Count
-    show: Count
-    measure: Count
-    save: Count
-
-
-class _Machine(BaseModel, strict=True):
-    processor: str
-    threads: Count
-    processes: Count
-    torch: str
-
-
-class _Config(BaseModel, strict=True):
-    """weights/config.json: what rebuilds the networks."""
-
-    format: int
-    training: str
-    recipe: str
-    arguments: dict[str, Any]
-    spec: _Spec
-    precision: Literal["float32", "bfloat16"]
-
-
-class _Facts(BaseModel, strict=True):
-    """recipe.json, as far as anything depends on it."""
-
-    format: int
-    id: str
-    signature: str
-    recipe: str
-    arguments: dict[str, Any]
-    paper: str
-    data: _Data
-    spec: _Spec
-    seed: Annotated[int, Field(ge=0)]
-    rounds: Count
-    batch: Count
-    accumulate: Count
-    precision: Literal["float32", "bfloat16"]
-    every: _Every
-    early: list[Literal["show", "measure"]]
-    monitor: bool
-    equilibrium: dict[str, float]
-    schedule_ends: dict[str, int]
-    command: str
-    sparring: str
-    commit: str | None
-    machine: _Machine
 
 
 @dataclass(frozen=True)
@@ -188,7 +113,7 @@ class Run:
         self.trusted: MakeRecipe | None = None  # a recipe that is not ours, which this process has trained it with
         self.facts = dict(facts)
         self.disk = disk
-        self._appended: dict[str, _Appended] = {}
+        self._appended: dict[str, Appended] = {}
         self._weights_round = -1
 
     def __repr__(self) -> str:
@@ -196,8 +121,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the name, how far it is, and the newest grid."""
-        grids = self.samples()
-        picture = base64.b64encode(grids[max(grids)].read_bytes()).decode() if grids else ""
+        grid = self.newest_grid()
+        picture = base64.b64encode(grid[1]).decode() if grid else ""
         image = f'<br><img alt="samples" src="data:image/png;base64,{picture}">' if picture else ""
         played, _ = self.played()
         return f"<b>{html.escape(str(self.path))}</b>: {played:,} of {self.facts['rounds']:,} rounds{image}"
@@ -246,11 +171,11 @@ class Run:
             )
             runs = f" (runs there: {', '.join(near[-5:])})" if near else ""
             raise SparringError(f"{path} is not a run: it has no recipe.json{runs}")
-        return cls(path, _read_json(path / "recipe.json", _Facts), disk or Disk())
+        return cls(path, read_sealed(path / "recipe.json", Facts), disk or Disk())
 
     def reload(self) -> None:
         """Read recipe.json again: another process may have played on since it was opened."""
-        self.facts = _read_json(self.path / "recipe.json", _Facts)
+        self.facts = read_sealed(self.path / "recipe.json", Facts)
 
     def write_facts(self) -> None:
         """Replace recipe.json (a resumed run may go on for longer)."""
@@ -328,7 +253,7 @@ class Run:
             except BlockingIOError:
                 file.seek(0)
                 raise SparringError(
-                    f"{self.path} is being trained by {printable(file.read(200).strip()) or 'another process'}"
+                    f"{self.path} is being trained by {shown(file.read(200).strip()) or 'another process'}"
                 ) from None
             except OSError as error:
                 raise StorageError(f"cannot lock {self.path / 'run.lock'}: {error.strerror}") from None
@@ -358,10 +283,10 @@ class Run:
         except OSError as error:
             raise StorageError(f"cannot write {self._log(log)}: {error.strerror}") from error
 
-    def _so_far(self, log: str) -> _Appended:
+    def _so_far(self, log: str) -> Appended:
         """Bytes and SHA-256 of a log; read from the file once, then kept by `append`."""
         if log not in self._appended:
-            self._appended[log] = _prefix(self._log(log))
+            self._appended[log] = prefix(self._log(log))
         return self._appended[log]
 
     def write_sample(self, round_number: int, picture: bytes) -> None:
@@ -375,6 +300,7 @@ class Run:
     def write_evaluation(self, evaluation: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
         """The numbers, and by name the pictures (PNG) that show what they mean; those of the last time go."""
         self.require_own()
+        sweep(self.disk, self.path, shared=True)
         files = {f"{name}.png": picture for name, picture in pictures.items()}
         write_folder(self.disk, self.path / "evaluation", files, {"format": FORMAT, "run": self.facts["id"]})
         write_file(self.disk, self.path / "eval.json", sealed(evaluation))
@@ -385,6 +311,7 @@ class Run:
 
     def write_report(self, html: str) -> Path:
         self.require_own()
+        sweep(self.disk, self.path, shared=True)
         write_file(self.disk, self.path / "report.html", html.encode("utf-8", "replace"))
         return self.path / "report.html"
 
@@ -406,7 +333,7 @@ class Run:
 
         for log in LOGS:
             self.disk.sync(self._log(log))
-        files = {f"{file}.safetensors": _pack(named) for file, named in tensors.items()}
+        files = {f"{file}.safetensors": packed(named) for file, named in tensors.items()}
         files["state.json"] = as_json({**numbers, "logs": {log: self._so_far(log).as_dict() for log in LOGS}})
         if self._is_there(played, files):  # saved before, resumed, and stopped again without a round between
             return
@@ -431,7 +358,7 @@ class Run:
     def _write_weights(self, folder: str, shown: System, round_number: int) -> None:
         tensors = {name: value.detach().cpu().contiguous() for name, value in shown.state_dict().items()}
         facts = {"round": round_number, "training": self.training}
-        about = json.dumps({**facts, "sha256": _sum_of(tensors, facts)})
+        about = json.dumps({**facts, "sha256": sum_of(tensors, facts)})
         weights = safetensors.torch.save(tensors, {"sparring": about})  # several keys would come in any order
         self.disk.mkdir(self.path / folder)
         config, names = self.path / folder / "config.json", ("format", "recipe", "arguments", "spec", "precision")
@@ -470,6 +397,7 @@ class Run:
                 ValueError,
                 TypeError,
                 AttributeError,
+                RecursionError,
                 safetensors.SafetensorError,
             ) as error:
                 complaints.append(f"checkpoint round-{round_number:08d} is damaged and was skipped: {error}")
@@ -493,15 +421,26 @@ class Run:
         if manifest.get("training") != self.training:
             raise DamagedError(f"round-{round_number:08d} was played by another recipe.json")
         numbers = json.loads(files.pop("state.json"))
+        try:
+            State.model_validate(numbers)
+        except pydantic.ValidationError as error:
+            raise DamagedError(f"round-{round_number:08d}/state.json: {first_of(error)}") from None
         if numbers["round"] != round_number:
             raise DamagedError(f"round-{round_number:08d} holds round {numbers['round']}")
         tensors = {name.removesuffix(".safetensors"): safetensors.torch.load(data) for name, data in files.items()}
         return Checkpoint(tensors, numbers, complaints)
 
+    def require_fit(self, saved: Checkpoint, function: MakeRecipe, settled: Mapping[str, Any]) -> None:
+        """Raises SparringError unless the checkpoint's weights are those of the recipe, of which none is made."""
+        expected = expected_shapes(function, spec_of(self.facts), settled)
+        if expected is not None:
+            file = self._checkpoint(saved.numbers["round"]) / "system.safetensors"
+            require_fit(saved.tensors.get("system", {}), expected, file, self.facts["recipe"])
+
     def _differs(self, logs: Mapping[str, Mapping[str, Any]]) -> str | None:
         """Why a log does not begin with what it was, if so."""
         for log, was in logs.items():
-            there = _prefix(self._log(log), was["bytes"])
+            there = prefix(self._log(log), was["bytes"])
             if there.as_dict() != was:
                 how = "is cut" if there.length < was["bytes"] else "was changed"
                 return f"{self._log(log).name} {how}"
@@ -522,7 +461,7 @@ class Run:
         if there:
             raise SparringError(
                 f"{self.path} has {', '.join(there)}, and no checkpoint to go on from: beginning again would overwrite "
-                f"that; start a new run with: sparring train {printable(self.facts['recipe'])}"
+                f"that; start a new run with: sparring train {shown(self.facts['recipe'])}"
             )
 
     def rewind(self, logs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -547,7 +486,7 @@ class Run:
     def _round_of(self, folder: str) -> int:
         """The round of the weights in "weights" or "best"; -1 unless they are there, whole and of this run."""
         try:
-            return _read_weights(self.path / folder, self.training)[1]
+            return read_weights(self.path / folder, self.training)[1]
         except SparringError:
             return -1
 
@@ -561,7 +500,7 @@ class Run:
 
     def lines(self, log: str) -> Iterator[dict[str, Any]]:
         """The lines of "log", "metrics", "health" or "timing", one at a time; damaged ones are left out."""
-        return filter(None, (_line(log, text) for text in self._texts(log)))
+        return filter(None, (parsed(log, text) for text in texts(self._log(log))))
 
     def read(self, log: str) -> list[dict[str, Any]]:
         """All `lines` of a log."""
@@ -574,7 +513,7 @@ class Run:
         """
         kept: list[bytes] = []
         every, last, number = 1, b"", -1
-        for number, text in enumerate(self._texts(log)):
+        for number, text in enumerate(texts(self._log(log))):
             last = text
             if number % every == 0:
                 kept.append(text)
@@ -583,16 +522,7 @@ class Run:
                     every *= 2
         if number % every:
             kept.append(last)
-        return [line for text in kept if (line := _line(log, text))], every
-
-    def _texts(self, log: str) -> Iterator[bytes]:
-        if not self._log(log).is_file():
-            return
-        try:
-            with open(self._log(log), "rb") as file:
-                yield from file
-        except OSError as error:
-            raise SparringError(f"cannot read {self._log(log)}: {error.strerror}") from None
+        return [line for text in kept if (line := parsed(log, text))], every
 
     def health(self) -> list[dict[str, Any]]:
         """What the health monitor found, in the order it was told: dictionaries with the fields of `monitor.Alarm`."""
@@ -608,11 +538,9 @@ class Run:
             with open_file(self._log("log")) as file:
                 logged = os.fstat(file.fileno()).st_mtime
                 file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-                for line in reversed(file.read().splitlines()):
-                    try:
-                        return int(json.loads(line)["round"]), logged
-                    except (ValueError, KeyError, TypeError):  # torn, or cut at the front
-                        continue
+                for text in reversed(file.read(TAIL).splitlines()):
+                    if line := parsed("log", text):  # else it is torn, or cut at the front
+                        return line["round"], logged
         except OSError as error:
             raise SparringError(f"cannot read {self._log('log')}: {error.strerror}") from None
         return 0, logged
@@ -632,8 +560,19 @@ class Run:
 
     def samples(self) -> dict[int, Path]:
         """Round -> sample grid, in the order of the rounds."""
-        files = {path.stem: path for path in (self.path / "samples").glob("*.png") if path.is_file()}
+        files = {path.stem: path for path in self._pictures("samples")}
         return {int(name): files[name] for name in sorted(filter(ROUND.fullmatch, files), key=int)}
+
+    def newest_grid(self) -> tuple[int, bytes] | None:
+        """The round of the newest sample grid and the grid as PNG, or None; damaged ones are passed over."""
+        for number, file in reversed(self.samples().items()):
+            try:
+                with open_image(file) as image:
+                    image.load()
+                return number, read_file(file)
+            except (BadImage, OSError):
+                continue
+        return None
 
     def round_source(self) -> str:
         """The round that was played, as text; "" where round.py is missing."""
@@ -648,7 +587,7 @@ class Run:
         if not file.exists():
             return None
         try:
-            return unsealed(read_file(file))
+            return unsealed(read_json(file))
         except DamagedError as error:
             raise DamagedError(f"{file} {error}: sparring evaluate {self.path} makes it anew") from None
         except OSError as error:
@@ -656,7 +595,15 @@ class Run:
 
     def evaluation_pictures(self) -> dict[str, Path]:
         """Name -> picture that belongs to the evaluation."""
-        return {file.stem: file for file in sorted((self.path / "evaluation").glob("*.png")) if file.is_file()}
+        return {file.stem: file for file in sorted(self._pictures("evaluation"))}
+
+    def _pictures(self, folder: str) -> Iterator[Path]:
+        """The PNGs in a folder of the run, but for links that lead out of it: what they lead to is not shown."""
+        root = self.path.resolve()
+        for file in (self.path / folder).glob("*.png"):
+            with suppress(OSError, RuntimeError):  # a link in a circle
+                if file.is_file() and file.resolve().is_relative_to(root):
+                    yield file
 
     def best(self) -> dict[str, Any] | None:
         """The line of metrics.jsonl with the smallest KID on the half of the held-out images that chooses, or None."""
@@ -672,10 +619,12 @@ class Run:
 
         Raises SparringError when the weights are not there, are damaged, or are those of another run.
         """
+        if checkpoint not in ("last", "best"):
+            raise unknown("checkpoint", str(checkpoint), ["last", "best"])
         if checkpoint == "best" and not (self.path / "best" / "model.safetensors").is_file():
             raise SparringError(f"{self.path} has no best checkpoint: no KID was measured while it was trained")
         folder = self.path / ("best" if checkpoint == "best" else "weights")
-        return _open_system(folder, self.trusted if recipe is None else recipe, self.training)
+        return system_of(folder, self.trusted if recipe is None else recipe, self.training)
 
     def weights_sum(self) -> str:
         """SHA-256 of weights/model.safetensors: which weights `system` gives."""
@@ -707,14 +656,14 @@ class Run:
             place = ",".join(named.values()) if isinstance(named, dict) else named
             raise SparringError(
                 f"{self.path} was not made by you on this machine, so the data that it names are not read unasked: "
-                f"give --data {printable(place)}, or where they are here"
+                f"give --data {shown(place)}, or where they are here"
             )
         else:
             data = load_for(source, self.facts["spec"]["size"])
         if data.fingerprint != facts["fingerprint"]:
             raise SparringError(
                 f"this is not the data that {self.path} was trained on, or its content has changed: {facts['count']:,} "
-                f"images of '{printable(facts['name'])}' then, {len(data):,} of '{printable(data.name)}' now"
+                f"images of '{shown(facts['name'])}' then, {len(data):,} of '{shown(data.name)}' now"
             )
         return data
 
@@ -730,176 +679,7 @@ def load_for(source: Mapping[str, Any], own_size: int | None) -> Dataset:
     return load(source["source"], size=size, **{name: source[name] for name in names if name in source})
 
 
-def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
-    """The system of a `weights/` folder (model.safetensors, config.json). Raises SparringError if it does not fit."""
-    return _open_system(Path(folder), recipe, None)
-
-
-def _open_system(folder: Path, recipe: str | MakeRecipe | None, training: str | None) -> System:
-    """The same, of this training."""
-    if not (folder / "model.safetensors").exists():
-        raise SparringError(f"{folder} has no weights: the run was stopped before its first save, or they are gone")
-    config = _read_json(folder / "config.json", _Config)
-    state, _ = _read_weights(folder, config["training"] if training is None else training)
-    if training not in (None, config["training"]):
-        raise SparringError(f"{folder / 'config.json'} belongs to another run")
-    function, settled = settled_recipe(config, recipe)
-    with isolated(0):
-        system = prepare_recipe(function, spec_of(config), settled).system
-    mine = {k: (v.shape, v.dtype) for k, v in system.state_dict().items()}
-    if mine != {k: (v.shape, v.dtype) for k, v in state.items()}:
-        raise SparringError(f"{folder / 'model.safetensors'} does not fit the networks of {config['recipe']}")
-    if bad := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise SparringError(f"{folder / 'model.safetensors'} holds weights that are not finite: {', '.join(bad[:3])}")
-    system.load_state_dict(state)
-    if config["precision"] == "bfloat16":
-        system.precision = choose_precision("auto", system.device)
-    return system.to(memory_format=torch.channels_last).eval()
-
-
-def _read_weights(folder: Path, training: str) -> tuple[dict[str, Tensor], int]:
-    """The tensors of model.safetensors and its round. Raises SparringError unless it is whole and of `training`."""
-    file = folder / "model.safetensors"
-    try:
-        data = read_file(file)
-        state = safetensors.torch.load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about = json.loads(header["__metadata__"]["sparring"])
-        played, belongs = int(about["round"]), str(about["training"])
-        if about["sha256"] != _sum_of(state, {"round": played, "training": belongs}):
-            raise SparringError(f"{file} was changed after it was written (SHA-256 differs); {MEND}")
-    except OSError as error:
-        raise SparringError(f"cannot read {file}: {error.strerror}") from None
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise SparringError(f"{file} is damaged: {error}; {MEND}") from None
-    if belongs != training:
-        raise SparringError(f"{file} belongs to another run")
-    return state, played
-
-
-def _sum_of(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
-    """SHA-256 of facts, and of the tensors' names, types, shapes and content."""
-    found = hashlib.sha256(digest(facts).encode())
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        if value.numel():
-            found.update(value.view(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
-def spec_of(config: Mapping[str, Any]) -> Spec:
-    """What the data was, as recipe.json and config.json keep it."""
-    spec = config["spec"]
-    return Spec(spec["channels"], spec["size"], tuple(spec["classes"]))
-
-
-def settled_recipe(config: Mapping[str, Any], repeated: str | MakeRecipe | None) -> tuple[MakeRecipe, dict[str, Any]]:
-    """The recipe that a run or weights folder names, and its arguments, checked as the command line checks them.
-
-    A recipe that is not one of ours must be `repeated` by the user: its name, or the function itself.
-    """
-    if inspect.isfunction(repeated):
-        return repeated, settle(repeated, config["arguments"])
-    if not isinstance(repeated, str | None):
-        raise SparringError(f"recipe is {short(repeated)}: give the name again, package.module:function")
-    if repeated is not None and repeated != config["recipe"]:
-        raise SparringError(f"this was made by recipe '{printable(config['recipe'])}', not by '{repeated}'")
-    function = find(config["recipe"], RECIPES, trusted=repeated is not None)
-    if missing := [a.name for a in arguments(function) if a.name not in config["arguments"]]:
-        raise SparringError(f"this was made by another version of '{config['recipe']}': it has no '{missing[0]}'")
-    return function, settle(function, config["arguments"])
-
-
 def command_line() -> str:
     """How this process was started, for the record."""
     program = Path(sys.argv[0]).name
     return " ".join(["sparring" if program == "__main__.py" else program, *sys.argv[1:]])
-
-
-def _read_json(file: Path, kind: type[BaseModel]) -> dict[str, Any]:
-    """A file that `sealed` wrote. Raises SparringError when it is damaged or of another format."""
-    try:
-        data = read_file(file)
-        found = _loose_format(data)
-        if found not in (None, FORMAT):
-            raise SparringError(f"{file} has format {found}; this version of sparring reads format {FORMAT}")
-        facts = unsealed(data)
-        kind.model_validate(facts)
-    except OSError as error:
-        raise SparringError(f"cannot read {file}: {error.strerror}") from None
-    except DamagedError as error:
-        raise SparringError(f"{file} {error}") from None
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise SparringError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
-    return facts
-
-
-def _loose_format(data: bytes) -> Any:
-    try:
-        return json.loads(data)["format"]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
-
-
-def _line(log: str, text: bytes) -> dict[str, Any] | None:
-    """A line of a log; None when it is damaged."""
-    try:
-        line = json.loads(text)
-        return line if isinstance(line, dict) and _is_line(log, line) else None
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
-
-
-def _is_line(log: str, line: Mapping[str, Any]) -> bool:
-    """Whether it has what such a line has."""
-
-    def numbers(of: Mapping[str, Any], *names: str) -> bool:
-        return all(isinstance(of[name], int | float) for name in names)
-
-    if log == "health" and "alarm" in line:
-        alarm = line["alarm"]
-        ended = alarm["passed"] is None or isinstance(alarm["passed"], int)
-        return ended and set(alarm) >= ALARM and numbers(alarm, "began", "noticed")
-    if type(line["round"]) is not int or not 0 <= line["round"] < 2**53:
-        return False
-    if log == "log":
-        moves = [dict(move) for move in line["moves"]]
-        named = all(isinstance(move.pop("player"), str) for move in moves)
-        return named and bool(moves) and all(numbers(move, "loss", "gradient", *move) for move in moves)
-    if log == "metrics":
-        distance = ("floor", "other_half") if line["name"].startswith(("FD-", "KID-")) else ()
-        finite = numbers(line, "value", "n", *distance) and all(abs(line[name]) < 1e30 for name in ("value", *distance))
-        return finite and (not distance or isinstance(line["extractor"], str))
-    return log != "timing" or numbers(line, "seconds")
-
-
-@dataclass
-class _Appended:
-    """What a log holds: its length, and its SHA-256 that grows with it."""
-
-    length: int
-    sha256: Any
-
-    def add(self, data: bytes) -> None:
-        self.length += len(data)
-        self.sha256.update(data)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"bytes": self.length, "sha256": self.sha256.hexdigest()}
-
-
-def _prefix(file: Path, length: int | None = None) -> _Appended:
-    """The first `length` bytes of a log (default: all), or as many as there are."""
-    found, left = _Appended(0, hashlib.sha256()), sys.maxsize if length is None else length
-    if file.is_file():
-        with open(file, "rb") as opened:
-            while left and (block := opened.read(min(left, 1 << 20))):
-                found.add(block)
-                left -= len(block)
-    return found
-
-
-def _pack(tensors: Mapping[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})

@@ -1,0 +1,122 @@
+"""What is in eval.json: types of everything that a page shows, checked when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, Field
+
+from sparring.errors import MOST, SparringError
+from sparring.evaluation.cards import FORMAT
+
+Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
+Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
+Name = Annotated[str, Field(min_length=1)]
+Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
+
+
+class Card(BaseModel, strict=True):
+    """A number of any section."""
+
+    section: str
+    name: Name
+    value: Number
+    unit: str | None
+    n: Whole | None
+    interval: Interval | None
+    floor: Number | None
+    floor_interval: Interval | None
+    floor_name: str | None
+    z: Number | None = None
+    light: Literal["green", "amber", "red", "grey", ""] | None = None
+    extractor: str | None = None
+    digest: str | None = None
+    split: str | None = None
+    averaged: bool | None = None
+    fingerprint: str | None = None
+    words: str | None
+
+
+class SampleCard(Card, strict=True):
+    """A number of the panel."""
+
+    n: Whole
+    floor: Number
+    z: Number | None
+    light: Literal["green", "amber", "red", "grey", ""] | None
+    averaged: bool | None
+    extractor: str
+    digest: str
+    split: str
+
+
+class ClassShare(BaseModel, strict=True):
+    name: str
+    share: Number
+    low: Number
+    high: Number
+    real_share: Number
+
+
+class Cell(BaseModel, strict=True):
+    number: Whole
+    name: str
+    share: Number
+    made: Number
+    z: Number
+    missing: bool
+
+
+class Diagnosis(BaseModel, strict=True):
+    cause: Name
+    sure: str
+    sentence: str
+    advice: str
+    evidence: list[str]
+    picture: str
+
+
+class Unit(BaseModel, strict=True):
+    divergence: Number
+    variance: Number
+
+
+class Kept(BaseModel, strict=True):
+    """`Evaluation.as_dict()`, and which checkpoint it is of; there may be more, which is shown as it is."""
+
+    format: int
+    data: str
+    fingerprint: str
+    n: Whole
+    repeats: Whole
+    sampling: dict[str, Number | Whole | str | bool | list[Whole] | None]
+    range: dict[str, Number]
+    system: dict[str, Any]
+    notes: list[str]
+    metrics: list[Card]
+    classes: list[ClassShare]
+    cells: list[Cell]
+    units: list[Unit]
+    findings: list[Diagnosis]
+    checkpoint: str = "last"
+
+
+def require_evaluation(found: Mapping[str, Any]) -> None:
+    """Raises SparringError unless it is what `Evaluation.as_dict` gives in this version."""
+    if found.get("format") != FORMAT:
+        raise SparringError("eval.json was made by another version of sparring: run sparring evaluate again")
+    try:
+        Kept.model_validate(found)
+        for card in found["metrics"]:
+            if card["section"] == "samples":
+                SampleCard.model_validate(card)
+            if card.get("light") and card.get("z") is None:
+                raise SparringError("eval.json is damaged: a light without its z; run sparring evaluate again")
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SparringError(
+            f"eval.json is damaged: {where}: {first['msg'].lower()}; run sparring evaluate again"
+        ) from None

@@ -1,0 +1,112 @@
+"""The logs of a run: JSON lines that are only appended to, and of which a damaged one is left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import SparringError
+
+LOGS = ("log", "metrics", "health")
+"""Logs of deterministic values: cut back to the checkpoint when a run is resumed."""
+
+TAIL = 1 << 16
+"""Bytes at the end of a log that its last line is looked for in."""
+
+LONGEST = 1 << 20
+"""Bytes of a line; none that a training writes is as long."""
+
+ALARM = {"title": str, "sentence": str, "command": str, "cause": str, "certainty": str, "began": int, "noticed": int}
+"""What is in the line of an alarm, beside the round in which it `passed`."""
+
+
+def texts(file: Path) -> Iterator[bytes]:
+    """The lines of a log as they are on the disk, but for those that are too long; none where there is no file."""
+    if not file.is_file():
+        return
+    try:
+        with open(file, "rb") as opened:
+            whole = True
+            while text := opened.readline(LONGEST):
+                if whole and (text.endswith(b"\n") or len(text) < LONGEST):
+                    yield text
+                whole = text.endswith(b"\n")
+    except OSError as error:
+        raise SparringError(f"cannot read {file}: {error.strerror}") from None
+
+
+def parsed(log: str, text: bytes) -> dict[str, Any] | None:
+    """A line of the log "log", "metrics", "health" or "timing"; None when it is damaged."""
+    try:
+        line = json.loads(text)
+        return line if isinstance(line, dict) and _is_line(log, line) else None
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _is_line(log: str, line: Mapping[str, Any]) -> bool:
+    """Whether it has what such a line has."""
+
+    def numbers(of: Mapping[str, Any], *names: str) -> bool:
+        return all(_is_number(of[name]) for name in names)
+
+    if log == "health" and "alarm" in line:
+        alarm = line["alarm"]
+        told = {**alarm}
+        passed = told.pop("passed")
+        kinds = told.keys() == ALARM.keys() and all(type(told[name]) is kind for name, kind in ALARM.items())
+        rounds = [alarm["began"], alarm["noticed"], *([] if passed is None else [passed])]
+        return kinds and all(map(_is_round, rounds))
+    if not _is_round(line["round"]):
+        return False
+    if log == "health":
+        return all(value is None or _is_number(value) for value in line.values())
+    if log == "log":
+        moves = [dict(move) for move in line["moves"]]
+        named = all(isinstance(move.pop("player"), str) for move in moves)
+        return named and bool(moves) and all(numbers(move, "loss", "gradient", *move) for move in moves)
+    if log == "metrics":
+        distance = ("floor", "other_half") if line["name"].startswith(("FD-", "KID-")) else ()
+        finite = numbers(line, "value", "n", *distance) and all(abs(line[name]) < 1e30 for name in ("value", *distance))
+        return finite and (not distance or isinstance(line["extractor"], str))
+    return numbers(line, "seconds") and 0 <= line["seconds"] < 1e12
+
+
+def _is_round(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number that a float can be."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**1000)
+
+
+@dataclass
+class Appended:
+    """What a log holds: its length, and its SHA-256 that grows with it."""
+
+    length: int
+    sha256: Any
+
+    def add(self, data: bytes) -> None:
+        self.length += len(data)
+        self.sha256.update(data)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"bytes": self.length, "sha256": self.sha256.hexdigest()}
+
+
+def prefix(file: Path, length: int | None = None) -> Appended:
+    """The first `length` bytes of a log (default: all), or as many as there are."""
+    found, left = Appended(0, hashlib.sha256()), sys.maxsize if length is None else length
+    if file.is_file():
+        with open(file, "rb") as opened:
+            while left and (block := opened.read(min(left, 1 << 20))):
+                found.add(block)
+                left -= len(block)
+    return found

@@ -1,0 +1,155 @@
+"""What is in recipe.json and config.json: types and ranges, checked whenever they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, Field
+
+from sparring.data.dataset import Spec
+from sparring.data.pixels import MAX_SIZE
+from sparring.durable import DamagedError, read_json, unsealed
+from sparring.errors import MOST, SparringError
+
+FORMAT = 3
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
+
+
+class Source(BaseModel, strict=True):
+    """Where data came from: what `sparring.load` was given."""
+
+    source: str | dict[str, str]
+    size: Count | None
+    channels: Literal[1, 3] | None
+    classes: str | list[str] | None
+    root: str | None
+
+
+class Data(BaseModel, strict=True):
+    name: str
+    source: Source | None
+    count: Count
+    fingerprint: str
+
+
+class DataSpec(BaseModel, strict=True):
+    channels: Count
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
+    classes: list[str]
+
+
+class Every(BaseModel, strict=True):
+    log: Count
+    show: Count
+    measure: Count
+    save: Count
+
+
+class Machine(BaseModel, strict=True):
+    processor: str
+    threads: Count
+    processes: Count
+    torch: str
+
+
+class Config(BaseModel, strict=True):
+    """weights/config.json: what rebuilds the networks."""
+
+    format: int
+    training: str
+    recipe: str
+    arguments: dict[str, Any]
+    spec: DataSpec
+    precision: Literal["float32", "bfloat16"]
+
+
+class Facts(BaseModel, strict=True):
+    """recipe.json, as far as anything depends on it."""
+
+    format: int
+    id: str
+    signature: str
+    recipe: str
+    arguments: dict[str, Any]
+    paper: str
+    data: Data
+    spec: DataSpec
+    seed: Annotated[int, Field(ge=0, le=MOST)]
+    rounds: Count
+    batch: Count
+    accumulate: Count
+    precision: Literal["float32", "bfloat16"]
+    every: Every
+    early: list[Literal["show", "measure"]]
+    monitor: bool
+    equilibrium: dict[str, pydantic.FiniteFloat]
+    schedule_ends: dict[str, int]
+    command: str
+    sparring: str
+    commit: str | None
+    machine: Machine
+
+
+class Log(BaseModel, strict=True):
+    """What a checkpoint knows of a log: its length, and the SHA-256 of its content."""
+
+    bytes: Annotated[int, Field(ge=0, le=MOST)]
+    sha256: str
+
+
+class Logs(BaseModel, strict=True, extra="forbid"):
+    log: Log
+    metrics: Log
+    health: Log
+
+
+class State(BaseModel, strict=True, extra="forbid"):
+    """state.json of a checkpoint."""
+
+    round: Annotated[int, Field(ge=0, le=MOST)]
+    positions: dict[str, Annotated[int, Field(ge=0, le=MOST)]]
+    recent: dict[str, list[pydantic.FiniteFloat]]
+    logs: Logs
+
+
+def read_sealed(file: Path, kind: type[BaseModel]) -> dict[str, Any]:
+    """A file that `durable.sealed` wrote. Raises SparringError when it is damaged or of another format."""
+    try:
+        data = read_json(file)
+        found = _format_of(data)
+        if found not in (None, FORMAT):
+            raise SparringError(f"{file} has format {found}; this version of sparring reads format {FORMAT}")
+        facts = unsealed(data)
+        kind.model_validate(facts)
+    except OSError as error:
+        raise SparringError(f"cannot read {file}: {error.strerror}") from None
+    except DamagedError as error:
+        raise SparringError(f"{file} {error}") from None
+    except pydantic.ValidationError as error:
+        raise SparringError(f"{file}: {first_of(error)}") from None
+    return facts
+
+
+def first_of(error: pydantic.ValidationError) -> str:
+    """The first of the errors: where, and what."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+
+
+def _format_of(data: bytes) -> int | None:
+    try:
+        found = json.loads(data)["format"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return found if type(found) is int else None
+
+
+def spec_of(config: Mapping[str, Any]) -> Spec:
+    """What the data was, as recipe.json and config.json keep it."""
+    spec = config["spec"]
+    return Spec(spec["channels"], spec["size"], tuple(spec["classes"]))
