@@ -24,6 +24,7 @@ from sparring.evaluation.schema import require_evaluation
 from sparring.metrics import mean_interval, wilson_interval
 from sparring.metrics.intervals import t_quantile
 from sparring.run import Run
+from sparring.typed import typed
 
 BETTER = {
     "classification error": "lower",
@@ -129,12 +130,15 @@ class Comparison:
         return table
 
 
+@typed
 def compare(runs: Sequence[Run | Path | str]) -> Comparison:
     """Hold evaluated runs against each other: groups of seeds, paired seed by seed, against the first group.
 
     Runs of one recipe with the same arguments, rounds and batch are one group. Raises SparringError when a run was not
     evaluated, when there is only one group, and when numbers are not comparable: the reason is said.
     """
+    if len(runs) < 2:
+        raise SparringError(f"a comparison is of two runs or more; got {len(runs)}")
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     evaluations = _evaluations(opened)
     for run, evaluation in zip(opened[1:], evaluations[1:], strict=True):

@@ -94,7 +94,7 @@ def is_number(text: str) -> bool:
 def short(value: object, most: int = 60) -> str:
     """What was given, in at most so many characters."""
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())  # arrays are shown in several lines
     except ValueError:  # Python writes no numbers of more than 4,300 digits
         return "a number of more than 4,300 digits"
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.errors import SparringError, unknown
+from sparring.errors import SparringError, short, unknown
 
 Target = float | Tensor
 
@@ -24,14 +24,22 @@ def in_full(scores: Tensor) -> Tensor:
     return scores if scores.dtype == torch.float64 else scores.float()
 
 
+def require_alike(one: Tensor, other: Target) -> None:
+    """Raises SparringError for tensors of two shapes: (B, 1) less (B,) would be (B, B) without a word."""
+    if isinstance(other, Tensor) and one.shape != other.shape:
+        raise SparringError(f"shapes must be equal; got {tuple(one.shape)} and {tuple(other.shape)}")
+
+
 def cross_entropy(scores: Tensor, target: Target) -> Tensor:
     """Mean of max(s, 0) - s t + log(1 + exp(-|s|)): binary cross-entropy on logits, stable at any s."""
+    require_alike(scores, target)
     s = in_full(scores)
     return (F.softplus(s) - s * target).mean()
 
 
 def squared_error(scores: Tensor, target: Target) -> Tensor:
     """Mao et al. 2017, eq. 2: 1/2 E (s - t)^2."""
+    require_alike(scores, target)
     return 0.5 * (in_full(scores) - target).square().mean()
 
 
@@ -54,6 +62,10 @@ class Labels:
     uniform: Callable[[int], Tensor] = field(default=torch.rand, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("real", "fake", "smooth", "noise", "flips"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise SparringError(f"label {name} is {short(value)}: it must be a finite number")
         if self.real == self.fake:
             raise SparringError(f"real and fake labels are both {self.real}: they must differ")
         for name in ("smooth", "noise", "flips"):
@@ -212,8 +224,8 @@ def game(
     Raises SparringError for an unknown name, for labels that a game without labels cannot use, and for cross-entropy
     targets outside [0, 1].
     """
-    if name not in GAMES:
-        raise unknown("game", name, GAMES)
+    if not isinstance(name, str) or name not in GAMES:
+        raise unknown("game", str(name), GAMES)
     labels = Labels(real_label, fake_label, smooth, label_noise, flips)
     if labels != Labels() and not GAMES[name].labelled:
         raise SparringError(
@@ -229,16 +241,21 @@ def game(
 def relativistic(mine: Tensor, theirs: Tensor) -> Tensor:
     """Jolicoeur-Martineau 2019 (RpGAN), as in Huang et al. 2024, eq. 2: E softplus(-(mine - theirs)), pair by pair.
 
-    The discriminator plays it with (real, fake), the generator with (fake, real); log 2 when neither stands out.
+    The discriminator plays it with (real, fake), the generator with (fake, real); log 2 when neither stands out. Raises
+    SparringError for scores of two shapes.
     """
+    require_alike(mine, theirs)
     return F.softplus(in_full(theirs) - in_full(mine)).mean()
 
 
 def between(x: Tensor, fake: Tensor, share: Tensor) -> Tensor:
     """Gulrajani et al. 2017, algorithm 1, line 6: share x + (1 - share) fake, one share in [0, 1] per sample.
 
-    x, fake: (B, ...); share: (B,).
+    x, fake: (B, ...); share: (B,). Raises SparringError for other shapes.
     """
+    require_alike(x, fake)
+    if share.shape != x.shape[:1]:
+        raise SparringError(f"there must be a share for each of {len(x)} samples; got {tuple(share.shape)}")
     share = share.view(-1, *[1] * (x.ndim - 1))
     return share * x + (1 - share) * fake
 
@@ -260,6 +277,10 @@ def unorthogonality(weights: Sequence[Tensor]) -> Tensor:
 
     1/2 beta times it has the gradient 2 beta (W W^T o (1 - I)) W of the authors' code.
     """
+    if not weights or any(weight.ndim < 2 for weight in weights):
+        raise SparringError(
+            "orthogonal are the rows of weights with two dimensions or more; give one or several of them"
+        )
     skew = torch.zeros((), device=weights[0].device)
     with torch.autocast(weights[0].device.type, enabled=False):
         for weight in weights:
@@ -271,6 +292,7 @@ def unorthogonality(weights: Sequence[Tensor]) -> Tensor:
 
 def half_squared_error(decoded: Tensor, x: Tensor) -> Tensor:
     """(B,) 1/2 |x - decoded|^2, summed over pixels in [0, 1]; both (B, C, H, W) in [-1, 1]."""
+    require_alike(decoded, x)
     return ((in_full(decoded) - x) / 2).square().flatten(1).sum(1) / 2
 
 
@@ -279,17 +301,21 @@ def bernoulli_surprise(logits: Tensor, x: Tensor) -> Tensor:
 
     logits: (B, C, H, W); x: the same shape in [-1, 1].
     """
+    require_alike(logits, x)
     s = in_full(logits)
     return (F.softplus(s) - s * (x + 1) / 2).flatten(1).sum(1)
 
 
 def gaussian_surprise(mean: Tensor, x: Tensor, *, std: float) -> Tensor:
     """(B,) -log p(x) in nats, every pixel of [0, 1] drawn from N(mean, std^2); both (B, C, H, W) in [-1, 1]."""
+    if not 0 < std < math.inf:
+        raise SparringError(f"std is {std:g}: it must be a positive number")
     pixels = mean[0].numel()
     return half_squared_error(mean, x) / std**2 + pixels * math.log(std * math.sqrt(2 * math.pi))
 
 
 def divergence_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """(B, d) KL(N(mean, variance) || N(0, 1)) of each unit in nats (Kingma and Welling 2014, appendix B)."""
+    require_alike(mean, log_variance)
     mean, log_variance = in_full(mean), in_full(log_variance)
     return (mean.square() + log_variance.exp() - 1 - log_variance) / 2

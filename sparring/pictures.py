@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sparring.data.pixels import to_float, to_uint8
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, shown, whole
+from sparring.typed import require_finite, require_images, typed
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset
@@ -22,18 +23,27 @@ if TYPE_CHECKING:
 GAP = 2
 
 
+@typed
 def single(pixels: Tensor) -> Image.Image:
     """One image: (C, H, W) uint8, C = 1 or 3."""
+    require_images(1, torch.uint8, image=pixels[None])
     if len(pixels) not in (1, 3):
         raise SparringError(f"a picture has 1 or 3 channels, this image has {len(pixels)}")
     array = pixels.permute(1, 2, 0).numpy()
     return Image.fromarray(array[:, :, 0] if len(pixels) == 1 else array)
 
 
+@typed
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """(N, C, H, W) images in [-1, 1], C = 1 or 3, as one picture: rows of `columns` (a square by default)."""
+    """(N, C, H, W) images in [-1, 1], C = 1 or 3, as one picture: rows of `columns` (a square by default).
+
+    Raises SparringError for other shapes, and for values that are not finite.
+    """
+    if columns is not None:
+        whole("columns", columns, most=1 << 20)
     if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3):
         raise SparringError(f"a grid needs (N, C, H, W) images with C = 1 or 3, these are {tuple(images.shape)}")
+    require_finite(images=images)
     pixels = to_uint8(images.cpu())
     n, channels, height, width = pixels.shape
     columns = columns or math.ceil(math.sqrt(n))
@@ -74,8 +84,12 @@ def translations(system: System, data: Dataset, columns: int) -> Image.Image:
     return grid(torch.cat(rows), columns)
 
 
+@typed
 def beside(rows: Sequence[str], picture: Image.Image, *, size: int = 13) -> Image.Image:
     """The picture with a name to the left of each of its rows, which are of equal height."""
+    whole("size", size, most=1024)
+    if not rows:
+        raise SparringError("there are no names to put beside the picture")
     font = ImageFont.load_default(size=size)
     rows = [shown(name) for name in rows]
     wide = 10 + max(int(font.getlength(name)) for name in rows)
@@ -87,30 +101,41 @@ def beside(rows: Sequence[str], picture: Image.Image, *, size: int = 13) -> Imag
     return canvas
 
 
+@typed
 def enlarged(picture: Image.Image, times: int) -> Image.Image:
-    """Every pixel as a square of that many."""
+    """Every pixel as a square of so many by so many."""
+    whole("times", times, most=1024)
     return picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
 
 
+@typed
 def webp(frames: Sequence[Image.Image], *, milliseconds: int) -> bytes:
     """The pictures one after the other, over and over, as animated WebP bytes."""
+    if not frames:
+        raise SparringError("a moving picture needs a frame")
+    whole("milliseconds", milliseconds, most=1 << 24)
     buffer = io.BytesIO()
     first, *others = [frame.convert("RGB") for frame in frames]
     first.save(buffer, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, quality=80)
     return buffer.getvalue()
 
 
+@typed
 def paired(above: Tensor, below: Tensor, columns: int) -> Tensor:
     """Images (n, C, H, W) uint8 in rows of at most `columns`, and under each row as many of the others.
 
     A last row that is not full is filled with white.
     """
-    columns = min(columns, len(above))
+    require_images(1, torch.uint8, above=above, below=below)
+    if above.shape != below.shape:
+        raise SparringError(f"images are paired one by one; got {tuple(above.shape)} and {tuple(below.shape)}")
+    columns = min(whole("columns", columns), len(above))
     blank = torch.full((-len(above) % columns, *above.shape[1:]), 255, dtype=torch.uint8)
     rows = (torch.cat([images, blank]).split(columns) for images in (above, below))
     return torch.cat([row for pair in zip(*rows, strict=True) for row in pair])
 
 
+@typed
 def png(picture: Image.Image) -> bytes:
     """The picture as PNG bytes, the same for the same pixels. The fastest compression: 3 % larger, in half the time."""
     buffer = io.BytesIO()

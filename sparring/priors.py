@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, whole
+from sparring.typed import typed
+
+MOST = 1 << 20
+"""Numbers of a code, and components, that a prior may have at most."""
 
 Draw = Callable[[torch.Generator, int], Tensor]
 """draw(generator, n) -> (n, components, latent) float32 on the CPU: one code from every component, n times."""
@@ -34,14 +38,20 @@ class Prior:
     each: Draw
     walks: Callable[[], Mapping[str, Tensor]] = dict
 
+    def __post_init__(self) -> None:
+        whole("latent", self.latent, most=MOST)
+        whole("components", self.components, most=MOST)
+
     def draw(self, g: torch.Generator, n: int) -> Tensor:
         """(n, latent) codes from the whole."""
         kinds = torch.randint(self.components, (n,), generator=g)
         return self.each(g, n)[torch.arange(n), kinds]
 
 
+@typed
 def gaussian(latent: int, *, std: float = 1.0) -> Prior:
     """N(0, std^2) in every dimension."""
+    _require_positive(std=std)
 
     def walks() -> Mapping[str, Tensor]:
         return {"the latent plane, in equal steps of probability": std * plane()} if latent == 2 else {}
@@ -49,8 +59,10 @@ def gaussian(latent: int, *, std: float = 1.0) -> Prior:
     return Prior(latent, 1, lambda g, n: std * torch.randn(n, 1, latent, generator=g), walks)
 
 
+@typed
 def uniform(latent: int, *, bound: float = 1.0) -> Prior:
     """U(-bound, bound) in every dimension."""
+    _require_positive(bound=bound)
 
     def walks() -> Mapping[str, Tensor]:
         return {"the latent plane": _square(torch.linspace(-bound, bound, 15))} if latent == 2 else {}
@@ -58,13 +70,15 @@ def uniform(latent: int, *, bound: float = 1.0) -> Prior:
     return Prior(latent, 1, lambda g, n: bound * (2 * torch.rand(n, 1, latent, generator=g) - 1), walks)
 
 
+@typed
 def gaussians(components: int = 10, *, shift: float = 1.4, long: float = 0.5, short: float = 0.1) -> Prior:
     """Makhzani et al. 2016, figure 2: 2-D Gaussians like the petals of a flower, one component each.
 
     N(0, long^2) along the petal and N(0, short^2) across, moved outwards by `shift`, turned by k/components of a
     circle. The paper gives a picture and no numbers; these are the usual ones of its re-implementations.
     """
-    angle = 2 * math.pi * torch.arange(components) / components
+    _require_positive(long=long, short=short)
+    angle = 2 * math.pi * torch.arange(whole("components", components, most=MOST)) / components
     along = torch.stack([angle.cos(), angle.sin()], 1)
     across = torch.stack([-angle.sin(), angle.cos()], 1)
 
@@ -79,11 +93,14 @@ def gaussians(components: int = 10, *, shift: float = 1.4, long: float = 0.5, sh
     return Prior(2, components, each, walks)
 
 
+@typed
 def swiss_roll(components: int = 10) -> Prior:
     """Makhzani et al. 2016, figure 2: a spiral in 2-D, cut into as many arms of equal length in u.
 
     Arm k has u = (U(0, 1) + k) / components; radius 3 sqrt(u), angle 4 pi sqrt(u).
     """
+
+    whole("components", components, most=MOST)
 
     def at(u: Tensor) -> Tensor:
         s = u.sqrt()
@@ -99,8 +116,10 @@ def swiss_roll(components: int = 10) -> Prior:
     return Prior(2, components, each, walks)
 
 
+@typed
 def categories(count: int) -> Prior:
     """One-hot vectors of `count` categories, all equally likely."""
+    whole("count", count, most=4096)
     return Prior(count, count, lambda g, n: one_hot(torch.arange(count), count).float().repeat(n, 1, 1))
 
 
@@ -116,9 +135,16 @@ def own(sampler: Callable[[torch.Generator, int], Tensor], latent: int) -> Prior
     return Prior(latent, 1, each)
 
 
+@typed
 def plane(side: int = 15) -> Tensor:
     """(side, side, 2) codes over the plane of N(0, 1), in equal steps of probability from .05 to .95 (Chollet 2017)."""
-    return _square(torch.special.ndtri(torch.linspace(0.05, 0.95, side)))
+    return _square(torch.special.ndtri(torch.linspace(0.05, 0.95, whole("side", side, most=1024))))
+
+
+def _require_positive(**sizes: float) -> None:
+    for name, size in sizes.items():
+        if not 0 < size < math.inf:
+            raise SparringError(f"{name} is {size:g}: it must be a positive number")
 
 
 def _square(steps: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sparring.durable import lives
+from sparring.durable import lives, read_file
 from sparring.errors import Diverged, SparringError, unknown
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, find, settle
+from sparring.recipes.recipe import arguments, card, find, settle
 from sparring.seeds import derive
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def read_space(text: str, recipe: str) -> dict[str, Range]:
 
     Raises SparringError for what is no range, no argument of the recipe, or beyond what the argument allows.
     """
-    if Path(text).is_file():
-        text = Path(text).read_text(encoding="utf-8")
+    with suppress(OSError, ValueError):  # a text that is longer than the name of a file may be
+        text = read_file(Path(text)).decode(errors="surrogateescape")
     function = find(recipe, RECIPES)
     known = {a.name: a for a in arguments(function)}
     space = {}
@@ -128,8 +128,11 @@ def work(
     """Play trials until the journal has that many, and return them all, best first.
 
     Start it as often as there are processors, on as many machines as see the file: they share the journal. Raises
-    SparringError without optuna, and for a journal that is about something else.
+    SparringError without optuna, for data of which too few images are held out to measure against, and for a journal
+    that is about something else.
     """
+    _optuna()
+    _require_measurable(sweep)
     study = _study(sweep, journal)
     out = journal.with_name(f"{journal.name}.runs")
     while _tried(study) < trials:
@@ -147,6 +150,22 @@ def work(
         came = "given up" if value is None else f"{sweep.objective} {value:.4g}"
         say(f"trial {trial.number + 1}: {came}" + ("" if best is None else f"; best so far {best:.4g}"))
     return found(journal)
+
+
+def _require_measurable(sweep: Sweep) -> None:
+    """Before the first training: there are images to measure against."""
+    from sparring.evaluation.images import FEWEST
+    from sparring.run import load_for
+
+    options = {"size": None, "channels": None, "classes": None, "held_out": 0.1, **sweep.options}
+    source = {**options, "source": sweep.data, "root": options.get("data_root")}
+    data = load_for(source, card(find(sweep.recipe, RECIPES)).size)
+    there = len(data.held_out) if data.held_out else 0
+    if there < FEWEST:
+        raise SparringError(
+            f"{there} of {len(data) + there:,} images are held out, and a sweep measures against {FEWEST} or more: "
+            "give --held-out 50"
+        )
 
 
 def _tried(study: optuna.Study) -> int:

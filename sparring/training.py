@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import sparring
-from sparring.data.dataset import Dataset
+from sparring.data.dataset import FEWEST_HELD_OUT, Dataset
 from sparring.data.sources import require_one_size
 from sparring.display import Display
 from sparring.distributed import by_main, on_each, processes, require_same, together
@@ -38,12 +38,10 @@ from sparring.referee import Referee
 from sparring.run import Run, command_line, load_for, settled_recipe
 from sparring.seeds import Drawing, derive, generator, isolated, standard_defaults
 from sparring.signals import stop_signals
+from sparring.system import System
 
 SHOWN = 8
 """Rows of a sample grid."""
-
-FEWEST_HELD_OUT = 50
-"""With fewer held-out images an FD says nothing."""
 
 EARLY = {"show": 1, "measure": 20}
 """From which of the rounds 1, 2, 5, 10, 20, 50, 100 ... on grids are shown and FDs measured, unless told otherwise."""
@@ -145,7 +143,7 @@ def train(
         raise SparringError(
             "size, channels, classes, labels_from, held_out and data_root are for loading: give them to sparring.load"
         )
-    data.require_labels()
+    data.require_images()
 
     # Networks, optimisers.
     make = partial(prepare_recipe, function, data.spec, settled)
@@ -298,7 +296,7 @@ def _play(
         elif shown.can("cluster"):
             exam = partial(clustering_error, shown, data, "held_out")
     if not measurable:
-        notes = [*notes, f"FD is not measured: that takes samples and {FEWEST_HELD_OUT} or more held-out images"]
+        notes = [*notes, _unmeasured(shown, data)]
     notes = [*notes, *_caveats(referee, last)]
     display = Display(
         run.path.name,
@@ -437,6 +435,18 @@ def _play(
 
 
 # Pieces of the story that would interrupt it.
+
+
+def _unmeasured(shown: System, data: Dataset) -> str:
+    """Why no FD is measured, and what would change that."""
+    if not shown.can("sample"):
+        return f"FD is not measured: {type(shown).__name__} makes no samples"
+    there = len(data.held_out) if data.held_out else 0
+    need, total = FEWEST_HELD_OUT, len(data) + there
+    why = f"FD is not measured: it takes {need} held-out images, and {there} of {total:,} are held out"
+    if total < 2 * need:
+        return f"{why}; add images"
+    return f"{why}; train with --held-out {need} or more (in Python held_out={need})"
 
 
 def due(round_number: int, every: int, early: int | None = None) -> bool:

@@ -12,12 +12,14 @@ from rich.console import Console
 
 from sparring.cli import main
 from sparring.data import Dataset, load
+from sparring.data.chosen import folders_of
 from sparring.data.pixels import to_float, to_uint8
 from sparring.diagnose import diagnose
 from sparring.errors import SparringError
 from sparring.evaluation import Measure, Yardstick, compare, evaluate, judge_for, power
 from sparring.evaluation.cards import CARD
 from sparring.evaluation.comparison import difference
+from sparring.evaluation.given import as_system
 from sparring.evaluation.images import OTHER_HALF, halves, range_of
 from sparring.evaluation.panel import FROM_PIXELS
 from sparring.metrics import (
@@ -33,6 +35,7 @@ from sparring.metrics import (
     parzen_log_likelihood,
     wilson_interval,
 )
+from sparring.pictures import single
 from sparring.seeds import derive, generator
 
 
@@ -314,7 +317,7 @@ def test_what_cannot_be_measured_is_said(digits):
         evaluate(system, data, split="test")
     with pytest.raises(SparringError, match="has no held_out images to measure against"):
         Yardstick(fresh)
-    with pytest.raises(SparringError, match="repeats must be at least 1"):
+    with pytest.raises(SparringError, match="repeats is 0: it must be from 1 to 1,000"):
         evaluate(system, data, repeats=0)
     for n in (-5, 0, 3):
         with pytest.raises(SparringError, match=rf"n is {n}: .*at least 6"):
@@ -434,6 +437,38 @@ def test_a_folder_is_measured_from_the_command_line(digits, tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(["evaluate", str(tmp_path / "samples.npy"), *flags])
         assert words in capsys.readouterr().err
+
+
+def test_samples_in_folders_are_held_against_the_class_of_their_folder(digits, tmp_path, capsys):
+    data, fresh = digits
+    for row in range(60):
+        asked = (int(fresh.labels[row]) + (row < 15)) % 10  # a quarter lies in the wrong folder
+        (tmp_path / "samples" / str(asked)).mkdir(parents=True, exist_ok=True)
+        single(fresh.images[row]).save(tmp_path / "samples" / str(asked) / f"{row}.png")
+    result = evaluate(tmp_path / "samples", data)
+    (rate,) = result.rates
+    assert (rate.name, rate.n) == ("class agreement", 60)
+    assert rate.value == pytest.approx(0.75, abs=0.05)
+    assert str(rate).endswith("asked for: the class of its folder")
+    assert not any("class agreement" in note for note in result.notes)
+    (tmp_path / "samples" / "0").rename(tmp_path / "samples" / "owl")
+    main(["evaluate", str(tmp_path / "samples"), "--against", "digits", "--held-out", "100"])
+    assert "class agreement is not measured: the samples' folders owl are no classes of 'digits' (0, 1, " in " ".join(
+        capsys.readouterr().out.split()
+    )
+    unknown = dataclasses.replace(data, images=data.images.flip(2), held_out=None)
+    result = evaluate(unknown.rows(torch.arange(60)), unknown, split="train")
+    assert not result.rates
+    assert any("nothing is said of classes" in note for note in result.notes)
+
+
+def test_folders_of_classes_are_found_again_by_their_names():
+    classes = ("T-shirt/top", "a, b", "owl")
+    samples = Dataset("s", torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([1, 0]), ("owl", "T-shirt-top"))
+    data = Dataset("d", samples.images, torch.tensor([0, 1]), classes)
+    assert sorted(as_system(samples, data).labels.tolist()) == [0, 2]
+    assert folders_of(classes) == ["T-shirt-top", "a-b", "owl"]
+    assert folders_of(("+", "-")) == ["0", "1"]
 
 
 def test_an_evaluation_is_one_line_and_a_table_in_a_notebook(digits):

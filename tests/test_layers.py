@@ -12,7 +12,7 @@ import sparring
 HOUSE = Path(sparring.__file__).parent
 
 FLOORS = [
-    {"errors", "machine", "seeds", "signals"},
+    {"errors", "machine", "seeds", "signals", "typed"},
     {
         *("system", "losses", "priors", "networks", "data", "metrics", "diagnose"),
         *("durable", "pictures", "drawings", "display", "distributed"),
@@ -25,7 +25,7 @@ FLOORS = [
     {"cli", "__init__"},
     {"__main__"},
 ]
-SAME_FLOOR = {("pictures", "data"), ("diagnose", "metrics")}
+SAME_FLOOR = {("pictures", "data"), ("diagnose", "metrics"), ("typed", "errors")}
 """Rooms that may look at a neighbour on their floor."""
 
 

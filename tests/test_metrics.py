@@ -299,7 +299,7 @@ def test_bad_features_are_refused_in_plain_words(function):
         function(real=broken, fake=x)
     with pytest.raises(SparringError, match="4 dimensions, fake ones 3"):
         function(real=x, fake=x[:, :3])
-    with pytest.raises(SparringError, match=r"must be \(N, F\); got \(80,\)"):
+    with pytest.raises(SparringError, match=r"must be \(N, F\), F > 0; got \(80,\)"):
         function(real=x.flatten(), fake=x)
     with pytest.raises(SparringError, match="real samples are needed; got 1"):
         function(real=x[:1], fake=x)
@@ -313,7 +313,7 @@ def test_neighbours_refuses_unequal_sets_and_too_large_k():
         neighbours(real=x, fake=x[:19])
     with pytest.raises(SparringError, match="at least 21 real samples are needed; got 20"):
         neighbours(real=x, fake=x, k=20)
-    with pytest.raises(SparringError, match="k must be at least 1"):
+    with pytest.raises(SparringError, match="k is 0: it must be at least 1"):
         neighbours(real=x, fake=x, k=0)
     assert neighbours(real=x, fake=x, k=19).precision == 1
 

@@ -10,6 +10,8 @@ import torch
 
 import sparring
 from sparring.cli import VERBS, find_verb, main, reading, sweep, toy, training
+from sparring.comparing import compare
+from sparring.data.check import preview
 from sparring.errors import MOST, SparringError, short, shown, whole
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, find, settle
@@ -213,7 +215,7 @@ ANYTHING = (
     "~nosuchuser/x",
     {},
     *("", "x", "\udcff", "a\0b", "x" * 5000, "forbidden/x", "²", -1, 0, 3, 10**20, 2.5, True),
-    *(float("nan"), float("inf"), b"\xff", [], (1, 2), object(), int, np.zeros(3), torch.zeros(2, 0)),
+    *(float("nan"), float("inf"), b"\xff", [], (1, 2), object(), int, np.zeros((3, 3)), torch.zeros(2, 0)),
 )
 
 
@@ -233,12 +235,26 @@ def calls(path, data, system, out):
     yield sparring.open, {"path": path}, ("path",)
     yield sparring.check, {"source": toy}, ("source",)
     yield system.sample, {"n": 3}, ("n", "seed", "truncation")
+    measured = [a for a in inspect.signature(sparring.evaluate).parameters if a not in ("system", "data")]
+    yield sparring.evaluate, {"system": system, "data": data, "n": 6, "repeats": 1}, ("system", "data", *measured)
+    yield sparring.report, {"run": path}, ("run", "data", "recipe")
+    yield Run.open(path).system, {}, ("recipe", "checkpoint")
+    yield compare, {"runs": [path, path]}, ("runs",)
+    yield preview, {"source": toy, "size": 8}, ("source", "size", "channels", "labels_from", "root", "cache", "count")
+    labels, parts = torch.zeros(len(data), dtype=torch.long), data.hold_out(0.5)
+    made = {"name": "toy", "images": data.images, "labels": labels, "classes": ("a",), "held_out": parts}
+    yield sparring.Dataset, made, [*inspect.signature(sparring.Dataset).parameters]
+    known = sparring.Dataset(**made)
+    for method in (known.rows, known.of_class, known.hold_out, known.hold_out_last, known.repeated):
+        yield method, {}, [*inspect.signature(method).parameters]
+    yield known.few_labels, {"count": 5, "seed": 0}, ("count",)
 
 
 def test_every_public_function_answers_or_raises_one_line(path, monkeypatch, tmp_path):
     data, system = sparring.load(path.parent / "toy.npy"), Run.open(path).system()
     monkeypatch.setattr("sparring.training._play", lambda run, *args, **options: run)
     monkeypatch.setattr("sparring.training._create", reached)
+    monkeypatch.setattr("sparring.evaluation.compared", reached)
     forbid(monkeypatch)
     monkeypatch.chdir(tmp_path)
     wrong = []

@@ -187,13 +187,23 @@ def test_without_optuna_it_says_what_to_install(data, tmp_path, monkeypatch):
 def test_the_command_line(data, tmp_path, capsys):
     line = ["sweep", RECIPE, "--data", data, "--size", "8", "--batch", "16", "--rounds", "4", "--n", "50"]
     line += ["--journal", str(tmp_path / "journal"), "--trials", "1", "--no-prune"]
-    main([*line, "--space", "latent=4..8"])
+    main([*line, "--space", "latent=4..8", "--held-out", "100"])
+    assert "100" in str(Run.open(found(tmp_path / "journal")[0].run).facts["data"]["source"]["held_out"])
     said = capsys.readouterr().out
     assert "trial 1 of 1: --latent" in said
     assert "sparring train csc321-mlp --latent" in said
     with pytest.raises(SystemExit):
         main([*line, "--space", "latent=4..8", "--latent", "4"])
     assert "latent is searched and given" in capsys.readouterr().err
+    for flags, words in (
+        (["--held-out", "5"], "5 of 600 images are held out, and a sweep measures against 6 or more"),
+        (["--labels-from", "nowhere.csv"], "there is no folder or file 'nowhere.csv'"),
+        (["--space", "latent=4..8," + " " * 300 + "mixed=maybe"], "mixed"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*line, "--space", "latent=4..8", "--journal", str(tmp_path / "second"), *flags])
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "second.runs").exists()
 
 
 def test_slurm_jobs_are_handed_over(tmp_path):

@@ -40,17 +40,17 @@ Threads = Annotated[
 ]
 
 
-def _whole(value: Any) -> Any:
+def whole_number(value: Any) -> Any:
     """Text from the command line as the whole number that it is."""
     return int(value) if isinstance(value, str) and is_number(value) else value
 
 
 Channels = Annotated[
-    Literal[1, 3] | None, BeforeValidator(_whole), Field(description="1 grey, 3 colour (default: as the data is)")
+    Literal[1, 3] | None, BeforeValidator(whole_number), Field(description="1 grey, 3 colour (default: as the data is)")
 ]
 HeldOut = Annotated[
     int | float,
-    BeforeValidator(_whole),
+    BeforeValidator(whole_number),
     Field(ge=0, description="images that training never sees, for measuring: a share (0.2) or a number of them (500)"),
 ]
 LabelsFrom = Annotated[

@@ -6,9 +6,9 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation, sampling
+from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation, sampling, whole_number
 from sparring.errors import SparringError, StorageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ def evaluate(
         str | None, Field(description="measure images that are not of a run, against this data: a name or a path")
     ] = None,
     held_out: Annotated[
-        float | None, Field(gt=0, lt=1, description="with --against: share of the data to compare with (default: 0.1)")
+        Annotated[int | float, BeforeValidator(whole_number), Field(gt=0)] | None,
+        Field(description="with --against: images to compare with, a share of the data or a number (default: 0.1)"),
+    ] = None,
+    data_root: Annotated[
+        Path | None, Field(description="with --against: folder with a local copy of a named data set")
     ] = None,
     level: Annotated[
         Literal["quick", "full"],
@@ -77,7 +81,7 @@ def evaluate(
         about_runs["checkpoint"] = None if checkpoint == "last" else checkpoint
         for flag in [flag for flag, asked in about_runs.items() if asked is not None]:
             raise SparringError(f"--{flag} is about runs, and --against measures images")
-        real = load(against, held_out=0.1 if held_out is None else held_out)
+        real = load(against, held_out=0.1 if held_out is None else held_out, root=data_root)
         for note in real.notes:
             print(f"sparring: {note}", file=sys.stderr)
         judge = judge_for(real, extractor, weights)
@@ -86,6 +90,8 @@ def evaluate(
         return
     if held_out is not None:
         raise SparringError("--held-out is for --against; of a run the images are held out that training has not seen")
+    if data_root is not None:
+        raise SparringError("--data-root is for --against; of a run: --data says where its data are now")
     try:
         opened = Run.open(run)
     except SparringError as error:

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,6 +116,7 @@ def _write_each(
     from rich.console import Console
     from rich.progress import Progress
 
+    from sparring.data.chosen import folders_of
     from sparring.data.pixels import to_uint8
     from sparring.durable import Disk, sweep
     from sparring.pictures import png, single
@@ -126,9 +126,7 @@ def _write_each(
     told = "labels" in inspect.signature(system.sample).parameters
     if told:
         kinds = system.labels_for(n, asked.pop("labels", None)).tolist()
-        folders = [re.sub(r"[^\w-]+", "-", name).strip("-") for name in classes]
-        if len({*folders, ""}) <= len(folders):  # a name without letters, or two that are the same now
-            folders = [str(k) for k in range(len(folders))]
+        folders = folders_of(classes)
     _begin(order, out)
     disk, console = Disk(), Console(stderr=True)
     for kind in set(kinds):

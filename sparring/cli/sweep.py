@@ -16,7 +16,10 @@ from sparring.errors import SparringError, is_number
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, card, find, settle
 
-TOLD = ("data", "seed", "precision", "accumulate", "size", "channels", "classes", "data_root", "save_every")
+TOLD = (
+    *("data", "seed", "precision", "accumulate", "size", "channels", "classes", "labels_from", "held_out"),
+    *("data_root", "save_every"),
+)
 """Options of `sparring train` that a sweep passes on."""
 
 
@@ -73,6 +76,7 @@ def sweep(argv: Sequence[str]) -> None:
 
 
 def _search(name: str, asked: dict[str, Any], told: dict[str, Any], fixed: dict[str, Any]) -> None:
+    from sparring.data.sources import labels_place
     from sparring.sweeping import Sweep, on_slurm, read_space, require_one_process, work
 
     require_one_process()
@@ -81,6 +85,8 @@ def _search(name: str, asked: dict[str, Any], told: dict[str, Any], fixed: dict[
         raise SparringError(f"{twice[0]} is searched and given: leave one of the two out")
     data, seed = told.pop("data"), told.pop("seed")
     data = str(Path(data).resolve()) if Path(data).exists() else data
+    if told["labels_from"] is not None:
+        told["labels_from"] = labels_place(told["labels_from"])
     told["data_root"] = str(Path(told["data_root"]).resolve()) if told["data_root"] else None
     sweep = Sweep(name, data, asked["rounds"], space, fixed, told, seed, asked["objective"], asked["n"])
     journal = asked["journal"].resolve()

@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from sparring.data.dataset import Dataset, held_out_of
+from sparring.data.dataset import FEWEST_HELD_OUT, Dataset, held_out_of
 from sparring.data.decoded import (
     FALLBACK_SIZE,
     MOST_BAD,
@@ -40,12 +40,19 @@ from sparring.data.sources import (
     load,
     load_few,
     require_held_out,
+    require_texts,
     search_roots,
 )
-from sparring.errors import shown
+from sparring.errors import shown, whole
 
 DECODE_ALL = 20_000  # above this, headers of all files and pixels of a sample of this many
 FEW = 1_000
+HELD_OUT = 0.1
+"""Share of the images that `load` holds out where nothing else is said."""
+
+MANY = 0.05
+"""Share of pictures that are passed over, from which on it is no detail."""
+
 SOME = 5  # copies that are named
 DIGEST = 16
 """Bytes of a file's fingerprint."""
@@ -62,6 +69,7 @@ class CheckReport:
     decoded      those of which the pixels were read too
     bad          {name: reason}
     sizes, formats, modes, conversions, classes   {what: number of images}, the most frequent first
+    passed       pictures that are there and would not be trained on; the notes say why
     duplicates   files (or images of an array) that are byte for byte equal to an earlier one
     copies       the first of these, each with the earlier one
     notes        what was passed over
@@ -77,6 +85,7 @@ class CheckReport:
     modes: dict[str, int]
     conversions: dict[str, int]
     classes: dict[str, int]
+    passed: int
     duplicates: int
     copies: dict[str, str]
     notes: tuple[str, ...]
@@ -118,8 +127,20 @@ class CheckReport:
             parts.append(reasons)
         parts += [f"note: {escape(note)}" for note in self.notes]
         parts += [f"[bold]to do:[/] {escape(line)}" for line in self.advice]
-        parts.append("[green]ready to train on[/]" if self.ok else "[red]not ready to train on[/]")
+        parts.append(self._verdict())
         return Group(*parts)
+
+    def _verdict(self) -> str:
+        if not self.ok:
+            return "[red]not ready to train on[/]"
+        if not self.passed:
+            return "[green]ready to train on[/]"
+        good, there = self.images - len(self.bad), self.images + self.passed
+        color = "yellow" if self.passed > MANY * there else "green"
+        share = f"{self.passed / there:.0%}" if self.passed >= there / 100 else "less than 1%"
+        return (
+            f"[{color}]ready to train on {good:,} of {there:,} pictures: {self.passed:,} ({share}) are passed over[/]"
+        )
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -132,7 +153,7 @@ def check(
     *,
     labels_from: str | Path | None = None,
     root: str | Path | None = None,
-    held_out: float = 0.1,
+    held_out: float = HELD_OUT,
     cache: str | Path | None = None,
 ) -> CheckReport:
     """Look at a source as `load` would take it, without stopping at bad files; the arguments are those of `load`.
@@ -141,10 +162,13 @@ def check(
     where there is nothing to look at: an unknown name, no images, a damaged IDX or npz file.
     """
     require_held_out(held_out)
+    require_texts(root=root, cache=cache, labels_from=labels_from)
     path = files_of(source, root, cache)
     if path is None:
         return _check_dataset(load(source, root=root, held_out=0, cache=cache, labels_from=labels_from), held_out)
-    return _check_files(list_images(path, labels_from=labels_place(labels_from)), held_out)
+    flags = f" --labels-from {shlex.quote(shown(str(labels_from)))}" if labels_from is not None else ""
+    flags += f" --held-out {held_out:g}" if held_out != HELD_OUT else ""
+    return _check_files(list_images(path, labels_from=labels_place(labels_from)), held_out, flags)
 
 
 def preview(
@@ -158,7 +182,9 @@ def preview(
     count: int = 64,
 ) -> Dataset:
     """Up to `count` images, evenly spaced, as training will see them; the other arguments are those of `load`."""
+    whole("count", count)
     require_shape(size, channels)
+    require_texts(root=root, cache=cache, labels_from=labels_from)
     path = files_of(source, root, cache)
     if path is None:
         data = load(source, size=size, channels=channels, root=root, held_out=0, cache=cache, labels_from=labels_from)
@@ -181,8 +207,10 @@ def files_of(source: object, root: str | Path | None, cache: str | Path | None) 
     return None
 
 
-def _check_files(listing: Listing, held_out: float) -> CheckReport:
-    """Of each file 16 bytes are kept at most, and of each bad one the reason: there may be millions."""
+def _check_files(listing: Listing, held_out: float, flags: str) -> CheckReport:
+    """flags: those of the look that training must be given, too.
+
+    Of each file 16 bytes are kept at most, and of each bad one the reason: there may be millions."""
     step = -(-len(listing.names) // DECODE_ALL)
     sample = set(listing.names[::step])
     alike = Counter(listing.sizes)  # only files of equal length can be equal
@@ -226,10 +254,11 @@ def _check_files(listing: Listing, held_out: float) -> CheckReport:
         modes=_counted((header.mode, n) for header, n in headers.items()),
         conversions=_counted((kind, n) for header, n in headers.items() for kind in header.conversions),
         classes={name: classes[name] for name in listing.classes},
+        passed=listing.passed,
         duplicates=len(copies),
         copies={listing.names[copy]: listing.names[earlier] for copy, earlier in rows.items()},
         notes=(*listing.notes, *scaled, _parts(headers.total(), held_out)),
-        advice=tuple(_advice(listing, headers, len(bad), len(copies), classes)),
+        advice=tuple(_advice(listing, headers, len(bad), len(copies), classes, held_out, flags)),
     )
 
 
@@ -245,7 +274,15 @@ def _parts(images: int, held_out: float) -> str:
     return f"{images - number:,} images to train on, {number:,} held out for measuring (--held-out {held_out:g})"
 
 
-def _advice(listing: Listing, headers: Counter[Header], bad: int, copies: int, classes: Counter[str]) -> Iterator[str]:
+def _advice(
+    listing: Listing,
+    headers: Counter[Header],
+    bad: int,
+    copies: int,
+    classes: Counter[str],
+    held_out: float,
+    flags: str,
+) -> Iterator[str]:
     good = headers.total()
     if bad:
         share = bad / len(listing.names)
@@ -259,10 +296,7 @@ def _advice(listing: Listing, headers: Counter[Header], bad: int, copies: int, c
     if classes and min(classes.values()) * 10 < max(classes.values()):
         rarest = min(classes, key=lambda name: classes[name])
         yield f"the classes are uneven: from {classes[rarest]:,} images ({shown(rarest)}) to {max(classes.values()):,}"
-    if good < USUAL_BATCH:
-        yield f"{good:,} images are fewer than a batch of most recipes: give --batch {max(2, good // 2)} or so"
-    if good < FEW:
-        yield f"{good:,} images are few: expect copies of them unless the recipe augments them"
+    yield from _few(good, held_out)
     sides = np.sort(np.repeat([min(header.width, header.height) for header in headers], [*headers.values()]))
     smallest, middle = int(sides[0]), int(sides[good // 2])
     same = smallest == sides[-1] and all(header.width == header.height for header in headers)
@@ -277,7 +311,21 @@ def _advice(listing: Listing, headers: Counter[Header], bad: int, copies: int, c
     if not same:
         yield "images are cropped to their centre square: crop them yourself where the middle is not what matters"
     path = shlex.quote(shown(str(listing.source)))
-    yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(listing)}"
+    yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(listing)}{flags}"
+
+
+def _few(good: int, held_out: float) -> Iterator[str]:
+    """What it means that there are few images, if there are."""
+    number = held_out_of(good, held_out)
+    if number < FEWEST_HELD_OUT and good >= 2 * FEWEST_HELD_OUT:
+        yield (
+            f"FD is measured against {FEWEST_HELD_OUT} held-out images or more, and {number:,} would be held out: "
+            f"give --held-out {FEWEST_HELD_OUT} to training"
+        )
+    if good < USUAL_BATCH:
+        yield f"{good:,} images are fewer than a batch of most recipes: give --batch {max(2, good // 2)} or so"
+    if good < FEW:
+        yield f"{good:,} images are few: expect copies of them unless the recipe augments them"
 
 
 def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
@@ -298,10 +346,11 @@ def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
         modes={f"8-bit {kind}": len(data)},
         conversions={},
         classes=dict(zip(names, counts, strict=True)),
+        passed=0,
         duplicates=len(copies),
         copies={f"image {copy}": f"image {earlier}" for copy, earlier in islice(copies.items(), SOME)},
         notes=(*data.notes, *test, _parts(len(data), held_out)),
-        advice=(),
+        advice=tuple(_few(len(data), held_out)),
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 
-from sparring.errors import SparringError, is_number, unknown
+from sparring.errors import SparringError, is_number, short, unknown
 
 
 def numbers_of(text: str, classes: Sequence[str]) -> list[int]:
@@ -18,10 +19,18 @@ def numbers_of(text: str, classes: Sequence[str]) -> list[int]:
     try:
         words = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
-        raise SparringError(f"classes {text!r} cannot be read ({error}): give names with commas between them") from None
+        raise SparringError(f"classes {short(text)} cannot be read ({error}): put commas between names") from None
     if not words:
         raise SparringError(f"no class is named (possible: {', '.join(classes) or 'numbers'})")
     return [number_of(word.strip(), classes) for word in words]
+
+
+def folders_of(classes: Sequence[str]) -> list[str]:
+    """The folder that samples of each class are written to: its name without signs, or a number if two are alike."""
+    folders = [re.sub(r"[^\w-]+", "-", name).strip("-") for name in classes]
+    if len({*folders, ""}) <= len(folders):  # a name without letters, or two that are the same now
+        return [str(number) for number in range(len(classes))]
+    return folders
 
 
 def number_of(name: str, classes: Sequence[str]) -> int:
@@ -32,7 +41,7 @@ def number_of(name: str, classes: Sequence[str]) -> int:
     if name in classes:
         return list(classes).index(name)
     if not is_number(name):
-        raise unknown("class", name, classes)
+        raise unknown("class", name, [f'"{one}"' if "," in one else one for one in classes])
     if any(map(is_number, classes)):
         raise SparringError(
             f"unknown class '{name}': these classes are named by numbers, so a number is a name, not a place in the "

@@ -6,17 +6,21 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, short, shown, whole
 from sparring.seeds import generator
+from sparring.typed import typed
 
 BLOCK = 1 << 22
 """Numbers whose bytes are looked at in one go: images in another order in memory are copied."""
+
+FEWEST_HELD_OUT = 50
+"""With fewer held-out images an FD says nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,47 @@ class Dataset:
     augment: Callable[[Tensor, Tensor], Tensor] | None = None
     source: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """Raises SparringError unless everything is of its type, and there are labels and values for all images."""
+        images = self.images
+        if not isinstance(self.name, str):
+            raise SparringError(f"name is {short(self.name)}: it must be a text")
+        if not isinstance(images, Tensor) or images.ndim < 1 or images.is_meta or images.layout != torch.strided:
+            raise SparringError(f"images are {short(images)}: give a tensor (N, C, S, S) uint8, as sparring.load makes")
+        for what, numbers in (("labels", self.labels), ("values", self.values)):
+            if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != images.shape[:1]):
+                raise SparringError(f"{what} are {short(numbers)}: give a tensor with a row for each image, or None")
+        for what, texts in (("classes", self.classes), ("notes", self.notes)):
+            if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
+                raise SparringError(f"{what} are {short(texts)}: give a tuple of texts")
+        for what, part in (("held_out", self.held_out), ("test", self.test)):
+            if part is not None and not isinstance(part, Dataset):
+                raise SparringError(f"{what} is {short(part)}: give a Dataset, or None")
+        if self.augment is not None and not callable(self.augment):
+            raise SparringError(f"augment is {short(self.augment)}: give a function, or None")
+        if self.source is not None and not isinstance(self.source, Mapping):
+            raise SparringError(f"source is {short(self.source)}: give the arguments of sparring.load, or None")
+
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def spec(self) -> Spec:
         return Spec(self.images.shape[1], self.images.shape[2], self.classes if self.labels is not None else ())
+
+    def require_images(self) -> None:
+        """Raise SparringError unless all parts hold square images of one shape, and labels as `require_labels` says."""
+        for part in (self, self.held_out, self.test):
+            if part is None:
+                continue
+            shape, kind = tuple(part.images.shape), str(part.images.dtype).removeprefix("torch.")
+            if part.images.dtype != torch.uint8 or len(shape) != 4 or shape[2] != shape[3] or not all(shape[1:]):
+                raise SparringError(
+                    f"'{shown(part.name)}' has images {shape} {kind}: give (N, C, S, S) uint8, as sparring.load makes"
+                )
+            if shape[1:] != self.images.shape[1:]:
+                raise SparringError(f"the parts of '{shown(self.name)}' have images of several shapes: give them one")
+        self.require_labels()
 
     def require_labels(self) -> None:
         """Raise SparringError unless each image has a label, and `classes` a name for each label."""
@@ -87,6 +126,7 @@ class Dataset:
                     f"{len(self.classes)} classes; labels count the classes from 0"
                 )
 
+    @typed
     def rows(self, index: Tensor | slice) -> Dataset:
         """The images (and labels and values) of these rows, without held-out part; of a slice, without a copy."""
         labels = None if self.labels is None else self.labels[index]
@@ -96,25 +136,32 @@ class Dataset:
             self, images=images, labels=labels, values=values, held_out=None, test=None, notes=(), source=None
         )
 
+    @typed
     def of_class(self, label: int) -> Dataset:
         """The images of one class, training, held-out and test ones; without a copy where they lie together."""
-        assert self.labels is not None
+        if self.labels is None:
+            raise SparringError(f"'{shown(self.name)}' has no labels")
         rows = (self.labels == label).nonzero().flatten()
         together = len(rows) > 0 and int(rows[-1] - rows[0]) + 1 == len(rows)
         part = self.rows(slice(int(rows[0]), int(rows[-1]) + 1) if together else rows)
         held_out, test = (other and other.of_class(label) for other in (self.held_out, self.test))
         return replace(part, held_out=held_out, test=test)
 
+    @typed
     def few_labels(self, count: int, seed: int) -> Dataset:
         """`count` images, as many of each class, chosen by the seed.
 
-        Raises SparringError for unlabelled data, and when a class has too few images.
+        Raises SparringError for unlabelled data, for fewer labels than classes, and when a class has too few images.
         """
         return self.rows(self._of_each_class(count, seed))
 
     def _of_each_class(self, count: int, seed: int) -> Tensor:
-        if self.labels is None:
-            raise SparringError(f"'{self.name}' has no labels")
+        if self.labels is None or not self.classes:
+            raise SparringError(f"'{shown(self.name)}' has no labels")
+        if whole("labels asked for", count) < len(self.classes):
+            raise SparringError(
+                f"{count} labels are fewer than the {len(self.classes)} classes of '{shown(self.name)}'"
+            )
         each = count // len(self.classes)
         order = torch.randperm(len(self), generator=generator(seed, "few labels"))
         chosen = []
@@ -127,6 +174,7 @@ class Dataset:
             chosen.append(of_class[:each])
         return torch.cat(chosen)
 
+    @typed
     def tell_labels(self, count: int, seed: int) -> Dataset:
         """All images; the label of all but `count` (as many of each class, chosen by the seed) becomes "not known".
 
@@ -138,21 +186,30 @@ class Dataset:
         labels[told] = self.labels[told]
         return replace(self, labels=labels, held_out=None, test=None, notes=(), source=None)
 
+    @typed
     def repeated(self, at_least: int) -> Dataset:
         """The same images over and over, so that there are at least that many: a batch may exceed a handful."""
+        whole("at_least", at_least, most=1 << 24)
+        if not len(self):
+            raise SparringError(f"'{shown(self.name)}' has no images to repeat")
         return self.rows(torch.arange(len(self)).repeat(-(-at_least // len(self))))
 
     def hold_out(self, part: float) -> Dataset:
         """Move a share of the images (below 1), or a number of them, into `held_out`; the same ones every time,
-        whatever the run's seed.
+        whatever the run's seed. Raises SparringError for other shares, and for more images than there are.
         """
+        most = len(self) + 1 if isinstance(part, Integral) else 1
+        if not isinstance(part, Real) or isinstance(part, bool) or not 0 <= part < most:
+            raise SparringError(f"cannot hold out {short(part)} of {len(self):,} images: give a share or a number")
         order = torch.randperm(len(self), generator=generator("held-out"))
         kept = len(self) - held_out_of(len(self), part)
         train, rest = order[:kept].sort().values, order[kept:].sort().values
         return replace(self.rows(train), held_out=self.rows(rest), test=self.test, notes=self.notes)
 
+    @typed
     def hold_out_last(self, number: int) -> Dataset:
         """Move the last `number` images into `held_out`, without a copy."""
+        whole("number", number, least=0, most=len(self))
         train, rest = self.rows(slice(0, len(self) - number)), self.rows(slice(len(self) - number, None))
         return replace(train, held_out=rest, test=self.test, notes=self.notes)
 

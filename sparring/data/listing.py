@@ -77,6 +77,7 @@ class Listing:
     numbers  (n,) of the images in `files`, in their order here
     classes  () when the images have no labels
     notes    what was passed over
+    passed   pictures that are there and not among them: in other places, without a label, of kinds that are not read
     test     the folder with the source's own test set, where it has one
     unzipped what a .tar.gz holds
     """
@@ -88,6 +89,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     test: str | None = None
     unzipped: BinaryIO | None = None
+    passed: int = 0
 
     @property
     def names(self) -> Column[str]:
@@ -237,7 +239,8 @@ def _listing(
     notes += [*more, *passed.notes(files, base, labels_from)]
     if len(classes) == 1:
         notes.append(f"there is only one class: {shown(classes[0])}")
-    return Listing(source, files, np.arange(used), classes, tuple(notes), test, unzipped)
+    left = max(0, sum(inside.values()) - used) + sum(count for kind, count in passed.kinds.items() if kind)
+    return Listing(source, files, np.arange(used), classes, tuple(notes), test, unzipped, left)
 
 
 SHARD, SHARD_IMAGE = re.compile(r"\d{5}"), re.compile(r"img\d{8}\.")
@@ -288,7 +291,8 @@ def _classes(
     if not wins and nested <= FEW * total:
         example = files.first_in(_path(base, min((name for name in inside if name), key=natural)))
         return {"": None}, [
-            f"passed over {nested:,} images in deeper folders, as {shown(example)}: most lie directly in the source"
+            f"passed over {nested:,} images in deeper folders, as {shown(example)}: most lie directly in the source; "
+            "--labels-from none takes all"
         ]
     if not wins:
         folders = ", ".join(map(shown, sorted(tops, key=natural)[:5]))
@@ -307,7 +311,10 @@ def _classes(
     notes = []
     if direct:
         stray = files.first_in(_path(base, ""))
-        notes.append(f"passed over {direct:,} images outside the class folders, as {shown(stray)}")
+        notes.append(
+            f"passed over {direct:,} images outside the class folders, as {shown(stray)}: --labels-from none takes all "
+            "images, without classes"
+        )
     if deep:
         example = files.first_in(_path(base, min(deep, key=natural)))
         notes.append(

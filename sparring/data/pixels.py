@@ -23,7 +23,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, short
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
@@ -119,7 +119,7 @@ def require_shape(size: int | None, channels: int | None) -> None:
     """Raise `SparringError` unless these are a side and a number of channels that images can have here."""
     for name, value in (("size", size), ("channels", channels)):
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
-            raise SparringError(f"{name} is {value!r}, a {type(value).__name__}; give a whole number")
+            raise SparringError(f"{name} is {short(value)}, a {type(value).__name__}; give a whole number")
     if channels not in (None, 1, 3):
         raise SparringError(f"channels is {channels}; images here have 1 (grey) or 3 (red, green, blue)")
     if size is not None and not 1 <= size <= MAX_SIZE:

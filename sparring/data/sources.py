@@ -23,7 +23,7 @@ from sparring.data.domains import merged, require_one_shape
 from sparring.data.listing import Listing, list_images, one_image
 from sparring.data.named import NAMED, celeba_folder
 from sparring.data.pixels import BadImage, decode, fit, inspect, open_image, require_shape
-from sparring.errors import SparringError, shown, unknown
+from sparring.errors import SparringError, a_path, short, shown, unknown
 from sparring.seeds import standard_defaults
 
 NAMES = (*NAMED, "celeba", "nci")
@@ -67,7 +67,7 @@ def load(
     """
     require_shape(size, channels)
     require_held_out(held_out)
-    _require_texts(classes=classes, labels_from=labels_from, root=root, cache=cache)
+    require_texts(classes=classes, labels_from=labels_from, root=root, cache=cache)
     if isinstance(source, Mapping):
         if classes is not None or labels_from is not None:
             raise SparringError("the classes are the domains here: leave out classes and labels_from")
@@ -158,16 +158,18 @@ def require_held_out(held_out: Any) -> None:
     number = isinstance(held_out, Real) and not isinstance(held_out, bool)
     if not number or not float(held_out) >= 0 or (not isinstance(held_out, Integral) and float(held_out) >= 1):
         raise SparringError(
-            f"held_out is {held_out!r}; give a share of the images from 0 to below 1 (0.1), or a number of them (500)"
+            f"held_out is {short(held_out)}; give a share of the images from 0 to below 1 (0.1), or a number of them "
+            "(500)"
         )
 
 
-def _require_texts(classes: object, **paths: object) -> None:
+def require_texts(classes: object = None, **paths: object) -> None:
+    """Raise `SparringError` unless the paths are some or None, and classes names or numbers."""
     for name, value in paths.items():
-        if value is not None and not isinstance(value, str | Path):
-            raise SparringError(f"{name} is {value!r}, a {type(value).__name__}; give a path")
+        if value is not None:
+            a_path(name, value)
     if not isinstance(classes, str | Iterable | None) or isinstance(classes, bytes):
-        raise SparringError(f"classes is {classes!r}; give names or numbers: 'cat,dog' or [3, 5]")
+        raise SparringError(f"classes is {short(classes)}; give names or numbers: 'cat,dog' or [3, 5]")
 
 
 def listing_of(path: Path, labels_from: str | None = None) -> Listing:

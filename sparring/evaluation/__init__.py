@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from PIL.Image import Image
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
-from sparring.errors import SparringError, unknown
+from sparring.errors import SparringError, unknown, whole
 from sparring.evaluation.cards import Cell, Evaluation, Finding, Measure, Rate, Unit
 from sparring.evaluation.classes import classification_error, clustering_error
 from sparring.evaluation.codes import codes_of, likelihood, reconstructed, reconstruction_error
@@ -35,6 +36,7 @@ from sparring.evaluation.stacked import stacked_modes
 from sparring.metrics import SELF, SHIPPED, ClassShare, Extractor, accuracy_on, knows
 from sparring.metrics import extractor as shipped
 from sparring.seeds import standard_defaults
+from sparring.typed import typed
 
 __all__ = [
     "Difference",
@@ -61,6 +63,7 @@ LEVELS = {"quick": 2000, "full": 10_000}
 """Images per repeat."""
 
 
+@typed
 @standard_defaults()
 def evaluate(
     system: Any,
@@ -81,7 +84,8 @@ def evaluate(
 
     `system` is a system of ours, anything with the abilities that are to be measured, or samples: (N, C, S, S) uint8 or
     floats in [-1, 1], a data set, or the path of a folder, zip or array. Of samples as many sets are measured as there
-    are, at most `repeats`, disjoint, and no more images than there are.
+    are, at most `repeats`, disjoint, and no more images than there are. Where they have classes, by folders or labels,
+    it is measured how often a sample is of its class.
 
     A system that can sample is sampled `repeats` times, n images each (level "quick": 2,000, "full": 10,000), and the
     panel's numbers compare them with the same n reference images of `split`: the interval is over the repeats
@@ -101,6 +105,7 @@ def evaluate(
     Reference and floor depend on data, split and n, not on the seed. Raises SparringError for a system that can do
     nothing of this, an unknown or missing split, too few images, and images of a wrong shape or that are not finite.
     """
+    data.require_images()
     system = as_system(system, data)
     if not any(can(system, ability) for ability in MEASURED):
         raise SparringError(f"{type(system).__name__} can do nothing that is measured: {', '.join(MEASURED)}")
@@ -112,8 +117,8 @@ def evaluate(
         raise SparringError(f"{asked} is about samples, and {type(system).__name__} cannot sample")
     if pairs is not None and not can(system, "translate"):
         raise SparringError(f"pairs are about translations, and {type(system).__name__} cannot translate")
-    if repeats < 1:
-        raise SparringError(f"repeats must be at least 1; got {repeats}")
+    whole("repeats", repeats, most=1000)
+    whole("seed", seed, least=0)
     if n is not None and n < FEWEST:
         raise SparringError(f"n is {n}: it is the number of images per measurement, at least {FEWEST}")
     if level not in LEVELS:
@@ -154,8 +159,17 @@ def evaluate(
         measures, histogram, cells, pictures = made.measures, made.histogram, made.cells, made.pictures
         pixels = made.range._asdict()
         notes += _too_few(measures, data, split, len(system) if isinstance(system, Images) else None)
-        if histogram and getattr(system, "classes", None) and "labels" not in sampling:
-            rates.append(class_agreement(made.labels, part, extractor, split))
+        if isinstance(system, Images):
+            notes += [system.note] if system.note else []
+            if histogram and system.labels is not None:
+                asked = system.labels[: repeats * len(reference)].split(len(reference))
+                note = "asked for: the class of its folder"
+                rates.append(class_agreement(made.labels, asked, part, extractor, split, note))
+            elif system.labels is not None and not note:
+                notes.append(f"class agreement is not measured: no classifier here knows the classes of '{data.name}'")
+        elif histogram and getattr(system, "classes", None) and "labels" not in sampling:
+            in_turn = [torch.arange(len(labels)) % len(data.classes) for labels in made.labels]
+            rates.append(class_agreement(made.labels, in_turn, part, extractor, split))
     if can(system, "classify") and part.labels is not None:
         rates.append(classification_error(system, part, split))
     if can(system, "cluster") and part.labels is not None:

@@ -59,7 +59,7 @@ class Rate:
     name   "classification error" of the system on real images of `split`; "clustering error": the same for clusters
            that were named afterwards; "class agreement": how often `judge` sees the class that a sample was asked to be
     real   the judge's agreement with the labels of real images; None where there is no judge
-    note   how clusters were named; "" elsewhere
+    note   how clusters were named, or where the class comes from that a given sample was to be; "" elsewhere
     """
 
     name: str

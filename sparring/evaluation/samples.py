@@ -139,19 +139,20 @@ def _rows(name: str, rows: Sequence[Tensor]) -> dict[str, Image.Image]:
     return {name: grid(to_float(torch.cat([torch.cat([row, blank])[:8] for row in rows])), columns=8)}
 
 
-def class_agreement(seen: Sequence[Tensor], real: Dataset, judge: Extractor, split: str) -> Rate:
-    """How often the judge sees in a sample the class it was asked to be; samples were asked for each class in turn.
+def class_agreement(
+    seen: Sequence[Tensor], asked: Sequence[Tensor], real: Dataset, judge: Extractor, split: str, note: str = ""
+) -> Rate:
+    """How often the judge sees in a sample the class it was asked to be.
 
-    seen: the classes that the judge sees in each set of samples
+    seen, asked: the classes (n,) that the judge sees in each set of samples, and those that they were to be
     """
-    classes = len(judge.classes)
-    hits = sum(int((labels == torch.arange(len(labels)) % classes).sum()) for labels in seen)
+    hits = sum(int((labels == wanted).sum()) for labels, wanted in zip(seen, asked, strict=True))
     n = sum(map(len, seen))
     _, logits = judge.features(real.images)
     assert logits is not None
     assert real.labels is not None
     agreement = float((logits.argmax(1) == real.labels).float().mean())
-    return Rate("class agreement", hits / n, n, wilson_interval(hits, n), split, judge.name, agreement)
+    return Rate("class agreement", hits / n, n, wilson_interval(hits, n), split, judge.name, agreement, note)
 
 
 def blur(real: Tensor, others: Tensor, rebuilt: Tensor, split: str) -> tuple[Finding, ...]:

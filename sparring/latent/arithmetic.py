@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sparring.errors import SparringError
 from sparring.seeds import generator
+from sparring.typed import typed
 
 NEIGHBOURHOOD = 9
 """Codes of a 3x3 picture: the result, and eight around it."""
@@ -14,17 +16,26 @@ SPREAD = 0.25
 """The eight differ from the result by U(-.25, .25) in every number."""
 
 
+@typed
 def analogy(start: Tensor, minus: Tensor, plus: Tensor) -> Tensor:
     """(d,): mean of `start` - mean of `minus` + mean of `plus`, each (k, d) codes of one concept.
 
     A concept is the mean of several codes, three in the paper: with single ones the result was unstable. Of three
-    times three independent codes of N(0, I_d) the result has their length again, sqrt(d).
+    times three independent codes of N(0, I_d) the result has their length again, sqrt(d). Raises SparringError for a
+    concept without codes, and for codes of different lengths.
     """
+    for codes in (start, minus, plus):
+        if codes.ndim != 2 or not len(codes) or codes.shape[1] != start.shape[1]:
+            shapes = ", ".join(str(tuple(one.shape)) for one in (start, minus, plus))
+            raise SparringError(f"a concept is (k, d) codes, k > 0, with one d; got {shapes}")
     return start.mean(0) - minus.mean(0) + plus.mean(0)
 
 
+@typed
 def neighbourhood(code: Tensor, *, spread: float = SPREAD, seed: int = 0) -> Tensor:
     """(9, d) codes row by row for a 3x3 picture: `code` (d,) in the middle, and around it code + U(-spread, spread)."""
+    if code.ndim != 1:
+        raise SparringError(f"one code (d,) is in the middle; got {tuple(code.shape)}")
     noise = 2 * torch.rand(NEIGHBOURHOOD, len(code), generator=generator("neighbourhood", seed)) - 1
     noise[NEIGHBOURHOOD // 2] = 0
     return code + spread * noise.to(code)

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, whole
 from sparring.latent.painting import Painter
 from sparring.seeds import generator
+from sparring.typed import require_finite, typed
 
 AT_ONCE = 200
 """Unit codes painted together: less than one batch of a system."""
@@ -37,6 +38,7 @@ class Direction:
     words: str
 
 
+@typed
 def principal(codes: Tensor, features: Tensor, count: int) -> list[Direction]:
     """Haerkoenen et al. 2020, "GANSpace", section 2: principal components of features, as directions of codes.
 
@@ -47,8 +49,12 @@ def principal(codes: Tensor, features: Tensor, count: int) -> list[Direction]:
     With coordinates x = V (y - mean) along the first components, the directions U solve min |U x - (z - mean)|^2:
     sums of codes weighted by coordinates. With features = codes, U = V.
 
-    Raises SparringError when all features are equal.
+    Raises SparringError when all features are equal, and unless there are features of each of two codes or more.
     """
+    _require_codes(codes, count)
+    if features.ndim != 2 or not features.numel() or len(features) != len(codes):
+        raise SparringError(f"features must be ({len(codes)}, f), one of each code; got {tuple(features.shape)}")
+    require_finite(features=features)
     z = (codes - codes.mean(0)).double()
     y = (features - features.mean(0)).double()
     u, strength, _ = torch.linalg.svd(y, full_matrices=False)
@@ -64,14 +70,20 @@ def principal(codes: Tensor, features: Tensor, count: int) -> list[Direction]:
     ]
 
 
+@typed
 def semantic(weight: Tensor, codes: Tensor, count: int) -> list[Direction]:
     """Shen and Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs" (SeFa), eq. 4.
 
     weight  (outputs, d) A of the layers that take the code, as `first_layers` gives it
     codes   (n, d) of samples, for the deviations
 
-    The eigenvectors of A^T A with the largest eigenvalues: unit steps that move what the layers give the most.
+    The eigenvectors of A^T A with the largest eigenvalues: unit steps that move what the layers give the most. Raises
+    SparringError for weights of codes of another length.
     """
+    _require_codes(codes, count)
+    if weight.ndim != 2 or weight.shape[1] != codes.shape[1]:
+        raise SparringError(f"weights must be (outputs, {codes.shape[1]}), as codes are; got {tuple(weight.shape)}")
+    require_finite(weight=weight)
     values, vectors = torch.linalg.eigh(weight.double().T @ weight.double())
     share = values.clamp(min=0) / values.clamp(min=0).sum()
     first = range(codes.shape[1] - 1, max(-1, codes.shape[1] - 1 - count), -1)
@@ -81,6 +93,7 @@ def semantic(weight: Tensor, codes: Tensor, count: int) -> list[Direction]:
     ]
 
 
+@typed
 def by_class(codes: Tensor, labels: Tensor, classes: Sequence[str]) -> list[Direction]:
     """One direction towards each class: the normal of the plane that tells its codes from all others best.
 
@@ -90,6 +103,9 @@ def by_class(codes: Tensor, labels: Tensor, classes: Sequence[str]) -> list[Dire
     gets right, weighing both sides the same (50 %: it knows nothing). (Shen et al. 2020, "InterFaceGAN", with an SVM.)
     Classes with fewer than 10 codes in either half are left out. Raises SparringError when none is left.
     """
+    _require_codes(codes, 1)
+    if labels.shape != codes.shape[:1]:
+        raise SparringError(f"labels must be ({len(codes)},), one of each code; got {tuple(labels.shape)}")
     scale = codes.std(0).clamp(min=1e-6)
     x = ((codes - codes.mean(0)) / scale).double()
     order = torch.randperm(len(x), generator=generator("directions"))
@@ -110,6 +126,13 @@ def by_class(codes: Tensor, labels: Tensor, classes: Sequence[str]) -> list[Dire
             "more of them are needed (--n)"
         )
     return found
+
+
+def _require_codes(codes: Tensor, count: int) -> None:
+    whole("count", count)
+    if codes.ndim != 2 or len(codes) < 2 or not codes.shape[1]:
+        raise SparringError(f"codes must be (n, d), n > 1; got {tuple(codes.shape)}")
+    require_finite(codes=codes)
 
 
 def _separate(x: Tensor, is_it: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,12 +162,16 @@ def _direction(name: str, vector: Tensor, codes: Tensor, words: str) -> Directio
     return Direction(name, unit, float((codes @ unit).std()), words)
 
 
+@typed
 def steps_along(code: Tensor, directions: Sequence[Direction], *, reach: float = 3.0, columns: int = 7) -> Tensor:
     """(directions, columns, d): code (d,) moved along each direction from -reach to reach deviations."""
-    far = torch.linspace(-reach, reach, columns)
+    if not directions:
+        raise SparringError("there is no direction to move a code along")
+    far = torch.linspace(-reach, reach, whole("columns", columns, most=10_000))
     return torch.stack([code + (far * one.sigma)[:, None] * one.unit for one in directions])
 
 
+@typed
 def first_layers(paint: Painter, d: int) -> Tensor:
     """(outputs, d) A: the weights of all layers that take numbers of the code as they are, one below the other.
 
@@ -153,6 +180,8 @@ def first_layers(paint: Painter, d: int) -> Tensor:
     layer, an affine map for every style, or one for every chunk of a code. The class is the first one. Raises
     SparringError when there is no such layer.
     """
+    if d != (known := paint.codes(1).shape[1]):
+        raise SparringError(f"d is {d}: codes of {type(paint.system).__name__} have {known} numbers")
     one_class = Painter(paint.system, 0 if paint.told else paint.labels)
     one_class.paint(torch.zeros(1, d))  # whatever is made at the first picture (standing statistics) is made now
     columns: dict[nn.Module, list[Tensor]] = {}

@@ -15,6 +15,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.system import System
+from sparring.typed import require_images, typed
 
 GRID = 4
 """Each map is max-pooled to 4x4 numbers."""
@@ -57,12 +58,14 @@ def pooled(maps: Tensor) -> Tensor:
     return F.adaptive_max_pool2d(maps, tuple(min(GRID, side) for side in maps.shape[2:])).flatten(1)
 
 
+@typed
 def learned(system: System, images: Tensor) -> dict[str, Features]:
     """What a system knows of images, by name: its codes, its encoder's hidden layer, its discriminator's layers.
 
     images  (n, C, S, S) uint8 without labels: the discriminator's batch norms measure them. Raises SparringError for a
             system that has nothing of this
     """
+    require_images(2, torch.uint8, images=images)
     found: dict[str, Features] = {}
     if system.can("encode"):
         found["codes"] = partial(_in_pieces, system.encode)

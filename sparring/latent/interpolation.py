@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sparring.errors import SparringError, unknown, whole
 from sparring.system import System
+from sparring.typed import typed
 
 Interpolation = Callable[[Tensor, Tensor, Tensor | float], Tensor]
 """between(a, b, t): codes (..., d) at shares t of the way; t is a number or broadcasts against (..., 1)."""
@@ -22,6 +23,12 @@ def _check_ends(a: Tensor, b: Tensor) -> None:
         raise SparringError(f"codes {tuple(a.shape)} and {tuple(b.shape)} have no way between them: unequal dimensions")
 
 
+def _check_stops(stops: Tensor) -> None:
+    if stops.ndim != 3 or stops.shape[1] < 2:
+        raise SparringError(f"stops must be (rows, stops, d), two stops or more; got {tuple(stops.shape)}")
+
+
+@typed
 def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """(1 - t) a + t b: the straight line. Half-way between independent codes of N(0, I_d) the norm is sqrt(d / 2)."""
     _check_ends(a, b)
@@ -29,6 +36,7 @@ def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     return (1 - t) * a + t * b
 
 
+@typed
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """White 2016, section 2.1: (sin((1 - t) w) a + sin(t w) b) / sin w, with w the angle between a and b.
 
@@ -44,6 +52,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     return torch.where(no_arc, lerp(a, b, t), arc.to(a))
 
 
+@typed
 def lerp_gaussian(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """The straight line in probabilities: through the distribution function of N(0, 1), lerp, and back (plat).
 
@@ -57,11 +66,13 @@ def lerp_gaussian(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 INTERPOLATIONS: dict[str, Interpolation] = {"lerp": lerp, "slerp": slerp, "lerp-gaussian": lerp_gaussian}
 
 
+@typed
 def usual(system: System) -> str:
     """The interpolation that fits the system's codes: slerp for those of N(0, 1), lerp for uniform ones and for w."""
     return "slerp" if system.curved else "lerp"
 
 
+@typed
 def interpolate(start: Tensor, end: Tensor, steps: int, how: str) -> Tensor:
     """(rows, steps, d) codes from `start` (rows, d) to `end` (rows, d), both included, in equal steps.
 
@@ -74,8 +85,13 @@ def interpolate(start: Tensor, end: Tensor, steps: int, how: str) -> Tensor:
     return INTERPOLATIONS[how](start[:, None], end[:, None], torch.linspace(0, 1, steps)[:, None])
 
 
+@typed
 def path(stops: Tensor, steps: int, how: str) -> Tensor:
-    """(rows, (stops - 1) (steps - 1) + 1, d) codes through stops (rows, stops, d): `steps` from each to the next."""
+    """(rows, (stops - 1) (steps - 1) + 1, d) codes through stops (rows, stops, d): `steps` from each to the next.
+
+    Raises SparringError as `interpolate` does, and for fewer than 2 stops.
+    """
+    _check_stops(stops)
     legs = [
         interpolate(start, end, steps, how)
         for start, end in zip(stops[:, :-1].unbind(1), stops[:, 1:].unbind(1), strict=True)
@@ -83,11 +99,15 @@ def path(stops: Tensor, steps: int, how: str) -> Tensor:
     return torch.cat([legs[0], *(leg[:, 1:] for leg in legs[1:])], 1)
 
 
+@typed
 def walk(stops: Tensor, steps: int, how: str) -> Tensor:
     """(rows, stops * steps, d) codes of round trips: `steps` from each of the stops (rows, stops, d) to the next.
 
     From the last stop the way leads back to the first, so that the pictures of a walk can be shown over and over.
+    Raises SparringError as `path` does.
     """
+    _check_stops(stops)
+    whole("steps", steps)
     legs = [
         interpolate(start, end, steps + 1, how)[:, :-1]
         for start, end in zip(stops.unbind(1), stops.roll(-1, 1).unbind(1), strict=True)

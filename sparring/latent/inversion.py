@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from sparring.data.pixels import to_float, to_uint8
-from sparring.errors import SparringError, unknown
+from sparring.errors import SparringError, unknown, whole
 from sparring.latent.painting import Painter
 from sparring.metrics import squared_errors
 from sparring.seeds import derive
+from sparring.typed import require_images, typed
 
 WAYS = ("both", "optimisation", "encoder")
 """Start from the encoder's code and from codes of samples; from the latter only; the encoder's code as it is."""
@@ -40,6 +41,7 @@ class Inversion:
     tried: Tensor
 
 
+@typed
 def invert(
     paint: Painter,
     images: Tensor,
@@ -63,6 +65,11 @@ def invert(
     there is none.
     """
     system = paint.system
+    require_images(1, torch.uint8, images=images)
+    whole("steps", steps)
+    whole("restarts", restarts)
+    if not 0 < lr < math.inf:
+        raise SparringError(f"lr is {lr:g}: it must be a positive number")
     if way not in WAYS:
         raise unknown("way", way, WAYS)
     encodes = way != "optimisation" and system.can("encode")
@@ -88,6 +95,7 @@ def invert(
     )
 
 
+@typed
 def steps_of(paint: Painter, *, way: str, steps: int, restarts: int) -> int:
     """How many steps `invert` will tell of."""
     if way == "encoder":

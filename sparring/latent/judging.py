@@ -8,14 +8,16 @@ from torch import Tensor
 
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_uint8
-from sparring.errors import SparringError
+from sparring.errors import SparringError, short
 from sparring.metrics import extractor_for
 from sparring.system import System
+from sparring.typed import typed
 
 Judge = Callable[[Tensor], Tensor]
 """judge(images (n, C, H, W) in [-1, 1]) -> (n, classes) log-probabilities."""
 
 
+@typed
 def judge_of(system: System, classes: Sequence[str], data: Callable[[], Dataset]) -> tuple[Judge, tuple[str, ...]]:
     """The system's own classifier, else a shipped one that recognizes the real images; and its classes.
 
@@ -27,6 +29,8 @@ def judge_of(system: System, classes: Sequence[str], data: Callable[[], Dataset]
     if system.can("classify"):
         return system.classify, tuple(classes)
     real = data()
+    if not isinstance(real, Dataset):
+        raise SparringError(f"data gives {short(real)}: it must give a Dataset")
     shipped = extractor_for(real.images, real.labels, real.classes)
     if not shipped.classes:
         raise SparringError(

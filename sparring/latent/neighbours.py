@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, whole
+from sparring.typed import require_finite, typed
 
 BLOCK = 4096  # training rows whose distances are held at once
 
@@ -19,11 +20,17 @@ class Nearest(NamedTuple):
     distance: Tensor
 
 
+@typed
 def nearest(these: Tensor, others: Tensor, k: int = 1) -> Nearest:
     """The k nearest `others` (m, ...) of each of `these` (n, ...), by the Euclidean distance of all their numbers.
 
-    Pixels are compared as uint8 images, features as floats. Raises SparringError when there are fewer than k others.
+    Pixels are compared as uint8 images, features as floats. Raises SparringError when there are fewer than k others,
+    for those of another shape, and for numbers that are not finite.
     """
+    whole("k", k)
+    if these.shape[1:] != others.shape[1:] or these.ndim < 2:
+        raise SparringError(f"{tuple(these.shape)} and {tuple(others.shape)} have no distances: unequal shapes")
+    require_finite(these=these, others=others)
     if k > len(others):
         raise SparringError(f"{k} nearest images asked for, and there are {len(others)}")
     flat = these.flatten(1).float()

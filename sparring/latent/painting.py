@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparring.errors import SparringError
 from sparring.system import System
+from sparring.typed import typed
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def _understood(ability: Callable, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None and name in known}
 
 
+@typed
 def painter(system: System, labels: int | Sequence[int] | Tensor | None = None) -> Painter:
     """The system as the latent tools use it. Raises SparringError where it cannot paint codes, or takes no labels."""
     kind = type(system).__name__

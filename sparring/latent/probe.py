@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
-from sparring.errors import SparringError
+from sparring.errors import SparringError, whole
 from sparring.latent.features import Features, Maps, pooled, score
 from sparring.latent.neighbours import nearest
 from sparring.seeds import derive, generator
 from sparring.system import System
+from sparring.typed import typed
 
 PENALTIES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 """C of the SVM: the paper's grid, in its code."""
@@ -79,6 +80,7 @@ class Protocol:
     exam: Dataset
 
 
+@typed
 def protocol(data: Dataset, *, labels: int | None, draws: int, seed: int = 0) -> Protocol:
     """`draws` times `labels` images of the training set, as many of each class, to choose with, and as many to test.
 
@@ -87,6 +89,7 @@ def protocol(data: Dataset, *, labels: int | None, draws: int, seed: int = 0) ->
     Raises SparringError for data without labels or test images, and for fewer labels than classes or more than
     there are.
     """
+    whole("draws", draws)
     exam = data.test or data.held_out
     if data.labels is None or exam is None or exam.labels is None:
         missing = "labels" if data.labels is None else "test or held-out images"
@@ -105,6 +108,7 @@ def protocol(data: Dataset, *, labels: int | None, draws: int, seed: int = 0) ->
     return Protocol(data.rows(order[:kept].sort().values), draw("choosing"), draw("asked"), exam)
 
 
+@typed
 def probe(
     name: str, features: Features, plan: Protocol, *, neighbours: bool = True, told: Callable[[], object] = lambda: None
 ) -> Probed:

@@ -11,13 +11,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sparring.errors import SparringError
 from sparring.latent.painting import Painter
+from sparring.typed import typed
 
 
+@typed
 def truncations(paint: Painter, levels: Sequence[float], n: int, *, seed: int = 0) -> Tensor:
     """(len(levels) * n, C, H, W) images, n for each level; a column is about one image, less and less truncated.
 
     Raises SparringError where the system's codes have no truncation, or the level is not one.
     """
+    if not levels:
+        raise SparringError("truncation has no levels: give some, such as [.5, 1, 2]")
     codes = [paint.codes(n, seed=seed, truncation=level) for level in levels]
     return torch.cat([paint.paint(some, truncation=level) for some, level in zip(codes, levels, strict=True)])

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sparring.errors import SparringError
 from sparring.metrics.intervals import Z
+from sparring.typed import require_finite, typed
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -16,15 +17,17 @@ def grey(images: Tensor) -> Tensor:
     return images[:, 0] if images.shape[1] == 1 else torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))
 
 
+@typed
 def edges(images: Tensor) -> Tensor:
     """(N,) variance of the Laplacian within each of (N, C, H, W) images, C = 1 or 3 (luma), any range; float64.
 
     The Laplacian is the sum of the four neighbours less four times the pixel; pixels at the border have none, and
-    images of border only have no edges: 0. Raises SparringError for other shapes.
+    images of border only have no edges: 0. Raises SparringError for other shapes, and for pixels that are not finite.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise SparringError(f"images must be (N, C, H, W) with C = 1 or 3; got {tuple(images.shape)}")
-    if min(images.shape[2:]) < 3:
+    require_finite(images=images)
+    if min(images.shape[2:]) < 3 or not len(images):
         return torch.zeros(len(images), dtype=torch.float64)
     return torch.cat([_edges(chunk.double()) for chunk in images.split(500)])
 
@@ -36,13 +39,20 @@ def _edges(images: Tensor) -> Tensor:
     return (neighbours - 4 * middle).flatten(1).var(1, correction=0)
 
 
+@typed
 def blur_ratio(*, real: Tensor, fake: Tensor, paired: bool = False) -> tuple[float, tuple[float, float]]:
     """Mean `edges` of fakes (M,) over those of reals (N,), with 95 % interval: 1 healthy, below blurred, above noisy.
 
     paired  fake i was made from real i: what they share moves the ratio less
 
-    The interval is the delta method's for a ratio of means. Raises SparringError when the reals have no edges.
+    The interval is the delta method's for a ratio of means. Raises SparringError when the reals have no edges, and
+    unless there are two of each, as many where they are paired.
     """
+    few = real.ndim != 1 or fake.ndim != 1 or min(len(real), len(fake)) < 2
+    if few or (paired and len(real) != len(fake)):
+        shapes = f"{tuple(real.shape)}, {tuple(fake.shape)}"
+        raise SparringError(f"edges must be (N,), N > 1{', of pairs' if paired else ''}; got {shapes}")
+    require_finite(real=real, fake=fake)
     if not float(real.mean()) > 0:
         raise SparringError("the real images are flat: there are no edges to compare with")
     ratio = float(fake.mean() / real.mean())

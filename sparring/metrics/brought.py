@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sparring.errors import SparringError, unknown
 from sparring.metrics.extractors import Extractor, digest_of
 from sparring.seeds import isolated
+from sparring.typed import typed
 
 INSTALL = "pip install 'sparring[judges]'"
 
@@ -84,6 +85,7 @@ BROUGHT: dict[str, tuple[Callable[[dict[str, Tensor]], tuple[nn.Module, int | No
 """Name -> what makes the network of the weights, and which file they are in."""
 
 
+@typed
 def brought(name: str, file: Path) -> Extractor:
     """An extractor with the weights of a safetensors file.
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, whole
 from sparring.metrics.distances import FAR, LARGEST, scale_of
 from sparring.seeds import generator
+from sparring.typed import typed
 
 BLOCK = 2000  # rows of a distance matrix held at once
 ROUNDS = 30
@@ -30,7 +31,9 @@ class Cells:
     far: float
 
     def of(self, features: Tensor) -> Tensor:
-        """(N,) the cell of each of (N, F) features."""
+        """(N,) the cell of each of (N, F) features. Raises SparringError for others and those that are not finite."""
+        if features.shape[1:] != self.mean.shape or not bool(features.isfinite().all()):
+            raise SparringError(f"features must be (N, {len(self.mean)}), finite numbers; got {tuple(features.shape)}")
         x = ((features.float() - self.mean) / self.scale).clamp(-self.far, self.far)
         return _nearest(x, self.centres)
 
@@ -39,11 +42,13 @@ class Cells:
         return torch.bincount(self.of(features), minlength=len(self.centres))
 
 
+@typed
 def fit_cells(features: Tensor, k: int = 100, *, standardise: bool = True, seed: int = 0) -> Cells:
     """k-means of (N, F) features: k-means++ (Arthur and Vassilvitskii 2007), then up to 30 rounds of Lloyd's.
 
-    Raises SparringError for fewer than 2 features or features that are not finite or larger than 1e15.
+    Raises SparringError for fewer than 2 features or features that are not finite or larger than 1e15, and for k < 1.
     """
+    whole("k", k)
     if features.ndim != 2 or len(features) < 2 or not bool((features.abs() <= LARGEST).all()):
         raise SparringError(
             f"cells need (N, F) finite features up to {LARGEST:.0g}, N > 1; got {tuple(features.shape)}"
@@ -72,6 +77,7 @@ def fit_cells(features: Tensor, k: int = 100, *, standardise: bool = True, seed:
     return Cells(centres, mean, scale, far)
 
 
+@typed
 def cell_z(*, real: Tensor, fake: Tensor) -> Tensor:
     """(K,) z of each cell: share among fakes less share among reals, in standard errors; counts real (K,), fake (K,).
 
@@ -84,6 +90,7 @@ def cell_z(*, real: Tensor, fake: Tensor) -> Tensor:
     return torch.where(error > 0, (fake / m - real / n) / torch.where(error > 0, error, 1.0), 0.0)
 
 
+@typed
 def different_cells(*, real: Tensor, fake: Tensor, beyond: float = 3.0) -> float:
     """NDB / K: the share of cells whose two shares differ by more than `beyond` standard errors; 0 to 1.
 
@@ -92,6 +99,7 @@ def different_cells(*, real: Tensor, fake: Tensor, beyond: float = 3.0) -> float
     return float((cell_z(real=real, fake=fake).abs() > beyond).double().mean())
 
 
+@typed
 def jensen_shannon(*, real: Tensor, fake: Tensor) -> float:
     """Jensen-Shannon divergence of two histograms of counts, in nats: 0 for equal ones, log 2 for disjoint ones.
 
@@ -103,6 +111,7 @@ def jensen_shannon(*, real: Tensor, fake: Tensor) -> float:
     return float((torch.special.xlogy(p, p / middle).nansum() + torch.special.xlogy(q, q / middle).nansum()) / 2)
 
 
+@typed
 def missing_share(*, real: Tensor, fake: Tensor) -> float:
     """The share of real images in cells of which the fakes make less than a quarter: how much of the data is missing.
 
@@ -113,6 +122,7 @@ def missing_share(*, real: Tensor, fake: Tensor) -> float:
     return float(real[missing].sum() / real.sum())
 
 
+@typed
 def missing_cells(*, real: Tensor, fake: Tensor) -> Tensor:
     """(K,) bool: the cells that `missing_share` counts."""
     real, fake = _checked(real, fake)
@@ -120,6 +130,7 @@ def missing_cells(*, real: Tensor, fake: Tensor) -> Tensor:
     return (fake / fake.sum() < RARE * real / real.sum()) & (made < occur / 2)
 
 
+@typed
 def chi_square_p(*, real: Tensor, fake: Tensor) -> float:
     """p-value of the chi-square test that two histograms of counts come from one distribution; empty cells left out."""
     real, fake = _checked(real, fake)
@@ -133,7 +144,8 @@ def chi_square_p(*, real: Tensor, fake: Tensor) -> float:
 
 
 def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    if real.shape != fake.shape or real.ndim != 1 or not real.sum() or not fake.sum():
+    counts = all(bool(((one >= 0) & (one < torch.inf)).all()) and float(one.sum()) > 0 for one in (real, fake))
+    if real.shape != fake.shape or real.ndim != 1 or not counts:
         raise SparringError(
             f"histograms must be counts of the same cells, not all 0; got {tuple(real.shape)}, {tuple(fake.shape)}"
         )

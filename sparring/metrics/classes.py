@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparring.errors import SparringError
 from sparring.metrics.intervals import wilson_interval
+from sparring.typed import typed
 
 
 class ClassShare(NamedTuple):
@@ -22,6 +23,7 @@ class ClassShare(NamedTuple):
     real_share: float
 
 
+@typed
 def class_histogram(*, real: Tensor, fake: Tensor, classes: Sequence[str]) -> list[ClassShare]:
     """Shares of `classes` among the labels real (N,) and fake (M,), integers into `classes`.
 
@@ -30,7 +32,7 @@ def class_histogram(*, real: Tensor, fake: Tensor, classes: Sequence[str]) -> li
     """
     counts = []
     for name, labels in (("real", real), ("fake", fake)):
-        if labels.ndim != 1 or labels.is_floating_point() or not len(labels):
+        if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool or not len(labels):
             raise SparringError(f"{name} labels must be (N,) integers, N > 0; got {tuple(labels.shape)} {labels.dtype}")
         if labels.min() < 0 or labels.max() >= len(classes):
             raise SparringError(f"{name} labels run from {labels.min()} to {labels.max()}; classes: {len(classes)}")
@@ -41,6 +43,7 @@ def class_histogram(*, real: Tensor, fake: Tensor, classes: Sequence[str]) -> li
     ]
 
 
+@typed
 def total_variation(histogram: Sequence[ClassShare]) -> float:
     """Half the sum of absolute differences of the shares, in [0, 1]: the share of fakes in the wrong class."""
     return sum(abs(row.share - row.real_share) for row in histogram) / 2

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sparring.errors import SparringError
+from sparring.typed import require_finite, require_images, typed
 
 ACTIVE = 0.01
 """A unit whose mean code has a smaller variance over the images is not active (Burda et al. 2016, section 5.3)."""
@@ -16,14 +17,17 @@ COLLAPSED = 0.1
 BLOCK = 500  # rows of a distance matrix held at once
 
 
+@typed
 def squared_errors(*, real: Tensor, fake: Tensor) -> Tensor:
     """(N,) mean squared error per pixel of two sets of (N, C, H, W) uint8 images, pixels taken as 0 to 1; float64."""
+    require_images(0, torch.uint8, real=real, fake=fake)
     if real.shape != fake.shape:
         raise SparringError(f"reconstructions {tuple(fake.shape)} do not have the images' shape {tuple(real.shape)}")
     pieces = zip(real.split(BLOCK), fake.split(BLOCK), strict=True)
     return torch.cat([((x.double() - y.double()) / 255).square().flatten(1).mean(1) for x, y in pieces])
 
 
+@typed
 def energy_distance(*, real: Tensor, fake: Tensor) -> float:
     """Energy distance of two sets of codes, real (N, F) and fake (M, F): 0 only if they are the same distribution.
 
@@ -50,22 +54,35 @@ def _mean_distance(x: Tensor, y: Tensor) -> float:
     return float(sum(far)) / (len(x) * len(y))
 
 
+@typed
 def active_units(codes: Tensor) -> Tensor:
-    """(F,) bool: which units of mean codes (N, F) have a variance over the images of more than ACTIVE."""
+    """(F,) bool: which units of mean codes (N, F) have a variance over the images of more than ACTIVE.
+
+    Raises SparringError for fewer than 2 codes, which have no variance, and for codes that are not finite.
+    """
+    if codes.ndim != 2 or len(codes) < 2 or not codes.shape[1]:
+        raise SparringError(f"codes must be (N, F), N > 1; got {tuple(codes.shape)}")
+    require_finite(codes=codes)
     return codes.var(0) > ACTIVE
 
 
+@typed
 def posterior_collapsed(active: int, units: int) -> bool:
     """Whether so few of the units of a code are active that the decoder cannot be using it."""
     return active < COLLAPSED * units
 
 
+@typed
 def named_by_examples(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     """(clusters,) the class of each cluster: that of the image that is in it most certainly.
 
     log_probabilities  (N, clusters) of each image's cluster
     labels             (N,)
 
-    As the authors of Makhzani et al. 2016 name the clusters of section 6: one labelled example for each.
+    As the authors of Makhzani et al. 2016 name the clusters of section 6: one labelled example for each. Raises
+    SparringError unless there is a label for each image.
     """
+    if log_probabilities.ndim != 2 or not labels.numel() or labels.shape != log_probabilities.shape[:1]:
+        shapes = f"{tuple(log_probabilities.shape)} and {tuple(labels.shape)}"
+        raise SparringError(f"clusters are named by (N, clusters) log-probabilities and (N,) labels; got {shapes}")
     return labels[log_probabilities.argmax(0)]

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, whole
 from sparring.metrics.distances import checked, pairwise
+from sparring.typed import typed
 
 BLOCK = 500  # rows of a distance matrix held at once
 
@@ -16,14 +17,18 @@ BLOCK = 500  # rows of a distance matrix held at once
 # Copies of each other.
 
 
+@typed
 def nearest_other(points: Tensor) -> Tensor:
     """(N,) distance of each of (N, F) points to the nearest other one; float64."""
     points, _ = checked(points, points, at_least=2)
     return torch.cat([pairwise(rows, points).topk(2, largest=False).values[:, 1] for rows in points.split(BLOCK)])
 
 
+@typed
 def duplicate_distance(*sets: Tensor, share: float = 0.001) -> float:
     """The distance under which two images are duplicates: that share of the real ones in (N, F) `sets` are closer."""
+    if not 0 <= share <= 1:
+        raise SparringError(f"share is {share:g}: it must be from 0 to 1")
     return float(torch.cat([nearest_other(points) for points in sets]).quantile(share))
 
 
@@ -34,6 +39,7 @@ class Duplicates(NamedTuple):
     pairs: int
 
 
+@typed
 def duplicates(*, fake: Tensor, within: float) -> Duplicates:
     """How many of (M, F) fakes have a twin among the other fakes; a twin is nearer than `within`, or equal."""
     fake, _ = checked(fake, fake, at_least=2)
@@ -41,13 +47,15 @@ def duplicates(*, fake: Tensor, within: float) -> Duplicates:
     return Duplicates(float((close > 0).double().mean()), int(close.sum()) // 2)
 
 
+@typed
 def effective_support(pairs: int, n: int, sets: int = 1) -> tuple[float, tuple[float, float]]:
     """How many different images there are, from the twins in `sets` sets of n: n (n - 1) / 2 pairs for each twin.
 
     The birthday paradox (Arora and Zhang 2018, "Do GANs learn the distribution?"); the 95 % interval is that of a
     Poisson count. With no twin at all, the value is the lower bound that one would give.
     """
-    possible = sets * n * (n - 1) / 2
+    whole("pairs", pairs, least=0)
+    possible = whole("sets", sets) * whole("n", n, least=2) * (n - 1) / 2
     fewest, most = max(pairs, 1), pairs
     low = max(0.025, (max(0.0, fewest**0.5 - 0.98)) ** 2)
     high = ((most + 1) ** 0.5 + 0.98) ** 2
@@ -79,6 +87,7 @@ class Exchangeability(NamedTuple):
         return float(torch.special.erfc(torch.tensor(self.z / 2**0.5, dtype=torch.float64)) / 2)
 
 
+@typed
 def exchangeability(*, train: Tensor, held_out: Tensor, fake: Tensor) -> Exchangeability:
     """Is the nearest real image of a fake a training image more often than chance? train (T, F), held_out (H, F).
 
@@ -88,6 +97,7 @@ def exchangeability(*, train: Tensor, held_out: Tensor, fake: Tensor) -> Exchang
 
     Var(share) = T H / (T + H)^2 (T + H) / (T + H - 1) (sum_i m_i^2 - M^2 / (T + H)) / M^2,   m_i: fakes nearest to i
     """
+    checked(train, held_out, at_least=1)
     pool = torch.cat([train, held_out])
     _, at = nearest(of=fake, among=pool)
     total, expected = len(pool), len(train) / len(pool)
@@ -107,6 +117,7 @@ class Authenticity(NamedTuple):
     own: Tensor
 
 
+@typed
 def authenticity(*, train: Tensor, fake: Tensor) -> Authenticity:
     """AuthPct: the share of fakes whose nearest training image has a nearer neighbour in the training set than them.
 
@@ -119,6 +130,7 @@ def authenticity(*, train: Tensor, fake: Tensor) -> Authenticity:
     return Authenticity(float((distance > own).double().mean()), distance, at, own)
 
 
+@typed
 def nearest(*, of: Tensor, among: Tensor, itself: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(N,) distance and (N,) row of the nearest of `among` (M, F) for each of `of` (N, F); float32.
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, whole
 from sparring.seeds import generator
+from sparring.typed import typed
 
 BLOCK = 128  # rows of a distance or kernel matrix held at once
 
@@ -22,6 +23,7 @@ FAR = 10.0
 """Standard deviations of real features at which standardised ones are clipped, so that no single one outweighs all."""
 
 
+@typed
 def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
     """Frechet distance of the Gaussians with the two sets' moments: real (N, F), fake (M, F) -> [0, inf).
 
@@ -40,6 +42,7 @@ def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
     return max(0.0, distance.item())
 
 
+@typed
 def frechet_infinity(*, real: Tensor, fake: Tensor, seed: int = 0) -> float:
     """The Frechet distance without its bias: extrapolated to endless samples. real (N, F), fake (N, F).
 
@@ -60,6 +63,7 @@ def frechet_infinity(*, real: Tensor, fake: Tensor, seed: int = 0) -> float:
     return float(torch.linalg.lstsq(line, values[:, None]).solution[0])
 
 
+@typed
 def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
     """Kernel distance (KID): the unbiased squared MMD of real (N, F) and fake (M, F); around 0 for equal distributions.
 
@@ -87,6 +91,7 @@ class Neighbours(NamedTuple):
     coverage: float
 
 
+@typed
 def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     """Precision, recall, density and coverage of fake (N, F) against as many real (N, F).
 
@@ -104,8 +109,7 @@ def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     balls are points: equal images still count as inside. Raises SparringError for features that are not finite, of
     different F, of different N, or N <= k.
     """
-    if k < 1:
-        raise SparringError(f"neighbours: k must be at least 1; got {k}")
+    whole("k", k)
     real, fake = checked(real, fake, at_least=k + 1)
     if len(real) != len(fake):
         raise SparringError(f"neighbours needs as many fakes as reals; got {len(real)} real, {len(fake)} fake")
@@ -136,8 +140,8 @@ def scale_of(real: Tensor) -> Tensor:
 def checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
     """Both sets in float64, or an error that says what is wrong with them."""
     for name, features in (("real", real), ("fake", fake)):
-        if features.ndim != 2:
-            raise SparringError(f"{name} features must be (N, F); got {tuple(features.shape)}")
+        if features.ndim != 2 or not features.shape[1]:
+            raise SparringError(f"{name} features must be (N, F), F > 0; got {tuple(features.shape)}")
         if len(features) < at_least:
             raise SparringError(f"at least {at_least} {name} samples are needed; got {len(features)}")
         if not features.isfinite().all():

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError, unknown
 from sparring.seeds import generator
+from sparring.typed import typed
 
 LENET_MNIST, LENET_MNIST_2 = "lenet-mnist", "lenet-mnist-2"
 LENET_FASHION_MNIST, LENET_FASHION_MNIST_2 = "lenet-fashion-mnist", "lenet-fashion-mnist-2"
@@ -190,6 +191,7 @@ EXAMINED = 1000
 """Labelled images at most that it shows this on."""
 
 
+@typed
 @cache
 def extractor(name: str) -> Extractor:
     """The extractor of that name, loaded once. Raises SparringError for an unknown one."""
@@ -198,13 +200,16 @@ def extractor(name: str) -> Extractor:
     return EXTRACTORS[name]()
 
 
+@typed
 def accuracy_on(extractor: Extractor, images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> float | None:
     """The share of labelled images (N, C, S, S) uint8 whose class the extractor sees, on up to 1,000, evenly spaced.
 
     labels (N,) into `classes`. None where it cannot be known: no labels, or a class that the extractor has not.
     """
-    if labels is None or not len(labels) or not classes or not set(classes) <= set(extractor.classes):
+    if labels is None or not labels.numel() or not classes or not set(classes) <= set(extractor.classes):
         return None
+    if labels.shape != images.shape[:1]:
+        raise SparringError(f"labels must be ({len(images)},), one for each image; got {tuple(labels.shape)}")
     rows = torch.arange(0, len(labels), max(1, len(labels) // EXAMINED))[:EXAMINED]
     _, logits = extractor.features(images[rows])
     assert logits is not None
@@ -212,11 +217,13 @@ def accuracy_on(extractor: Extractor, images: Tensor, labels: Tensor | None, cla
     return float((logits.argmax(1) == theirs[labels[rows]]).double().mean())
 
 
+@typed
 def knows(extractor: Extractor, accuracy: float | None) -> bool:
     """Whether a classifier with this accuracy on real images knows them: only then a finding may rest on it."""
     return accuracy is not None and accuracy >= KNOWS * (extractor.accuracy or 1.0)
 
 
+@typed
 def extractor_for(images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> Extractor:
     """The trained extractor that knows these labelled images (N, C, S, S) uint8, or random-conv64 if none does.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sparring.errors import SparringError
 from sparring.metrics.extractors import Extractor, LeNet, blank, digest_of
 from sparring.seeds import derive, generator, isolated
+from sparring.typed import require_images, typed
 
 PIXELS = "pixels-pca64"
 SELF = "self64"
@@ -39,11 +40,13 @@ class PrincipalComponents(nn.Module):
         return features, features[:, :1]
 
 
+@typed
 def pixels_pca64(images: Tensor) -> Extractor:
     """Principal components of (N, C, S, S) uint8 images: the features of a judge that knows pixels and nothing else.
 
     Up to 64, from 5,000 images at most; equal images have equal features. Raises SparringError for a single image.
     """
+    require_images(0, torch.uint8, images=images)
     if len(images) < 2:
         raise SparringError(f"principal components need at least 2 images; got {len(images)}")
     size = min(images.shape[-1], LARGEST)
@@ -57,6 +60,7 @@ def pixels_pca64(images: Tensor) -> Extractor:
     return Extractor(PIXELS, digest_of(network), images.shape[1], size, (), None, network)
 
 
+@typed
 def self64(images: Tensor) -> Extractor:
     """A LeNet that has learnt, from (N, C, S, S) uint8 images without labels, to know an image again: 64 features.
 
@@ -64,6 +68,7 @@ def self64(images: Tensor) -> Extractor:
     those of any two images (SimCLR, Chen et al. 2020, eq. 1). 150 steps, always the same ones. Learn it on images
     that the numbers are not made with: the half of the held-out images that `evaluate` then leaves out.
     """
+    require_images(0, torch.uint8, images=images)
     if len(images) < BATCH // 4:
         raise SparringError(f"{SELF} learns from at least {BATCH // 4} images; got {len(images)}")
     channels = images.shape[1]

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import NormalDist, mean, stdev
 
+from sparring.errors import whole
+from sparring.typed import typed
+
 Z = NormalDist().inv_cdf(0.975)
 # Student's t, 97.5 % quantile, for 1 to 10 degrees of freedom.
 T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
 
+@typed
 def wilson_interval(hits: int, n: int) -> tuple[float, float]:
     """95 % interval of a probability after `hits` of `n` trials, within [0, 1] (Wilson 1927)."""
-    share = hits / n
+    share = whole("hits", hits, least=0, most=whole("n", n)) / n
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+@typed
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """95 % t interval of the mean of independent repeats; None for a single one: it shows no spread."""
     if len(values) < 2:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparring.errors import SparringError
+from sparring.typed import require_finite, typed
 
 WITHIN = 3.0
 """Standard deviations within which a sample is of high quality; in the plane 98.9 % of the mixture's own points are."""
@@ -29,12 +30,21 @@ class Modes(NamedTuple):
     spread: float
 
 
+@typed
 def nearest_modes(points: Tensor, centres: Tensor, std: float, *, within: float = WITHIN) -> Tensor:
-    """(N,) the nearest centre of each of the points (N, D), or -1 beyond `within` standard deviations."""
+    """(N,) the nearest centre of each of the points (N, D), or -1 beyond `within` standard deviations.
+
+    Raises SparringError unless there are centres (M, D) and std is positive.
+    """
+    if points.ndim != 2 or centres.ndim != 2 or points.shape[1] != centres.shape[1] or not len(centres) or not std > 0:
+        shapes = f"{tuple(points.shape)}, {tuple(centres.shape)}, {std:g}"
+        raise SparringError(f"modes are centres (M, D), M > 0, of points (N, D), with std above 0; got {shapes}")
+    require_finite(centres=centres)
     distance, mode = torch.cdist(points.double(), centres.double()).min(1)
     return torch.where(distance <= within * std, mode, -1)
 
 
+@typed
 def modes_reached(*, fake: Tensor, centres: Tensor, std: float) -> Modes:
     """Samples fake (N, 2) against a mixture of N(centre, std^2), equally likely centres (M, 2).
 
@@ -51,9 +61,12 @@ def modes_reached(*, fake: Tensor, centres: Tensor, std: float) -> Modes:
     return Modes(int((counts > 0).sum()), float(good.double().mean()), reverse_kl(counts), float((away / usual).sqrt()))
 
 
+@typed
 def reverse_kl(counts: Tensor) -> float:
     """KL(counts / their sum || uniform) = sum p log(p M) over M modes, in nats; inf when nothing was counted."""
-    if not int(counts.sum()):
+    if counts.ndim != 1 or not bool(((counts >= 0) & (counts < math.inf)).all()):
+        raise SparringError(f"counts must be (M,) numbers from 0; got {tuple(counts.shape)}")
+    if not float(counts.sum()):
         return math.inf
     p = counts.double() / counts.sum()
     return float(torch.special.xlogy(p, p * len(p)).sum())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sparring.errors import SparringError
+from sparring.typed import typed
 
 SIGMAS = tuple(torch.logspace(-1, 0, 10, dtype=torch.float64).tolist())
 BLOCK = 250  # rows of a distance matrix held at once
@@ -27,6 +28,7 @@ class Parzen(NamedTuple):
     sigma: float
 
 
+@typed
 def parzen_log_likelihood(*, real: Tensor, fake: Tensor, chosen_on: Tensor) -> Parzen:
     """Log-likelihood of real images (N, ...) under a Gaussian of width sigma around each fake (M, ...), pixels 0 to 1.
 
@@ -38,7 +40,7 @@ def parzen_log_likelihood(*, real: Tensor, fake: Tensor, chosen_on: Tensor) -> P
     In float64. Raises SparringError for pixels outside 0 to 1 and for different shapes.
     """
     for name, images in (("real", real), ("fake", fake), ("chosen_on", chosen_on)):
-        if images.shape[1:] != real.shape[1:] or not len(images):
+        if images.ndim < 2 or images.shape[1:] != real.shape[1:] or not images.numel():
             raise SparringError(f"{name} images are {tuple(images.shape)}; the real ones are {tuple(real.shape)}")
         if not bool(((images >= 0) & (images <= 1)).all()):
             raise SparringError(f"{name} images have pixels outside 0 to 1")

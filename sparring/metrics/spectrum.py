@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, whole
 from sparring.metrics.blur import grey
+from sparring.typed import require_finite, require_images, typed
 
 HIGH = 0.35
 """Cycles per pixel beyond which a frequency is high."""
 
 
+@typed
 def nyquist_energy(images: Tensor) -> float:
     """Mean power at the three Nyquist frequencies of (N, C, H, W) images, H and W even, any range.
 
@@ -19,7 +21,9 @@ def nyquist_energy(images: Tensor) -> float:
     over images and channels: 0 for a constant image, a^2 for a checkerboard of +-a. Odena et al. 2016, "Deconvolution
     and checkerboard artifacts", on what to look for. Raises SparringError for other shapes.
     """
-    if images.ndim != 4 or images.shape[2] % 2 or images.shape[3] % 2:
+    require_images(images=images)
+    require_finite(images=images)
+    if images.shape[2] % 2 or images.shape[3] % 2:
         raise SparringError(f"images must be (N, C, H, W) with even H and W; got {tuple(images.shape)}")
     height, width = images.shape[2:]
     power = torch.fft.fft2(images.double()).abs().square() / (height * width) ** 2
@@ -27,11 +31,16 @@ def nyquist_energy(images: Tensor) -> float:
     return float(peaks.mean())
 
 
+@typed
 def power_spectrum(images: Tensor) -> Tensor:
     """(H, W) mean power |FFT|^2 of (N, C, H, W) images, C = 1 or 3 (luma), each less its own mean; adds up to 1.
 
-    Flat images have none: all 0. Frequencies in the order of torch.fft.fftfreq.
+    Flat images have none: all 0. Frequencies in the order of torch.fft.fftfreq. Raises SparringError for others.
     """
+    require_images(images=images)
+    require_finite(images=images)
+    if images.shape[1] not in (1, 3):
+        raise SparringError(f"images must be (N, C, H, W) with C = 1 or 3; got {tuple(images.shape)}")
     total = torch.zeros(tuple(images.shape[2:]), dtype=torch.float64)
     for chunk in images.split(500):
         x = grey(chunk.float())
@@ -39,12 +48,15 @@ def power_spectrum(images: Tensor) -> Tensor:
     return total / total.sum() if float(total.sum()) > 0 else total
 
 
+@typed
 def high_frequencies(spectrum: Tensor) -> float:
     """The share of a power spectrum (H, W) beyond 0.35 cycles per pixel: blur lowers it, noise raises it."""
+    _require_spectrum(spectrum)
     rows, columns = (torch.fft.fftfreq(side, dtype=torch.float64) for side in spectrum.shape)
     return float(spectrum[torch.hypot(rows[:, None], columns) > HIGH].sum())
 
 
+@typed
 def peak(spectrum: Tensor, period: int) -> float:
     """The share of a power spectrum (H, W) at the corners of 1/period: 2 for Nyquist's, 4 for two-stage upsampling.
 
@@ -54,6 +66,7 @@ def peak(spectrum: Tensor, period: int) -> float:
     return float(sum(spectrum[i, j] for i, j in _corners(spectrum, period)))
 
 
+@typed
 def prominence(spectrum: Tensor, period: int) -> float:
     """The power at the corners of 1/period over that of the frequencies around them: a pattern stands out, noise not.
 
@@ -61,8 +74,9 @@ def prominence(spectrum: Tensor, period: int) -> float:
     images have along the axes is no peak. About 1 for noise and for smooth spectra; 0 where there is no power at all.
     Raises SparringError as `peak` does.
     """
-    (height, width), at, around = spectrum.shape, 0.0, 0.0
-    for i, j in _corners(spectrum, period):
+    corners, at, around = _corners(spectrum, period), 0.0, 0.0
+    height, width = spectrum.shape
+    for i, j in corners:
         beside = [((i + step) % height, j) for step in (-2, 2) if i] + [
             (i, (j + step) % width) for step in (-2, 2) if j
         ]
@@ -72,7 +86,15 @@ def prominence(spectrum: Tensor, period: int) -> float:
     return at / around if around > 0 else 0.0
 
 
+def _require_spectrum(spectrum: Tensor) -> None:
+    if spectrum.ndim != 2 or not spectrum.numel():
+        raise SparringError(f"a power spectrum is (H, W); got {tuple(spectrum.shape)}")
+    require_finite(spectrum=spectrum)
+
+
 def _corners(spectrum: Tensor, period: int) -> list[tuple[int, int]]:
+    _require_spectrum(spectrum)
+    whole("period", period, least=2)
     height, width = spectrum.shape
     if height % period or width % period:
         raise SparringError(f"images of {height} x {width} have no frequency 1/{period}")

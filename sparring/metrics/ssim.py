@@ -7,17 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparring.errors import SparringError
+from sparring.typed import require_images, typed
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
+@typed
 def structural_similarity(*, real: Tensor, fake: Tensor) -> Tensor:
     """(N,) SSIM of (N, C, H, W) uint8 images, pair by pair: 1 for equal ones (Wang et al. 2004, eq. 13).
 
     Local means, variances and covariances under a Gaussian window of 11x11 pixels (sigma 1.5), wherever it fits whole;
-    then the mean over places and channels. Raises SparringError for images that are smaller than the window.
+    then the mean over places and channels. Raises SparringError for images that are smaller than the window, and for
+    different shapes.
     """
+    require_images(1, torch.uint8, real=real, fake=fake)
+    if real.shape != fake.shape:
+        raise SparringError(f"SSIM is of pairs of images; got {tuple(real.shape)} and {tuple(fake.shape)}")
     if min(real.shape[2:]) < WINDOW:
         raise SparringError(f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, these are {tuple(real.shape)}")
     channels = real.shape[1]

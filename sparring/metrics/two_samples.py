@@ -11,6 +11,7 @@ from torch import Tensor
 from sparring.errors import SparringError
 from sparring.metrics.distances import FAR, checked, scale_of
 from sparring.seeds import generator
+from sparring.typed import typed
 
 BLOCK = 500  # rows of a distance matrix held at once
 RIDGE = 1e-2
@@ -23,6 +24,7 @@ class TwoSampleTest(NamedTuple):
     p: float
 
 
+@typed
 def classifier_test(*, real: Tensor, fake: Tensor, seed: int = 0) -> TwoSampleTest:
     """Classifier two-sample test (Lopez-Paz and Oquab 2017): learnt on one half of reals and fakes, tried on the other.
 
@@ -83,6 +85,7 @@ class NearestAlike(NamedTuple):
     fake: float
 
 
+@typed
 def nearest_alike(*, real: Tensor, fake: Tensor) -> NearestAlike:
     """1-NN accuracy, leave one out (Xu et al. 2018), for reals (N, F) and fakes (N, F) apart; ties count half.
 

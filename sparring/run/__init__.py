@@ -619,7 +619,7 @@ class Run:
 
         Raises SparringError when the weights are not there, are damaged, or are those of another run.
         """
-        if checkpoint not in ("last", "best"):
+        if not isinstance(checkpoint, str) or checkpoint not in ("last", "best"):
             raise unknown("checkpoint", str(checkpoint), ["last", "best"])
         if checkpoint == "best" and not (self.path / "best" / "model.safetensors").is_file():
             raise SparringError(f"{self.path} has no best checkpoint: no KID was measured while it was trained")
