@@ -387,6 +387,14 @@ def test_cutout_of_an_odd_side_is_rounded_up():
     assert int(hole.any(2).sum(1).max()) == int(hole.any(1).sum(1).max()) == 14
 
 
+@pytest.mark.parametrize(("side", "first", "last"), [(8, -2, 6), (7, -2, 5), (5, -1, 3)])
+def test_cutout_falls_where_the_authors_code_lets_it(side, first, last, monkeypatch):
+    """Its middle lies on 0 ... side for squares of an even side, on 0 ... side - 1 for those of an odd one."""
+    monkeypatch.setattr(augment, "cut_out", lambda x, top, left: torch.stack([top, left]))
+    corners = augment.any_cutout(torch.ones(500, 1, side, side))
+    assert (int(corners.min()), int(corners.max())) == (first, last)
+
+
 def test_cutting_out_where_it_is_told():
     x = torch.ones(2, 1, 8, 8)
     y = augment.cut_out(x, torch.tensor([2, -1]), torch.tensor([3, 6]))

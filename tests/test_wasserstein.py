@@ -68,7 +68,8 @@ def test_pieces_do_not_warm_the_critic_twice():
 
 
 @pytest.mark.parametrize(
-    "kind", [partial(WGAN, warm_start=3, critic_steps=2), partial(WGANGP, critic_steps=2, dequantize=True)]
+    "kind",
+    [partial(WGAN, warm_start=3, critic_steps=2), partial(WGANGP, critic_steps=2, generator_batch=2, dequantize=True)],
 )
 def test_two_pieces_equal_the_whole(kind):
     whole = referee(kind(*networks(), latent=5).double())
@@ -102,6 +103,14 @@ def test_the_slope_is_that_of_the_authors_pixels(name, size, bright):
     expected = (slope.flatten(1).norm(dim=1) / bright - 1).square().mean()
     torch.testing.assert_close(made.slope(2 * theirs.detach() - 1).detach(), expected)
     assert made.dequantize == (name == "wgan-gp-resnet")
+
+
+def test_the_generator_may_move_with_a_larger_batch():
+    sizes = []
+    system = WGANGP(*networks(), latent=5, critic_steps=1, generator_batch=2)
+    system.G.register_forward_pre_hook(lambda G, given: sizes.append(len(given[0])))
+    referee(system, batch=8).play()
+    assert sizes == [8, 16]
 
 
 def test_each_sample_has_its_own_place_between_real_and_fake():

@@ -17,6 +17,7 @@ class WGANGP(GAN):
 
     G, D, latent, noise  as in GAN; D must score each image by itself: layer norm or none, no batch norm
     critic_steps         critic moves per round, each with fresh data (5)
+    generator_batch      images of the generator's move for each of a critic's (the authors' CIFAR-10 code: 2)
     penalty              lambda of eq. 3 (10; .1 for the paper's toys)
     unit                 the slope is that of pixels in [0, 1], twice as steep (the authors' MNIST code); no: in [-1, 1]
     dequantize           whether real images, of 256 levels, get uniform noise (the authors' CIFAR-10 code)
@@ -32,12 +33,13 @@ class WGANGP(GAN):
         latent: int,
         noise: str = "normal",
         critic_steps: int = 5,
+        generator_batch: int = 1,
         penalty: float = 10.0,
         unit: bool = False,
         dequantize: bool = False,
     ) -> None:
         super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"], mixed=True)
-        self.critic_steps, self.penalty = critic_steps, penalty
+        self.critic_steps, self.generator_batch, self.penalty = critic_steps, generator_batch, penalty
         self.unit, self.dequantize = unit, dequantize
 
     def round(self, feed: Feed) -> Generator[Move, None, None]:
@@ -53,7 +55,8 @@ class WGANGP(GAN):
             loss = -distance + self.penalty * slope
             yield Move("critic", loss, distance=distance, slope=slope, real=real_score, fake=fake_score)
 
-        yield Move("generator", -in_full(self.D(self.G(self.noise(len(x))))).mean())
+        fake = self.G(self.noise(self.generator_batch * len(x)))
+        yield Move("generator", -in_full(self.D(fake)).mean())
 
     def slope(self, x: Tensor) -> Tensor:
         """E (|grad D| - 1)^2 of eq. 3 at (B, C, H, W) images in [-1, 1]."""
