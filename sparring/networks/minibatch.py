@@ -19,7 +19,8 @@ class MinibatchDiscrimination(nn.Module):
     """Salimans et al. 2016, section 3.2, as in their code: (B, inputs) -> (B, inputs + kernels).
 
     Each image gets, for each kernel, how near it is to all others of the batch: the sum of exp(-L1 distance) between
-    rows of `dims` numbers. The columns of the linear map have norm exp(log_scale); the bias starts at -1.
+    rows of `dims` numbers. The columns of the linear map have norm exp(log_scale); the bias starts at -1. Their first
+    batch scales distances so that the nearest other image is 2 away on average; here they start as they come.
     """
 
     batchwise: ClassVar[str] = "minibatch discrimination"

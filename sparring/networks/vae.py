@@ -18,7 +18,10 @@ def image() -> nn.Sequential:
 
 
 def kingma_encoder(shape: tuple[int, int, int], width: int, latent: int) -> nn.Sequential:
-    """Kingma and Welling 2014, appendix C: (B, *shape) -> (B, 2 latent), one tanh layer; weights N(0, .01^2)."""
+    """Kingma and Welling 2014, appendix C: (B, *shape) -> (B, 2 latent), one tanh layer.
+
+    Weights start at N(0, .01^2): the paper's N(0, .01) is read as a deviation.
+    """
     pixels = math.prod(shape)
     return started(
         nn.Sequential(ToUnit(), nn.Flatten(), nn.Linear(pixels, width), nn.Tanh(), nn.Linear(width, 2 * latent))

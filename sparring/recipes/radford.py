@@ -33,8 +33,9 @@ def dcgan(
 ) -> Recipe:
     """Strided convolutions and batch norm in both players, any number of channels.
 
-    The paper draws uniform noise and uses 128 maps and 5x5 kernels for faces; pytorch/examples normal noise and 64.
-    The generator answers for the fakes that D has just seen (pytorch/examples).
+    The paper draws uniform noise and uses 128 maps and 5x5 kernels for faces; pytorch/examples normal noise and 64. The
+    batch of 128 is the paper's (pytorch/examples: 64). The generator answers for the fakes that D has just seen
+    (pytorch/examples).
 
     Measured (docs/results/mnist.md; seed 0, --average 0.99): on MNIST at 64x64 FD-lenet-mnist@10000 174 after 800
     rounds and 23 minutes of one CPU thread, where real images score 2.1.
