@@ -19,6 +19,7 @@ import sparring.monitor.looks as looks
 from sparring.cli.reading import read
 from sparring.cli.training import training_options
 from sparring.data.dataset import Dataset
+from sparring.diagnose import Diagnosis
 from sparring.display import Display
 from sparring.errors import Diverged
 from sparring.losses import GAMES, game
@@ -386,6 +387,13 @@ def test_a_discriminator_has_not_given_up_while_samples_come_nearer():
         assert "idle-judge" in causes(**idle, distance=0.8)
 
 
+def test_checkerboards_that_have_faded_since_their_peak_are_not_reported():
+    """A narrow critic's first samples: the ratio rises past that of half of the rounds, and is on its way down."""
+    peaked = [7, 19, 53, 118, 161, 121, 110, 100]
+    assert causes(checker=lambda i: peaked[min(i, 7)]) == []
+    assert causes(checker=lambda i: [161, 7, 19, 53, 118, 161, 161, 161][min(i, 7)]) == ["checkerboard"]
+
+
 def test_what_keeps_falling_is_not_stuck():
     """However slowly: Kendall's tau with time, which one odd look does not turn."""
     slow = [1.6, 1.59, 1.57, 1.58, 1.55, 1.54, 1.52]
@@ -644,3 +652,29 @@ def test_planted_faults_are_found_and_a_healthy_training_is_left_in_peace(study,
         assert {cause for cause, _, _ in said[:2]} & set(bank.FAULTS[fault].causes)
     else:
         assert said == []
+
+
+AGAINST_ITSELF = [
+    ("mode collapse", {"duplicates": (0.0, 0.0)}, {"duplicates": (0.5, 30.0)}),
+    ("missing modes", {}, {"coverage": (0.2, -30.0)}),
+    ("blur", {"blur ratio": (1.1, 1.0)}, {"blur ratio": (0.4, -9.0), "HF ratio": (0.3, -9.0)}),
+    ("checkerboard", {"Nyquist ratio": (0.9, 0.0)}, {"Nyquist ratio": (9.0, 9.0), "Nyquist peak": (7.0, 9.0)}),
+    ("memorisation", {"copied-pixels": (0.1, 1.0)}, {"copied-pixels": (0.1, 9.0), "copied-features": (0.1, 9.0)}),
+    ("unlike real images", {"FD": (9.0, 0.5)}, {"FD": (900.0, 50.0)}),
+]
+
+
+@pytest.mark.parametrize(("cause", "against", "for_it"), AGAINST_ITSELF)
+def test_the_benchmark_counts_diagnoses_that_their_numbers_contradict(study, monkeypatch, cause, against, for_it):
+    """Whatever diagnose says, here always the same."""
+    healthy = importlib.import_module("healthy")
+    said = Diagnosis(cause, 1.0, "As the numbers say.", "Look at a kernel.", ())
+    monkeypatch.setattr(healthy, "diagnose", lambda evaluation: [said])
+
+    def evaluation(numbers, **system):
+        cards = [{"name": name, "value": value, "z": z, "floor": 1.0} for name, (value, z) in numbers.items()]
+        return {"metrics": cards, "system": system}
+
+    assert healthy.contradictions(evaluation(against)) == [cause]
+    assert healthy.contradictions(evaluation(for_it)) == []
+    assert healthy.contradictions(evaluation(for_it, kernels=False)) == [f"{cause}: kernels"]

@@ -250,9 +250,9 @@ def outside_range(h: History) -> float | None:
 
 
 def checkers(h: History) -> float | None:
-    """Stripes and checkers of one pixel in samples, over those in images, where that does not get better."""
-    now, half = h.now("checker"), h.half("checker")
-    return None if now is None or half is None else stuck(now, half, h.lately("checker"))
+    """Stripes and checkers of one pixel in samples, over those in images, where they have not faded."""
+    now, seen = h.now("checker"), h.of("checker")
+    return stuck(now, max(seen), h.lately("checker")) if now is not None and h.ripe else None
 
 
 def memorising(h: History) -> float | None:
