@@ -183,7 +183,11 @@ def test_cifar10_is_read_without_unpickling(tmp_path, kind, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x80\x04.", b"", b"no pickle", pickle.dumps({"labels": [1] * 6, "data": PIXELS[:5]})]
+    "content",
+    [
+        *(b"\x80\x04.", b"", b"no pickle", pickle.dumps({"labels": [1] * 6, "data": PIXELS[:5]})),
+        b"(dS'labels'\n(lI" + b"9" * 40 + b"\nasS'data'\nX\0\x0c\0\0" + bytes(3072) + b"s.",  # more than a tensor holds
+    ],
 )
 def test_damaged_cifar10_is_refused(tmp_path, content):
     (small_cifar10(tmp_path, "py") / "data_batch_2").write_bytes(content)
