@@ -155,7 +155,7 @@ def test_a_feature_that_hardly_varies_outweighs_no_other(deviation):
     sets["fake"][:, 0] = torch.randn(len(sets["fake"]), generator=torch.Generator().manual_seed(0))
     width = sets["real"].shape[1]
     clipped = (100 / width + 1) ** 3  # of two points that are 10 deviations away in this feature alone
-    assert kernel_distance(**sets) < 20 * clipped
+    assert abs(kernel_distance(**sets)) < 20 * clipped
     assert 0.5 <= classifier_test(real=sets["real"][:50], fake=sets["fake"][:50]).accuracy <= 1
     cells = fit_cells(sets["real"], 5)
     assert len(cells.counts(sets["fake"]).nonzero()) > 1
