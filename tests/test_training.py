@@ -17,6 +17,7 @@ from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float
 from sparring.errors import Diverged, SparringError
 from sparring.losses import GAMES
+from sparring.networks import infogan
 from sparring.recipes import RECIPES
 from sparring.recipes.arguments import GameName
 from sparring.recipes.recipe import arguments, card, find, prepare_recipe, settle
@@ -83,6 +84,12 @@ PROMISED = {
     "acgan": PLAYFUL | {"classify"},
 }
 """What a system can do beside playing, where it is not what all GANs can: make images and judge them."""
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """InfoGAN's networks, whose 13 million weights no argument makes fewer."""
+    monkeypatch.setattr(infogan, "FEATURES", 32)
 
 
 def small(name):

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from sparring.networks.initial import dcgan_tensorflow
 
 FEATURES = 1024
-"""Length of the trunk's output."""
+"""Length of the trunk's output, and of the generator's first layer."""
 
 
 def generator(inputs: int, channels: int = 1) -> nn.Module:
     """(B, inputs) -> (B, channels, 28, 28) in [-1, 1]: two linear and two 4x4 transposed convolutional layers."""
     return dcgan_tensorflow(
         nn.Sequential(
-            nn.Linear(inputs, 1024),
-            nn.BatchNorm1d(1024),
+            nn.Linear(inputs, FEATURES),
+            nn.BatchNorm1d(FEATURES),
             nn.ReLU(),
-            nn.Linear(1024, 7 * 7 * 128),
+            nn.Linear(FEATURES, 7 * 7 * 128),
             nn.BatchNorm1d(7 * 7 * 128),
             nn.ReLU(),
             nn.Unflatten(1, (128, 7, 7)),
