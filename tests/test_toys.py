@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -278,10 +279,15 @@ def test_reverse_kl():
     assert reverse_kl(counts) == pytest.approx(0.0194, abs=0.003)
 
 
-def test_the_ring_is_found():
-    """All eight modes in equal parts; how exact they are takes longer (docs/results/toys.md)."""
-    states = list(mixtures.play(mixtures.ring(), seed=1, rounds=2000, every=1000))
-    assert [state.round for state in states] == [0, 1000, 2000]
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ring_is_found(seed, monkeypatch):
+    """All eight modes in equal parts, whatever the seed: on a ring five times as thick as the papers', which takes a
+    tenth of the arithmetic. How exactly theirs is learned takes longer (docs/results/toys.md).
+    """
+    for name, number in {"WIDTH": 64, "BATCH": 128, "RATE": 2e-3, "AVERAGE": 0.98}.items():
+        monkeypatch.setattr(mixtures, name, number)
+    states = list(mixtures.play(replace(mixtures.ring(), std=0.05), seed=seed, rounds=500, every=250))
+    assert [state.round for state in states] == [0, 250, 500]
     assert states[0].modes.high_quality < 0.05
     last = states[-1].modes
     assert last.found == 8
