@@ -51,9 +51,9 @@ def test_a_round_moves_every_player(name, way):
 
 WIDE = {
     "cs231n-mlp": {},
-    "cs231n-dcgan": {"batch": 32},
-    "dcgan-64": {"width": 16, "batch": 16},
-    "wgan-gp": {"width": 32, "batch": 16},
+    "cs231n-dcgan": {"batch": 8},
+    "dcgan-64": {"width": 16, "batch": 8},
+    "wgan-gp": {"width": 32, "batch": 4},
     "aae-semi-supervised": {"width": 200},
     "cyclegan-64": {"width": 8, "blocks": 1},
     "biggan-32": {"width": 8, "batch": 10},
