@@ -12,7 +12,7 @@ demo: .venv/demo
 	echo && echo "What happened, as a page: file://$$(pwd)/$$($(BIN)/sparring report $$run)"
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
