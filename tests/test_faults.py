@@ -131,7 +131,7 @@ def test_killed_at_random_moments(server, data, unharmed, tmp_path):
 def test_killed_at_every_disk_operation(server, data, short, tmp_path, part):
     """G2, G3: kill -9 before each operation that changes the disk; then resume: the same bits."""
     expected, operations = short
-    assert operations > 150
+    assert operations > 100
     for k in range(part, operations, 4):
         out = tmp_path / str(k)
         end = server.order("train", **orders(data, out, **SHORT), die_at=k)
