@@ -10,6 +10,7 @@ sparring.report(run)
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys(
     # beside other busy processes they hold the processor that the awaited thread needs (docs/results/speed.md).
     os.environ["GOMP_SPINCOUNT"] = "30000"  # GNU's: iterations, some tenths of a millisecond
     os.environ["KMP_BLOCKTIME"] = "1"  # Intel's and LLVM's: milliseconds
+
+# In a notebook without ipywidgets tqdm, which accelerate imports, warns of a bar that nobody asked for.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __version__ = "0.1.0"
 

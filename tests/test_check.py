@@ -64,7 +64,7 @@ def test_it_is_ok_exactly_when_load_takes_it(zoo, repaired, tmp_path):
 def test_the_text_can_be_read(zoo):
     text = str(check(zoo))
     assert "[zoo]" in text  # no markup of rich's
-    assert "'cat/page\\n404.jpg'" in text
+    assert "cat/page\\n404.jpg" in text
     assert "16 x 16 (302)" in text
     assert f"sparring train RECIPE --data '{zoo}' --size 16 --channels 1" in text
     assert all(line == line.rstrip() for line in text.splitlines())
@@ -82,6 +82,33 @@ def test_mixed_sizes_get_a_suggestion(tmp_path):
     assert any(line.startswith("1 images are smaller than 64 x 64") for line in report.advice)
     assert any("centre square" in line for line in report.advice)
     assert report.ok
+
+
+def test_pictures_that_are_passed_over_are_counted_in_the_last_line(tmp_path):
+    for index in range(40):
+        folder = tmp_path / ("cat", "dog", ".", "cat")[index % 4]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(np.full((16, 16), index, np.uint8)).save(folder / f"{index}.png")
+    for index in range(10):
+        (tmp_path / "dog" / f"{index}.heic").write_bytes(b"heic")
+    report = check(tmp_path, held_out=5)
+    assert (report.images, report.passed, report.ok) == (30, 20, True)
+    assert str(report).endswith("\nready to train on 30 of 50 pictures: 20 (40%) are passed over")
+    assert "--labels-from none takes all images" in str(report)
+    assert "--size 16 --channels 1 --held-out 5\n" in str(report)
+    everything = check(tmp_path, labels_from="none")
+    assert (everything.images, everything.passed) == (40, 10)
+    assert "--labels-from none" in everything.advice[-1]
+    assert check(np.zeros((60, 8, 8), np.uint8)).advice[0].startswith("60 images are fewer than a batch")
+    assert "give --held-out 50 to training" in check(np.zeros((100, 8, 8), np.uint8)).advice[0]
+
+
+def test_reports_and_data_are_short_in_a_notebook(zoo):
+    report, data = check(zoo), load(np.zeros((60, 8, 8), np.uint8))
+    assert repr(report) == f"<CheckReport of '{zoo}': 305 images, 3 bad>"
+    assert report._repr_html_().startswith("<pre>")
+    assert "&lt;" not in str(report)
+    assert repr(data) == "<Dataset 'array': 54 images of 1 x 8 x 8, 6 held out>"
 
 
 def test_uneven_classes_are_pointed_out(zoo):

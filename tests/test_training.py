@@ -24,7 +24,7 @@ from sparring.recipes.recipe import arguments, card, find, prepare_recipe, settl
 from sparring.referee import Referee
 from sparring.run import Run, open_system
 from sparring.system import ABILITIES
-from sparring.training import _caveats, resume, train
+from sparring.training import _caveats, _unmeasured, resume, train
 
 SMALL = {
     "dcgan": ({"width": 4}, 16),
@@ -443,4 +443,11 @@ def test_small_held_out_parts_are_not_measured(tmp_path, capsys):
     data = Dataset("few", torch.zeros(40, 1, 28, 28, dtype=torch.uint8)).hold_out(0.1)
     run = train("raschka-mlp", data, rounds=1, batch=8, out=tmp_path)
     assert run.read("metrics") == []
-    assert "FD is not measured" in capsys.readouterr().err
+    assert (
+        "FD is not measured: it takes 50 held-out images, and 4 of 40 are held out; add images"
+        in capsys.readouterr().err
+    )
+    more = Dataset("more", torch.zeros(120, 1, 8, 8, dtype=torch.uint8)).hold_out(0.1)
+    assert _unmeasured(run.system(), more).endswith(
+        "12 of 120 are held out; train with --held-out 50 or more (in Python held_out=50)"
+    )

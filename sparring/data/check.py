@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import shlex
 from array import array
@@ -129,6 +130,13 @@ class CheckReport:
         parts += [f"[bold]to do:[/] {escape(line)}" for line in self.advice]
         parts.append(self._verdict())
         return Group(*parts)
+
+    def __repr__(self) -> str:
+        return f"<CheckReport of '{shown(self.source)}': {self.images:,} images, {len(self.bad):,} bad>"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the same text."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def _verdict(self) -> str:
         if not self.ok:

@@ -88,6 +88,15 @@ class Dataset:
         if self.source is not None and not isinstance(self.source, Mapping):
             raise SparringError(f"source is {short(self.source)}: give the arguments of sparring.load, or None")
 
+    def __repr__(self) -> str:
+        """One line, without pixels."""
+        shape = " x ".join(map(str, self.images.shape[1:]))
+        parts = [f"{len(self):,} images of {shape}"]
+        parts += [f"{len(self.classes):,} classes"] if self.classes else []
+        parts += [f"{len(self.held_out):,} held out"] if self.held_out is not None else []
+        parts += [f"{len(self.test):,} of a test set"] if self.test is not None else []
+        return f"<Dataset '{shown(self.name)}': {', '.join(parts)}>"
+
     def __len__(self) -> int:
         return len(self.images)
 

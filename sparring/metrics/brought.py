@@ -66,7 +66,7 @@ def transformer(name: str) -> Callable[[dict[str, Tensor]], tuple[nn.Module, int
             import timm
             from timm.models.vision_transformer import checkpoint_filter_fn
         except ImportError:
-            raise SparringError(f"{name} needs timm: {INSTALL}") from None
+            raise SparringError(f"the network {name} needs timm: {INSTALL}") from None
         network = timm.create_model(name, pretrained=False, num_classes=0, img_size=224)
         network.load_state_dict(checkpoint_filter_fn(weights, network))
         return Transformer(network, network.pretrained_cfg["mean"], network.pretrained_cfg["std"]), 224
