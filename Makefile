@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: demo test check audit clean
 
 demo: .venv/demo
-	$(BIN)/sparring train cs231n-dcgan --data digits --rounds 1000 --measure-every 50 --discriminator-lr 2e-4
+	$(BIN)/sparring train cs231n-dcgan --data digits --rounds 1000 --eval-every 50 --discriminator-lr 2e-4
 	@run=$$(ls -d runs/[0-9]*-cs231n-dcgan-digits | tail -n 1) && \
 	$(BIN)/sparring evaluate $$run && \
 	echo && echo "What happened, as a page: file://$$(pwd)/$$($(BIN)/sparring report $$run)"

@@ -1,10 +1,10 @@
-"""What the loop costs beside forward, backward and optimiser: sparring against a bare loop with the same networks.
+"""What the loop costs beside forward, backward and optimizer: sparring against a bare loop with the same networks.
 
     python benchmarks/bookkeeping.py [cs231n-mlp cs231n-dcgan dcgan] [--rounds 40] [--blocks 9] [--whole] [--json FILE]
 
 Each loop lives in a process of its own; they take turns, block by block, so that a machine that drifts slows all of
 them alike. Printed are medians, and the median, least and greatest of the blocks' ratios to the bare loop. All use the
-same networks, precision, fused optimiser and images in memory.
+same networks, precision, fused optimizer and images in memory.
 
 bare       the loop one writes by hand: batch, two losses, two backwards, two steps, and nothing else
 bare-kept  the same with the memory setting that the referee makes (referee.keep_freed_memory)
@@ -31,21 +31,21 @@ import sparring
 import sparring.referee
 from sparring.data.dataset import Dataset
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import Recipe, card, find, prepare_recipe, settle
+from sparring.recipes.recipe import Recipe, build_recipe, info, load_recipe, resolve_arguments
 from sparring.referee import Referee
 
 
 def make(name: str, data: Dataset) -> tuple[Recipe, Referee]:
-    function = find(name, RECIPES)
+    function = load_recipe(name, RECIPES)
     torch.manual_seed(0)
-    made = prepare_recipe(function, data.spec, settle(function, {}))
+    made = build_recipe(function, data.spec, resolve_arguments(function, {}))
     judge = Referee(
         made.system,
         {"train": data},
         batch=made.batch,
-        optimisers=made.optimisers,
+        optimizers=made.optimizers,
         schedules=made.schedules,
-        average=made.average,
+        ema_decay=made.ema_decay,
     )
     return made, judge
 
@@ -53,11 +53,11 @@ def make(name: str, data: Dataset) -> tuple[Recipe, Referee]:
 def bare_loop(name: str, data: Dataset, *, kept: bool) -> Callable[[], None]:
     """One round of GAN training, written out: non-saturating game, fused Adam, autocast as the referee chose it."""
     if not kept:
-        sparring.referee.keep_freed_memory = lambda: None
+        sparring.referee.disable_malloc_trim = lambda: None
     made, judge = make(name, data)
-    G, D, latent = made.system.G, made.system.D, made.system.latent
-    reuse = not made.system.fresh_noise
-    step_d, step_g = judge.optimisers["discriminator"], judge.optimisers["generator"]
+    G, D, latent_dim = made.system.G, made.system.D, made.system.latent_dim
+    reuse = not made.system.resample_noise
+    step_d, step_g = judge.optimizers["discriminator"], judge.optimizers["generator"]
     weights_d, weights_g = list(D.parameters()), list(G.parameters())
     half = judge.precision == torch.bfloat16
 
@@ -66,7 +66,7 @@ def bare_loop(name: str, data: Dataset, *, kept: bool) -> Callable[[], None]:
         x = data.images[rows].float().div_(127.5).sub_(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             with torch.set_grad_enabled(reuse):
-                fake = G(torch.rand(made.batch, latent) * 2 - 1)
+                fake = G(torch.rand(made.batch, latent_dim) * 2 - 1)
             real_score, fake_score = D(x).float(), D(fake.detach()).float()
         loss = F.softplus(-real_score).mean() + F.softplus(fake_score).mean()
         loss.backward(inputs=weights_d)
@@ -74,7 +74,7 @@ def bare_loop(name: str, data: Dataset, *, kept: bool) -> Callable[[], None]:
         step_d.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             if not reuse:
-                fake = G(torch.rand(made.batch, latent) * 2 - 1)
+                fake = G(torch.rand(made.batch, latent_dim) * 2 - 1)
             score = D(fake).float()
         F.softplus(-score).mean().backward(inputs=weights_g)
         step_g.step()
@@ -91,7 +91,7 @@ def refereed(name: str, data: Dataset, folder: str) -> Callable[[], None]:
         told = judge.play()
         if judge.round % 10 == 0:
             with open(f"{folder}/log.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"round": judge.round, "moves": judge.agree(told)}) + "\n")
+                file.write(json.dumps({"round": judge.round, "moves": judge.reduce_logs(told)}) + "\n")
 
     return one_round
 
@@ -105,7 +105,7 @@ def seconds(one_round: Callable[[], None], rounds: int) -> float:
 
 def worker(loop: str, name: str, wire: Connection) -> None:
     """Builds a loop, then times as many rounds as it is told, until it is told 0."""
-    data = sparring.load("digits", size=card(find(name, RECIPES)).size)
+    data = sparring.load("digits", size=info(load_recipe(name, RECIPES)).size)
     with tempfile.TemporaryDirectory() as folder:
         one_round = refereed(name, data, folder) if loop == "play" else bare_loop(name, data, kept=loop == "bare-kept")
         seconds(one_round, 10)
@@ -132,7 +132,7 @@ def compare(name: str, rounds: int, blocks: int, whole: bool) -> dict[str, dict[
     for _ in range(blocks):
         block()
     if whole:
-        data = sparring.load("digits", size=card(find(name, RECIPES)).size)
+        data = sparring.load("digits", size=info(load_recipe(name, RECIPES)).size)
         with tempfile.TemporaryDirectory() as folder:
             last = sparring.train(name, data, out=folder, quiet=True).read("timing")[-1]
         times["whole"] = [last["seconds"] / last["round"]] * blocks

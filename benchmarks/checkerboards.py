@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sparring.image_grid import grid
 from sparring.metrics import nyquist_energy
-from sparring.pictures import grid
 
 CHANNELS, SIDE, MARGIN = 64, 16, 8
 
@@ -68,7 +68,7 @@ def main() -> None:
         random = [inside(make, ones=False) for _ in range(200)]
         energy = sum(map(relative_energy, random)) / len(random)
         print(f"{name:<26} ones {relative_energy(inside(make, ones=True)):.4f}   random {energy:.4f}")
-        rows += [(image - image.mean()) / image.square().mean().sqrt() for image in random[:8]]  # grey: the mean
+        rows += [(image - image.mean()) / image.square().mean().sqrt() for image in random[:8]]  # gray: the mean
     if options.out:
         picture = grid(torch.cat(rows), columns=8)
         picture.resize((picture.width * 4, picture.height * 4), 0).save(options.out)

@@ -2,7 +2,7 @@
 
     python benchmarks/curves.py "classification error" 54000 out.svg "100 labels=runs/0001-..." "all=runs/0002-..."
 
-The number is one of RUN/metrics.jsonl, taken on held-out images while the run trained; runs of one name share a colour.
+The number is one of RUN/metrics.jsonl, taken on held-out images while the run trained; runs of one name share a color.
 54000 is how many images an epoch has. Prints a table, too.
 """
 
@@ -27,13 +27,13 @@ def curve(run: Path, name: str, images: int) -> list[tuple[float, float]]:
 if __name__ == "__main__":
     number, images, out, *given = sys.argv[1:]
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    colours: dict[str, str] = {}
+    colors: dict[str, str] = {}
     for one in given:
         label, _, run = one.partition("=")
-        first = label not in colours
-        colours.setdefault(label, f"C{len(colours)}")
+        first = label not in colors
+        colors.setdefault(label, f"C{len(colors)}")
         found = curve(Path(run), number, int(images))
-        axis.plot(*zip(*found, strict=True), ".-", color=colours[label], label=label if first else None)
+        axis.plot(*zip(*found, strict=True), ".-", color=colors[label], label=label if first else None)
         print(f"{label}: " + ", ".join(f"{value:.4g} after {epochs:.1f}" for epochs, value in found))
     axis.set_yscale("log")
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

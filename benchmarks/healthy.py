@@ -39,18 +39,18 @@ import torch
 from monitor import rate, told
 
 import sparring
-from sparring.cli.reading import read
+from sparring.cli.parser import read
 from sparring.cli.training import training_options
 from sparring.data.dataset import Dataset
-from sparring.diagnose import Numbers, diagnose
+from sparring.diagnose import MetricTable, diagnose
+from sparring.image_grid import grid
 from sparring.machine import commit
 from sparring.monitor.advice import command
-from sparring.monitor.looks import SEEN, SMALL, Looker
-from sparring.pictures import grid
+from sparring.monitor.observer import SEEN, SMALL, Observer
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import Recipe, arguments, find, prepare_recipe, settle
+from sparring.recipes.recipe import Recipe, arguments, build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
-from sparring.seeds import derive
+from sparring.seeds import derive_seed
 
 SHARES = (5, 15, 40)
 """Ends of a training, in per cent of a length that works."""
@@ -71,7 +71,7 @@ class Case:
     late: bool = False
 
 
-LIVE = {"average": 0.99}
+LIVE = {"ema_decay": 0.99}
 NARROW = {"width": 100, "first_drop": 10_000, "second_drop": 20_000, **LIVE}
 SMALLER = {"batch": 64, **LIVE}
 SMALLEST = {"batch": 16, **LIVE}
@@ -86,12 +86,12 @@ CASES: dict[str, Case] = {
     "csc321-mlp": Case(2000, {"discriminator_lr": 4e-4, "generator_lr": 2e-3, **SMALLER}, 16),
     "cs231n-lsgan": Case(1000, SMALLER, 16),
     "ganhacks": Case(800, {"width": 4, **SMALLER}),
-    "alae": Case(1500, {"width": 64, "batch": 64, "half_life": 5000}, 16),
+    "alae": Case(1500, {"width": 64, "batch": 64, "ema_half_life": 5000}, 16),
     "wgan-gp": Case(600, {"width": 4, "lr": 1e-3, "critic_steps": 2, **LIVE}),
     "r3gan": Case(
         750,
         {
-            **{"width": 4, "groups": 1, "blocks": 1, "batch": 32, "ramp": 100_000},
+            **{"width": 4, "groups": 1, "blocks": 1, "batch": 32, "anneal_rounds": 100_000},
             **{"lr": 1e-3, "final_lr": 1e-3, "gamma": 0.1, "final_gamma": 0.1, **LIVE},
         },
         16,
@@ -99,24 +99,24 @@ CASES: dict[str, Case] = {
     ),
     "aae-supervised": Case(1200, NARROW, 16),
     "autoencoder": Case(1500, {"width": 100}, 16),
-    "style-alae": Case(600, {"width": 8, "widest": 16, "mapping_layers": 2, "rounds_per_level": 100}, 16),
-    "aae-labelled-prior": Case(1200, {**NARROW, "labelled": 0}, 16),
-    "mlp-classifier": Case(1000, {"width": 200, "labelled": 100}, 16),
-    "biggan-small": Case(400, {"width": 3, "standing": 2, "critic_steps": 1, **SMALLEST}, late=True),
-    "aae-semi-supervised": Case(1200, {**NARROW, "labelled": 100}, 16),
+    "style-alae": Case(600, {"width": 8, "max_channels": 16, "mapping_layers": 2, "rounds_per_level": 100}, 16),
+    "aae-labeled-prior": Case(1200, {**NARROW, "n_labeled": 0}, 16),
+    "mlp-classifier": Case(1000, {"width": 200, "n_labeled": 100}, 16),
+    "biggan-small": Case(400, {"width": 3, "standing_batches": 2, "critic_steps": 1, **SMALLEST}, late=True),
+    "aae-semi-supervised": Case(1200, {**NARROW, "n_labeled": 100}, 16),
     "wgan-gp-resnet": Case(400, {"width": 4, "lr": 1e-3, "critic_steps": 1, **SMALLEST}, 32),
-    "aae-clustering": Case(1200, {**NARROW, "even": True}, 16),
+    "aae-clustering": Case(1200, {**NARROW, "balance_clusters": True}, 16),
     "biggan-cifar": Case(
-        400, {"width": 4, "standing": 2, "critic_steps": 1, "average_from": 0, **SMALLEST}, 32, late=True
+        400, {"width": 4, "standing_batches": 2, "critic_steps": 1, "ema_start": 0, **SMALLEST}, 32, late=True
     ),
-    "aae-reduction": Case(1200, {**NARROW, "even": True}, 16),
+    "aae-reduction": Case(1200, {**NARROW, "balance_clusters": True}, 16),
     "smu-frogs": Case(750, SMALLEST, 16, late=True),
-    "aae-labelled-reduction": Case(1200, {**NARROW, "labelled": 100}, 16),
+    "aae-labeled-reduction": Case(1200, {**NARROW, "n_labeled": 100}, 16),
     "chollet-frogs": Case(500, {"width": 8, **LIVE}, 32, late=True),
     "mnist-net": Case(500),
     "smu-frogs-lsgan": Case(750, SMALLEST, 16, late=True),
-    "chollet-vae": Case(500, {"warm_up": 50}),
-    "improved-gan": Case(500, {"labelled": 100, **SMALLEST}, 16),
+    "chollet-vae": Case(500, {"lr_warmup_rounds": 50}),
+    "improved-gan": Case(500, {"n_labeled": 100, **SMALLEST}, 16),
     "smu-vae": Case(1000, {"lr": 1e-3, "batch": 16}, late=True),
     "cs231n-dcgan": Case(500, SMALLEST, late=True),
     "smu-frogs-wgan-gp": Case(500, {"lr": 5e-4, "critic_steps": 1, **SMALLEST}, 16, late=True),
@@ -154,14 +154,14 @@ WRONG: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("wgan-gp", "digits", {"lr": 0.3}),
     ("vae", "digits", {"lr": 1.0}),
     # Critics that are not held.
-    ("wgan-gp", "digits", {"penalty": 0.0}),
-    ("wgan-gp", "fashion-mnist", {"penalty": 0.001}),
-    ("smu-frogs-wgan-gp", "digits", {"penalty": 0.0}),
+    ("wgan-gp", "digits", {"gp_weight": 0.0}),
+    ("wgan-gp", "fashion-mnist", {"gp_weight": 0.001}),
+    ("smu-frogs-wgan-gp", "digits", {"gp_weight": 0.0}),
     # Codes that cost too much, averages that are too long, labels without weight.
     ("vae", "digits", {"beta": 100.0}),
     ("vae", "fashion-mnist", {"beta": 100.0}),
-    ("dcgan", "digits", {"average": 0.9999}),
-    ("alae", "digits", {"half_life": 100_000_000}),
+    ("dcgan", "digits", {"ema_decay": 0.9999}),
+    ("alae", "digits", {"ema_half_life": 100_000_000}),
     ("acgan", "digits", {"told": 0.0}),
     ("acgan", "digits", {"wanted": 0.0}),
 )
@@ -227,20 +227,20 @@ def own_pictures(folder: Path) -> Path:
 
 def start(training: Training, data: Dataset) -> tuple[Recipe, Referee, dict[str, Any]]:
     """The recipe at round 0, as `sparring.train` makes it."""
-    function = find(training.recipe, RECIPES)
-    settled = settle(function, {**CASES[training.recipe].arguments, **dict(training.changed)})
-    torch.manual_seed(derive(training.seed, "weights"))
-    recipe = prepare_recipe(function, data.spec, settled)
+    function = load_recipe(training.recipe, RECIPES)
+    settled = resolve_arguments(function, {**CASES[training.recipe].arguments, **dict(training.changed)})
+    torch.manual_seed(derive_seed(training.seed, "weights"))
+    recipe = build_recipe(function, data.spec, settled)
     if recipe.prepare is not None:
         recipe.prepare(data)
     referee = Referee(
         recipe.system,
         recipe.streams(data, training.seed) if recipe.streams else {"train": data},
         batch=recipe.batch,
-        optimisers=recipe.optimisers,
+        optimizers=recipe.optimizers,
         schedules=recipe.schedules,
-        average=recipe.average,
-        average_from=recipe.average_from,
+        ema_decay=recipe.ema_decay,
+        ema_start=recipe.ema_start,
         precision="fp32",
         seed=training.seed,
     )
@@ -254,7 +254,7 @@ def play(training: Training, out: Path) -> dict[str, Any]:
     recipe, referee, settled = start(training, data)
     system = recipe.system
     evaluated = case.rounds * training.evaluated // 100
-    looker = Looker(system, referee.averaged, data, batch=SEEN, seed=training.seed)
+    looker = Observer(system, referee.ema_system, data, batch=SEEN, seed=training.seed)
     looker.weights = SMALL  # looks as often as at usual networks and batches: more looks, more chances for an alarm
     line: dict[str, Any] = {
         "recipe": training.recipe,
@@ -265,7 +265,7 @@ def play(training: Training, out: Path) -> dict[str, Any]:
         "arguments": settled,
         "batch": recipe.batch,
         "size": case.size,
-        "equilibrium": system.equilibrium() if system.can("equilibrium") else {},
+        "equilibrium": system.equilibrium() if system.supports("equilibrium") else {},
         "commit": commit(),
         "rows": [],
         "failed": None,
@@ -282,8 +282,8 @@ def play(training: Training, out: Path) -> dict[str, Any]:
             line["failed"] = {"round": referee.round, "reason": str(error)}
             break
         if watched:
-            looker.shown = referee.averaged  # brought up to date
-            line["rows"].append(looker.look(referee.round, referee.agree(moves), referee.rates()))
+            looker.shown = referee.ema_system  # brought up to date
+            line["rows"].append(looker.look(referee.round, referee.reduce_logs(moves), referee.rates()))
         if referee.round == evaluated:
             line["measured"] = measured(training, referee, data, out)
     line["seconds"] = round(time.thread_time() - started, 1)
@@ -293,14 +293,14 @@ def play(training: Training, out: Path) -> dict[str, Any]:
 
 def measured(training: Training, referee: Referee, data: Dataset, out: Path) -> dict[str, Any]:
     """An evaluation of the averaged weights, and where the grid of samples is."""
-    shown = referee.averaged
+    shown = referee.ema_system
     with torch.random.fork_rng():
         found = sparring.evaluate(shown, data, n=JUDGED, repeats=2).as_dict()
     file = None
-    if shown.can("sample"):
+    if shown.supports("sample"):
         (out / "grids").mkdir(exist_ok=True)
         file = f"grids/{training.name.replace('/', '-')}-{referee.round}.png"
-        grid(shown.sample(8 * shown.columns, seed=0), columns=shown.columns).save(out / file)
+        grid(shown.sample(8 * shown.grid_columns, seed=0), columns=shown.grid_columns).save(out / file)
     return {"round": referee.round, "evaluation": found, "grid": file}
 
 
@@ -339,11 +339,11 @@ def play_all(out: Path) -> None:
 REAL = 2.0
 """Standard deviations of sets of real images within which a number is that of real images."""
 
-AGAINST: dict[str, Callable[[Numbers], bool]] = {
+AGAINST: dict[str, Callable[[MetricTable], bool]] = {
     "mode collapse": lambda n: n.z("duplicates") < REAL or n.value("duplicates", 0.0) < 0.05 or many(n),
     "missing modes": lambda n: max(-n.z("coverage"), n.z("missing"), n.z("classes-TV")) < REAL,
     "imbalance": lambda n: max(n.z("cells-JS"), n.z("classes-TV")) < REAL,
-    "memorisation": lambda n: min(n.z("copied-features"), n.z("copied-pixels")) < REAL or n.z("authentic") > 0,
+    "memorization": lambda n: min(n.z("copied-features"), n.z("copied-pixels")) < REAL or n.z("authentic") > 0,
     "little variety": lambda n: max(-n.z("recall"), -n.z("coverage")) < REAL or n.over_floor("density") < 1,
     "blur": lambda n: max(n.over_floor("blur ratio"), n.over_floor("HF ratio")) > 0.9,
     "noise": lambda n: min(n.over_floor("blur ratio"), n.over_floor("HF ratio")) < 1,
@@ -354,20 +354,20 @@ AGAINST: dict[str, Callable[[Numbers], bool]] = {
     "unlike real images": lambda n: max(n.z("FD"), n.z("KID"), n.z("C2ST")) < REAL,
     "labels ignored": lambda n: n.value("class agreement", 1.0) > 0.5,
     "posterior collapse": lambda n: n.value("active units", 99.0) >= 2,
-    "too few images": lambda n: bool(n.lit("red")) or not n.lit("grey"),
+    "too few images": lambda n: bool(n.lit("red")) or not n.lit("gray"),
     "no fault found": lambda n: bool(n.lit("red")),
 }
 """Diagnosis -> whether the numbers of the same evaluation contradict it, asked without the limits of diagnose.py."""
 
 
-def many(numbers: Numbers) -> bool:
+def many(numbers: MetricTable) -> bool:
     """Whether as many different images are made as real images have, by the birthday paradox."""
     return numbers.value("effective support", 0.0) >= numbers.floor("effective support", float("inf"))
 
 
 def contradictions(evaluation: Mapping[str, Any]) -> list[str]:
     """The diagnoses of an evaluation that its own numbers, its system or another diagnosis contradict."""
-    found, numbers, system = diagnose(evaluation), Numbers(evaluation), evaluation.get("system") or {}
+    found, numbers, system = diagnose(evaluation), MetricTable(evaluation), evaluation.get("system") or {}
     named = {one.cause for one in found}
     wrong = [one.cause for one in found if one.cause in AGAINST and AGAINST[one.cause](numbers)]
     wrong += [f"{one} beside others" for one in ("no fault found", "too few images") if one in named and len(named) > 1]
@@ -453,7 +453,7 @@ def advised(ill: Training, out: Path) -> dict[str, Any]:
     before = play(ill, out)
     causes = [cause for cause, _, _ in before["alarms"][SHARES[-1]]]
     source = {"source": ill.data, "size": None, "channels": None, "classes": None}
-    facts = {
+    config = {
         "recipe": ill.recipe,
         "arguments": before["arguments"],
         "data": {"source": source},
@@ -462,7 +462,7 @@ def advised(ill: Training, out: Path) -> dict[str, Any]:
     }
     tried: list[dict[str, Any]] = []
     for cause in causes:
-        words = shlex.split(command(cause, facts))
+        words = shlex.split(command(cause, config))
         given = read_flags(ill.recipe, words) if words[1] == "train" else before["arguments"]
         better = {name: value for name, value in given.items() if value != before["arguments"][name]}
         known = [one for one in tried if one["changed"] == better]
@@ -480,17 +480,17 @@ def flag(setting: tuple[str, Any]) -> str:
 
 def read_flags(recipe: str, words: Sequence[str]) -> dict[str, Any]:
     """The arguments that a `sparring train` command gives to the recipe."""
-    function = find(recipe, RECIPES)
+    function = load_recipe(recipe, RECIPES)
     given = read("train", "", [*arguments(training_options), *arguments(function)], words[3:])
     names = {argument.name for argument in arguments(function)}
-    return settle(function, {name: value for name, value in given.items() if name in names})
+    return resolve_arguments(function, {name: value for name, value in given.items() if name in names})
 
 
 def distance(line: Mapping[str, Any]) -> float | None:
     """FD of a line's evaluation; None where the training stopped, or has made no numbers."""
     if line["measured"] is None:
         return None
-    found = Numbers(line["measured"]["evaluation"]).cards.get("FD")
+    found = MetricTable(line["measured"]["evaluation"]).cards.get("FD")
     return found["value"] if found else None
 
 

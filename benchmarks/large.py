@@ -26,7 +26,7 @@ SIDE, DIFFERENT = 32, 1000
 
 
 def make(path: Path, images: int) -> None:
-    """A zip of colour PNGs; every 1,000th has the same pixels."""
+    """A zip of color PNGs; every 1,000th has the same pixels."""
     g = np.random.default_rng(0)
     pictures = []
     for _ in range(DIFFERENT):
@@ -69,8 +69,8 @@ def plot(megabytes: dict[int, tuple[float, float]], path: str) -> None:
     figure, axis = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
     counts = [*megabytes]
     axis.loglog(counts, [3 * SIDE**2 * n / 1e6 for n in counts], "--", color="#999999", label="the pixels alone")
-    for which, (name, colour) in enumerate((("first start", "#3366aa"), ("second start", "#cc6633"))):
-        axis.loglog(counts, [megabytes[n][which] for n in counts], "o-", color=colour, label=name)
+    for which, (name, color) in enumerate((("first start", "#3366aa"), ("second start", "#cc6633"))):
+        axis.loglog(counts, [megabytes[n][which] for n in counts], "o-", color=color, label=name)
     axis.set_xticks(counts, [f"{n:,}" for n in counts])
     axis.minorticks_off()
     axis.set_xlabel(f"images of {SIDE}x{SIDE} pixels in a zip")

@@ -33,21 +33,21 @@ import sparring
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_uint8
 from sparring.errors import SparringError
-from sparring.evaluation import judge_for
-from sparring.metrics import frechet_distance, neighbours, wilson_interval
-from sparring.monitor import causes
-from sparring.monitor.causes import LIMITS, RULES, STREAK, History, findings
-from sparring.monitor.looks import SMALL, Looker
+from sparring.evaluation import choose_extractor
+from sparring.metrics import frechet_distance, prdc, wilson_interval
+from sparring.monitor import rules
+from sparring.monitor.observer import SMALL, Observer
+from sparring.monitor.rules import CONSECUTIVE, LIMITS, RULES, History, findings
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
-from sparring.seeds import derive
+from sparring.seeds import derive_seed
 
 
 def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
     """Looks, the oracle's numbers, and seconds of processor time; as many rounds as its family needs, unless given."""
     data = data_of(training.data)
-    torch.manual_seed(derive("monitor", training.seed))
+    torch.manual_seed(derive_seed("monitor", training.seed))
     recipe = FAMILIES[training.family](data.spec)
     recipe.rounds = rounds or recipe.rounds
     fault = FAULTS.get(training.fault)
@@ -56,15 +56,15 @@ def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
         recipe.system,
         {"train": learned},
         batch=recipe.batch,
-        optimisers=recipe.optimisers,
+        optimizers=recipe.optimizers,
         schedules=recipe.schedules,
-        average=recipe.average,
+        ema_decay=recipe.ema_decay,
         precision="fp32",
         seed=training.seed,
     )
     if fault:
         fault.after(referee)
-    looker = Looker(recipe.system, referee.averaged, learned, batch=recipe.batch, seed=training.seed)
+    looker = Observer(recipe.system, referee.ema_system, learned, batch=recipe.batch, seed=training.seed)
     looker.weights = SMALL  # looks as often as at networks of a usual size
     rows: list[dict[str, Any]] = []
     failed = None
@@ -83,16 +83,16 @@ def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
             break
         if watched:
             at = time.thread_time()
-            looker.shown = referee.averaged  # brought up to date
-            rows.append(looker.look(referee.round, referee.agree(told), referee.rates()))
+            looker.shown = referee.ema_system  # brought up to date
+            rows.append(looker.look(referee.round, referee.reduce_logs(told), referee.rates()))
             looking += time.thread_time() - at
     seconds = time.thread_time() - started - looking
     return {
         **asdict(training),
         "rows": rows,
         "failed": failed,
-        "equilibrium": recipe.system.equilibrium() if recipe.system.can("equilibrium") else {},
-        "oracle": oracle(referee.averaged, data),
+        "equilibrium": recipe.system.equilibrium() if recipe.system.supports("equilibrium") else {},
+        "oracle": oracle(referee.ema_system, data),
         "seconds": round(seconds, 3),
         "looking": round(looking, 3),
         "rounds": recipe.rounds,
@@ -101,12 +101,12 @@ def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
 
 def oracle(system: Any, data: Dataset) -> dict[str, float | None]:
     """What 1,000 samples are worth, in features; None where they are not numbers."""
-    judge = judge_for(data)
+    judge = choose_extractor(data)
     samples = system.sample(JUDGED, seed=1)
     if not bool(samples.isfinite().all()):
         return {"FD": None, "precision": None, "coverage": None, "agreement": None}
     fake, logits = judge.features(to_uint8(samples))
-    near = neighbours(real=reference(data.name), fake=fake)
+    near = prdc(real=reference(data.name), fake=fake)
     asked = torch.arange(JUDGED) % max(system.classes, 1)
     assert logits is not None
     agreement = float((logits.argmax(1) == asked).float().mean()) if system.classes else 1.0
@@ -119,7 +119,7 @@ def reference(name: str) -> Tensor:
     """(1000, F) features of images that no training sees."""
     held_out = data_of(name).held_out
     assert held_out is not None
-    return judge_for(data_of(name)).features(held_out.images)[0]
+    return choose_extractor(data_of(name)).features(held_out.images)[0]
 
 
 # The three steps.
@@ -157,7 +157,7 @@ def told(training: Mapping[str, Any], limits: Mapping[str, float] = LIMITS) -> l
             said.setdefault(one.cause, (one.cause, one.began, rows[count - 1]["round"]))
     if training["failed"]:
         at = training["failed"]["round"]
-        said.setdefault("running-away", ("running-away", at, at))
+        said.setdefault("divergence", ("divergence", at, at))
     return list(said.values())
 
 
@@ -195,23 +195,23 @@ MARGIN = 1.15
 """A limit lies this much above what the worst healthy training of the tuning half reached."""
 
 FLOORS: dict[str, float] = {
-    "running-away": 10.0,
+    "divergence": 10.0,
     "schedule-ended": 1.0,
-    "frozen": 1e8,
-    "same-side": 0.5,
+    "no-update": 1e8,
+    "losses-inconsistent": 0.5,
     "weak-discriminator": 0.5,
-    "big-steps": 0.02,
-    "deaf-code": 2.0,
-    "slope": 2.0,
-    "average-lags": 0.3,
-    "collapse": 5.0,
-    "range": 0.6,
-    "idle-judge": 0.7,
-    "overpowered": 0.7,
+    "large-steps": 0.02,
+    "posterior-collapse": 2.0,
+    "gradient-penalty": 2.0,
+    "ema-lag": 0.3,
+    "mode-collapse": 5.0,
+    "value-range": 0.6,
+    "weak-scores": 0.7,
+    "strong-discriminator": 0.7,
     "checkerboard": 20.0,
-    "memorising": 0.25,
+    "discriminator-overfit": 0.25,
     "labels-ignored": 0.7,
-    "unlike": 4.0,
+    "abnormal-samples": 4.0,
     "no-progress": 0.4,
 }
 """Below these nothing is told, however tame the healthy trainings were: they are few."""
@@ -222,13 +222,13 @@ def worst(training: Mapping[str, Any], cause: str) -> float:
     rule = RULES[cause]
     values = [rule(History(*seen(training, count))) for count in range(1, len(training["rows"]) + 1)]
     known = [-math.inf if value is None else value for value in values]
-    return max((min(known[i : i + STREAK]) for i in range(len(known) - STREAK + 1)), default=-math.inf)
+    return max((min(known[i : i + CONSECUTIVE]) for i in range(len(known) - CONSECUTIVE + 1)), default=-math.inf)
 
 
 def ends(healthy: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
     """USUAL and SCALES of causes.py: how the ratios of these trainings are spread at their last looks."""
     last = [History(*seen(t, len(t["rows"]))) for t in healthy]
-    ratios = torch.tensor([[h.now(name) for name in causes.COMPARED] for h in last], dtype=torch.float64)
+    ratios = torch.tensor([[h.now(name) for name in rules.COMPARED] for h in last], dtype=torch.float64)
     logs = ratios.clamp(min=0.01).log()
     scales = torch.linalg.inv(torch.linalg.cholesky(logs.T.cov()))
     rounded = [[round(number, 3) for number in row] for row in [logs.mean(0).tolist(), *scales.tolist()]]
@@ -240,8 +240,8 @@ def fit(out: Path) -> None:
     trainings = [t for t in read(out) if is_tuning(t)]
     normal = usual(read(out))
     healthy = [t for t in trainings if not t["fault"] and not is_broken(t, normal)]
-    causes.USUAL, causes.SCALES = ends([t for t in healthy if "separation" in t["rows"][-1]])
-    print(f"USUAL = {causes.USUAL}\nSCALES = {causes.SCALES}")
+    rules.USUAL, rules.SCALES = ends([t for t in healthy if "separation" in t["rows"][-1]])
+    print(f"USUAL = {rules.USUAL}\nSCALES = {rules.SCALES}")
     limits = {}
     for cause, floor in FLOORS.items():
         reached = {Training(t["family"], t["data"], t["seed"]).name: worst(t, cause) for t in healthy}
@@ -396,11 +396,11 @@ def cost(out: Path) -> None:
     digits = sparring.load("digits")
     print("| recipe | weights | round, ms | look, ms | rounds between | share of time |\n|---|---|---|---|---|---|")
     for name in COSTED:
-        function = find(name, RECIPES)
-        recipe = prepare_recipe(function, digits.spec, settle(function, {}))
-        referee = Referee(recipe.system, {"train": digits}, batch=recipe.batch, optimisers=recipe.optimisers)
-        looker = Looker(recipe.system, referee.averaged, digits, batch=recipe.batch, seed=0)
-        moves = referee.agree(referee.play())
+        function = load_recipe(name, RECIPES)
+        recipe = build_recipe(function, digits.spec, resolve_arguments(function, {}))
+        referee = Referee(recipe.system, {"train": digits}, batch=recipe.batch, optimizers=recipe.optimizers)
+        looker = Observer(recipe.system, referee.ema_system, digits, batch=recipe.batch, seed=0)
+        moves = referee.reduce_logs(referee.play())
         rounds = [seconds(referee.play) for _ in range(12)]
         every = looker.spacing(1)
         looks = [seconds(looker.before) + seconds(partial(looker.look, every * n, moves)) for n in range(1, 9)]

@@ -17,22 +17,22 @@ from torch import Tensor, nn
 
 import sparring
 from sparring.data.dataset import Dataset, Spec
-from sparring.losses import GAMES, bernoulli_surprise
+from sparring.losses import GAMES, bernoulli_nll
 from sparring.networks import dcgan, mlp
 from sparring.networks.infogan import WithClass
-from sparring.networks.labels import LabelChannels
+from sparring.networks.labels import LabelAsChannels
 from sparring.networks.noise import GaussianNoise
 from sparring.networks.vae import image, kingma_decoder, kingma_encoder
 from sparring.priors import gaussian
 from sparring.recipes.recipe import Recipe
 from sparring.referee import Referee
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 from sparring.system import Move
 from sparring.systems.aae import AAE
 from sparring.systems.acgan import ACGAN
 from sparring.systems.cgan import ConditionalGAN
 from sparring.systems.gan import GAN
-from sparring.systems.r1 import PenalisedGAN
+from sparring.systems.r1 import R1GAN
 from sparring.systems.r3gan import R3GAN
 from sparring.systems.vae import VAE
 from sparring.systems.wgan_gp import WGANGP
@@ -59,36 +59,36 @@ def pair(data: Spec, judge: str = "mlp") -> tuple[nn.Module, nn.Module]:
     return G, mlp.discriminator(data.shape, [128, 64], activation=leaky)
 
 
-def both(optimiser: Any, judge: str = "discriminator") -> dict[str, Any]:
-    return {judge: optimiser, "generator": optimiser}
+def both(optimizer: Any, judge: str = "discriminator") -> dict[str, Any]:
+    return {judge: optimizer, "generator": optimizer}
 
 
-def made(system: Any, optimisers: dict[str, Any], rounds: int = 400, batch: int = 64) -> Recipe:
-    return Recipe(system=system, optimisers=optimisers, batch=batch, rounds=rounds, average=0.99, precision="fp32")
+def made(system: Any, optimizers: dict[str, Any], rounds: int = 400, batch: int = 64) -> Recipe:
+    return Recipe(system=system, optimizers=optimizers, batch=batch, rounds=rounds, ema_decay=0.99, precision="fp32")
 
 
 def gan(data: Spec, game: str = "non-saturating", judge: str = "mlp", lr: float = 1e-3, **rules: Any) -> Recipe:
-    return made(GAN(*pair(data, judge), latent=LATENT, game=GAMES[game], **rules), both(partial(ADAM, lr=lr)))
+    return made(GAN(*pair(data, judge), latent_dim=LATENT, game=GAMES[game], **rules), both(partial(ADAM, lr=lr)))
 
 
 def perceptrons(data: Spec) -> Recipe:
     G = mlp.generator(LATENT, [128, 256], data.shape, activation=nn.ReLU)
     D = mlp.discriminator(data.shape, [256, 128], activation=leaky)
-    system = PenalisedGAN(G, D, latent=LATENT, game=GAMES["non-saturating"], gamma=1.0)
+    system = R1GAN(G, D, latent_dim=LATENT, game=GAMES["non-saturating"], gamma=1.0)
     return made(system, both(partial(ADAM, lr=5e-4)))
 
 
 def wgan_gp(data: Spec) -> Recipe:
-    return made(WGANGP(*pair(data), latent=LATENT, critic_steps=2), both(partial(ADAM, lr=1e-3), "critic"))
+    return made(WGANGP(*pair(data), latent_dim=LATENT, critic_steps=2), both(partial(ADAM, lr=1e-3), "critic"))
 
 
 def r1gan(data: Spec) -> Recipe:
-    system = PenalisedGAN(*pair(data), latent=LATENT, game=GAMES["non-saturating"], gamma=0.5)
+    system = R1GAN(*pair(data), latent_dim=LATENT, game=GAMES["non-saturating"], gamma=0.5)
     return made(system, both(partial(ADAM, lr=1e-3)))
 
 
 def r3gan(data: Spec) -> Recipe:
-    system = R3GAN(*pair(data), latent=LATENT, gamma=0.5, final_gamma=0.1, ramp=400)
+    system = R3GAN(*pair(data), latent_dim=LATENT, gamma=0.5, final_gamma=0.1, anneal_rounds=400)
     return made(system, both(partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99))))
 
 
@@ -101,8 +101,8 @@ def conditional(data: Spec) -> nn.Module:
 def cgan(data: Spec) -> Recipe:
     kinds = len(data.classes)
     D = mlp.discriminator((data.channels + 4, data.size, data.size), [128, 64], activation=leaky)
-    judge = LabelChannels(nn.Identity(), D, kinds, 4)
-    system = ConditionalGAN(conditional(data), judge, latent=LATENT, classes=kinds, game=GAMES["non-saturating"])
+    judge = LabelAsChannels(nn.Identity(), D, kinds, 4)
+    system = ConditionalGAN(conditional(data), judge, latent_dim=LATENT, classes=kinds, game=GAMES["non-saturating"])
     return made(system, both(partial(ADAM, lr=1e-3)))
 
 
@@ -110,13 +110,13 @@ def acgan(data: Spec) -> Recipe:
     kinds = len(data.classes)
     T = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE * data.channels, 128), leaky(), nn.Linear(128, 64), leaky())
     heads = nn.Linear(64, 1), nn.Linear(64, kinds)
-    system = ACGAN(conditional(data), T, *heads, latent=LATENT, classes=kinds, game=GAMES["non-saturating"])
+    system = ACGAN(conditional(data), T, *heads, latent_dim=LATENT, classes=kinds, game=GAMES["non-saturating"])
     return made(system, both(partial(ADAM, lr=1e-3)))
 
 
 def vae(data: Spec) -> Recipe:
     networks = kingma_encoder(data.shape, 128, 10), kingma_decoder(10, 128, data.shape)
-    system = VAE(*networks, latent=10, surprise=bernoulli_surprise, image=image())
+    system = VAE(*networks, latent_dim=10, surprise=bernoulli_nll, image=image())
     return made(system, {"autoencoder": partial(torch.optim.Adam, lr=5e-3)}, rounds=800)
 
 
@@ -140,7 +140,7 @@ FAMILIES: dict[str, Callable[[Spec], Recipe]] = {
     "minimax": partial(gan, game="minimax"),
     "lsgan": partial(gan, game="least-squares", lr=5e-4),
     "hinge": partial(gan, game="hinge", lr=5e-4),
-    "dcgan": partial(gan, judge="conv", fresh_noise=False),
+    "dcgan": partial(gan, judge="conv", resample_noise=False),
     "wgan-gp": wgan_gp,
     "r1": r1gan,
     "r3gan": r3gan,
@@ -180,19 +180,19 @@ class Fault:
 
 def rates(factor: float, *players: str) -> Plant:
     def plant(recipe: Recipe, data: Dataset) -> None:
-        slower = dict(recipe.optimisers)
+        slower = dict(recipe.optimizers)
         for player in players or slower:
             old: Any = slower[player]
             slower[player] = partial(old.func, *old.args, **{**old.keywords, "lr": old.keywords["lr"] * factor})
-        recipe.optimisers = slower
+        recipe.optimizers = slower
 
     return plant
 
 
 def settings(player: str, **given: Any) -> Plant:
     def plant(recipe: Recipe, data: Dataset) -> None:
-        old: Any = recipe.optimisers[player]
-        recipe.optimisers = {**recipe.optimisers, player: partial(old, **given)}
+        old: Any = recipe.optimizers[player]
+        recipe.optimizers = {**recipe.optimizers, player: partial(old, **given)}
 
     return plant
 
@@ -242,7 +242,7 @@ def few(count: int) -> Plant:
     return lambda recipe, data: replace(data.rows(torch.arange(count)).repeated(TRAIN), held_out=data.held_out)
 
 
-def relabelled(change: Callable[[Tensor], Tensor]) -> Plant:
+def relabeled(change: Callable[[Tensor], Tensor]) -> Plant:
     def plant(recipe: Recipe, data: Dataset) -> Dataset:
         assert data.labels is not None
         return replace(data, labels=change(data.labels))
@@ -275,7 +275,7 @@ def other_feed(change: Callable[[Tensor, int], Tensor]) -> Plant:
         def round(feed: Any) -> Any:
             def spoiled(stream: str = "train") -> tuple[Tensor, Any]:
                 x, y = feed(stream)
-                return change(x, system.played), y
+                return change(x, system.round_index), y
 
             return original(spoiled)
 
@@ -296,9 +296,9 @@ def swapped_labels(recipe: Recipe, data: Dataset) -> None:
 
 
 def wrong_weights(recipe: Recipe, data: Dataset) -> None:
-    """The generator's optimiser was given the discriminator's weights."""
-    right: Any = recipe.optimisers["generator"]
-    recipe.optimisers = {**recipe.optimisers, "generator": lambda weights: right(list(recipe.system.D.parameters()))}
+    """The generator's optimizer was given the discriminator's weights."""
+    right: Any = recipe.optimizers["generator"]
+    recipe.optimizers = {**recipe.optimizers, "generator": lambda weights: right(list(recipe.system.D.parameters()))}
 
 
 def stale(recipe: Recipe, data: Dataset) -> None:
@@ -383,7 +383,7 @@ def never_average(referee: Referee) -> None:
 def hasty(recipe: Recipe, data: Dataset) -> None:
     """Momentum .9, as outside of games, and thirty times the rate."""
     rates(30)(recipe, data)
-    for player in recipe.optimisers:
+    for player in recipe.optimizers:
         settings(player, betas=(0.9, 0.999))(recipe, data)
 
 
@@ -393,7 +393,7 @@ def reborn(recipe: Recipe, data: Dataset) -> None:
     born, original = copy.deepcopy(system.D.state_dict()), system.round
 
     def round(feed: Any) -> Any:
-        if system.played % 20 == 0:
+        if system.round_index % 20 == 0:
             system.D.load_state_dict(born)
         return original(feed)
 
@@ -418,8 +418,8 @@ def two(z: Tensor) -> Tensor:
 
 def never_cleared(referee: Referee) -> None:
     """Nobody calls zero_grad: gradients pile up from round to round."""
-    for optimiser in referee.optimisers.values():
-        optimiser.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
+    for optimizer in referee.optimizers.values():
+        optimizer.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
 
 
 def large(network: nn.Module) -> nn.Module:
@@ -450,138 +450,171 @@ def tenth_codes(recipe: Recipe, data: Dataset) -> None:
 def flipped(recipe: Recipe, data: Dataset) -> None:
     """Nearly half of what the discriminator is told is wrong."""
     game: Any = recipe.system.game
-    recipe.system.game = replace(game, labels=replace(game.labels, flips=0.49))
+    recipe.system.game = replace(game, labels=replace(game.labels, label_flip_prob=0.49))
 
 
 FAULTS: dict[str, Fault] = {
     # Limits were fitted beside these.
-    "judge-lr-x30": Fault(rates(30, "discriminator"), ("gan", "dcgan"), ("big-steps", "overpowered", "collapse"), True),
-    "generator-lr-x30": Fault(rates(30, "generator"), ("gan", "r1"), ("big-steps", "collapse"), True),
-    "generator-frozen": Fault(rates(0, "generator"), ("gan", "dcgan"), ("frozen",), True),
-    "wrong-sign": Fault(each_move(wrong_sign), ("gan", "r1"), ("same-side", "running-away"), True),
-    "64-images": Fault(few(64), ("gan", "dcgan"), ("memorising",), True),
-    "pixels-from-0": Fault(inside("G", lambda G: Then(G, lambda x: (x + 1) / 2)), ("gan", "dcgan"), ("range",), True),
+    "judge-lr-x30": Fault(
+        rates(30, "discriminator"), ("gan", "dcgan"), ("large-steps", "strong-discriminator", "mode-collapse"), True
+    ),
+    "generator-lr-x30": Fault(rates(30, "generator"), ("gan", "r1"), ("large-steps", "mode-collapse"), True),
+    "generator-frozen": Fault(rates(0, "generator"), ("gan", "dcgan"), ("no-update",), True),
+    "wrong-sign": Fault(each_move(wrong_sign), ("gan", "r1"), ("losses-inconsistent", "divergence"), True),
+    "64-images": Fault(few(64), ("gan", "dcgan"), ("discriminator-overfit",), True),
+    "pixels-from-0": Fault(
+        inside("G", lambda G: Then(G, lambda x: (x + 1) / 2)), ("gan", "dcgan"), ("value-range",), True
+    ),
     "constant-codes": Fault(
-        inside("G", lambda G: Then(G, None, lambda z: 0 * z)), ("gan", "dcgan"), ("collapse",), True
+        inside("G", lambda G: Then(G, None, lambda z: 0 * z)), ("gan", "dcgan"), ("mode-collapse",), True
     ),
     "shuffled-labels": Fault(
-        relabelled(lambda y: y[torch.randperm(len(y), generator=generator("shuffled"))]),
+        relabeled(lambda y: y[torch.randperm(len(y), generator=make_generator("shuffled"))]),
         ("cgan", "acgan"),
         ("labels-ignored",),
         True,
     ),
-    "average-never": Fault(lambda recipe, data: None, ("gan", "r3gan"), ("average-lags",), True, never_average),
+    "average-never": Fault(lambda recipe, data: None, ("gan", "r3gan"), ("ema-lag",), True, never_average),
     "checkers": Fault(
         inside("G", lambda G: Then(G, lambda x: (x + 0.25 * board(SIDE)).clamp(-1, 1))),
         ("gan", "r1"),
         ("checkerboard",),
         True,
     ),
-    "divergence-x100": Fault(attribute("beta", 100.0), ("vae",), ("deaf-code",), True),
+    "divergence-x100": Fault(attribute("beta", 100.0), ("vae",), ("posterior-collapse",), True),
     "judge-in-noise": Fault(
-        inside("D", lambda D: nn.Sequential(GaussianNoise(5.0), D)), ("gan", "r1"), ("idle-judge",), True
+        inside("D", lambda D: nn.Sequential(GaussianNoise(5.0), D)), ("gan", "r1"), ("weak-scores",), True
     ),
-    "judge-x10-minimax": Fault(rates(10, "discriminator"), ("minimax",), ("overpowered", "big-steps"), True),
+    "judge-x10-minimax": Fault(rates(10, "discriminator"), ("minimax",), ("strong-discriminator", "large-steps"), True),
     "judge-lr-/300": Fault(
-        rates(1 / 300, "discriminator"), ("gan", "dcgan"), ("weak-discriminator", "idle-judge", "frozen"), True
+        rates(1 / 300, "discriminator"), ("gan", "dcgan"), ("weak-discriminator", "weak-scores", "no-update"), True
     ),
-    "judge-frozen": Fault(rates(0, "discriminator"), ("gan", "hinge"), ("frozen",), True),
-    "swapped-labels": Fault(swapped_labels, ("gan", "lsgan"), ("same-side",), True),
-    "lr-x1000": Fault(rates(1000), ("gan", "dcgan"), ("running-away", "big-steps"), True),
+    "judge-frozen": Fault(rates(0, "discriminator"), ("gan", "hinge"), ("no-update",), True),
+    "swapped-labels": Fault(swapped_labels, ("gan", "lsgan"), ("losses-inconsistent",), True),
+    "lr-x1000": Fault(rates(1000), ("gan", "dcgan"), ("divergence", "large-steps"), True),
     "norms-in-evaluation": Fault(
-        inside("G", frozen_norms), ("gan", "dcgan"), ("no-progress", "overpowered", "collapse"), True
+        inside("G", frozen_norms), ("gan", "dcgan"), ("no-progress", "strong-discriminator", "mode-collapse"), True
     ),
-    "wrong-weights": Fault(wrong_weights, ("gan", "r1"), ("frozen",), True),
-    "stale-fakes": Fault(stale, ("gan", "dcgan"), ("same-side", "running-away", "collapse"), True),
-    "one-label": Fault(relabelled(torch.zeros_like), ("cgan", "acgan"), ("labels-ignored",), True),
+    "wrong-weights": Fault(wrong_weights, ("gan", "r1"), ("no-update",), True),
+    "stale-fakes": Fault(stale, ("gan", "dcgan"), ("losses-inconsistent", "divergence", "mode-collapse"), True),
+    "one-label": Fault(relabeled(torch.zeros_like), ("cgan", "acgan"), ("labels-ignored",), True),
     "label-not-told": Fault(inside("G", NotTold), ("cgan", "acgan"), ("labels-ignored",), True),
-    "dead-units": Fault(inside("G", dead), ("gan", "dcgan"), ("collapse", "frozen", "overpowered"), True),
-    "momentum-.99": Fault(
-        settings("generator", betas=(0.99, 0.999)), ("gan", "dcgan"), ("cycling", "big-steps", "collapse"), True
+    "dead-units": Fault(
+        inside("G", dead), ("gan", "dcgan"), ("mode-collapse", "no-update", "strong-discriminator"), True
     ),
-    "no-penalty": Fault(attribute("penalty", 0.0), ("wgan-gp",), ("slope", "running-away"), True),
-    "penalty-x1000": Fault(attribute("gamma", 500.0), ("r1",), ("idle-judge", "no-progress"), True),
-    "not-a-number": Fault(other_feed(not_a_number), ("gan", "r1"), ("running-away",), True),
-    "coarse-images": Fault(inside("G", lambda G: Then(G, coarse)), ("gan", "r1"), ("unlike", "overpowered"), True),
-    "code-judge-frozen": Fault(rates(0, "discriminator"), ("aae",), ("frozen",), True),
+    "momentum-.99": Fault(
+        settings("generator", betas=(0.99, 0.999)), ("gan", "dcgan"), ("cycling", "large-steps", "mode-collapse"), True
+    ),
+    "no-penalty": Fault(attribute("gp_weight", 0.0), ("wgan-gp",), ("gradient-penalty", "divergence"), True),
+    "penalty-x1000": Fault(attribute("gamma", 500.0), ("r1",), ("weak-scores", "no-progress"), True),
+    "not-a-number": Fault(other_feed(not_a_number), ("gan", "r1"), ("divergence",), True),
+    "coarse-images": Fault(
+        inside("G", lambda G: Then(G, coarse)), ("gan", "r1"), ("abnormal-samples", "strong-discriminator"), True
+    ),
+    "code-judge-frozen": Fault(rates(0, "discriminator"), ("aae",), ("no-update",), True),
     "rates-0-from-10": Fault(
         lambda recipe, data: setattr(
-            recipe, "schedules", dict.fromkeys(recipe.optimisers, lambda r: {"lr": 0.0} if r > 10 else {})
+            recipe, "schedules", dict.fromkeys(recipe.optimizers, lambda r: {"lr": 0.0} if r > 10 else {})
         ),
         ("gan", "dcgan"),
-        ("frozen",),
+        ("no-update",),
         True,
     ),
-    "sigmoids": Fault(inside("G", sigmoids), ("gan", "r1"), ("collapse", "no-progress", "overpowered"), True),
-    "saturated-output": Fault(inside("G", saturated), ("gan", "dcgan"), ("range", "overpowered"), True),
-    "data-from-0": Fault(other_feed(lambda x, played: (x + 1) / 2), ("gan", "r1"), ("range",), True),
-    "linear-judge": Fault(inside("D", linear_judge), ("gan", "r1"), ("idle-judge", "no-progress"), True),
-    "one-number-codes": Fault(inside("G", lambda G: Then(G, None, one_number)), ("gan", "dcgan"), ("collapse",), True),
-    "100-images": Fault(few(100), ("hinge", "r3gan"), ("memorising",), True),
-    "judge-x10-gan": Fault(rates(10, "discriminator"), ("hinge", "lsgan"), ("overpowered", "big-steps"), True),
+    "sigmoids": Fault(
+        inside("G", sigmoids), ("gan", "r1"), ("mode-collapse", "no-progress", "strong-discriminator"), True
+    ),
+    "saturated-output": Fault(inside("G", saturated), ("gan", "dcgan"), ("value-range", "strong-discriminator"), True),
+    "data-from-0": Fault(other_feed(lambda x, played: (x + 1) / 2), ("gan", "r1"), ("value-range",), True),
+    "linear-judge": Fault(inside("D", linear_judge), ("gan", "r1"), ("weak-scores", "no-progress"), True),
+    "one-number-codes": Fault(
+        inside("G", lambda G: Then(G, None, one_number)), ("gan", "dcgan"), ("mode-collapse",), True
+    ),
+    "100-images": Fault(few(100), ("hinge", "r3gan"), ("discriminator-overfit",), True),
+    "judge-x10-gan": Fault(
+        rates(10, "discriminator"), ("hinge", "lsgan"), ("strong-discriminator", "large-steps"), True
+    ),
     "generator-decays": Fault(
-        settings("generator", weight_decay=3.0), ("gan", "dcgan"), ("collapse", "overpowered", "no-progress"), True
+        settings("generator", weight_decay=3.0),
+        ("gan", "dcgan"),
+        ("mode-collapse", "strong-discriminator", "no-progress"),
+        True,
     ),
-    "negatives": Fault(other_feed(lambda x, played: -x), ("gan", "r1"), ("range", "no-progress"), True),
+    "negatives": Fault(other_feed(lambda x, played: -x), ("gan", "r1"), ("value-range", "no-progress"), True),
     "rates-x30-momentum-.9": Fault(
-        hasty, ("dcgan", "hinge"), ("big-steps", "collapse", "overpowered", "running-away"), True
+        hasty, ("dcgan", "hinge"), ("large-steps", "mode-collapse", "strong-discriminator", "divergence"), True
     ),
-    "judge-reborn": Fault(reborn, ("gan", "lsgan"), ("idle-judge", "no-progress", "big-steps"), True),
-    "same-batch": Fault(other_feed(first_ones), ("gan", "hinge"), ("memorising", "collapse"), True),
-    "two-codes": Fault(inside("G", lambda G: Then(G, None, two)), ("gan", "dcgan"), ("collapse",), True),
+    "judge-reborn": Fault(reborn, ("gan", "lsgan"), ("weak-scores", "no-progress", "large-steps"), True),
+    "same-batch": Fault(other_feed(first_ones), ("gan", "hinge"), ("discriminator-overfit", "mode-collapse"), True),
+    "two-codes": Fault(inside("G", lambda G: Then(G, None, two)), ("gan", "dcgan"), ("mode-collapse",), True),
     "judge-dropout-.97": Fault(
-        inside("D", lambda D: nn.Sequential(nn.Dropout(0.97), D)), ("gan", "r1"), ("idle-judge", "no-progress"), True
+        inside("D", lambda D: nn.Sequential(nn.Dropout(0.97), D)), ("gan", "r1"), ("weak-scores", "no-progress"), True
     ),
     "generator-sgd": Fault(
         lambda recipe, data: setattr(
-            recipe, "optimisers", {**recipe.optimisers, "generator": partial(torch.optim.SGD, lr=1e-4)}
+            recipe, "optimizers", {**recipe.optimizers, "generator": partial(torch.optim.SGD, lr=1e-4)}
         ),
         ("gan", "lsgan"),
-        ("frozen", "overpowered", "no-progress"),
+        ("no-update", "strong-discriminator", "no-progress"),
         True,
     ),
     "codes-x100": Fault(
-        inside("G", lambda G: Then(G, None, lambda z: 100 * z)), ("mlp", "gan"), ("collapse", "no-progress"), True
+        inside("G", lambda G: Then(G, None, lambda z: 100 * z)), ("mlp", "gan"), ("mode-collapse", "no-progress"), True
     ),
-    "no-negatives": Fault(inside("G", lambda G: Then(G, nn.functional.relu)), ("dcgan", "lsgan"), ("range",), True),
+    "no-negatives": Fault(
+        inside("G", lambda G: Then(G, nn.functional.relu)), ("dcgan", "lsgan"), ("value-range",), True
+    ),
     # The monitor had never seen these when it was judged on them: they were written after 01b5557 had frozen it.
     "gradients-pile-up": Fault(
         lambda recipe, data: None,
         ("gan", "r1"),
-        ("running-away", "big-steps", "collapse", "overpowered"),
+        ("divergence", "large-steps", "mode-collapse", "strong-discriminator"),
         False,
         never_cleared,
     ),
     "born-large": Fault(
-        inside("G", large), ("dcgan", "gan"), ("overpowered", "no-progress", "collapse", "unlike"), False
+        inside("G", large),
+        ("dcgan", "gan"),
+        ("strong-discriminator", "no-progress", "mode-collapse", "abnormal-samples"),
+        False,
     ),
     "judge-decays": Fault(
-        settings("discriminator", weight_decay=10.0), ("gan", "lsgan"), ("idle-judge", "no-progress"), False
+        settings("discriminator", weight_decay=10.0), ("gan", "lsgan"), ("weak-scores", "no-progress"), False
     ),
     "real-in-noise": Fault(
-        other_feed(lambda x, played: x + 0.7 * torch.randn_like(x)), ("gan", "r1"), ("unlike", "checkerboard"), False
+        other_feed(lambda x, played: x + 0.7 * torch.randn_like(x)),
+        ("gan", "r1"),
+        ("abnormal-samples", "checkerboard"),
+        False,
     ),
     "linear-generator": Fault(
-        inside("G", linear), ("gan", "dcgan"), ("unlike", "collapse", "overpowered", "no-progress"), False
+        inside("G", linear),
+        ("gan", "dcgan"),
+        ("abnormal-samples", "mode-collapse", "strong-discriminator", "no-progress"),
+        False,
     ),
     "short-sighted-judge": Fault(
         inside("D", lambda D: Then(D, None, coarse)),
         ("gan", "r1"),
-        ("idle-judge", "unlike", "checkerboard", "no-progress"),
+        ("weak-scores", "abnormal-samples", "checkerboard", "no-progress"),
         False,
     ),
     "half-an-image": Fault(
         inside("G", lambda G: Then(G, upper_half)),
         ("dcgan", "hinge"),
-        ("overpowered", "unlike", "range", "collapse", "no-progress"),
+        ("strong-discriminator", "abnormal-samples", "value-range", "mode-collapse", "no-progress"),
         False,
     ),
-    "other-codes": Fault(tenth_codes, ("gan", "dcgan"), ("unlike", "collapse", "no-progress", "range"), False),
-    "half-flipped": Fault(flipped, ("gan", "dcgan"), ("idle-judge", "no-progress"), False),
-    "critic-lr-x100": Fault(
-        rates(100, "critic"), ("wgan-gp",), ("big-steps", "running-away", "slope", "overpowered"), False
+    "other-codes": Fault(
+        tenth_codes, ("gan", "dcgan"), ("abnormal-samples", "mode-collapse", "no-progress", "value-range"), False
     ),
-    "divergence-x0": Fault(attribute("beta", 0.0), ("vae",), ("no-progress", "range", "collapse"), False),
+    "half-flipped": Fault(flipped, ("gan", "dcgan"), ("weak-scores", "no-progress"), False),
+    "critic-lr-x100": Fault(
+        rates(100, "critic"),
+        ("wgan-gp",),
+        ("large-steps", "divergence", "gradient-penalty", "strong-discriminator"),
+        False,
+    ),
+    "divergence-x0": Fault(attribute("beta", 0.0), ("vae",), ("no-progress", "value-range", "mode-collapse"), False),
 }
 
 

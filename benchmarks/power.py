@@ -9,11 +9,11 @@ not be green (3 standard deviations of real sets). Each number is held against t
 
     no detail     averaged over blocks of 4 x 4 pixels and drawn large again
     half          only images on one side of the median of the first principal component of the features
-    half the classes   (of labelled data that the extractor knows)
+    half the classes   (of labeled data that the extractor knows)
     few           a tenth as many images, each ten times
     copies        half of the samples are training images
-    board, coarse board   +-20 grey levels, pixel by pixel, or two by two
-    shrunk        of labelled data: of six times as many images, those nearest to the middle of their class
+    board, coarse board   +-20 gray levels, pixel by pixel, or two by two
+    shrunk        of labeled data: of six times as many images, those nearest to the middle of their class
 
 What is needed is the smallest size from which on 95 % of the trials see it, for the data that needs most. "none" counts
 false alarms. One line per data, size and trial is added to --out, and what is there is not tried again.
@@ -33,11 +33,11 @@ from torch import Tensor
 from sparring.data import load
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
-from sparring.evaluation import judge_for
-from sparring.evaluation.cards import SEEN
-from sparring.evaluation.panel import Panel, View, floor_rows, measures_of, memorisation, view, view_of
+from sparring.evaluation import choose_extractor
+from sparring.evaluation.measurement import SEEN
+from sparring.evaluation.panel import Features, Panel, describe, floor_rows, measures_of, memorization, subset
 from sparring.metrics import Extractor, pixels_pca64
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 
 SIZES = (30, 60, 100, 150, 250, 400)
 TRIALS = 10
@@ -69,11 +69,11 @@ def board(images: Tensor, step: int) -> Tensor:
     return to_uint8(to_float(images) + 20 / 127.5 * pattern)
 
 
-def drawn(whole: View, train: Tensor, fresh: Tensor, n: int, labels: Tensor | None) -> dict[str, list[Tensor]]:
+def drawn(whole: Features, train: Tensor, fresh: Tensor, n: int, labels: Tensor | None) -> dict[str, list[Tensor]]:
     """Fault -> rows of the images in each set of n samples with it."""
     features = whole.features[fresh]
-    centred = features - features.mean(0)
-    first = centred @ torch.svd_lowrank(centred, q=8)[2][:, 0]
+    centered = features - features.mean(0)
+    first = centered @ torch.svd_lowrank(centered, q=8)[2][:, 0]
     plain = [fresh[i * n : (i + 1) * n] for i in range(SETS)]
     found = {
         "none": plain,
@@ -87,7 +87,7 @@ def drawn(whole: View, train: Tensor, fresh: Tensor, n: int, labels: Tensor | No
             members = fresh[labels[fresh] == label]
             far = (whole.coarse[members] - whole.coarse[members].mean(0)).square().sum(1)
             near.append(members[far.argsort()[: -(-SETS * n // len(labels.unique()))]])
-        shuffled = torch.cat(near)[torch.randperm(sum(map(len, near)), generator=generator("shrunk"))]
+        shuffled = torch.cat(near)[torch.randperm(sum(map(len, near)), generator=make_generator("shrunk"))]
         found["shrunk"] = list(shuffled[: SETS * n].split(n))
         kept = fresh[labels[fresh] < (int(labels.max()) + 1) // 2]
         found["half the classes"] = list(kept[: SETS * n].split(n))
@@ -96,32 +96,32 @@ def drawn(whole: View, train: Tensor, fresh: Tensor, n: int, labels: Tensor | No
 
 @torch.no_grad()
 def trial(
-    data: Dataset, judge: Extractor, whole: View, pixels: Tensor, n: int, number: int
+    data: Dataset, judge: Extractor, whole: Features, pixels: Tensor, n: int, number: int
 ) -> dict[str, dict[str, float]]:
     """Fault -> number -> z."""
-    order = torch.randperm(len(data), generator=generator("power", n, number))
+    order = torch.randperm(len(data), generator=make_generator("power", n, number))
     unseen, train, fresh = order[:n], order[n : 10 * n], order[10 * n :][: 6 * n * SETS]
     known = data.labels if judge.classes else None
-    real, others = view_of(whole, unseen), view_of(whole, train)
-    floors = [view_of(others, rows) for rows in floor_rows(len(train), n)]
+    real, others = subset(whole, unseen), subset(whole, train)
+    floors = [subset(others, rows) for rows in floor_rows(len(train), n)]
     panel = Panel.of(real, floors, judge, data.classes if known is not None else ())
     nulls = [panel.measure(one) for one in floors]
     sets = drawn(whole, train, fresh, n, known)
-    made = {name: [view_of(whole, rows) for rows in drawn_rows] for name, drawn_rows in sets.items()}
+    made = {name: [subset(whole, rows) for rows in drawn_rows] for name, drawn_rows in sets.items()}
     plain = [whole.images[rows] for rows in sets["none"]]
     for name, change in (
         ("no detail", blobs),
         ("board", lambda x: board(x, 1)),
         ("coarse board", lambda x: board(x, 2)),
     ):
-        made[name] = [view(change(images), judge) for images in plain]
+        made[name] = [describe(change(images), judge) for images in plain]
     stamp = {"split": "held_out", "averaged": None, "seed": 0}
     found = {}
     for name, views in made.items():
         measures = measures_of(panel, views, nulls, len(train), stamp)
         if name in ("none", "copies"):
             flat = [pixels[torch.cat(sets[name])], pixels[train], pixels[unseen]]
-            measures += memorisation(views, others, real, judge, flat, stamp).measures
+            measures += memorization(views, others, real, judge, flat, stamp).measures
         short = {one.name.split("@")[0].removesuffix(f"-{judge.name}"): one.z for one in measures}
         found[name] = {name: z for name, z in short.items() if z is not None}
     return found
@@ -159,9 +159,9 @@ def main() -> None:
     done = {(line["data"], line["n"], line["trial"]) for line in lines}
     for name in options.data:
         data = load(name, held_out=0)
-        data = data.rows(torch.randperm(len(data), generator=generator("power"))[:7_000])
-        judge = judge_for(data)
-        whole = view(data.images, judge)
+        data = data.rows(torch.randperm(len(data), generator=make_generator("power"))[:7_000])
+        judge = choose_extractor(data)
+        whole = describe(data.images, judge)
         pixels = pixels_pca64(data.images).features(data.images)[0]
         sizes = [n for n in SIZES if n <= options.largest and (10 + 3 * SETS) * n <= len(data)]
         for number, n in product(range(TRIALS), sizes):

@@ -24,7 +24,7 @@ def seconds(recipe: str, arguments: list[str], processes: int) -> float:
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "sparring"]
         command += ["train", recipe, "--data", "digits", *arguments, "--batch", str(BATCH * processes), "--out", runs]
         command += ["--rounds", str(ROUNDS), "--save-every", str(FIRST), "--no-monitor"]
-        command += ["--show-every", "1000000", "--measure-every", "1000000"]
+        command += ["--sample-every", "1000000", "--eval-every", "1000000"]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         lines = next(Path(runs).glob("*/timing.jsonl")).read_text().splitlines()
     saves = {line["round"]: line["seconds"] for line in map(json.loads, lines)}

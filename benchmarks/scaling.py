@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from sparring.bench.measuring import Operations
 from sparring.data.dataset import Spec
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.system import System
 
 COMPUTES = 100e12  # FLOP/s of one GPU on convolutions in bf16: a third of an A100's 312 at the best
@@ -45,9 +45,9 @@ class Count:
 
 def count(name: str, spec: Spec, arguments: dict) -> Count:
     """Plays a round of two images and one of four, in shapes alone: what does not double is done for the weights."""
-    function = find(name, RECIPES)
+    function = load_recipe(name, RECIPES)
     with FakeTensorMode():
-        made = prepare_recipe(function, spec, settle(function, arguments))
+        made = build_recipe(function, spec, resolve_arguments(function, arguments))
         (few, moves), (more, _) = (_round(made.system.train(), spec, images) for images in (2, 4))
     return Count(made.batch, (more - few) / 2, 2 * few - more, moves)
 

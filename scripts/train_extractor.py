@@ -4,7 +4,7 @@
     python scripts/train_extractor.py fashion-mnist --seed 1         (the second, independent one)
     python scripts/train_extractor.py cifar10-train.zip --test cifar10-test.zip     (a named set, a folder or a zip)
 
-Grey images are learnt by a LeNet, colour images by a SmallConv. Only training images are learnt from; the number of
+Gray images are learnt by a LeNet, color images by a SmallConv. Only training images are learnt from; the number of
 epochs and all settings are fixed beforehand. The test set is looked at once, after the last step, to write down the
 accuracy. Seed 0 makes NAME, seed 1 makes NAME-2.
 """
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import sparring.metrics
 from sparring.data import Dataset, load
 from sparring.metrics.extractors import Extractor, LeNet, SmallConv, digest_of
-from sparring.seeds import derive, generator
+from sparring.seeds import derive_seed, make_generator
 
 BATCH = 128
 RATE = 2e-3
@@ -51,11 +51,11 @@ def varied(images: Tensor, rng: torch.Generator, mirror: bool) -> Tensor:
 def train(name: str, network: nn.Module, data: Dataset, seed: int, epochs: int) -> tuple[Extractor, list[float]]:
     """The trained extractor (without accuracy) and the mean training loss of every epoch."""
     assert data.labels is not None, "it has labels"
-    rng = generator("train_lenet", "data", seed)
+    rng = make_generator("train_lenet", "data", seed)
     student = Extractor(name, "", data.spec.channels, data.spec.size, data.classes, None, network)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     steps = epochs * math.ceil(len(data) / BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=RATE, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=steps)
     losses = []
     for epoch in range(epochs):
         total = 0.0
@@ -63,9 +63,9 @@ def train(name: str, network: nn.Module, data: Dataset, seed: int, epochs: int) 
             images = varied(data.images[rows], rng, mirror=data.spec.channels == 3)
             _, logits = network(student.prepare(images))
             loss = F.cross_entropy(logits, data.labels[rows])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             total += loss.item() * len(rows)
         losses.append(round(total / len(data), 5))
@@ -91,11 +91,11 @@ def main() -> None:
     assert test is not None, "it has a test set, or --test names one"
     assert test.labels is not None, "with labels"
     assert test.classes == data.classes, "of the same classes"
-    colour = data.spec.channels == 3
-    name = arguments.name or ("smallconv-cifar10" if colour else f"lenet-{arguments.data}")
+    color = data.spec.channels == 3
+    name = arguments.name or ("smallconv-cifar10" if color else f"lenet-{arguments.data}")
     name += f"-{arguments.seed + 1}" if arguments.seed else ""
-    kind = SmallConv if colour else LeNet
-    torch.manual_seed(derive("train_lenet", arguments.seed))
+    kind = SmallConv if color else LeNet
+    torch.manual_seed(derive_seed("train_lenet", arguments.seed))
     network = kind(channels=data.spec.channels, size=data.spec.size, classes=len(data.classes))
     begun = time.process_time()
     student, losses = train(name, network, data, arguments.seed, arguments.epochs)
@@ -122,8 +122,8 @@ def main() -> None:
         "training_data": data.name,
         "seed": arguments.seed,
         "settings": {
-            "epochs": arguments.epochs, "batch": BATCH, "optimiser": "AdamW, one-cycle", "rate": RATE, "decay": DECAY,
-            "shift": SHIFT, "mirror": colour,
+            "epochs": arguments.epochs, "batch": BATCH, "optimizer": "AdamW, one-cycle", "rate": RATE, "decay": DECAY,
+            "shift": SHIFT, "mirror": color,
         },
         "training_loss": losses,
         "minutes": round(minutes, 1),

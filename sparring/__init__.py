@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparring.data.check import check
     from sparring.data.dataset import Dataset
-    from sparring.data.sources import load
+    from sparring.data.loading import load
     from sparring.evaluation import evaluate
     from sparring.reporting import report
     from sparring.run import Run
@@ -40,7 +40,7 @@ _HOMES = {
     "Run": "sparring.run",
     "check": "sparring.data.check",
     "evaluate": "sparring.evaluation",
-    "load": "sparring.data.sources",
+    "load": "sparring.data.loading",
     "report": "sparring.reporting",
     "resume": "sparring.training",
     "train": "sparring.training",

@@ -18,8 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sparring.errors import SparringError
-from sparring.evaluation.cards import short
 from sparring.evaluation.comparison import compare as differences
+from sparring.evaluation.measurement import format_number
 from sparring.evaluation.schema import require_evaluation
 from sparring.metrics import mean_interval, wilson_interval
 from sparring.metrics.intervals import t_quantile
@@ -35,7 +35,7 @@ BETTER = {
 }
 """Which way is better, for numbers that are not held against real images; the others have no better way."""
 
-ENOUGH = 5
+MIN_SEEDS = 5
 """Seeds a side below which an interval is mostly width."""
 
 
@@ -124,9 +124,9 @@ class Comparison:
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("in words")
         for c in (c for c in self.contrasts if c.group == group.name):
-            between = " to ".join(map(short, c.interval)) if c.interval else short(c.difference)
+            between = " to ".join(map(format_number, c.interval)) if c.interval else format_number(c.difference)
             better = "" if c.probability is None else f"{c.probability:.2f}"
-            table.add_row(c.metric, short(c.first), short(c.other), between, better, c.words)
+            table.add_row(c.metric, format_number(c.first), format_number(c.other), between, better, c.words)
         return table
 
 
@@ -199,12 +199,17 @@ def _grouped(runs: Sequence[Run], evaluations: Sequence[Mapping]) -> tuple[list[
     methods: list[dict[str, Any]] = []
     members: list[dict[int, Run]] = []
     for run in runs:
-        facts = run.facts
-        method = {"recipe": facts["recipe"], **facts["arguments"], "rounds": facts["rounds"], "batch": facts["batch"]}
+        config = run.config
+        method = {
+            "recipe": config["recipe"],
+            **config["arguments"],
+            "rounds": config["rounds"],
+            "batch": config["batch"],
+        }
         if method not in methods:
             methods.append(method)
             members.append({})
-        members[methods.index(method)][facts["seed"]] = run
+        members[methods.index(method)][config["seed"]] = run
     groups = [
         Group(name, {seed: str(run.path) for seed, run in sorted(mine.items())})
         for name, mine in zip(_names(methods), members, strict=True)
@@ -285,7 +290,7 @@ def _notes(groups: Sequence[Group], evaluations: Sequence[Mapping]) -> Iterator[
     if single:
         yield (
             f"{', '.join(single)} against {first.name}: one seed a side says which of two trainings came out better "
-            f"and proves nothing about the method; train each with {ENOUGH} seeds or more (--seed 0, 1, 2, ...)"
+            f"and proves nothing about the method; train each with {MIN_SEEDS} seeds or more (--seed 0, 1, 2, ...)"
         )
     for group in groups[1:]:
         common = shared[group.name]
@@ -293,8 +298,8 @@ def _notes(groups: Sequence[Group], evaluations: Sequence[Mapping]) -> Iterator[
             pass
         elif not common:
             yield f"{group.name} and {first.name} have no seed in common: compared without pairs, which sees less"
-        elif len(common) < ENOUGH:
-            yield f"{group.name} against {first.name}: {len(common)} seeds; with {ENOUGH} or more the interval narrows"
+        elif len(common) < MIN_SEEDS:
+            yield f"{group.name} against {first.name}: {len(common)} seeds; {MIN_SEEDS} or more narrow the interval"
         alone = sorted({*first.runs, *group.runs} - set(common)) if common else []
         if alone:
             left = ", ".join(map(str, alone))
@@ -319,8 +324,8 @@ def page(found: Comparison) -> str:
     return template.render(
         found=found,
         rows=list(zip(seeds, grids, strict=True)),
-        chance=chance,
-        short=short,
+        chance=format_probability,
+        short=format_number,
         seeds=_seeds,
         reach={c.metric: _reach(found, c.metric) for c in found.contrasts},
     )
@@ -338,7 +343,7 @@ def _reach(found: Comparison, metric: str) -> float:
     return max(ends) or 1.0
 
 
-def chance(c: Contrast) -> str:
+def format_probability(c: Contrast) -> str:
     """The probability of improvement with its interval, in words."""
     if c.probability is None:
         return ""

@@ -62,7 +62,7 @@ class Diagnosis:
         return f"{self.cause}{how}: {self.sentence}" + (f" {self.advice}" if self.advice else "")
 
 
-class Numbers:
+class MetricTable:
     """The cards of an evaluation by their short names; a number that is not there is like a real image's."""
 
     def __init__(self, evaluation: Mapping[str, Any]) -> None:
@@ -139,12 +139,12 @@ def diagnose(evaluation: Mapping[str, Any]) -> list[Diagnosis]:
     Samples whose pixels have the wrong range are only told that: the other numbers are of what clipping has left.
     Nothing at all for systems that do not sample and whose codes are healthy.
     """
-    numbers, maker = Numbers(evaluation), Maker.of(evaluation)
+    numbers, maker = MetricTable(evaluation), Maker.of(evaluation)
     of_codes = [*_of_labels(numbers, evaluation), *_of_codes(numbers, evaluation)]
     wrong_range = [*_of_range(evaluation)]
     if wrong_range:
         return wrong_range + of_codes
-    found = [*_of_samples(numbers, maker, evaluation), *of_codes]
+    found = [*_sample_rules(numbers, maker, evaluation), *of_codes]
     if "KID" in numbers and not found:
         found = [_nothing_named(numbers, maker, evaluation)]
     return sorted(found, key=lambda one: -one.certainty)
@@ -189,14 +189,14 @@ def _of_range(evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
         )
 
 
-def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
+def _sample_rules(numbers: MetricTable, maker: Maker, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
     z, value = numbers.z, numbers.value
 
     copies = min(value("copied-features", 0.0), value("copied-pixels", 0.0))
     if copies > 0.03 and min(z("copied-features"), z("copied-pixels")) > 3:
         yield _named(
             numbers,
-            "memorisation",
+            "memorization",
             (z("authentic") < -3, min(z("copied-features"), z("copied-pixels")) > SURE),
             f"About {_percent(copies)} of the samples must be copies of training images: their nearest real image is a "
             "training image more often than chance allows.",
@@ -298,7 +298,7 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
             numbers,
             "little variety",
             (z("recall") < -SURE, z("coverage") < -SURE),
-            f"The samples crowd around the centres of the data: density is {numbers.over_floor('density'):.2f} times "
+            f"The samples crowd around the centers of the data: density is {numbers.over_floor('density'):.2f} times "
             "that of real images, and they reach fewer of these.",
             "A larger truncation threshold." if maker.truncation else "Noise that spreads more; a larger network.",
             ("density", "coverage", "recall"),
@@ -358,7 +358,7 @@ def _of_samples(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -
         )
 
 
-def _patterns(numbers: Numbers, maker: Maker) -> Iterator[Diagnosis]:
+def _patterns(numbers: MetricTable, maker: Maker) -> Iterator[Diagnosis]:
     """A pattern that repeats every 2 or 4 pixels: power at its frequency, which stands out from those around it.
 
     Real images may be made of blocks (pixel art), and then have no power at all where samples have a little: only what
@@ -395,7 +395,7 @@ def _patterns(numbers: Numbers, maker: Maker) -> Iterator[Diagnosis]:
             )
 
 
-def _of_labels(numbers: Numbers, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
+def _of_labels(numbers: MetricTable, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
     """Only where the classifier recognizes real images."""
     agreement = numbers.cards.get("class agreement")
     if agreement is None:
@@ -414,7 +414,7 @@ def _of_labels(numbers: Numbers, evaluation: Mapping[str, Any]) -> Iterator[Diag
         )
 
 
-def _of_codes(numbers: Numbers, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
+def _of_codes(numbers: MetricTable, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
     active = numbers.cards.get("active units")
     if active is None:
         return
@@ -430,18 +430,18 @@ def _of_codes(numbers: Numbers, evaluation: Mapping[str, Any]) -> Iterator[Diagn
         )
 
 
-def _nothing_named(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]) -> Diagnosis:
+def _nothing_named(numbers: MetricTable, maker: Maker, evaluation: Mapping[str, Any]) -> Diagnosis:
     """No rule has found a fault: too few images to find one, a distance without a name, or none."""
-    grey, red, amber = numbers.lit("grey"), numbers.lit("red"), numbers.lit("amber")
-    if set(grey) & set(CORE) and not red:
+    gray, red, amber = numbers.lit("gray"), numbers.lit("red"), numbers.lit("amber")
+    if set(gray) & set(CORE) and not red:
         needed = max(card.get("needed") or 0 for card in numbers.cards.values())
         return Diagnosis(
             "too few images",
             1.0,
             f"{numbers.cards['KID'].get('against') or numbers.cards['KID']['n']} images are too few to find a fault by "
-            f"{_list(grey)}: even a gross one need not show.",
+            f"{_list(gray)}: even a gross one need not show.",
             f"Measure with {needed} images or more.",
-            tuple(grey),
+            tuple(gray),
         )
     if red:
         return _named(
@@ -458,7 +458,7 @@ def _nothing_named(numbers: Numbers, maker: Maker, evaluation: Mapping[str, Any]
         0.5 if amber else 1.0,
         "Nothing in this panel tells the samples from as many real images"
         + (f", beyond differences that may be chance: {_list(amber)}." if amber else ".")
-        + (f" Too few images to tell by {_list(grey)}." if grey else ""),
+        + (f" Too few images to tell by {_list(gray)}." if gray else ""),
         "",
         tuple(name for name in ("KID", "coverage", "duplicates", "copied-features") if name in numbers),
     )
@@ -482,7 +482,7 @@ def _against_unreal(maker: Maker) -> str:
 
 
 def _named(
-    numbers: Numbers,
+    numbers: MetricTable,
     cause: str,
     confirmed: Sequence[bool],
     sentence: str,

@@ -16,15 +16,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sparring.errors import PeerLost, SparringError
+from sparring.errors import ProcessLostError, SparringError
 
 T = TypeVar("T")
 
-GRACE = 5
+GRACE_SECONDS = 5
 """Seconds that processes have to find each other, beyond PyTorch's own two waits, for the store and for the group."""
 
 
-def patience() -> int:
+def timeout_seconds() -> int:
     """Seconds after which a process that does not answer is given up: SPARRING_TIMEOUT (60)."""
     given = os.environ.get("SPARRING_TIMEOUT", "60")
     if not (given.isascii() and given.isdigit() and 0 < int(given) < 10**6):
@@ -32,14 +32,14 @@ def patience() -> int:
     return int(given)
 
 
-def processes() -> accelerate.PartialState:
+def process_group() -> accelerate.PartialState:
     """This process among those that train together (torchrun), and its device: gloo on CPUs, NCCL on GPUs.
 
     accelerate forms no group of CPU processes unless it is told that they are CPU processes. Raises SparringError when
     they do not find each other: a port in use, some that never came, variables of the environment that say nonsense.
     """
     wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    timeout = timedelta(seconds=patience())
+    timeout = timedelta(seconds=timeout_seconds())
     cpu = wanted or not torch.accelerator.is_available()
     if "WORLD_SIZE" not in os.environ:
         return accelerate.PartialState(cpu=cpu, timeout=timeout)
@@ -48,7 +48,7 @@ def processes() -> accelerate.PartialState:
         where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
         return SparringError(
             f"the {os.environ['WORLD_SIZE']} processes of this training did not find each other at {where} within "
-            f"{patience()} seconds ({reason}); torchrun starts them all and --standalone chooses a free port; or give "
+            f"{timeout_seconds()} seconds ({reason}); torchrun starts them all, --standalone picks a port; or give "
             "another MASTER_PORT"
         )
 
@@ -56,7 +56,7 @@ def processes() -> accelerate.PartialState:
         print(f"sparring: {lonely('nothing there answers as it should')}", file=sys.stderr, flush=True)
         os._exit(SparringError.exit_code)
 
-    late = threading.Timer(2 * patience() + GRACE, give_up)
+    late = threading.Timer(2 * timeout_seconds() + GRACE_SECONDS, give_up)
     late.daemon = True
     late.start()
     try:
@@ -69,7 +69,7 @@ def processes() -> accelerate.PartialState:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def collective() -> Iterator[None]:
     """Around what all processes do at once. Raises PeerLost when one of them is gone, or silent for too long.
 
     How long is SPARRING_TIMEOUT, in seconds (60).
@@ -79,13 +79,13 @@ def together() -> Iterator[None]:
     except RuntimeError as error:
         if not dist.is_initialized():
             raise
-        raise PeerLost(
+        raise ProcessLostError(
             f"another process of this training died or did not answer for SPARRING_TIMEOUT seconds "
             f"({_first_line(error)}); go on from the last checkpoint with sparring resume"
         ) from error
 
 
-def on_each(state: accelerate.PartialState, work: Callable[[], T]) -> T:
+def on_each_process(state: accelerate.PartialState, work: Callable[[], T]) -> T:
     """`work()` of every process; nobody goes on before all have done theirs, however long that takes.
 
     In the meantime a thread of each keeps in touch with the others, so that a process that waits knows whether the
@@ -94,7 +94,7 @@ def on_each(state: accelerate.PartialState, work: Callable[[], T]) -> T:
     """
     if state.num_processes == 1:
         return work()
-    with together():
+    with collective():
         group = _group()
     done, failures, lost = threading.Event(), list[BaseException](), list[RuntimeError]()
     some_failed = False
@@ -103,7 +103,7 @@ def on_each(state: accelerate.PartialState, work: Callable[[], T]) -> T:
         nonlocal some_failed
         try:
             while True:
-                done.wait(patience() / 4)
+                done.wait(timeout_seconds() / 4)
                 word = torch.tensor([not done.is_set(), bool(failures)], dtype=torch.uint8)
                 dist.all_reduce(word, dist.ReduceOp.MAX, group=group)
                 working, some_failed = word.tolist()
@@ -120,7 +120,7 @@ def on_each(state: accelerate.PartialState, work: Callable[[], T]) -> T:
         failures.append(error)
     done.set()
     thread.join()
-    with together():
+    with collective():
         if lost and not failures:
             raise lost[0]
         reports = _gathered(_report(failures)) if some_failed and not lost else []
@@ -144,17 +144,17 @@ def _report(failures: list[BaseException]) -> dict[str, Any]:
     return {"message": f"{type(error).__name__}: {error}", "code": 1}
 
 
-def by_main(state: accelerate.PartialState, *works: Callable[[], object]) -> None:
-    """What only the main process does, one after the other; the other processes wait for it, as in `on_each`."""
-    on_each(state, lambda: [work() for work in works] if state.is_main_process else None)
+def on_main_process(state: accelerate.PartialState, *works: Callable[[], object]) -> None:
+    """Run `works` in order on the main process only; the other processes wait, as in `on_each_process`."""
+    on_each_process(state, lambda: [work() for work in works] if state.is_main_process else None)
 
 
-def require_same(state: accelerate.PartialState, facts: Callable[[], Mapping[str, Any]]) -> None:
+def require_same_config(state: accelerate.PartialState, config: Callable[[], Mapping[str, Any]]) -> None:
     """Raises SparringError in every process when `facts()`, JSON values, differ in one of them, and says which."""
     if state.num_processes == 1:
         return
-    mine = facts()
-    with together():
+    mine = config()
+    with collective():
         everybody = _gathered(mine)
     expected = _flat(everybody[0])
     for rank, other in enumerate(map(_flat, everybody)):
@@ -166,17 +166,17 @@ def require_same(state: accelerate.PartialState, facts: Callable[[], Mapping[str
                 )
 
 
-def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Of nested facts, too, each by itself: {"data": {"count": 5}} -> {"data count": 5}."""
     flat: dict[str, Any] = {}
-    for name, value in facts.items():
+    for name, value in config.items():
         flat |= {f"{name} {inner}": v for inner, v in value.items()} if isinstance(value, dict) else {name: value}
     return flat
 
 
-def _gathered(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _gathered(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What every process gives, in their order, as JSON."""
-    text = torch.frombuffer(bytearray(json.dumps(facts, sort_keys=True).encode()), dtype=torch.uint8)
+    text = torch.frombuffer(bytearray(json.dumps(config, sort_keys=True).encode()), dtype=torch.uint8)
     sizes: list[Tensor] = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor([len(text)]), group=_group())
     longest = int(max(sizes))
@@ -192,7 +192,7 @@ def _group() -> Any:
     """A group of all processes for tensors of the CPU, apart from the one that averages gradients."""
     key = id(dist.group.WORLD)
     if key not in _groups:
-        _groups[key] = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience()))
+        _groups[key] = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds()))
     return _groups[key]
 
 

@@ -20,8 +20,8 @@ from sparring.errors import SparringError
 from sparring.machine import free_memory
 from sparring.recipes.meta import on_meta
 from sparring.recipes.recipe import Recipe
-from sparring.seeds import generator, isolated
-from sparring.system import Draws
+from sparring.seeds import isolated, make_generator
+from sparring.system import ShardedRng
 
 RARELY = 20_000
 """Bytes of feature maps for each byte of a batch that no network here reaches: with room for so many, no dry run."""
@@ -29,7 +29,7 @@ RARELY = 20_000
 UNSURE = 1.5
 """A round may take so many times the memory that was counted: what kernels take for themselves is not counted."""
 
-ADVICE = "lower --batch, cut it into pieces with --accumulate, or take smaller images with --size"
+ADVICE = "lower --batch, cut it into pieces with --grad-accum, or take smaller images with --size"
 
 OUT_OF_MEMORY = ("t allocate memory", "bad_alloc", "can't start new thread")
 """What other errors say when memory is lacking."""
@@ -62,17 +62,17 @@ class Storages(TorchDispatchMode):
         del self._alive[key]
 
 
-def require_playable(make: Callable[[], Recipe], data: Dataset, *, accumulate: int, processes: int) -> list[str]:
+def require_playable(make: Callable[[], Recipe], data: Dataset, *, grad_accum: int, processes: int) -> list[str]:
     """Raises SparringError for a batch that batch norm cannot work on in pieces of one image, with the smallest that
     works, and for a round that takes more memory than is free; returns what should be known before the start.
 
     make        the recipe with its arguments, for this data
-    accumulate  pieces that the batch is cut into; all of `processes` have so many
+    grad_accum  pieces that the batch is cut into; all of `processes` have so many
 
     Only weights, gradients, what optimizers and averages keep, and feature maps are counted, so a round takes at least
     that much. Of rounds that cannot be played in shapes alone nothing is known.
     """
-    parts = accumulate * processes
+    parts = grad_accum * processes
     free = free_memory()
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     made = on_meta(make)
@@ -82,9 +82,9 @@ def require_playable(make: Callable[[], Recipe], data: Dataset, *, accumulate: i
         return []  # which has a line of its own
     piece = made.batch // parts
     weights = _bytes(made.system.state_dict().values())
-    maps = 4 * piece * accumulate * data.images[0].numel()
-    if piece == 1 and not _normalises(make, data, 1):
-        works = next((n for n in (2, 3, 4, 8) if _normalises(make, data, n)), 2)
+    maps = 4 * piece * grad_accum * data.images[0].numel()
+    if piece == 1 and not _normalizes(make, data, 1):
+        works = next((n for n in (2, 3, 4, 8) if _normalizes(make, data, n)), 2)
         cut = f" in {parts} parts (processes x accumulate)" if parts > 1 else ""
         raise SparringError(
             f"batch {made.batch}{cut} leaves batch norm one image at a time, which has no variance: the smallest "
@@ -93,14 +93,14 @@ def require_playable(make: Callable[[], Recipe], data: Dataset, *, accumulate: i
     if free is None or 8 * weights + RARELY * maps < free / here:
         return []
     try:
-        needed = _memory(make, data, piece, accumulate)
+        needed = _memory(make, data, piece, grad_accum)
     except SparringError:
         raise
     except Exception:  # the round looks at numbers
         needed = 4 * weights
     said = (
         f"a round takes at least {needed / 2**30:,.1f} GiB of memory at --batch {made.batch}"
-        f"{f' --accumulate {accumulate}' if accumulate > 1 else ''}, and {free / here / 2**30:,.1f} GiB are free"
+        f"{f' --grad-accum {grad_accum}' if grad_accum > 1 else ''}, and {free / here / 2**30:,.1f} GiB are free"
     )
     if needed > free / here:
         raise SparringError(f"{said}: {ADVICE}")
@@ -121,7 +121,7 @@ def enough_memory() -> Iterator[None]:
         raise SparringError(f"out of memory ({text[-150:]}): {ADVICE}") from None
 
 
-def _normalises(make: Callable[[], Recipe], data: Dataset, images: int) -> bool:
+def _normalizes(make: Callable[[], Recipe], data: Dataset, images: int) -> bool:
     """Whether a round with so many images is played without a complaint of batch norm."""
     try:
         _memory(make, data, images, 1)
@@ -132,26 +132,26 @@ def _normalises(make: Callable[[], Recipe], data: Dataset, images: int) -> bool:
     return True
 
 
-def _memory(make: Callable[[], Recipe], data: Dataset, images: int, accumulate: int) -> int:
+def _memory(make: Callable[[], Recipe], data: Dataset, images: int, grad_accum: int) -> int:
     """Bytes that a round with so many images in every piece takes at the most, or a checkpoint after it."""
-    if accumulate > 2:  # every further piece takes as much as the second
+    if grad_accum > 2:  # every further piece takes as much as the second
         one, two = (_memory(make, data, images, pieces) for pieces in (1, 2))
-        return one + (accumulate - 1) * (two - one)
+        return one + (grad_accum - 1) * (two - one)
     with isolated(0), FakeTensorMode(allow_non_fake_inputs=True), Storages() as storages:
         made = make()
         system = made.system.train()
-        system.draws = Draws(generator("dry run"))
-        copies = [system.round(partial(_batch, data, images)) for _ in range(accumulate)]
+        system.draws = ShardedRng(make_generator("dry run"))
+        copies = [system.round(partial(_batch, data, images)) for _ in range(grad_accum)]
         while moves := [move for move in (next(one, None) for one in copies) if move is not None]:
             weights = _weights(system, system.players[moves[0].player])
             for move in moves:
-                (move.loss / accumulate).backward(inputs=weights)
+                (move.loss / grad_accum).backward(inputs=weights)
                 move.loss = move.loss.detach()
             for weight in weights:
                 weight.grad = None
-    slots = {player: _slots(made.optimisers[player]) for player in system.players}
+    slots = {player: _slots(made.optimizers[player]) for player in system.players}
     beside = sum(slots[player] * _bytes(_weights(system, networks)) for player, networks in system.players.items())
-    beside += _bytes(_weights(system, system.averaged)) if made.average else 0
+    beside += _bytes(_weights(system, system.ema_networks)) if made.ema_decay else 0
     return max(storages.most + beside, 2 * (_bytes([*system.parameters(), *system.buffers()]) + beside))
 
 
@@ -168,9 +168,9 @@ def _slots(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> int:
     """Tensors of a weight's size that an optimizer keeps for every weight."""
     weight = nn.Parameter(torch.zeros(2))
     weight.grad = torch.ones(2)
-    optimiser = make([weight])
-    optimiser.step()
-    return sum(isinstance(slot, Tensor) and slot.ndim > 0 for slot in optimiser.state[weight].values())
+    optimizer = make([weight])
+    optimizer.step()
+    return sum(isinstance(slot, Tensor) and slot.ndim > 0 for slot in optimizer.state[weight].values())
 
 
 def _batch(data: Dataset, images: int, stream: str = "train") -> tuple[Tensor, Tensor | None]:

@@ -30,7 +30,7 @@ MOST_JSON = 1 << 26
 """Bytes of a JSON file; none that is written here is nearly as long."""
 
 
-class DamagedError(SparringError):
+class CorruptCheckpointError(SparringError):
     """A folder's content is not what its manifest says; the message names the file and the reason."""
 
 
@@ -97,27 +97,27 @@ def write_file(disk: Disk, path: Path, data: bytes) -> None:
     disk.sync(path.parent)
 
 
-def sealed(facts: Mapping[str, Any]) -> bytes:
-    """`facts` as JSON that holds the SHA-256 of the rest of its content."""
-    return as_json({**facts, "sha256": digest(facts)})
+def sealed(config: Mapping[str, Any]) -> bytes:
+    """`config` as JSON that holds the SHA-256 of the rest of its content."""
+    return as_json({**config, "sha256": digest(config)})
 
 
 def unsealed(data: bytes) -> dict[str, Any]:
     """What `sealed` was given. Raises DamagedError, without the file's name, when it is not that."""
     try:
-        facts = json.loads(data)
-        sha256 = facts.pop("sha256", None)
-        changed = sha256 != digest(facts)
+        config = json.loads(data)
+        sha256 = config.pop("sha256", None)
+        changed = sha256 != digest(config)
     except (ValueError, RecursionError, AttributeError, TypeError):
-        raise DamagedError("is damaged: it is not the JSON that sparring writes") from None
+        raise CorruptCheckpointError("is damaged: it is not the JSON that sparring writes") from None
     if changed:
-        raise DamagedError("was changed after it was written (SHA-256 differs)")
-    return facts
+        raise CorruptCheckpointError("was changed after it was written (SHA-256 differs)")
+    return config
 
 
-def digest(facts: Mapping[str, Any]) -> str:
+def digest(config: Mapping[str, Any]) -> str:
     """SHA-256 of JSON values: the same after they were written and read."""
-    plain = json.loads(json.dumps(facts))
+    plain = json.loads(json.dumps(config))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -126,7 +126,7 @@ def as_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 
 
-def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], facts: Mapping[str, object]) -> None:
+def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], config: Mapping[str, object]) -> None:
     """Make `folder` with these files and a manifest of their sizes and SHA-256, all of it or nothing.
 
     Raises StorageError, before anything is written, when less than 1.2 times the size is free.
@@ -141,7 +141,7 @@ def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], facts: Ma
     before = folder.with_name(f"{OLD}{folder.name}-{os.getpid()}")
     disk.remove(aside)
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
-    manifest = json.dumps({**facts, "files": sums}, indent=1, sort_keys=True).encode()
+    manifest = json.dumps({**config, "files": sums}, indent=1, sort_keys=True).encode()
     try:
         disk.mkdir(aside)
         for name, data in [*files.items(), (MANIFEST, manifest)]:
@@ -224,24 +224,24 @@ def read_folder(folder: Path) -> tuple[dict[str, bytes], dict]:
         manifest = json.loads(read_json(folder / MANIFEST))
         sums = {str(name): (int(s["bytes"]), str(s["sha256"])) for name, s in manifest["files"].items()}
     except OSError as error:
-        raise DamagedError(f"{folder.name}/{MANIFEST}: {error.strerror}") from None
+        raise CorruptCheckpointError(f"{folder.name}/{MANIFEST}: {error.strerror}") from None
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        raise DamagedError(f"{folder.name}/{MANIFEST} is not a manifest") from None
+        raise CorruptCheckpointError(f"{folder.name}/{MANIFEST} is not a manifest") from None
     extra = sorted({p.name for p in folder.iterdir()} - set(sums) - {MANIFEST})
     if extra:
-        raise DamagedError(f"{folder.name}/{extra[0]} does not belong there")
+        raise CorruptCheckpointError(f"{folder.name}/{extra[0]} does not belong there")
     files = {}
     for name, (size, sha256) in sums.items():
         if Path(name).name != name:
-            raise DamagedError(f"{folder.name}: file name {name!r} is not a plain name")
+            raise CorruptCheckpointError(f"{folder.name}: file name {name!r} is not a plain name")
         try:
             there = (folder / name).lstat().st_size
             if there != size:  # before it is read
-                raise DamagedError(f"{folder.name}/{name} has {there:,} bytes instead of {size:,}")
+                raise CorruptCheckpointError(f"{folder.name}/{name} has {there:,} bytes instead of {size:,}")
             data = read_file(folder / name)
         except OSError as error:
-            raise DamagedError(f"{folder.name}/{name}: {error.strerror}") from None
+            raise CorruptCheckpointError(f"{folder.name}/{name}: {error.strerror}") from None
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise DamagedError(f"{folder.name}/{name} was changed after it was written (SHA-256 differs)")
+            raise CorruptCheckpointError(f"{folder.name}/{name} was changed after it was written (SHA-256 differs)")
         files[name] = data
     return files, manifest

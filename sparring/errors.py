@@ -17,7 +17,7 @@ class SparringError(Exception):
     exit_code = 2
 
 
-class Interrupted(SparringError):
+class InterruptedRun(SparringError):
     """Training stopped on a signal after saving; exits with 128 + the signal's number. `run`: its directory."""
 
     def __init__(self, message: str, signal_number: int, run: Path | None = None) -> None:
@@ -26,7 +26,7 @@ class Interrupted(SparringError):
         self.run = run
 
 
-class Diverged(SparringError):
+class DivergedError(SparringError):
     """A loss or a gradient stopped being finite, or exploded; nothing was updated with it."""
 
     exit_code = 3
@@ -38,7 +38,7 @@ class StorageError(SparringError):
     exit_code = 4
 
 
-class PeerLost(SparringError):
+class ProcessLostError(SparringError):
     """Another process of the same training died or did not answer in time; the last checkpoint is good."""
 
     exit_code = 5
@@ -55,7 +55,7 @@ def shown(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
-def unknown(kind: str, given: str, possible: Iterable[str]) -> SparringError:
+def unknown_name_error(kind: str, given: str, possible: Iterable[str]) -> SparringError:
     """An error that names what was given, the nearest right name, and everything that was possible."""
     possible = list(possible)
     nearest = difflib.get_close_matches(given, possible, n=1, cutoff=0.5)
@@ -67,7 +67,7 @@ MOST = 2**63 - 1
 """The largest whole number that tensors, seeds and files know."""
 
 
-def whole(what: str, value: object, least: int = 1, most: int = MOST) -> int:
+def require_int(what: str, value: object, least: int = 1, most: int = MOST) -> int:
     """The value, if it is a whole number within the limits; an error that names it and them if not."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
@@ -75,14 +75,16 @@ def whole(what: str, value: object, least: int = 1, most: int = MOST) -> int:
         number = None
     if number is None or isinstance(value, bool) or not least <= number <= most:
         limits = f"at least {least:,}" if most == MOST else f"from {least:,} to {most:,}"
-        raise SparringError(f"{what} is {short(value)}: it must be {'a whole number, ' * (number is None)}{limits}")
+        raise SparringError(
+            f"{what} is {abbreviated(value)}: it must be {'a whole number, ' * (number is None)}{limits}"
+        )
     return number
 
 
-def a_path(what: str, value: object) -> Path:
+def require_path(what: str, value: object) -> Path:
     """The value as a path; an error that names it where it can be none."""
     if not isinstance(value, str | Path) or "\0" in str(value):
-        raise SparringError(f"{what} is {short(value)}: give a path")
+        raise SparringError(f"{what} is {abbreviated(value)}: give a path")
     return Path(value)
 
 
@@ -91,7 +93,7 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
-def short(value: object, most: int = 60) -> str:
+def abbreviated(value: object, most: int = 60) -> str:
     """What was given, in at most so many characters."""
     try:
         text = " ".join(repr(value).split())  # arrays are shown in several lines

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.errors import SparringError, short, unknown
+from sparring.errors import SparringError, abbreviated, unknown_name_error
 
 Target = float | Tensor
 
 
-def in_full(scores: Tensor) -> Tensor:
+def to_float32(scores: Tensor) -> Tensor:
     """Scores as float32, or float64 if they are: bf16 has 8 bits of mantissa, too few for a mean of logarithms."""
     return scores if scores.dtype == torch.float64 else scores.float()
 
@@ -33,73 +33,73 @@ def require_alike(one: Tensor, other: Target) -> None:
 def cross_entropy(scores: Tensor, target: Target) -> Tensor:
     """Mean of max(s, 0) - s t + log(1 + exp(-|s|)): binary cross-entropy on logits, stable at any s."""
     require_alike(scores, target)
-    s = in_full(scores)
+    s = to_float32(scores)
     return (F.softplus(s) - s * target).mean()
 
 
 def squared_error(scores: Tensor, target: Target) -> Tensor:
     """Mao et al. 2017, eq. 2: 1/2 E (s - t)^2."""
     require_alike(scores, target)
-    return 0.5 * (in_full(scores) - target).square().mean()
+    return 0.5 * (to_float32(scores) - target).square().mean()
 
 
 @dataclass(frozen=True)
-class Labels:
+class Targets:
     """What the discriminator is told, and how it is lied to.
 
     real, fake  the targets; CSC321 swaps them (real 0, fake 1)
-    smooth      one-sided smoothing (Salimans et al. 2016): the real target moves this share of the way to fake
+    label_smoothing  one-sided smoothing (Salimans et al. 2016): the real target moves this share of the way to fake
     noise       every target moves inwards by noise * U(0, 1) (Chollet 2017 uses .05 outwards, beyond the valid range)
-    flips       share of each batch whose target is the other one (ganhacks 6)
+    label_flip_prob  share of each batch whose target is the other one (ganhacks 6)
     uniform     n -> (n,) numbers from U(0, 1), which noise and flips are drawn from
     """
 
     real: float = 1.0
     fake: float = 0.0
-    smooth: float = 0.0
+    smoothing: float = 0.0
     noise: float = 0.0
-    flips: float = 0.0
+    flip_prob: float = 0.0
     uniform: Callable[[int], Tensor] = field(default=torch.rand, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("real", "fake", "smooth", "noise", "flips"):
+        for name in ("real", "fake", "smoothing", "noise", "flip_prob"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
-                raise SparringError(f"label {name} is {short(value)}: it must be a finite number")
+                raise SparringError(f"label {name} is {abbreviated(value)}: it must be a finite number")
         if self.real == self.fake:
             raise SparringError(f"real and fake labels are both {self.real}: they must differ")
-        for name in ("smooth", "noise", "flips"):
+        for name in ("smoothing", "noise", "flip_prob"):
             if not 0 <= getattr(self, name) <= 0.5:
                 raise SparringError(f"label {name} is {getattr(self, name)}: it must lie in [0, 0.5]")
         real, fake = self.means()
         if math.isclose(real, fake):
             raise SparringError(
-                f"with flips {self.flips:g} and smooth {self.smooth:g} real and fake labels are both {real:g} on "
+                f"with flip_prob {self.flip_prob:g} and smoothing {self.smoothing:g} both targets are {real:g} on "
                 "average, which tells nothing: lower one of the two"
             )
 
     def for_real(self, scores: Tensor) -> Target:
-        start = self.real + self.smooth * (self.fake - self.real)
+        start = self.real + self.smoothing * (self.fake - self.real)
         return self._lie(start, self.fake, scores)
 
     def for_fake(self, scores: Tensor) -> Target:
         return self._lie(self.fake, self.real, scores)
 
     def _lie(self, target: float, other: float, scores: Tensor) -> Target:
-        if not self.noise and not self.flips:
+        if not self.noise and not self.flip_prob:
             return target
-        full = in_full(scores)
+        full = to_float32(scores)
         flipped, towards = (self.uniform(full.numel()).to(full).view_as(full) for _ in range(2))
-        flipped, towards = flipped < self.flips, self.noise * towards
+        flipped, towards = flipped < self.flip_prob, self.noise * towards
         return torch.where(flipped, other + towards * (target - other), target + towards * (other - target))
 
     def means(self) -> tuple[float, float]:
         """Expected real and fake targets: what the equilibrium depends on."""
-        start = self.real + self.smooth * (self.fake - self.real)
+        start = self.real + self.smoothing * (self.fake - self.real)
         gap = self.fake - start
-        to_fake = start + gap * (self.noise / 2 + self.flips * (1 - self.noise))
+        to_fake = start + gap * (self.noise / 2 + self.flip_prob * (1 - self.noise))
         back = self.real - self.fake
-        to_real = self.fake + back * (self.noise / 2 + self.flips * (1 - self.noise))
+        to_real = self.fake + back * (self.noise / 2 + self.flip_prob * (1 - self.noise))
         return to_fake, to_real
 
 
@@ -107,104 +107,104 @@ class Labels:
 class Game:
     """A pair of losses on scores.
 
-    discriminator(real, fake, labels), generator(fake, labels) -> scalar; `halved` multiplies the first by 1/2
+    discriminator(real, fake, labels), generator(fake, labels) -> scalar; `half_d_loss` multiplies the first by 1/2
     balance(labels) -> the score at which a discriminator that cannot tell real from fake stays
-    labelled: whether labels mean anything here (hinge and Wasserstein have none)
+    labeled: whether labels mean anything here (hinge and Wasserstein have none)
     """
 
     name: str
-    discriminator_loss: Callable[[Tensor, Tensor, Labels], Tensor]
-    generator_loss: Callable[[Tensor, Labels], Tensor]
-    balance: Callable[[Labels], float]
-    labelled: bool = True
-    labels: Labels = field(default_factory=Labels)
-    halved: bool = False
+    discriminator_loss: Callable[[Tensor, Tensor, Targets], Tensor]
+    generator_loss: Callable[[Tensor, Targets], Tensor]
+    neutral_score: Callable[[Targets], float]
+    labeled: bool = True
+    labels: Targets = field(default_factory=Targets)
+    half_d_loss: bool = False
 
     def discriminator(self, real: Tensor, fake: Tensor, *, uniform: Callable[[int], Tensor] = torch.rand) -> Tensor:
         """The discriminator's loss on scores of real and of generated images.
 
         uniform  n -> (n,) numbers from U(0, 1), which flips and noise of labels are drawn from
         """
-        drawn = self.labels.noise or self.labels.flips
+        drawn = self.labels.noise or self.labels.flip_prob
         labels = replace(self.labels, uniform=uniform) if drawn else self.labels
         loss = self.discriminator_loss(real, fake, labels)
-        return loss / 2 if self.halved else loss
+        return loss / 2 if self.half_d_loss else loss
 
     def generator(self, fake: Tensor) -> Tensor:
         """The generator's loss on scores of its images."""
         return self.generator_loss(fake, self.labels)
 
     @property
-    def towards_real(self) -> int:
+    def direction_of_real(self) -> int:
         """1 where a higher score means "real", -1 where the labels are swapped."""
         return 1 if self.labels.real > self.labels.fake else -1
 
     def equilibrium(self) -> tuple[float, float]:
         """(discriminator's, generator's) loss when generated and real images cannot be told apart."""
-        score = torch.full((1,), self.balance(self.labels), dtype=torch.float64)
+        score = torch.full((1,), self.neutral_score(self.labels), dtype=torch.float64)
         real, fake = self.labels.means()
-        told = replace(self, labels=Labels(real, fake)) if self.labelled else self
+        told = replace(self, labels=Targets(real, fake)) if self.labeled else self
         return float(told.discriminator(score, score)), float(self.generator(score))
 
 
-def _cross_entropies(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
+def _cross_entropies(real: Tensor, fake: Tensor, labels: Targets) -> Tensor:
     """Goodfellow et al. 2014, eq. 1, as a sum of two cross-entropies (2 log 2 at equilibrium, not halved)."""
     return cross_entropy(real, labels.for_real(real)) + cross_entropy(fake, labels.for_fake(fake))
 
 
-def _saturating(fake: Tensor, labels: Labels) -> Tensor:
+def _saturating(fake: Tensor, labels: Targets) -> Tensor:
     """Goodfellow et al. 2014, eq. 1: the generator descends log(1 - D(G(z)))."""
     return -cross_entropy(fake, labels.fake)
 
 
-def _non_saturating(fake: Tensor, labels: Labels) -> Tensor:
+def _non_saturating(fake: Tensor, labels: Targets) -> Tensor:
     """Goodfellow et al. 2014, section 3: the generator ascends log D(G(z))."""
     return cross_entropy(fake, labels.real)
 
 
-def _indifferent_logit(labels: Labels) -> float:
+def _neutral_logit(labels: Targets) -> float:
     """log(p / (1 - p)) where p is the mean target: Goodfellow et al. 2014, proposition 1 with p_g = p_data."""
     p = sum(labels.means()) / 2
     return math.log(p / (1 - p))
 
 
-def _squared_errors(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
+def _squared_errors(real: Tensor, fake: Tensor, labels: Targets) -> Tensor:
     """Mao et al. 2017, eq. 2: 1/2 E (D(x) - b)^2 + 1/2 E (D(G(z)) - a)^2 with b = labels.real, a = labels.fake."""
     return squared_error(real, labels.for_real(real)) + squared_error(fake, labels.for_fake(fake))
 
 
-def _towards_real(fake: Tensor, labels: Labels) -> Tensor:
+def _lsgan_generator(fake: Tensor, labels: Targets) -> Tensor:
     """Mao et al. 2017, eq. 2: 1/2 E (D(G(z)) - c)^2 with c = b (eq. 9: a, b, c = 0, 1, 1)."""
     return squared_error(fake, labels.real)
 
 
-def _hinges(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
+def _hinges(real: Tensor, fake: Tensor, labels: Targets) -> Tensor:
     """Lim and Ye 2017, eq. 7: E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))."""
-    return F.relu(1 - in_full(real)).mean() + F.relu(1 + in_full(fake)).mean()
+    return F.relu(1 - to_float32(real)).mean() + F.relu(1 + to_float32(fake)).mean()
 
 
-def _distance(real: Tensor, fake: Tensor, labels: Labels) -> Tensor:
-    """Arjovsky et al. 2017, eq. 3, to be minimised: E D(G(z)) - E D(x)."""
-    return in_full(fake).mean() - in_full(real).mean()
+def _distance(real: Tensor, fake: Tensor, labels: Targets) -> Tensor:
+    """Arjovsky et al. 2017, eq. 3, to be minimized: E D(G(z)) - E D(x)."""
+    return to_float32(fake).mean() - to_float32(real).mean()
 
 
-def _lift(fake: Tensor, labels: Labels) -> Tensor:
+def _raise_score(fake: Tensor, labels: Targets) -> Tensor:
     """The generator of hinge and Wasserstein games raises its scores: -E D(G(z))."""
-    return -in_full(fake).mean()
+    return -to_float32(fake).mean()
 
 
-def _zero(labels: Labels) -> float:
+def _zero(labels: Targets) -> float:
     return 0.0
 
 
 GAMES: dict[str, Game] = {
     game.name: game
     for game in (
-        Game("minimax", _cross_entropies, _saturating, _indifferent_logit),
-        Game("non-saturating", _cross_entropies, _non_saturating, _indifferent_logit),
-        Game("least-squares", _squared_errors, _towards_real, lambda labels: sum(labels.means()) / 2),
-        Game("hinge", _hinges, _lift, _zero, labelled=False),
-        Game("wasserstein", _distance, _lift, _zero, labelled=False),
+        Game("minimax", _cross_entropies, _saturating, _neutral_logit),
+        Game("non-saturating", _cross_entropies, _non_saturating, _neutral_logit),
+        Game("least-squares", _squared_errors, _lsgan_generator, lambda labels: sum(labels.means()) / 2),
+        Game("hinge", _hinges, _raise_score, _zero, labeled=False),
+        Game("wasserstein", _distance, _raise_score, _zero, labeled=False),
     )
 }
 
@@ -214,10 +214,10 @@ def game(
     *,
     real_label: float = 1.0,
     fake_label: float = 0.0,
-    smooth: float = 0.0,
+    label_smoothing: float = 0.0,
     label_noise: float = 0.0,
-    flips: float = 0.0,
-    halved: bool = False,
+    label_flip_prob: float = 0.0,
+    half_d_loss: bool = False,
 ) -> Game:
     """The game of that name (a key of GAMES), with these labels.
 
@@ -225,9 +225,9 @@ def game(
     targets outside [0, 1].
     """
     if not isinstance(name, str) or name not in GAMES:
-        raise unknown("game", str(name), GAMES)
-    labels = Labels(real_label, fake_label, smooth, label_noise, flips)
-    if labels != Labels() and not GAMES[name].labelled:
+        raise unknown_name_error("game", str(name), GAMES)
+    labels = Targets(real_label, fake_label, label_smoothing, label_noise, label_flip_prob)
+    if labels != Targets() and not GAMES[name].labeled:
         raise SparringError(
             f"the {name} game has no labels: real_label, fake_label, smooth, label_noise, flips do nothing"
         )
@@ -235,7 +235,7 @@ def game(
         raise SparringError(
             f"cross-entropy labels are {real_label:g} and {fake_label:g}: they must be 0 and 1 (smooth moves them)"
         )
-    return replace(GAMES[name], labels=labels, halved=halved)
+    return replace(GAMES[name], labels=labels, half_d_loss=half_d_loss)
 
 
 def relativistic(mine: Tensor, theirs: Tensor) -> Tensor:
@@ -245,10 +245,10 @@ def relativistic(mine: Tensor, theirs: Tensor) -> Tensor:
     SparringError for scores of two shapes.
     """
     require_alike(mine, theirs)
-    return F.softplus(in_full(theirs) - in_full(mine)).mean()
+    return F.softplus(to_float32(theirs) - to_float32(mine)).mean()
 
 
-def between(x: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+def interpolate(x: Tensor, fake: Tensor, share: Tensor) -> Tensor:
     """Gulrajani et al. 2017, algorithm 1, line 6: share x + (1 - share) fake, one share in [0, 1] per sample.
 
     x, fake: (B, ...); share: (B,). Raises SparringError for other shapes.
@@ -266,13 +266,13 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], x: Tensor, *, target: fl
     judge: (B, ...) -> (B,) or (B, 1), with no dependence between samples (no batch norm). x: (B, ...), any dtype.
     `torch.func.grad` keeps the second-order term in eager mode and under torch.compile.
     """
-    slope = torch.func.grad(lambda images: in_full(judge(images)).sum())(x)
+    slope = torch.func.grad(lambda images: to_float32(judge(images)).sum())(x)
     if target == 0:
-        return in_full(slope).flatten(1).square().sum(1).mean()
-    return (in_full(slope).flatten(1).norm(dim=1) - target).square().mean()
+        return to_float32(slope).flatten(1).square().sum(1).mean()
+    return (to_float32(slope).flatten(1).norm(dim=1) - target).square().mean()
 
 
-def unorthogonality(weights: Sequence[Tensor]) -> Tensor:
+def orthogonal_penalty(weights: Sequence[Tensor]) -> Tensor:
     """Brock et al. 2019, eq. 3: the sum over the weights of |W W^T o (1 - I)|^2, one row of W per output.
 
     1/2 beta times it has the gradient 2 beta (W W^T o (1 - I)) W of the authors' code.
@@ -293,20 +293,20 @@ def unorthogonality(weights: Sequence[Tensor]) -> Tensor:
 def half_squared_error(decoded: Tensor, x: Tensor) -> Tensor:
     """(B,) 1/2 |x - decoded|^2, summed over pixels in [0, 1]; both (B, C, H, W) in [-1, 1]."""
     require_alike(decoded, x)
-    return ((in_full(decoded) - x) / 2).square().flatten(1).sum(1) / 2
+    return ((to_float32(decoded) - x) / 2).square().flatten(1).sum(1) / 2
 
 
-def bernoulli_surprise(logits: Tensor, x: Tensor) -> Tensor:
+def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     """(B,) -log p(x) in nats, every pixel of [0, 1] a Bernoulli variable (Kingma and Welling 2014, appendix C.1).
 
     logits: (B, C, H, W); x: the same shape in [-1, 1].
     """
     require_alike(logits, x)
-    s = in_full(logits)
+    s = to_float32(logits)
     return (F.softplus(s) - s * (x + 1) / 2).flatten(1).sum(1)
 
 
-def gaussian_surprise(mean: Tensor, x: Tensor, *, std: float) -> Tensor:
+def gaussian_nll(mean: Tensor, x: Tensor, *, std: float) -> Tensor:
     """(B,) -log p(x) in nats, every pixel of [0, 1] drawn from N(mean, std^2); both (B, C, H, W) in [-1, 1]."""
     if not 0 < std < math.inf:
         raise SparringError(f"std is {std:g}: it must be a positive number")
@@ -314,8 +314,8 @@ def gaussian_surprise(mean: Tensor, x: Tensor, *, std: float) -> Tensor:
     return half_squared_error(mean, x) / std**2 + pixels * math.log(std * math.sqrt(2 * math.pi))
 
 
-def divergence_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """(B, d) KL(N(mean, variance) || N(0, 1)) of each unit in nats (Kingma and Welling 2014, appendix B)."""
     require_alike(mean, log_variance)
-    mean, log_variance = in_full(mean), in_full(log_variance)
+    mean, log_variance = to_float32(mean), to_float32(log_variance)
     return (mean.square() + log_variance.exp() - 1 - log_variance) / 2

@@ -120,6 +120,6 @@ def _control_groups() -> Iterator[tuple[Path, Path, Path]]:
                     yield folder / names[0], folder / names[1], folder / "memory.stat"
 
 
-def onto(x: Tensor, where: device) -> Tensor:
+def to_device(x: Tensor, where: device) -> Tensor:
     """The same on the device; on its way to a GPU it lies in pinned memory, so that nobody waits for the copy."""
     return x.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else x.to(where)

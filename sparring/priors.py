@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from sparring.errors import SparringError, whole
+from sparring.errors import SparringError, require_int
 from sparring.typed import typed
 
 MOST = 1 << 20
@@ -27,20 +27,20 @@ Draw = Callable[[torch.Generator, int], Tensor]
 class Prior:
     """A mixture of equally likely components.
 
-    latent      length of a code
+    latent_dim  length of a code
     components  how many
     each        draws one code from every component
-    walks       gives title -> (rows, columns, latent) codes worth looking at, row by row
+    traversals  gives title -> (rows, columns, latent) codes worth looking at, row by row
     """
 
-    latent: int
+    latent_dim: int
     components: int
     each: Draw
-    walks: Callable[[], Mapping[str, Tensor]] = dict
+    traversals: Callable[[], Mapping[str, Tensor]] = dict
 
     def __post_init__(self) -> None:
-        whole("latent", self.latent, most=MOST)
-        whole("components", self.components, most=MOST)
+        require_int("latent", self.latent_dim, most=MOST)
+        require_int("components", self.components, most=MOST)
 
     def draw(self, g: torch.Generator, n: int) -> Tensor:
         """(n, latent) codes from the whole."""
@@ -49,36 +49,36 @@ class Prior:
 
 
 @typed
-def gaussian(latent: int, *, std: float = 1.0) -> Prior:
+def gaussian(latent_dim: int, *, std: float = 1.0) -> Prior:
     """N(0, std^2) in every dimension."""
     _require_positive(std=std)
 
-    def walks() -> Mapping[str, Tensor]:
-        return {"the latent plane, in equal steps of probability": std * plane()} if latent == 2 else {}
+    def traversals() -> Mapping[str, Tensor]:
+        return {"the latent plane, in equal steps of probability": std * icdf_grid()} if latent_dim == 2 else {}
 
-    return Prior(latent, 1, lambda g, n: std * torch.randn(n, 1, latent, generator=g), walks)
+    return Prior(latent_dim, 1, lambda g, n: std * torch.randn(n, 1, latent_dim, generator=g), traversals)
 
 
 @typed
-def uniform(latent: int, *, bound: float = 1.0) -> Prior:
+def uniform(latent_dim: int, *, bound: float = 1.0) -> Prior:
     """U(-bound, bound) in every dimension."""
     _require_positive(bound=bound)
 
-    def walks() -> Mapping[str, Tensor]:
-        return {"the latent plane": _square(torch.linspace(-bound, bound, 15))} if latent == 2 else {}
+    def traversals() -> Mapping[str, Tensor]:
+        return {"the latent plane": _square(torch.linspace(-bound, bound, 15))} if latent_dim == 2 else {}
 
-    return Prior(latent, 1, lambda g, n: bound * (2 * torch.rand(n, 1, latent, generator=g) - 1), walks)
+    return Prior(latent_dim, 1, lambda g, n: bound * (2 * torch.rand(n, 1, latent_dim, generator=g) - 1), traversals)
 
 
 @typed
-def gaussians(components: int = 10, *, shift: float = 1.4, long: float = 0.5, short: float = 0.1) -> Prior:
+def gaussian_mixture(components: int = 10, *, shift: float = 1.4, long: float = 0.5, short: float = 0.1) -> Prior:
     """Makhzani et al. 2016, figure 2: 2-D Gaussians like the petals of a flower, one component each.
 
     N(0, long^2) along the petal and N(0, short^2) across, moved outwards by `shift`, turned by k/components of a
     circle. The paper gives a picture and no numbers; these are the usual ones of its re-implementations.
     """
     _require_positive(long=long, short=short)
-    angle = 2 * math.pi * torch.arange(whole("components", components, most=MOST)) / components
+    angle = 2 * math.pi * torch.arange(require_int("components", components, most=MOST)) / components
     along = torch.stack([angle.cos(), angle.sin()], 1)
     across = torch.stack([-angle.sin(), angle.cos()], 1)
 
@@ -86,11 +86,11 @@ def gaussians(components: int = 10, *, shift: float = 1.4, long: float = 0.5, sh
         u, v = torch.randn(2, n, components, 1, generator=g)
         return (shift + long * u) * along + short * v * across
 
-    def walks() -> Mapping[str, Tensor]:
+    def traversals() -> Mapping[str, Tensor]:
         steps = shift + long * torch.linspace(-2, 2, 15)
         return {"along the main axis of each component": steps[:, None] * along[:, None]}
 
-    return Prior(2, components, each, walks)
+    return Prior(2, components, each, traversals)
 
 
 @typed
@@ -100,7 +100,7 @@ def swiss_roll(components: int = 10) -> Prior:
     Arm k has u = (U(0, 1) + k) / components; radius 3 sqrt(u), angle 4 pi sqrt(u).
     """
 
-    whole("components", components, most=MOST)
+    require_int("components", components, most=MOST)
 
     def at(u: Tensor) -> Tensor:
         s = u.sqrt()
@@ -109,36 +109,36 @@ def swiss_roll(components: int = 10) -> Prior:
     def each(g: torch.Generator, n: int) -> Tensor:
         return at((torch.rand(n, components, generator=g) + torch.arange(components)) / components)
 
-    def walks() -> Mapping[str, Tensor]:
+    def traversals() -> Mapping[str, Tensor]:
         steps = (torch.linspace(0, 1, 15) + torch.arange(components)[:, None]) / components
         return {"along the roll, an arm per row": at(steps)}
 
-    return Prior(2, components, each, walks)
+    return Prior(2, components, each, traversals)
 
 
 @typed
-def categories(count: int) -> Prior:
+def categorical(count: int) -> Prior:
     """One-hot vectors of `count` categories, all equally likely."""
-    whole("count", count, most=4096)
+    require_int("count", count, most=4096)
     return Prior(count, count, lambda g, n: one_hot(torch.arange(count), count).float().repeat(n, 1, 1))
 
 
-def own(sampler: Callable[[torch.Generator, int], Tensor], latent: int) -> Prior:
+def from_sampler(sampler: Callable[[torch.Generator, int], Tensor], latent_dim: int) -> Prior:
     """The user's: sampler(generator, n) -> (n, latent) floats. Raises SparringError when it gives another shape."""
 
     def each(g: torch.Generator, n: int) -> Tensor:
         codes = sampler(g, n)
-        if tuple(codes.shape) != (n, latent):
-            raise SparringError(f"the prior gave codes {tuple(codes.shape)}: it must give ({n}, {latent})")
+        if tuple(codes.shape) != (n, latent_dim):
+            raise SparringError(f"the prior gave codes {tuple(codes.shape)}: it must give ({n}, {latent_dim})")
         return codes[:, None]
 
-    return Prior(latent, 1, each)
+    return Prior(latent_dim, 1, each)
 
 
 @typed
-def plane(side: int = 15) -> Tensor:
+def icdf_grid(side: int = 15) -> Tensor:
     """(side, side, 2) codes over the plane of N(0, 1), in equal steps of probability from .05 to .95 (Chollet 2017)."""
-    return _square(torch.special.ndtri(torch.linspace(0.05, 0.95, whole("side", side, most=1024))))
+    return _square(torch.special.ndtri(torch.linspace(0.05, 0.95, require_int("side", side, most=1024))))
 
 
 def _require_positive(**sizes: float) -> None:

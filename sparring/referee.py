@@ -1,4 +1,4 @@
-"""Makes the moves: the only place that knows optimisers, devices, precision, processes, averaging and accumulation.
+"""Makes the moves: the only place that knows optimizers, devices, precision, processes, averaging and accumulation.
 
 It knows `System` and no particular system. One call of `play` is one round.
 """
@@ -23,18 +23,18 @@ from torch.optim import Optimizer
 
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
-from sparring.distributed import processes, together
-from sparring.errors import Diverged, SparringError
-from sparring.seeds import derive, generator, isolated
-from sparring.system import Draws, Move, System, choose_precision
+from sparring.distributed import collective, process_group
+from sparring.errors import DivergedError, SparringError
+from sparring.seeds import derive_seed, isolated, make_generator
+from sparring.system import Move, ShardedRng, System, resolve_precision
 
-MakeOptimiser = Callable[[list[nn.Parameter]], Optimizer]
-"""Builds an optimiser for a player's weights: `partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))`."""
+MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
+"""Builds an optimizer for a player's weights: `partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))`."""
 
 Schedule = Callable[[int], Mapping[str, Any]]
-"""Round number (from 1) -> settings of the optimiser in that round, e.g. {"lr": 1e-4}. No state."""
+"""Round number (from 1) -> settings of the optimizer in that round, e.g. {"lr": 1e-4}. No state."""
 
-EXPLOSION = 1e4
+MAX_GRAD_NORM_RATIO = 1e4
 """A gradient norm above this multiple of its running median (and of 1) stops the run."""
 
 STEP = 0.01
@@ -52,7 +52,7 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
 
 
-def keep_freed_memory() -> None:
+def disable_malloc_trim() -> None:
     """Ask glibc to keep what is freed for the next round instead of giving it back to the system page by page.
 
     A round frees and takes the same tens of megabytes again and again; without page faults the rounds of small
@@ -65,7 +65,7 @@ def keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, one_gigabyte)
 
 
-def multiply_in_tf32(allowed: bool) -> None:
+def set_tf32(allowed: bool) -> None:
     """Whether a GPU may round the factors of float32 products and convolutions to TF32, which it multiplies faster."""
     precision = "tf32" if allowed else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
@@ -73,7 +73,7 @@ def multiply_in_tf32(allowed: bool) -> None:
 
 
 @dataclass
-class Told:
+class StepResult:
     """What one move told: the moves of all copies of the round, and the norm of the gradient they led to."""
 
     moves: list[Move]
@@ -90,7 +90,7 @@ class Told:
         return {"loss": torch.stack([m.loss for m in self.moves]).mean(), "gradient": self.gradient, **means}
 
 
-class Average:
+class EMA:
     """Exponential moving averages (EMA) of some of a system's networks: what the world is shown.
 
     After every round, average <- d average + (1 - d) live, batch norm's statistics included; counters are copied. The
@@ -113,7 +113,7 @@ class Average:
         self.decay, self.start = decay, start
         self.every = min(8, max(1, round(STEP / (1 - decay))))
         self.system = system
-        names = system.averaged if decay else ()
+        names = system.ema_networks if decay else ()
         self.networks = {name: copy.deepcopy(getattr(system, name)) for name in names}
         self._shown_networks = {name: copy.deepcopy(network) for name, network in self.networks.items()}
         self._shown = copy.copy(system)
@@ -146,9 +146,9 @@ class Average:
         """The product of the decays of these rounds, counted from the start: the weight that what was before keeps."""
         if until <= 0:
             return 0.0
-        half_life = math.log(0.5) / math.log(self.decay)
+        ema_half_life = math.log(0.5) / math.log(self.decay)
         ramp = math.inf if self.start else RAMPUP
-        return 0.5 ** sum(1 / min(half_life, ramp * n) for n in range(after + 1, until + 1))
+        return 0.5 ** sum(1 / min(ema_half_life, ramp * n) for n in range(after + 1, until + 1))
 
 
 def _blend(average: nn.Module, live: nn.Module, share: float) -> None:
@@ -168,13 +168,13 @@ class Referee:
     """Plays rounds of a system.
 
     streams      stream name -> data, for the feed
-    batch        images per optimiser step, over all processes and accumulated pieces
-    optimisers   player -> how to make its optimiser; exactly the system's players
+    batch        images per optimizer step, over all processes and accumulated pieces
+    optimizers   player -> how to make its optimizer; exactly the system's players
     schedules    player -> settings per round; a learning rate below 0 counts as 0
-    accumulate   pieces that a batch is cut into; n copies of the round advance in step and share each optimiser step.
+    grad_accum   pieces that a batch is cut into; n copies of the round advance in step and share each optimizer step.
                  The result is that of the whole batch up to rounding (1e-5 in float32), as it is for several processes,
                  where nothing in the system is `batchwise`
-    average      decay per round of the weights' EMA (0: the live weights), from round `average_from` on: `Average`
+    ema_decay    decay per round of the weights' EMA (0: the live weights), from round `ema_start` on: `EMA`
     precision    "auto", "fp32" or "bf16" autocast; losses are in float32 always
     """
 
@@ -184,58 +184,60 @@ class Referee:
         streams: Mapping[str, Dataset],
         *,
         batch: int,
-        optimisers: Mapping[str, MakeOptimiser],
+        optimizers: Mapping[str, MakeOptimizer],
         schedules: Mapping[str, Schedule] | None = None,
-        accumulate: int = 1,
-        average: float = 0.999,
-        average_from: int = 0,
+        grad_accum: int = 1,
+        ema_decay: float = 0.999,
+        ema_start: int = 0,
         precision: str = "auto",
         seed: int = 0,
     ) -> None:
-        self.processes = processes()
+        self.processes = process_group()
         self.device = self.processes.device
-        self.seed, self.accumulate = seed, accumulate
-        self.precision = choose_precision(precision, self.device)
+        self.seed, self.grad_accum = seed, grad_accum
+        self.precision = resolve_precision(precision, self.device)
         self.round = 0
         if self.device.type == "cpu":
-            keep_freed_memory()
+            disable_malloc_trim()
         else:
-            multiply_in_tf32(self.precision != torch.float32)
+            set_tf32(self.precision != torch.float32)
 
         self.system = system.to(self.device).to(memory_format=torch.channels_last).train()
         self.system.precision = self.precision
         self.weights = self._weights_of_players()
-        self.optimisers = self._make(optimisers)
+        self.optimizers = self._make(optimizers)
         self.schedules = dict(schedules or {})
         self._names = {id(p): name for name, p in self.system.named_parameters()}
         self._recent = {player: deque[float](maxlen=100) for player in system.players}
 
-        rank, shares = self.processes.process_index, self.processes.num_processes * accumulate
-        mine = [rank * accumulate + piece for piece in range(accumulate)]
+        rank, shares = self.processes.process_index, self.processes.num_processes * grad_accum
+        mine = [rank * grad_accum + piece for piece in range(grad_accum)]
         dtype = next(system.parameters()).dtype
         self.feeds = [
             Feed(streams, batch, seed=seed, share=s, shares=shares, device=self.device, dtype=dtype) for s in mine
         ]
-        self._average = Average(self.system, average, average_from)
+        self._ema = EMA(self.system, ema_decay, ema_start)
 
     @property
-    def averaged(self) -> System:
+    def ema_system(self) -> System:
         """The system as the world is shown it, with the averaged weights after this round.
 
         Always the same object, which asking for it here brings up to date: ask again after `play`.
         """
-        return self._average.shown(self.round)
+        return self._ema.shown(self.round)
 
-    def play(self) -> list[Told]:
-        """One round: every move of the system, each followed by its player's optimiser step.
+    def play(self) -> list[StepResult]:
+        """One round: every move of the system, each followed by its player's optimizer step.
 
         Raises Diverged before an update that is not finite or explodes.
         """
-        self.system.played = self.round
+        self.system.round_index = self.round
         self.round += 1
-        with isolated(derive(self.seed, "round", self.round, self.processes.process_index), self.device, self.system):
+        with isolated(
+            derive_seed(self.seed, "round", self.round, self.processes.process_index), self.device, self.system
+        ):
             copies = [self.system.round(feed) for feed in self.feeds]
-            draws = [Draws(generator(self.seed, "noise", self.round), f.share, f.shares) for f in self.feeds]
+            draws = [ShardedRng(make_generator(self.seed, "noise", self.round), f.share, f.shares) for f in self.feeds]
             told = []
             try:
                 while moves := self._next_moves(copies, draws):
@@ -246,10 +248,10 @@ class Referee:
                     one.close()
         if any(feed.positions != self.feeds[0].positions for feed in self.feeds):
             raise SparringError(f"copies of {type(self.system).__name__}.round took different numbers of batches")
-        self._average.update(self.round)
+        self._ema.update(self.round)
         return told
 
-    def _next_moves(self, copies: Sequence[Generator[Move, None, None]], draws: list[Draws]) -> list[Move]:
+    def _next_moves(self, copies: Sequence[Generator[Move, None, None]], draws: list[ShardedRng]) -> list[Move]:
         """The next move of every copy, its gradient already in the player's weights; none when the round is over."""
         moves = []
         for one, its_draws in zip(copies, draws, strict=True):
@@ -260,7 +262,7 @@ class Referee:
                 continue
             moves.append(move)
             self._check(move, moves)
-            (move.loss / self.accumulate).backward(inputs=self.weights[move.player])
+            (move.loss / self.grad_accum).backward(inputs=self.weights[move.player])
             move.loss = move.loss.detach()
         if moves and len(moves) < len(copies):
             raise SparringError(f"copies of {type(self.system).__name__}.round have different numbers of moves")
@@ -275,14 +277,14 @@ class Referee:
         if move.player != moves[0].player:
             raise SparringError(f"copies of {name}.round disagree who moves: {moves[0].player} or {move.player}")
 
-    def _step(self, moves: list[Move]) -> Told:
-        """Average the gradients over processes, guard, and take the player's optimiser step."""
+    def _step(self, moves: list[Move]) -> StepResult:
+        """Average the gradients over processes, guard, and take the player's optimizer step."""
         player, weights = moves[0].player, self.weights[moves[0].player]
         gradients = [w.grad for w in weights if w.grad is not None]
         if not gradients:
             raise SparringError(f"the {player}'s loss does not depend on its weights: is something detached?")
         if self.processes.num_processes > 1:
-            with together():
+            with collective():
                 flat = accelerate.utils.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
             for g, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 g.copy_(mean.view_as(g))
@@ -290,13 +292,13 @@ class Referee:
         norm = total_norm(gradients)
         self._guard(player, torch.stack([norm, *(m.loss for m in moves)]))
 
-        optimiser = self.optimisers[player]
+        optimizer = self.optimizers[player]
         if player in self.schedules:
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group.update(_settings(self.schedules[player], self.round))
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        return Told(moves, norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return StepResult(moves, norm)
 
     def _guard(self, player: str, told: Tensor) -> None:
         """`told`: the gradient's norm and the loss of every copy, the only numbers of a move that the CPU waits for."""
@@ -306,20 +308,20 @@ class Referee:
         usual = sorted(recent)[len(recent) // 2] if recent else math.inf
         for what, value in (("loss", loss), ("gradient norm", norm)):
             if not math.isfinite(value):
-                raise Diverged(f"round {self.round}: the {player}'s {what} is {value}; stopped before that update")
-        if norm > EXPLOSION * max(usual, 1.0):
-            raise Diverged(
+                raise DivergedError(f"round {self.round}: the {player}'s {what} is {value}; stopped before that update")
+        if norm > MAX_GRAD_NORM_RATIO * max(usual, 1.0):
+            raise DivergedError(
                 f"round {self.round}: the {player}'s gradient norm is {norm:.3g}, its recent median was {usual:.3g}; "
                 "stopped before that update"
             )
         recent.append(norm)
 
-    def agree(self, told: list[Told]) -> list[dict[str, float | str]]:
+    def reduce_logs(self, told: list[StepResult]) -> list[dict[str, float | str]]:
         """What was told as plain numbers, averaged over the processes (all of them must call this)."""
         named = [t.numbers for t in told]
         flat = torch.stack([v.float() for numbers in named for v in numbers.values()])
         if self.processes.num_processes > 1:
-            with together():
+            with collective():
                 flat = accelerate.utils.reduce(flat, "mean")
         values = iter(flat.tolist())
         return [
@@ -329,7 +331,7 @@ class Referee:
 
     def rates(self) -> dict[str, float]:
         """Player -> learning rate of its last move."""
-        return {player: float(optimiser.param_groups[0]["lr"]) for player, optimiser in self.optimisers.items()}
+        return {player: float(optimizer.param_groups[0]["lr"]) for player, optimizer in self.optimizers.items()}
 
     # What is known before the first round.
 
@@ -355,28 +357,26 @@ class Referee:
 
     # What a checkpoint holds.
 
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Everything that play changes, by file and name: "system", "average", and "optimiser-PLAYER".
+    def state_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that play changes, by file and name: "system", "ema", and "optimizer-PLAYER".
 
-        An optimiser's slot is named after its weight ("G.0.weight.exp_avg"), never by position.
+        An optimizer's slot is named after its weight ("G.0.weight.exp_avg"), never by position.
         """
         files = {"system": self.system.state_dict()}
-        if self._average.networks:
-            files["average"] = {
-                f"{net}.{k}": v
-                for net, average in self._average.networks.items()
-                for k, v in average.state_dict().items()
+        if self._ema.networks:
+            files["ema"] = {
+                f"{net}.{k}": v for net, average in self._ema.networks.items() for k, v in average.state_dict().items()
             }
-        for player, optimiser in self.optimisers.items():
-            files[f"optimiser-{player}"] = {
+        for player, optimizer in self.optimizers.items():
+            files[f"optimizer-{player}"] = {
                 f"{self._names[id(w)]}.{slot}": value
-                for w, slots in optimiser.state.items()
+                for w, slots in optimizer.state.items()
                 for slot, value in slots.items()
                 if value is not None
             }
         return files
 
-    def numbers(self) -> dict[str, object]:
+    def state_numbers(self) -> dict[str, object]:
         """The rest of the state, as JSON values."""
         return {
             "round": self.round,
@@ -384,27 +384,27 @@ class Referee:
             "recent": {player: list(norms) for player, norms in self._recent.items()},
         }
 
-    def restore(self, files: Mapping[str, Mapping[str, Tensor]], numbers: Mapping) -> None:
+    def load_state(self, files: Mapping[str, Mapping[str, Tensor]], numbers: Mapping) -> None:
         """Continue from what `tensors` and `numbers` gave. Raises SparringError when names or shapes differ."""
-        expected = {"system", *(f"optimiser-{player}" for player in self.optimisers)}
-        expected |= {"average"} if self._average.networks else set()
+        expected = {"system", *(f"optimizer-{player}" for player in self.optimizers)}
+        expected |= {"ema"} if self._ema.networks else set()
         names = (set(files), set(numbers["recent"]), set(numbers["positions"]))
         if names != (expected, set(self._recent), set(self.feeds[0].positions)):
             raise SparringError(f"the checkpoint is of another game than {type(self.system).__name__} plays here")
         _load(self.system, files["system"], "system")
-        for net, average in self._average.networks.items():
-            mine = {k.removeprefix(f"{net}."): v for k, v in files["average"].items() if k.startswith(f"{net}.")}
+        for net, average in self._ema.networks.items():
+            mine = {k.removeprefix(f"{net}."): v for k, v in files["ema"].items() if k.startswith(f"{net}.")}
             _load(average, mine, f"average of {net}")
-        self._average.shown_at = -1
-        for player, optimiser in self.optimisers.items():
-            self._restore_optimiser(player, optimiser, files[f"optimiser-{player}"])
+        self._ema.shown_at = -1
+        for player, optimizer in self.optimizers.items():
+            self._restore_optimizer(player, optimizer, files[f"optimizer-{player}"])
         for player, norms in numbers["recent"].items():
             self._recent[player].extend(norms)
         for feed in self.feeds:
             feed.positions.update(numbers["positions"])
         self.round = numbers["round"]
 
-    def _restore_optimiser(self, player: str, optimiser: Optimizer, slots: Mapping[str, Tensor]) -> None:
+    def _restore_optimizer(self, player: str, optimizer: Optimizer, slots: Mapping[str, Tensor]) -> None:
         left = dict(slots)
         state: dict[int, dict[str, Tensor]] = {}
         for index, weight in enumerate(self.weights[player]):
@@ -418,8 +418,8 @@ class Referee:
             if mine:  # fused steps read memory as it lies: a slot must have its weight's strides
                 state[index] = {k: torch.empty_like(weight).copy_(v) if v.ndim else v for k, v in mine.items()}
         if left:
-            raise SparringError(f"{player}: optimiser state for unknown weights {sorted(left)[:3]}")
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+            raise SparringError(f"{player}: optimizer state for unknown weights {sorted(left)[:3]}")
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
     # How it is set up.
 
@@ -433,15 +433,15 @@ class Referee:
             weights[player] = list(dict.fromkeys(every))
         return weights
 
-    def _make(self, optimisers: Mapping[str, MakeOptimiser]) -> dict[str, Optimizer]:
-        if set(optimisers) != set(self.system.players):
+    def _make(self, optimizers: Mapping[str, MakeOptimizer]) -> dict[str, Optimizer]:
+        if set(optimizers) != set(self.system.players):
             raise SparringError(
-                f"optimisers are for {sorted(optimisers)}; {type(self.system).__name__} plays {sorted(self.weights)}"
+                f"optimizers are for {sorted(optimizers)}; {type(self.system).__name__} plays {sorted(self.weights)}"
             )
-        made = {player: optimisers[player](weights) for player, weights in self.weights.items()}
-        for optimiser in made.values():
-            if "fused" in optimiser.defaults and optimiser.defaults["fused"] is None:
-                for group in optimiser.param_groups:
+        made = {player: optimizers[player](weights) for player, weights in self.weights.items()}
+        for optimizer in made.values():
+            if "fused" in optimizer.defaults and optimizer.defaults["fused"] is None:
+                for group in optimizer.param_groups:
                     group["fused"] = True
         return made
 
@@ -450,7 +450,7 @@ class Referee:
 
 
 def _settings(schedule: Schedule, round_number: int) -> dict[str, Any]:
-    """The optimiser's settings in this round; the learning rate is at least 0."""
+    """The optimizer's settings in this round; the learning rate is at least 0."""
     settings = dict(schedule(round_number))
     if "lr" in settings:
         settings["lr"] = max(0.0, settings["lr"])

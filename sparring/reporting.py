@@ -20,19 +20,19 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from torch import Tensor
 
-from sparring import drawings
+from sparring import plots
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import BadImage, open_image, to_float, to_uint8
 from sparring.durable import read_file
 from sparring.errors import SparringError
-from sparring.evaluation.cards import short
+from sparring.evaluation.measurement import format_number
 from sparring.evaluation.panel import MEANING
 from sparring.evaluation.schema import require_evaluation
+from sparring.image_grid import PADDING, grid, png, reconstructions, to_pil, translations
 from sparring.latent import nearest
 from sparring.metrics import ACTIVE, active_units, posterior_collapsed
-from sparring.pictures import GAP, grid, png, reconstructions, single, translations
 from sparring.run import Run
-from sparring.seeds import derive, generator, standard_defaults
+from sparring.seeds import derive_seed, make_generator, standard_defaults
 from sparring.system import System
 
 DRAWN, EXAMINED = 2000, 10_000
@@ -44,37 +44,37 @@ NEEDS_DATA = {
     "sample": "nearest training images",
     "reconstruct": "reconstructions",
     "encode": "codes",
-    "divergence": "units of the code",
+    "kl": "units of the code",
     "classify": "classes",
     "cluster": "clusters",
     "translate": "translations",
 }
 """Ability -> the section that shows it and takes images."""
 MEANINGS = {
-    "surprise": "-log p(image | code), in nats",
-    "divergence": "KL divergence of the codes from the prior, in nats",
+    "nll": "-log p(image | code), in nats",
+    "kl": "KL divergence of the codes from the prior, in nats",
     "reconstruction": "half the squared error of an image",
-    "correct": "share of the batch put into its class",
-    "kind": "part of the loss that is about the class or cluster in the code",
+    "accuracy": "share of the batch put into its class",
+    "category": "part of the loss that is about the class or cluster in the code",
     "style": "part of the loss that is about the rest of the code",
-    "crowded": "how much the heads of clusters lack in distance",
+    "repulsion": "how much the heads of clusters lack in distance",
     "information": "what the image tells of the message, in nats",
     "distance": "mean score of real images less that of generated ones",
-    "known": "cross-entropy of the classes of real images",
-    "seen": "cross-entropy of the classes of generated images",
-    "slope": "the gradient penalty, before its weight",
-    "slopes": "the gradient penalties, before their weight",
-    "fools": "how far translations are from passing for images of their domain, as both judges see it",
+    "class_loss_real": "cross-entropy of the classes of real images",
+    "class_loss_fake": "cross-entropy of the classes of generated images",
+    "gradient_penalty": "the gradient penalty, before its weight",
+    "gradient_penalties": "the gradient penalties, before their weight",
+    "adversarial": "how far translations are from passing for images of their domain, as both judges see it",
     "cycle": "mean distance of an image from what comes back of it, pixels from -1 to 1, both ways added",
-    "same": "what a translator changes of an image that is in its target domain already",
+    "identity": "what a translator changes of an image that is in its target domain already",
 }
 """Numbers that moves log, in words; those of one paper only are explained in its file."""
-PLACED = {
+HANDLED_KEYS = {
     *("format", "data", "fingerprint", "n", "repeats", "sampling", "checkpoint"),
     *("metrics", "findings", "classes", "cells", "system", "notes"),
 }
 """Keys of an evaluation that have a place of their own on the page."""
-SHOWN = {
+CAPTIONS = {
     "closest": "<b>The ten closest pairs.</b> Above: samples. Below: the training images nearest to them, in "
     "proportion to how near other training images are to those. Twins in a column are copies.",
     "twins": "<b>Twins.</b> Each row: samples that are as near to each other as hardly any two real images are.",
@@ -120,70 +120,74 @@ def report(
         (files("sparring") / "report.html.j2").read_text(encoding="utf-8")
     )
     evaluation, unread = _evaluation(run)
-    pictures = {name: _file(file, SHOWN[name]) for name, file in run.evaluation_pictures().items() if name in SHOWN}
+    pictures = {
+        name: _file(file, CAPTIONS[name]) for name, file in run.evaluation_pictures().items() if name in CAPTIONS
+    }
     pictures = {name: picture for name, picture in pictures.items() if picture}
-    growing, of_growing = _growing(run.samples(), run.facts["spec"]["size"])
+    growing, of_growing = _timelapse(run.samples(), run.config["spec"]["size"])
     page = template.render(
         run=run,
-        facts=run.facts,
+        config=run.config,
         title=run.path.name,
         summary=_summary(run, log, distances, errors),
-        samples=system.can("sample"),
-        translations=_translations(system, images) if images and system.can("translate") else "",
-        domains=run.facts["spec"]["classes"] if system.can("translate") else (),
+        samples=system.supports("sample"),
+        translations=_translations(system, images) if images and system.supports("translate") else "",
+        domains=run.config["spec"]["classes"] if system.supports("translate") else (),
         growing=growing,
         of_growing=of_growing,
         final=_final(run, system),
         part="real" if images is None else "held-out" if images.held_out else "training",
-        rebuilt=_rebuilt(system, images) if images and system.can("reconstruct") else "",
-        codes=_codes(system, images) if images and system.can("encode") else None,
+        rebuilt=_reconstructions(system, images) if images and system.supports("reconstruct") else "",
+        codes=_codes(system, images) if images and system.supports("encode") else None,
         active=ACTIVE,
-        units=_units(system, images) if images and system.can("divergence") else None,
-        walks=_walks(system) if system.can("walks") and system.can("decode") else {},
+        units=_units(system, images) if images and system.supports("kl") else None,
+        traversals=_walks(system) if system.supports("traversals") and system.supports("decode") else {},
         widest=WIDEST,
-        classified=_classified(system, images) if images and system.can("classify") else None,
-        clusters=_clusters(system, images) if images and system.can("cluster") else [],
+        classified=_classified(system, images) if images and system.supports("classify") else None,
+        clusters=_clusters(system, images) if images and system.supports("cluster") else [],
         players=len(system.players),
-        losses=drawings.losses(log, run.facts["equilibrium"]) if log else "",
-        equilibrium=run.facts["equilibrium"],
+        losses=plots.loss_curves(log, run.config["equilibrium"]) if log else "",
+        equilibrium=run.config["equilibrium"],
         scores=_mean_scores(log),
         code_scores=_mean_code_scores(log),
-        others=drawings.others(log) if drawings.other_numbers(log) else "",
-        meanings={name: MEANINGS[name] for name in drawings.other_numbers(log) if name in MEANINGS},
-        histogram=_score_histogram(system, images) if images and system.can("score") and system.can("sample") else "",
-        gradients=drawings.gradients(log) if log else "",
-        distance=drawings.distance(distances) if distances else "",
+        others=plots.extra_series(log) if plots.extra_names(log) else "",
+        meanings={name: MEANINGS[name] for name in plots.extra_names(log) if name in MEANINGS},
+        histogram=_score_histogram(system, images)
+        if images and system.supports("score") and system.supports("sample")
+        else "",
+        gradients=plots.gradient_curves(log) if log else "",
+        distance=plots.fd_curve(distances) if distances else "",
         metrics=distances,
-        choosing=drawings.distance(kernel_distances, best["round"]) if best else "",
+        choosing=plots.fd_curve(kernel_distances, best["round"]) if best else "",
         best=best,
         last=kernel_distances[-1] if kernel_distances else None,
-        errors=drawings.errors(errors) if errors else "",
+        errors=plots.error_curves(errors) if errors else "",
         clustering=bool(errors) and errors[0]["name"] == "clustering error",
-        neighbours=_nearest(system, images) if images and system.can("sample") else "",
+        neighbors=_nearest(system, images) if images and system.supports("sample") else "",
         missing=missing,
-        needing=[section for ability, section in NEEDS_DATA.items() if system.can(ability)],
+        needing=[section for ability, section in NEEDS_DATA.items() if system.supports(ability)],
         alarms=_alarms(run),
         evaluation=evaluation,
         unread=unread,
         every=every,
         pictures=pictures,
-        shown=SHOWN,
+        shown=CAPTIONS,
         meaning=_meaning,
-        short=short,
+        short=format_number,
         numbers=[card for card in (evaluation or {}).get("metrics", []) if card["section"] != "samples"],
         panel=[card for card in (evaluation or {}).get("metrics", []) if card["section"] == "samples"],
         tables=_tables(evaluation or {}),
-        in_words=_in_words,
+        in_words=_format,
         source=_source(run.round_source()) if run.round_source() else "",
         rows={
-            "Recipe": {"recipe": run.facts["recipe"], "paper": run.facts["paper"], **run.facts["arguments"]},
-            "Data": _data_rows(run.facts),
+            "Recipe": {"recipe": run.config["recipe"], "paper": run.config["paper"], **run.config["arguments"]},
+            "Data": _data_rows(run.config),
             "Machine": {
-                **run.facts["machine"],
-                "precision": run.facts["precision"],
-                "sparring": run.facts["sparring"],
-                "commit": run.facts["commit"] or "none (installed)",
-                "command": run.facts["command"],
+                **run.config["machine"],
+                "precision": run.config["precision"],
+                "sparring": run.config["sparring"],
+                "commit": run.config["commit"] or "none (installed)",
+                "command": run.config["command"],
             },
         },
     )
@@ -202,12 +206,12 @@ def _evaluation(run: Run) -> tuple[dict[str, Any] | None, str]:
 
 
 def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict]) -> str:
-    facts = run.facts
+    config = run.config
     played = log[-1]["round"] if log else 0
     length = f" in {duration}" if (duration := _duration(run)) else ""
     text = (
-        f"{facts['recipe']} saw {facts['data']['count']:,} images of “{facts['data']['name']}” in batches of "
-        f"{facts['batch']} and played {played:,} of {facts['rounds']:,} rounds{length}."
+        f"{config['recipe']} saw {config['data']['count']:,} images of “{config['data']['name']}” in batches of "
+        f"{config['batch']} and played {played:,} of {config['rounds']:,} rounds{length}."
     )
     if len(metrics) > 1:
         first, last = metrics[0], metrics[-1]
@@ -238,16 +242,16 @@ def _duration(run: Run) -> str:
     return f"{total:.1f} s" if total < 60 else f"{int(total) // 60} min {int(total) % 60:02d} s"
 
 
-def _data_rows(facts: dict[str, Any]) -> dict[str, Any]:
-    source = facts["data"]["source"]
+def _data_rows(config: dict[str, Any]) -> dict[str, Any]:
+    source = config["data"]["source"]
     asked = {k: v for k, v in (source or {}).items() if v is not None and k != "root"}
     return {
-        "images to learn from": facts["data"]["count"],
-        "size": f"{facts['spec']['channels']} x {facts['spec']['size']} x {facts['spec']['size']}",
-        "classes": ", ".join(facts["spec"]["classes"]) or "no labels",
-        **{name: _in_words(value) for name, value in asked.items()},
-        "rounds": facts["rounds"],
-        "seed": facts["seed"],
+        "images to learn from": config["data"]["count"],
+        "size": f"{config['spec']['channels']} x {config['spec']['size']} x {config['spec']['size']}",
+        "classes": ", ".join(config["spec"]["classes"]) or "no labels",
+        **{name: _format(value) for name, value in asked.items()},
+        "rounds": config["rounds"],
+        "seed": config["seed"],
     }
 
 
@@ -259,7 +263,7 @@ def _image(data: bytes, kind: str, alt: str, css: str = "pixels") -> Markup:
     return Markup('<img class="{}" alt="{}" src="data:image/{};base64,{}">').format(css, alt, kind, encoded)
 
 
-def _growing(samples: Mapping[int, Path], side: int) -> tuple[Markup | str, str]:
+def _timelapse(samples: Mapping[int, Path], side: int) -> tuple[Markup | str, str]:
     """One picture that moves: the same noise, or the same images, round after round; and what of it is not shown."""
     numbers = [*samples]
     if len(numbers) > FRAMES:
@@ -272,7 +276,7 @@ def _growing(samples: Mapping[int, Path], side: int) -> tuple[Markup | str, str]
                 cut |= picture.size != image.size
         except BadImage:
             continue
-        frames.append(_labelled(picture, f"round {number:,}"))
+        frames.append(_labeled(picture, f"round {number:,}"))
     frames = [frame for frame in frames if frame.size == frames[-1].size]  # WebP has one size
     said = f"{len(frames):,} of {len(samples):,} grids are shown." if len(frames) < len(samples) else ""
     said += f" Grids are made smaller, and cut after {WIDEST} columns and rows." if cut else ""
@@ -286,13 +290,13 @@ def _growing(samples: Mapping[int, Path], side: int) -> tuple[Markup | str, str]
 
 def _drawable(image: Image.Image, side: int, pixels: int) -> Image.Image:
     """A grid of images of this side, cut and made smaller where it has more than that many pixels."""
-    most = WIDEST * (side + GAP) + GAP
+    most = WIDEST * (side + PADDING) + PADDING
     image = image.crop((0, 0, min(image.width, most), min(image.height, most))).convert("RGB")
     times = math.ceil(math.sqrt(image.width * image.height / pixels))
     return image.reduce(times) if times > 1 else image
 
 
-def _labelled(picture: Image.Image, label: str) -> Image.Image:
+def _labeled(picture: Image.Image, label: str) -> Image.Image:
     font = ImageFont.load_default(size=13)
     canvas = Image.new("RGB", (picture.width, picture.height + 20), "white")
     canvas.paste(picture, (0, 0))
@@ -307,15 +311,15 @@ def _alarms(run: Run) -> list[dict[str, Any]]:
     for alarm in run.health():
         seen = max((number for number in grids if number <= alarm["noticed"]), default=None)
         picture = "" if seen is None else _file(grids[seen], f"The grid of round {seen}")
-        found.append({**alarm, "picture": picture, "seen": seen})
+        found.append({**alarm, "picture": picture, "class_loss_fake": seen})
     return found
 
 
 def _final(run: Run, system: System) -> Markup | str:
-    if not system.can("sample"):
+    if not system.supports("sample"):
         return ""
-    columns = min(system.columns, WIDEST)
-    images = system.sample(8 * columns, seed=derive(run.facts["seed"], "report"))
+    columns = min(system.grid_columns, WIDEST)
+    images = system.sample(8 * columns, seed=derive_seed(run.config["seed"], "report"))
     return _image(png(grid(images, columns=columns)), "png", "New samples, not picked")
 
 
@@ -331,12 +335,12 @@ def _file(file: Path, caption: str) -> Markup | str:
 
 def _single(pixels: Tensor, alt: str) -> Markup:
     """One (C, H, W) uint8 image, without a frame."""
-    return _image(png(single(pixels)), "png", alt)
+    return _image(png(to_pil(pixels)), "png", alt)
 
 
 def _nearest(system: System, data: Dataset) -> Markup:
     """8 samples, and under each the training image with the smallest pixel distance."""
-    samples = to_uint8(system.sample(8, seed=derive("nearest")))
+    samples = to_uint8(system.sample(8, seed=derive_seed("nearest")))
     index = nearest(samples, data.images).rows[:, 0]
     pair = torch.cat([samples, data.images[index]])
     return _image(png(grid(to_float(pair), columns=8)), "png", "8 samples above their nearest training images")
@@ -350,27 +354,31 @@ def _translations(system: System, data: Dataset) -> Markup:
 # Codes.
 
 
-def _some(data: Dataset, count: int) -> Dataset:
+def _sample_rows(data: Dataset, count: int) -> Dataset:
     """`count` held-out images, or training images when nothing is held out: the same ones every time, in any order."""
     part = data.held_out or data
-    return part.rows(torch.randperm(len(part), generator=generator("report", "some"))[:count])
+    return part.rows(torch.randperm(len(part), generator=make_generator("report", "some"))[:count])
 
 
-def _rebuilt(system: System, data: Dataset) -> Markup:
+def _reconstructions(system: System, data: Dataset) -> Markup:
     picture = reconstructions(system, data.held_out or data, 10, 10)
     return _image(png(picture), "png", "Images, and below each what the system makes of its code")
 
 
 def _codes(system: System, data: Dataset) -> dict[str, Any]:
     """The picture of the codes, their length, and the share of their variance that is seen."""
-    part = _some(data, DRAWN)
+    part = _sample_rows(data, DRAWN)
     found = system.encode(to_float(part.images))
-    prior = system.prior_codes(len(found), seed=derive("report", "prior")) if system.can("prior_codes") else None
+    prior = (
+        system.sample_latents(len(found), seed=derive_seed("report", "prior"))
+        if system.supports("sample_latents")
+        else None
+    )
     points, below, share = plane_of(found, prior)
-    length, coloured = found.shape[1], part.labels is not None
+    length, colored = found.shape[1], part.labels is not None
     names = {1: ("code", ""), 2: ("first unit", "second unit")}.get(length, ("first component", "second component"))
-    picture = drawings.codes(points, below, part.labels, part.classes, names)
-    return {"picture": picture, "length": length, "share": share, "prior": prior is not None, "coloured": coloured}
+    picture = plots.latent_scatter(points, below, part.labels, part.classes, names)
+    return {"picture": picture, "length": length, "share": share, "prior": prior is not None, "colored": colored}
 
 
 def plane_of(codes: Tensor, prior: Tensor | None) -> tuple[Tensor, Tensor | None, float]:
@@ -392,11 +400,11 @@ def plane_of(codes: Tensor, prior: Tensor | None) -> tuple[Tensor, Tensor | None
 
 def _units(system: System, data: Dataset) -> dict[str, Any]:
     """The divergence of each unit, and how many units are active."""
-    images = to_float(_some(data, DRAWN).images)
-    nats = system.divergence(images).mean(0).tolist()
+    images = to_float(_sample_rows(data, DRAWN).images)
+    nats = system.kl(images).mean(0).tolist()
     active = active_units(system.encode(images)).tolist()
     return {
-        "picture": drawings.divergences(nats, active),
+        "picture": plots.kl_bars(nats, active),
         "count": len(nats),
         "active": sum(active),
         "collapsed": posterior_collapsed(sum(active), len(nats)),
@@ -408,7 +416,7 @@ def _walks(system: System) -> dict[str, Markup]:
     """Title -> the images of its codes, in their rows and columns."""
     return {
         title: _image(png(_walked(system.decode(codes.flatten(0, 1)), codes)), "png", f"Images of codes: {title}")
-        for title, codes in system.walks().items()
+        for title, codes in system.traversals().items()
     }
 
 
@@ -422,8 +430,8 @@ def _walked(images: Tensor, codes: Tensor) -> Image.Image:
 
 
 def _classified(system: System, data: Dataset) -> dict[str, Any] | None:
-    """Who is taken for whom, and the surest mistakes; nothing for unlabelled data."""
-    part = _some(data, EXAMINED)
+    """Who is taken for whom, and the surest mistakes; nothing for unlabeled data."""
+    part = _sample_rows(data, EXAMINED)
     if part.labels is None:
         return None
     probabilities = _of_all(system.classify, part).exp()
@@ -442,13 +450,13 @@ def _classified(system: System, data: Dataset) -> dict[str, Any] | None:
         for i in worst.tolist()
         for taken, is_ in [(part.classes[said[i]], part.classes[part.labels[i]])]
     ]
-    matrix = drawings.confusion(counts, part.classes)
+    matrix = plots.confusion(counts, part.classes)
     return {"picture": matrix, "mistakes": mistakes, "wrong": len(wrong), "count": len(part)}
 
 
 def _clusters(system: System, data: Dataset) -> list[dict[str, Any]]:
     """For each cluster the 8 likeliest images, how many it has, and which class is commonest among them."""
-    part = _some(data, EXAMINED)
+    part = _sample_rows(data, EXAMINED)
     probabilities = _of_all(system.cluster, part)
     member = probabilities.argmax(1)
     rows = []
@@ -474,12 +482,12 @@ def _of_all(ability: Callable[[Tensor], Tensor], part: Dataset) -> Tensor:
 
 def _mean_scores(log: list[dict]) -> Markup | str:
     title = "Mean score of real and generated images"
-    return drawings.mean_scores(log, "real", "fake", title=title, names=("real", "generated"))
+    return plots.mean_scores(log, "real", "fake", title=title, names=("real", "generated"))
 
 
 def _mean_code_scores(log: list[dict]) -> Markup | str:
     title = "Mean score of codes"
-    return drawings.mean_scores(log, "prior", "code", title=title, names=("from the prior", "of images"))
+    return plots.mean_scores(log, "prior", "code", title=title, names=("from the prior", "of images"))
 
 
 def _score_histogram(system: System, data: Dataset) -> Markup:
@@ -488,10 +496,10 @@ def _score_histogram(system: System, data: Dataset) -> Markup:
     def scores(images: Tensor, labels: Tensor | None = None) -> list[float]:
         return (system.score(images, labels=labels) if told else system.score(images)).tolist()
 
-    chosen = torch.randperm(len(data), generator=generator("report", "real"))[:1000]
-    return drawings.scores(
+    chosen = torch.randperm(len(data), generator=make_generator("report", "real"))[:1000]
+    return plots.score_histogram(
         scores(*_pictures(data, chosen)),
-        scores(system.sample(1000, seed=derive("report", "fake"))),
+        scores(system.sample(1000, seed=derive_seed("report", "fake"))),
         scores(*_pictures(data.held_out, slice(0, 1000))) if data.held_out is not None else (),
     )
 
@@ -512,27 +520,27 @@ def _meaning(name: str) -> str:
 def _tables(evaluation: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
     """Heading -> rows in words: all the rest of an evaluation."""
     return {
-        key.replace("_", " ").capitalize(): [{name: _in_words(value) for name, value in row.items()} for row in rows]
-        for key, rows in _further(evaluation)
+        key.replace("_", " ").capitalize(): [{name: _format(value) for name, value in row.items()} for row in rows]
+        for key, rows in _remaining(evaluation)
     }
 
 
-def _further(evaluation: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _remaining(evaluation: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Key -> rows, for the keys that have no place of their own on the page."""
     for key, value in evaluation.items():
-        if key not in PLACED and value not in (None, [], {}, ""):
+        if key not in HANDLED_KEYS and value not in (None, [], {}, ""):
             rows = value if isinstance(value, list) else [value]
             yield key, [row if isinstance(row, dict) else {"": row} for row in rows]
 
 
-def _in_words(value: Any, levels: int = 5) -> str:
+def _format(value: Any, levels: int = 5) -> str:
     """A number in 4 digits, an interval as "1 to 2", nothing for None; of what is nested, so many levels."""
     if isinstance(value, list | dict) and not levels:
         return "..."
     if isinstance(value, list):
-        return (" to " if len(value) == 2 else ", ").join(_in_words(v, levels - 1) for v in value)
+        return (" to " if len(value) == 2 else ", ").join(_format(v, levels - 1) for v in value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_in_words(v, levels - 1)}" for name, v in value.items())
+        return ", ".join(f"{name} {_format(v, levels - 1)}" for name, v in value.items())
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -19,15 +19,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 CPU = torch.device("cpu")
 
 
-def derive(*purpose: int | str) -> int:
+def derive_seed(*purpose: int | str) -> int:
     """A 63-bit seed that depends on every part of `purpose`, in order, and on nothing else."""
     digest = hashlib.blake2b(repr(purpose).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
-def generator(*purpose: int | str) -> torch.Generator:
+def make_generator(*purpose: int | str) -> torch.Generator:
     """A CPU generator at the start of the stream named by `purpose`."""
-    return torch.Generator().manual_seed(derive(*purpose))
+    return torch.Generator().manual_seed(derive_seed(*purpose))
 
 
 class _Global:
@@ -71,9 +71,9 @@ def standard_defaults() -> Iterator[None]:
 def isolated(seed: int, device: torch.device = CPU, network: nn.Module | None = None) -> Iterator[None]:
     """Inside, what is drawn from PyTorch's default generators depends on `seed` only; afterwards nothing has changed.
 
-    Layers of `network` with an attribute `generator` get one of their own. The default ones, of CPU and `device`, are
-    for whatever takes no generator, such as PyTorch's own dropout: they start from `seed` and are put back where they
-    were; so is the mode of autograd, which is on inside; the defaults are standard. As all threads share the
+    Layers of `network` with an attribute `generator` get one of their own. The default ones, of CPU and `device`,
+    are for whatever takes no generator, such as PyTorch's own dropout: they start from `seed` and are put back where
+    they were; so is the mode of autograd, which is on inside; the defaults are standard. As all threads share the
     default generators, one thread at a time is inside and the others wait; the same thread may enter again. A thread
     that draws from them without entering disturbs only what takes no generator.
     """
@@ -99,13 +99,13 @@ def isolated(seed: int, device: torch.device = CPU, network: nn.Module | None = 
 
 
 def _stochastic(network: nn.Module | None) -> list[Any]:
-    """The layers that draw from an attribute `generator`."""
+    """The layers that draw from an attribute `make_generator`."""
     layers = network.modules() if network is not None else ()
     return [one for one in layers if isinstance(one.__dict__.get("generator", ""), torch.Generator | None)]
 
 
 class Drawing(TorchDispatchMode):
-    """Inside, whatever this thread draws without a generator of its own is drawn from `generator`, on the CPU.
+    """Inside, whatever this thread draws without a generator of its own is drawn from `make_generator`, on the CPU.
 
     Takes some microseconds for every operation: for initial weights, not for rounds.
     """

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparring.durable import lives, read_file
-from sparring.errors import Diverged, SparringError, unknown
+from sparring.errors import DivergedError, SparringError, unknown_name_error
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, card, find, settle
-from sparring.seeds import derive
+from sparring.recipes.recipe import arguments, info, load_recipe, resolve_arguments
+from sparring.seeds import derive_seed
 
 if TYPE_CHECKING:
     import optuna
 
-CHECKED = (0.25, 0.5)
+PRUNE_AT = (0.25, 0.5)
 """Shares of the rounds after which a trial that is worse than the median of the others is given up."""
 
 
@@ -50,7 +50,7 @@ def read_space(text: str, recipe: str) -> dict[str, Range]:
     """
     with suppress(OSError, ValueError):  # a text that is longer than the name of a file may be
         text = read_file(Path(text)).decode(errors="surrogateescape")
-    function = find(recipe, RECIPES)
+    function = load_recipe(recipe, RECIPES)
     known = {a.name: a for a in arguments(function)}
     space = {}
     for part in filter(None, (p.strip() for p in text.replace("\n", ",").split(","))):
@@ -59,10 +59,10 @@ def read_space(text: str, recipe: str) -> dict[str, Range]:
         if not sign or not values:
             raise SparringError(f"--space has '{part}': it must be argument=low..high, argument=low..high:log or a|b|c")
         if name not in known:
-            raise unknown("argument", name, known)
+            raise unknown_name_error("argument", name, known)
 
         def checked(value: str, name: str = name) -> Any:
-            return settle(function, {name: value.strip()})[name]
+            return resolve_arguments(function, {name: value.strip()})[name]
 
         if "|" in values:
             space[name] = Range(choices=tuple(checked(value) for value in values.split("|")))
@@ -100,7 +100,7 @@ class Sweep:
     objective: Literal["FD", "KID"] = "FD"
     n: int = 2000
 
-    def facts(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """As JSON values."""
         return json.loads(json.dumps(asdict(self), default=str))
 
@@ -116,7 +116,7 @@ class Trial:
     run: str | None
 
 
-def work(
+def run_worker(
     sweep: Sweep,
     journal: Path,
     trials: int,
@@ -146,20 +146,20 @@ def work(
             state, value = _play(sweep, trial, chosen, out, prune, quiet)
         finally:
             study.tell(trial, value, state=_optuna().trial.TrialState[state])
-        best = min((t.value for t in found(journal) if t.value is not None), default=None)
+        best = min((t.value for t in read_trials(journal) if t.value is not None), default=None)
         came = "given up" if value is None else f"{sweep.objective} {value:.4g}"
         say(f"trial {trial.number + 1}: {came}" + ("" if best is None else f"; best so far {best:.4g}"))
-    return found(journal)
+    return read_trials(journal)
 
 
 def _require_measurable(sweep: Sweep) -> None:
     """Before the first training: there are images to measure against."""
-    from sparring.evaluation.images import FEWEST
-    from sparring.run import load_for
+    from sparring.evaluation.splits import FEWEST
+    from sparring.run import reload_data
 
     options = {"size": None, "channels": None, "classes": None, "held_out": 0.1, **sweep.options}
     source = {**options, "source": sweep.data, "root": options.get("data_root")}
-    data = load_for(source, card(find(sweep.recipe, RECIPES)).size)
+    data = reload_data(source, info(load_recipe(sweep.recipe, RECIPES)).size)
     there = len(data.held_out) if data.held_out else 0
     if there < FEWEST:
         raise SparringError(
@@ -180,7 +180,7 @@ def _tried(study: optuna.Study) -> int:
 
 
 def in_words(chosen: Mapping[str, Any]) -> str:
-    """Arguments as flags: --latent 64 --discriminator-lr 0.0001234"""
+    """Arguments as flags: --latent-dim 64 --discriminator-lr 0.0001234"""
     flags = {f"--{name.replace('_', '-')}": value for name, value in chosen.items()}
     return " ".join(
         f"{flag} {value:.4g}" if isinstance(value, float) else f"{flag} {value}" for flag, value in flags.items()
@@ -193,12 +193,12 @@ def _play(
     """Train, look after a quarter and a half, and measure at the end: the trial's state and value."""
     from sparring.training import resume, train
 
-    ends = [*({max(1, round(share * sweep.rounds)) for share in CHECKED} if prune else ()), sweep.rounds]
+    ends = [*({max(1, round(share * sweep.rounds)) for share in PRUNE_AT} if prune else ()), sweep.rounds]
     run = None
     try:
         for rounds in sorted(set(ends)):
             if run is None:
-                every = {"show_every": max(1, sweep.rounds // 10), "measure_every": sweep.rounds}
+                every = {"sample_every": max(1, sweep.rounds // 10), "eval_every": sweep.rounds}
                 wanted = {**every, **sweep.options, **sweep.fixed, **chosen}
                 run = train(sweep.recipe, sweep.data, rounds=rounds, out=out, seed=sweep.seed, quiet=quiet, **wanted)
                 trial.set_user_attr("run", str(run.path))
@@ -208,7 +208,7 @@ def _play(
             trial.report(value, rounds)
             if rounds < sweep.rounds and trial.should_prune():
                 return "PRUNED", None
-    except Diverged:
+    except DivergedError:
         return "PRUNED", None
     return "COMPLETE", value
 
@@ -220,7 +220,7 @@ def _measured(sweep: Sweep, run: Any) -> float:
     return result[sweep.objective].value
 
 
-def found(journal: Path) -> list[Trial]:
+def read_trials(journal: Path) -> list[Trial]:
     """All trials of a journal, best first."""
     study = _load(journal)
     trials = []
@@ -239,8 +239,8 @@ def _study(sweep: Sweep, journal: Path) -> optuna.Study:
     )
     kept = study.user_attrs.get("sweep")
     if kept is None:
-        study.set_user_attr("sweep", sweep.facts())
-    elif kept != (wanted := sweep.facts()):
+        study.set_user_attr("sweep", sweep.config())
+    elif kept != (wanted := sweep.config()):
         key = next(k for k in wanted if kept.get(k) != wanted[k])
         raise SparringError(
             f"{journal} is a journal of another sweep: its {key} is {kept.get(key)}, here it is {wanted[key]}; "
@@ -284,7 +284,7 @@ def _require_whole(journal: Path, lock: Any) -> None:
 
 def _seed(study: optuna.Study, sweep: Sweep) -> int:
     """Depends on how many trials count: a sweep that is started again, even after a kill, goes on as it would have."""
-    return derive("sweep", sweep.seed, _tried(study)) % 2**32
+    return derive_seed("sweep", sweep.seed, _tried(study)) % 2**32
 
 
 def _optuna() -> Any:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, short, whole
+from sparring.errors import SparringError, abbreviated, require_int
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +66,7 @@ def _require(name: str, value: Any, kind: Any) -> None:
     if not _is(value, kind):
         raise SparringError(f"{name} is {_said(value)}: it must be {_words(kind)}")
     if isinstance(value, Integral) and not isinstance(value, bool):
-        whole(name, value, least=-(2**63))
+        require_int(name, value, least=-(2**63))
 
 
 def _is(value: Any, kind: Any) -> bool:
@@ -109,7 +109,7 @@ def _words(kind: Any) -> str:
 
 
 def _said(value: Any) -> str:
-    return f"a tensor {_seen(value)}" if isinstance(value, Tensor) else short(value)
+    return f"a tensor {_seen(value)}" if isinstance(value, Tensor) else abbreviated(value)
 
 
 def _seen(x: Tensor) -> str:

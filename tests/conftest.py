@@ -20,7 +20,7 @@ def sparring_data():
 
 @pytest.fixture(scope="session")
 def toy_file(tmp_path_factory):
-    """A file of 600 grey 8x8 images: data that a resumed run can load again."""
+    """A file of 600 gray 8x8 images: data that a resumed run can load again."""
     folder = tmp_path_factory.mktemp("data")
     pixels = np.random.default_rng(0).integers(0, 256, (600, 8, 8), dtype=np.uint8)
     np.save(folder / "toy.npy", pixels)

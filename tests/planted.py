@@ -63,7 +63,7 @@ def partly_repeated(share: float, many: int = 20) -> Callable[[Material, int], T
 
 
 def copied(share: float, noise: float = 0.0) -> Callable[[Material, int], Tensor]:
-    """This share of the samples are training images, with Gaussian noise of this many grey levels."""
+    """This share of the samples are training images, with Gaussian noise of this many gray levels."""
 
     def plant(material: Material, n: int) -> Tensor:
         count = round(share * n)
@@ -94,7 +94,7 @@ def blurred(sigma: float) -> Callable[..., Tensor]:
 
 
 def checkerboard(levels: float) -> Callable[..., Tensor]:
-    """Lighter and darker pixels in turn, on a grey that lets both be seen."""
+    """Lighter and darker pixels in turn, on a gray that lets both be seen."""
 
     def change(x: Tensor) -> Tensor:
         board = (torch.arange(x.shape[2])[:, None] + torch.arange(x.shape[3])).remainder(2) * 2 - 1
@@ -104,7 +104,7 @@ def checkerboard(levels: float) -> Callable[..., Tensor]:
 
 
 def shrunk(factor: float) -> Callable[[Material, int], Tensor]:
-    """Of `factor` times as many images, those nearest to the centre of their class."""
+    """Of `factor` times as many images, those nearest to the center of their class."""
 
     def plant(material: Material, n: int) -> Tensor:
         some = material.fresh.rows(torch.arange(round(factor * n)))

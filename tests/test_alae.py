@@ -1,4 +1,4 @@
-"""ALAE: equalised layers, the three steps, shared squares, exact counts, growth, style mixing, both kinds found."""
+"""ALAE: equalized layers, the three steps, shared squares, exact counts, growth, style mixing, both kinds found."""
 
 import math
 from copy import deepcopy
@@ -17,10 +17,10 @@ from sparring.errors import SparringError
 from sparring.losses import gradient_penalty
 from sparring.networks import alae as mlp
 from sparring.networks import style_alae as style
-from sparring.networks.equalised import Conv2d, Linear
+from sparring.networks.equalized import Conv2d, Linear
 from sparring.recipes.alae import alae, shared_adam, style_alae
-from sparring.recipes.recipe import prepare_recipe, settle
-from sparring.seeds import generator
+from sparring.recipes.recipe import build_recipe, resolve_arguments
+from sparring.seeds import make_generator
 from sparring.systems.alae import ALAE
 from sparring.systems.style_alae import StyleALAE
 
@@ -31,30 +31,32 @@ def count(network):
     return sum(p.numel() for p in network.parameters())
 
 
-def system(kind=ALAE, latent=5, width=16, **options):
+def system(kind=ALAE, latent_dim=5, width=16, **options):
     torch.manual_seed(11)
     return kind(
-        mlp.mapping(latent, 2),
-        mlp.generator(latent, width, SHAPE),
-        mlp.Encoder(SHAPE, width, latent),
-        mlp.discriminator(latent, latent),
-        latent=latent,
+        mlp.mapping(latent_dim, 2),
+        mlp.generator(latent_dim, width, SHAPE),
+        mlp.Encoder(SHAPE, width, latent_dim),
+        mlp.discriminator(latent_dim, latent_dim),
+        latent_dim=latent_dim,
         **options,
     )
 
 
 def small_style(size=16, rounds_per_level=4, channels=1, **options):
-    arguments = {"latent": 6, "width": 4, "widest": 8, "mapping_layers": 2, "batch": 8, **options}
+    arguments = {"latent_dim": 6, "width": 4, "max_channels": 8, "mapping_layers": 2, "batch": 8, **options}
     torch.manual_seed(11)
     data = Spec(channels, size)
-    return prepare_recipe(style_alae, data, settle(style_alae, {"rounds_per_level": rounds_per_level, **arguments}))
+    return build_recipe(
+        style_alae, data, resolve_arguments(style_alae, {"rounds_per_level": rounds_per_level, **arguments})
+    )
 
 
 def shared(players=PLAYERS, lr=2e-3):
     return dict.fromkeys(players, shared_adam(lr))
 
 
-# Equalised layers.
+# Equalized layers.
 
 
 def lreq_adam(weight, coefficient, lr=2e-3, beta=0.99, eps=1e-8):
@@ -71,7 +73,7 @@ def lreq_adam(weight, coefficient, lr=2e-3, beta=0.99, eps=1e-8):
 
 
 @pytest.mark.parametrize(("gain", "speed"), [(math.sqrt(2), 1.0), (1.0, 1.0), (math.sqrt(2), 0.1)])
-def test_plain_adam_on_an_equalised_layer_is_lreq_adam(gain, speed):
+def test_plain_adam_on_an_equalized_layer_is_lreq_adam(gain, speed):
     torch.manual_seed(0)
     layer = Linear(7, 3, gain=gain, speed=speed).double()
     s = gain * speed / 7**0.5
@@ -90,7 +92,7 @@ def test_plain_adam_on_an_equalised_layer_is_lreq_adam(gain, speed):
     torch.testing.assert_close((speed * layer.bias).detach(), bias, rtol=1e-6, atol=1e-9)
 
 
-def test_plain_adam_on_an_equalised_convolution_is_lreq_adam():
+def test_plain_adam_on_an_equalized_convolution_is_lreq_adam():
     torch.manual_seed(0)
     layer = Conv2d(2, 3, 3).double()
     s = 2**0.5 / 18**0.5
@@ -107,7 +109,7 @@ def test_plain_adam_on_an_equalised_convolution_is_lreq_adam():
 
 
 @pytest.mark.parametrize(("speed", "std"), [(1.0, 1.0), (0.1, 10.0)])
-def test_equalised_weights_start_with_one_variance_and_compute_with_hes(speed, std):
+def test_equalized_weights_start_with_one_variance_and_compute_with_hes(speed, std):
     torch.manual_seed(0)
     layer = Linear(300, 400, speed=speed)
     assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.02)
@@ -136,14 +138,14 @@ def test_resizing_convolutions_are_the_plain_ones_beside_a_repetition_or_a_mean(
 
 def test_parameter_counts_of_the_authors_networks():
     with torch.device("meta"):
-        made = prepare_recipe(alae, Spec(1, 28), settle(alae, {})).system
+        made = build_recipe(alae, Spec(1, 28), resolve_arguments(alae, {})).system
     assert {n: count(getattr(made, n)) for n in "FGED"} == {"F": 15_300, "G": 1_905_424, "E": 1_904_690, "D": 7_650}
     assert made.gamma == 40  # of pixels in [-1, 1]: 10 of pixels in [0, 1]
 
 
 def test_the_networks_are_those_of_the_authors():
     torch.manual_seed(0)
-    made = prepare_recipe(alae, Spec(1, 28), settle(alae, {"width": 8, "latent": 4})).system.double()
+    made = build_recipe(alae, Spec(1, 28), resolve_arguments(alae, {"width": 8, "latent_dim": 4})).system.double()
 
     def dense(layer, x, slope):
         y = x @ (layer.scale * layer.weight).T + layer.speed * layer.bias
@@ -176,7 +178,7 @@ def test_the_networks_are_those_of_the_authors():
 
 
 def test_gamma_is_for_pixels_from_0_to_1():
-    made = prepare_recipe(alae, Spec(1, 4), settle(alae, {"width": 16, "gamma": 10.0})).system.double()
+    made = build_recipe(alae, Spec(1, 4), resolve_arguments(alae, {"width": 16, "gamma": 10.0})).system.double()
     x = torch.rand(6, 1, 4, 4).double()
     of_unit = gradient_penalty(lambda unit: made.judged(2 * unit - 1), x)
     torch.testing.assert_close(made.gamma * gradient_penalty(made.judged, 2 * x - 1), 10 * of_unit)
@@ -199,7 +201,7 @@ class Watched(ALAE):
 
 
 def test_each_step_moves_its_players_only():
-    judge = referee(system(Watched), optimisers=shared())
+    judge = referee(system(Watched), optimizers=shared())
     judge.play()
     assert judge.system.changed == [
         ("discriminator", {"E", "D"}),
@@ -213,7 +215,7 @@ def test_the_mapping_moves_in_step_three_if_asked(kind):
     made = system(kind, train_mapping=True)
     made.E.fade, made.G.layers = nn.Identity(), 1
     made.styles = lambda n: made.F(made.noise(n))
-    judge = referee(made, optimisers=shared())
+    judge = referee(made, optimizers=shared())
     *_, third = made.round(judge.feeds[0])
     assert made.players["autoencoder"] == ("E", "G", "F")
     assert ALAE.players["autoencoder"] == ("E", "G")
@@ -222,23 +224,23 @@ def test_the_mapping_moves_in_step_three_if_asked(kind):
 
 @pytest.mark.parametrize("train_mapping", [False, True])
 def test_three_rounds_agree_with_a_second_implementation(train_mapping):
-    """Algorithm 1 with the authors' two optimisers, written out: equal losses, equal weights after three rounds."""
-    judge = referee(system(gamma=3.0, train_mapping=train_mapping).double(), optimisers=shared())
+    """Algorithm 1 with the authors' two optimizers, written out: equal losses, equal weights after three rounds."""
+    judge = referee(system(gamma=3.0, train_mapping=train_mapping).double(), optimizers=shared())
     theirs = system().double()
     mapping, G, E, D = theirs.F, theirs.G, theirs.E, theirs.D
     encoder = torch.optim.Adam([*E.parameters(), *D.parameters()], lr=2e-3, betas=(0.0, 0.99))
     decoder = torch.optim.Adam([*G.parameters(), *mapping.parameters()], lr=2e-3, betas=(0.0, 0.99))
 
-    def step(loss, *optimisers):
+    def step(loss, *optimizers):
         encoder.zero_grad()
         decoder.zero_grad()
         loss.backward()
-        for optimiser in optimisers:
-            optimiser.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
     for played in range(3):
         told = [float(t.numbers["loss"]) for t in judge.play()]
-        draws = generator(0, "noise", played + 1)
+        draws = make_generator(0, "noise", played + 1)
         z1, z2, z3 = (torch.randn(16, 5, generator=draws).double() for _ in range(3))
         x = to_float(images().images[judge.feeds[0].rows("train", played)]).double().requires_grad_()
 
@@ -269,12 +271,12 @@ def test_the_slope_moves_encoder_and_discriminator_by_its_second_order():
         G = nn.Sequential(nn.Linear(5, 16, **linear), nn.Unflatten(1, SHAPE))
         A, d = E[1].weight.detach().clone(), D.weight.detach().clone()
         sgd = dict.fromkeys(PLAYERS, lambda weights: torch.optim.SGD(weights, lr=0.1))
-        judge = referee(ALAE(nn.Linear(5, 5, **linear), G, E, D, latent=5, gamma=gamma), optimisers=sgd)
+        judge = referee(ALAE(nn.Linear(5, 5, **linear), G, E, D, latent_dim=5, gamma=gamma), optimizers=sgd)
         steps = judge.system.round(judge.feeds[0])
         move = next(steps)
         move.loss.backward(inputs=judge.weights["discriminator"])
         moved[gamma] = E[1].weight.grad, D.weight.grad
-        torch.testing.assert_close(move.numbers["slope"], (d @ A).square().sum())
+        torch.testing.assert_close(move.numbers["gradient_penalty"], (d @ A).square().sum())
     torch.testing.assert_close(moved[4.0][0] - moved[0.0][0], 4 / 2 * 2 * d.T @ d @ A)
     torch.testing.assert_close(moved[4.0][1] - moved[0.0][1], 4 / 2 * 2 * d @ A @ A.T)
 
@@ -284,15 +286,15 @@ def test_losses_where_nobody_can_tell():
     for network in (made.D, made.F, made.E):
         for p in network.parameters():
             p.data.zero_()
-    told = {t.player: t.numbers for t in referee(made, optimisers=shared()).play()}
+    told = {t.player: t.numbers for t in referee(made, optimizers=shared()).play()}
     assert float(told["discriminator"]["loss"]) == pytest.approx(made.equilibrium()["discriminator"]) == 2 * math.log(2)
-    blind = referee(deepcopy(made), optimisers=shared(lr=1e-12)).play()
+    blind = referee(deepcopy(made), optimizers=shared(lr=1e-12)).play()
     assert [float(t.numbers["loss"]) for t in blind] == pytest.approx(list(made.equilibrium().values()), abs=1e-6)
 
 
 def test_two_pieces_equal_the_whole():
-    whole = referee(system().double(), optimisers=shared())
-    pieces = referee(system().double(), optimisers=shared(), accumulate=2)
+    whole = referee(system().double(), optimizers=shared())
+    pieces = referee(system().double(), optimizers=shared(), grad_accum=2)
     for _ in range(3):
         whole.play()
         pieces.play()
@@ -305,10 +307,10 @@ def test_two_pieces_equal_the_whole():
 
 
 def test_a_weight_that_two_players_move_has_one_square():
-    judge = referee(system(), optimisers=shared())
+    judge = referee(system(), optimizers=shared())
     judge.play()
     judge.play()
-    slots = {player: optimiser.state for player, optimiser in judge.optimisers.items()}
+    slots = {player: optimizer.state for player, optimizer in judge.optimizers.items()}
     for p in judge.system.E.parameters():
         assert slots["discriminator"][p] is slots["autoencoder"][p]
         assert float(slots["autoencoder"][p]["step"]) == 4
@@ -319,17 +321,17 @@ def test_a_weight_that_two_players_move_has_one_square():
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_restored_game_goes_on_as_if_it_had_not_been_stopped(fresh):
-    judge = referee(system(), optimisers=shared())
+    judge = referee(system(), optimizers=shared())
     judge.play()
     judge.play()
-    saved, numbers = deepcopy(judge.tensors()), deepcopy(judge.numbers())
+    saved, numbers = deepcopy(judge.state_tensors()), deepcopy(judge.state_numbers())
     judge.play()
     wanted = state(judge)
     other = judge
     if fresh:
-        other = referee(system(), optimisers=shared())
+        other = referee(system(), optimizers=shared())
         other.play()
-    other.restore(saved, numbers)
+    other.load_state(saved, numbers)
     other.play()
     for name, value in state(other).items():
         assert torch.equal(value, wanted[name]), name
@@ -339,9 +341,9 @@ def test_a_restored_game_goes_on_as_if_it_had_not_been_stopped(fresh):
 
 
 def test_abilities():
-    made = system(latent=5)
+    made = system(latent_dim=5)
     x = to_float(images().images)[:7]
-    w = made.prior_codes(7, seed=3)
+    w = made.sample_latents(7, seed=3)
     torch.testing.assert_close(w, made.F(made.codes(7, 3)).detach())
     assert torch.equal(made.sample(7, seed=3), made.decode(w))
     assert torch.equal(made.reconstruct(x), made.decode(made.encode(x)))
@@ -354,16 +356,18 @@ def test_abilities():
 
 def test_walks_are_straight_lines_between_codes_of_noise():
     made = system()
-    (rows,) = made.walks().values()
+    (rows,) = made.traversals().values()
     assert rows.shape == (8, 15, 5)
-    torch.testing.assert_close(torch.stack([rows[:, 0], rows[:, -1]]).flatten(0, 1), made.prior_codes(16))
+    torch.testing.assert_close(torch.stack([rows[:, 0], rows[:, -1]]).flatten(0, 1), made.sample_latents(16))
     torch.testing.assert_close(rows[:, 7], (rows[:, 0] + rows[:, -1]) / 2)
 
 
 def test_the_average_depends_on_images_not_on_rounds():
-    for batch, half_life, average in ((10_000, 10_000, 0.5), (128, 10_000, 0.5**0.0128), (50, 100, 0.5**0.5)):
-        made = prepare_recipe(alae, Spec(1, 4), settle(alae, {"width": 4, "batch": batch, "half_life": half_life}))
-        assert made.average == pytest.approx(average)
+    for batch, ema_half_life, ema_decay in ((10_000, 10_000, 0.5), (128, 10_000, 0.5**0.0128), (50, 100, 0.5**0.5)):
+        made = build_recipe(
+            alae, Spec(1, 4), resolve_arguments(alae, {"width": 4, "batch": batch, "ema_half_life": ema_half_life})
+        )
+        assert made.ema_decay == pytest.approx(ema_decay)
 
 
 # Styles.
@@ -372,15 +376,15 @@ def test_the_average_depends_on_images_not_on_rounds():
 @pytest.mark.parametrize(
     ("size", "arguments", "counts"),
     [
-        (1024, {"latent": 512, "width": 16, "widest": 512}, (2_101_248, 24_118_379, 26_974_352, 525_825)),
-        (128, {"latent": 256, "width": 64, "widest": 256}, (526_336, 5_944_402, 6_625_600, 131_841)),
-        (256, {"latent": 512, "width": 64, "widest": 512}, (2_101_248, 23_984_981, 26_789_952, 525_825)),
+        (1024, {"latent_dim": 512, "width": 16, "max_channels": 512}, (2_101_248, 24_118_379, 26_974_352, 525_825)),
+        (128, {"latent_dim": 256, "width": 64, "max_channels": 256}, (526_336, 5_944_402, 6_625_600, 131_841)),
+        (256, {"latent_dim": 512, "width": 64, "max_channels": 512}, (2_101_248, 23_984_981, 26_789_952, 525_825)),
     ],
 )
 def test_parameter_counts_of_the_style_networks(size, arguments, counts):
     """FFHQ, CelebA and CelebA-HQ as the authors configure them; their D has more outputs, which nothing uses."""
     with torch.device("meta"):
-        made = prepare_recipe(style_alae, Spec(3, size), settle(style_alae, arguments)).system
+        made = build_recipe(style_alae, Spec(3, size), resolve_arguments(style_alae, arguments)).system
     assert tuple(count(getattr(made, n)) for n in "FGED") == counts
 
 
@@ -392,11 +396,11 @@ def test_parameter_counts_of_the_style_networks(size, arguments, counts):
     ],
 )
 def test_levels_come_one_by_one_and_slowly(played, level, blend):
-    assert style.grown(played, 3, 100) == (level, pytest.approx(blend))
+    assert style.level_and_blend(played, 3, 100) == (level, pytest.approx(blend))
 
 
 def test_without_rounds_per_level_networks_are_full_grown():
-    assert style.grown(0, 3, 0) == style.grown(7, 3, 0) == (2, 1.0)
+    assert style.level_and_blend(0, 3, 0) == style.level_and_blend(7, 3, 0) == (2, 1.0)
     made = small_style(rounds_per_level=0)
     assert made.system.G(torch.randn(2, 6)).shape == (2, 1, 16, 16)
     assert made.rounds > 0
@@ -404,8 +408,8 @@ def test_without_rounds_per_level_networks_are_full_grown():
 
 def grow(network, played):
     for layer in network.modules():
-        if isinstance(layer, style.Growth):
-            layer.played = played
+        if isinstance(layer, style.ProgressiveSchedule):
+            layer.round_index = played
 
 
 def test_nothing_jumps_when_a_level_begins():
@@ -432,7 +436,7 @@ def test_nothing_jumps_when_a_level_begins():
 @pytest.mark.parametrize(("played", "side"), [(0, 4), (5, 8), (9, 16), (50, 16)])
 def test_images_are_small_while_training_and_of_full_size_in_evaluation(played, side):
     made = small_style(channels=3).system
-    made.played = played
+    made.round_index = played
     x = torch.rand(2, 3, 16, 16) * 2 - 1
     small = made.E.fade(x)
     assert made.G(torch.randn(2, 6)).shape == small.shape == (2, 3, side, side)
@@ -448,7 +452,7 @@ def test_images_are_small_while_training_and_of_full_size_in_evaluation(played, 
 
 def test_styles_say_the_mean_and_deviation_of_every_map():
     torch.manual_seed(0)
-    layer = style.Styled(3, 4)
+    layer = style.StyleLayer(3, 4)
     w, x = torch.randn(2, 3), 5 * torch.randn(2, 4, 8, 8) + 2
     y, (scale, shift) = layer(x, w), layer.style(w).chunk(2, 1)
     torch.testing.assert_close(y.mean((2, 3)), shift, atol=1e-5, rtol=0)
@@ -518,7 +522,7 @@ class Eye(nn.Sequential):
 
 def noting(mixing):
     E = Eye(nn.Flatten(), nn.Linear(16, 5))
-    return StyleALAE(nn.Linear(5, 5), Noting(), E, nn.Linear(5, 1), latent=5, mixing=mixing)
+    return StyleALAE(nn.Linear(5, 5), Noting(), E, nn.Linear(5, 1), latent_dim=5, mixing=mixing)
 
 
 @pytest.mark.parametrize(("mixing", "mixed"), [(0.0, 0.0), (0.6, 0.6 * 5 / 6), (1.0, 5 / 6)])
@@ -540,7 +544,7 @@ def test_some_images_have_two_codes(mixing, mixed):
 def test_steps_one_and_two_mix_and_step_three_does_not():
     torch.manual_seed(0)
     made = noting(1.0)
-    referee(made, optimisers=shared()).play()
+    referee(made, optimizers=shared()).play()
     one, two, three = made.G.given
     assert one.shape == two.shape == (16, 6, 5)
     assert three.shape == (16, 5)
@@ -569,7 +573,7 @@ def test_the_rounds_of_both_systems_are_one_where_nothing_is_mixed_or_faded():
     drawn = torch.randn(3, 16, 5)
     codes = iter([*drawn, drawn[0], drawn[0], drawn[1], drawn[1], drawn[2]])
     plain.noise = other.noise = lambda n: next(codes)
-    ours, theirs = (referee(made, optimisers=shared()).play() for made in (plain, other))
+    ours, theirs = (referee(made, optimizers=shared()).play() for made in (plain, other))
     assert [t.player for t in ours] == [t.player for t in theirs]
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.numbers, b.numbers)
@@ -592,17 +596,19 @@ def test_truncation_leaves_the_layers_after_the_eighth_alone():
     given = []
     made.G.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     made.sample(4, seed=1, truncation=0.5)
-    w, centre = made.prior_codes(4, seed=1), made.prior_codes(2000).mean(0)
+    w, center = made.sample_latents(4, seed=1), made.sample_latents(2000).mean(0)
     assert given[0].shape == (4, 10, 6)
-    torch.testing.assert_close(given[0][:, :8], ((w + centre) / 2)[:, None].expand(-1, 8, -1))
+    torch.testing.assert_close(given[0][:, :8], ((w + center) / 2)[:, None].expand(-1, 8, -1))
     torch.testing.assert_close(given[0][:, 8:], w[:, None].expand(-1, 2, -1))
 
 
 @pytest.mark.parametrize(("size", "factor"), [(128, 1), (256, 4 / 3), (512, 2), (1024, 2)])
 def test_the_rate_rises_with_the_images(size, factor):
     with torch.device("meta"):
-        made = prepare_recipe(
-            style_alae, Spec(3, size), settle(style_alae, {"rounds_per_level": 10, "width": 4, "widest": 4})
+        made = build_recipe(
+            style_alae,
+            Spec(3, size),
+            resolve_arguments(style_alae, {"rounds_per_level": 10, "width": 4, "max_channels": 4}),
         )
     levels = style.levels_of(size)
     for schedule in made.schedules.values():
@@ -619,14 +625,14 @@ def test_sizes_that_cannot_be_made_are_refused():
 
 def play_style(rounds, precision="fp32", **options):
     made = small_style(**options)
-    pixels = torch.randint(0, 256, (64, 1, 16, 16), dtype=torch.uint8, generator=generator("style"))
+    pixels = torch.randint(0, 256, (64, 1, 16, 16), dtype=torch.uint8, generator=make_generator("style"))
     judge = referee(
         made.system,
         Dataset("style", pixels),
         batch=8,
-        optimisers=made.optimisers,
+        optimizers=made.optimizers,
         schedules=made.schedules,
-        average=made.average,
+        ema_decay=made.ema_decay,
         precision=precision,
     )
     for _ in range(rounds):
@@ -639,7 +645,7 @@ def test_style_networks_play_through_all_levels(precision):
     judge = play_style(10, precision)
     assert judge.system.G.growth.now() == judge.system.E.features.growth.now() == (2, pytest.approx(0.5))
     assert all(bool(p.isfinite().all()) for p in judge.system.parameters())
-    assert judge.averaged.G.growth.now() == judge.system.G.growth.now()
+    assert judge.ema_system.G.growth.now() == judge.system.G.growth.now()
 
 
 def test_only_layers_that_are_grown_move():
@@ -654,21 +660,21 @@ def test_only_layers_that_are_grown_move():
 
 
 def test_a_run_keeps_how_far_its_networks_have_grown(tmp_path):
-    pixels = torch.randint(0, 256, (80, 1, 16, 16), dtype=torch.uint8, generator=generator("style"))
-    options = {"latent": 6, "width": 4, "widest": 8, "mapping_layers": 1, "rounds_per_level": 6, "batch": 8}
+    pixels = torch.randint(0, 256, (80, 1, 16, 16), dtype=torch.uint8, generator=make_generator("style"))
+    options = {"latent_dim": 6, "width": 4, "max_channels": 8, "mapping_layers": 1, "rounds_per_level": 6, "batch": 8}
     options |= {"quiet": True, "log_every": 1}
     data = Dataset("style", pixels)
     straight = sparring.train(style_alae, data, rounds=16, out=tmp_path / "a", **options)
     stopped = sparring.train(style_alae, data, rounds=9, out=tmp_path / "b", **options)
-    name = straight.facts["recipe"]
+    name = straight.config["recipe"]
     shown = stopped.system(recipe=name)
-    assert shown.G.growth.now() == style.grown(8, 3, 6)  # in round 9
+    assert shown.G.growth.now() == style.level_and_blend(8, 3, 6)  # in round 9
     assert float(F.avg_pool2d(shown.sample(2), 2).std()) > 0
     resumed = sparring.resume(stopped, rounds=16, data=data, quiet=True, recipe=name)
     for file in ("log.jsonl", "weights/model.safetensors", "checkpoints/round-00000016/system.safetensors"):
         assert (straight.path / file).read_bytes() == (resumed.path / file).read_bytes(), file
     full = resumed.system(recipe=name)
-    assert full.E.features.growth.now() == style.grown(15, 3, 6) == (2, 1.0)
+    assert full.E.features.growth.now() == style.level_and_blend(15, 3, 6) == (2, 1.0)
 
 
 # It works.
@@ -683,16 +689,16 @@ def test_both_kinds_of_images_are_made_and_given_back(seed):
         mlp.generator(8, 32, SHAPE),
         mlp.Encoder(SHAPE, 32, 8),
         mlp.discriminator(8, 8),
-        latent=8,
+        latent_dim=8,
         gamma=0.3,
     )
-    judge = referee(made, two_tone(), batch=64, seed=seed, average=0.98, optimisers=shared(lr=0.01))
+    judge = referee(made, two_tone(), batch=64, seed=seed, ema_decay=0.98, optimizers=shared(lr=0.01))
     for _ in range(500):
         judge.play()
-    tone = judge.averaged.sample(1000).mean((1, 2, 3))
+    tone = judge.ema_system.sample(1000).mean((1, 2, 3))
     assert float((tone < -0.4).float().mean()) > 0.15
     assert float((tone > 0.4).float().mean()) > 0.15
     x = to_float(two_tone().images)
-    again = judge.averaged.reconstruct(x)
+    again = judge.ema_system.reconstruct(x)
     assert float((again - x).square().mean()) < 0.12  # the mean image: .47
     assert torch.equal(again.mean((1, 2, 3)).sign(), x.mean((1, 2, 3)).sign())

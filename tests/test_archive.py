@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.data import archive
-from sparring.data.archive import content, members
+from sparring.data import zip_members
 from sparring.data.listing import list_images
 from sparring.data.pixels import BadImage
+from sparring.data.zip_members import members, read_member
 from sparring.errors import SparringError
 
 
 def read(path):
     """[(name, bytes)] of all members."""
     with open(path, "rb") as file:
-        return [(info.filename, content(file.fileno(), info).getvalue()) for info in members(path)]
+        return [(info.filename, read_member(file.fileno(), info).getvalue()) for info in members(path)]
 
 
 def by_zipfile(path):
@@ -54,7 +54,7 @@ def test_members_are_what_zipfile_reads(tmp_path_factory, files, before, comment
     path = tmp_path_factory.mktemp("zip") / "all.zip"
     path.write_bytes(before + held.getvalue())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archive, "AT_ONCE", at_once)
+        patch.setattr(zip_members, "ENTRIES_PER_READ", at_once)
         assert read(path) == by_zipfile(path)
 
 
@@ -263,10 +263,10 @@ def test_what_grows_beyond_measure_is_refused(tmp_path, monkeypatch):
     with pytest.raises(BadImage, match="more than can be packed into"):
         read(path)
     path.write_bytes(zipped([("1.png", bytes(90_000)), ("2.png", bytes(90_000))]))
-    monkeypatch.setattr(archive, "FREE_BYTES", 80_000)
+    monkeypatch.setattr(zip_members, "FREE_BYTES", 80_000)
     with pytest.raises(BadImage, match="more than 200 times"):
         read(path)
-    monkeypatch.setattr(archive, "FREE_BYTES", 100_000)
+    monkeypatch.setattr(zip_members, "FREE_BYTES", 100_000)
     with pytest.raises(SparringError, match="more than 200 times"):
         list_images(path)
 
@@ -378,7 +378,7 @@ def test_a_tar_is_read_like_a_zip(tmp_path, name, mode):
 
 
 def test_a_gz_that_grows_beyond_measure_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "FREE_BYTES", 1_000_000)
+    monkeypatch.setattr(zip_members, "FREE_BYTES", 1_000_000)
     path = tarred(tmp_path / "all.tar.gz", [("1.png", bytes(5_000_000))], "w:gz")
     with pytest.raises(SparringError, match="more than 200 times"):
         list_images(path)

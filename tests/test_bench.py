@@ -14,7 +14,7 @@ from sparring.bench.textbook import _noise, in_the_librarys_kernels
 from sparring.bench.workloads import WORKLOADS, bare, by_the_textbook, refereed
 from sparring.cli import main
 from sparring.referee import Referee
-from sparring.system import choose_precision
+from sparring.system import resolve_precision
 
 SMALL = {
     "cs231n-mlp": {},
@@ -68,7 +68,7 @@ def gradients(name, precision, library):
     if library:
         in_the_librarys_kernels(made.system)
     still = dict.fromkeys(made.system.players, partial(torch.optim.SGD, lr=0.0))
-    judge = Referee(made.system, streams, batch=made.batch, optimisers=still, precision=precision)
+    judge = Referee(made.system, streams, batch=made.batch, optimizers=still, precision=precision)
     found = []
 
     def seen(player, told):
@@ -117,7 +117,7 @@ class Still(torch.optim.SGD):
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_the_textbook_minimises_what_ours_minimises(name):
+def test_the_textbook_minimizes_what_ours_minimizes(name):
     """Other batches and codes, the same weights: gradients are equally long, move by move."""
 
     def lengths(way):
@@ -125,7 +125,7 @@ def test_the_textbook_minimises_what_ours_minimises(name):
         made, streams = workload.prepare(workload.data())
         found = {player: [] for player in made.system.players}
         still = {player: partial(Still, lengths=its) for player, its in found.items()}
-        made = replace(made, optimisers=still, schedules=None, precision="fp32")
+        made = replace(made, optimizers=still, schedules=None, precision="fp32")
         torch.manual_seed(1)
         rounds = by_the_textbook(made, streams, workload.loop) if way == "textbook" else refereed(made, streams)
         for _ in range(20 if name == "cyclegan-64" else 4):
@@ -149,7 +149,7 @@ def test_work_counts_products_forwards_and_backwards():
     discriminator = 2 * (3 * product(d) - product([d_first]))
     generator = product(g) + product(d) + product(d) + 2 * product(g) - product([g_first])
     made, _ = WORKLOADS["cs231n-mlp"].prepare(WORKLOADS["cs231n-mlp"].data())
-    fakes_for_d = product(g) if made.system.fresh_noise else 0
+    fakes_for_d = product(g) if made.system.resample_noise else 0
     assert flops == discriminator + generator + fakes_for_d
 
 
@@ -172,7 +172,7 @@ def test_the_command_writes_every_number(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(measuring, "_fastest", lambda function, times=1: fastest(function, 1))  # of ten and of three
     main(["bench", "--only", "cs231n-mlp", "--readings", "1", "--json", str(tmp_path / "speed.json")])
     found = json.loads((tmp_path / "speed.json").read_text())
-    native = choose_precision("auto", torch.device("cpu")) == torch.bfloat16
+    native = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
     kinds = ("fp32", "bf16") if native else ("fp32",)
     assert set(found["peaks"]) == {f"{what}_{kind}" for what in ("matrix", "convolution") for kind in kinds}
     numbers = found["workloads"]["cs231n-mlp"]

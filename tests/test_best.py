@@ -19,7 +19,7 @@ from sparring.training import resume, train
 def run(toy_file, tmp_path_factory):
     """KID is measured in rounds 0, 5, ... 30."""
     out = tmp_path_factory.mktemp("runs")
-    return train("csc321-mlp", toy_file, size=8, rounds=30, measure_every=5, batch=16, latent=8, out=out, quiet=True)
+    return train("csc321-mlp", toy_file, size=8, rounds=30, eval_every=5, batch=16, latent_dim=8, out=out, quiet=True)
 
 
 def round_of(file):
@@ -37,7 +37,7 @@ def test_the_best_round_is_that_of_the_smallest_kid(run):
 
 def test_its_weights_are_those_of_that_round(run, toy_file, tmp_path):
     best = run.best()["round"]
-    options = {"measure_every": 5, "batch": 16, "latent": 8, "size": 8, "quiet": True, "out": tmp_path}
+    options = {"eval_every": 5, "batch": 16, "latent_dim": 8, "size": 8, "quiet": True, "out": tmp_path}
     stopped = train("csc321-mlp", toy_file, rounds=max(best, 1), **options)
     there, here = stopped.system().state_dict(), run.system(checkpoint="best").state_dict()
     if best:
@@ -57,7 +57,7 @@ def test_what_it_is_worth_is_said_by_the_other_half(run, capsys):
     assert kept["checkpoint"] == "best"
     assert {card["split"] for card in kept["metrics"] if card["section"] == "samples"} == {"other_half"}
     system = run.system(checkpoint="best")
-    again = evaluate(system, run.data(), n=20, split="other_half", averaged=bool(system.averaged))
+    again = evaluate(system, run.data(), n=20, split="other_half", averaged=bool(system.ema_networks))
     assert again["KID"].value == pytest.approx(next(c["value"] for c in kept["metrics"] if c["name"].startswith("KID")))
 
 
@@ -98,7 +98,7 @@ def test_without_a_measurement_there_is_no_best(tmp_path):
     toy = torch.randint(0, 256, (60, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     from sparring.data import Dataset
 
-    bare = train("csc321-mlp", Dataset("toy", toy[:, None]), rounds=2, batch=16, latent=8, out=tmp_path, quiet=True)
+    bare = train("csc321-mlp", Dataset("toy", toy[:, None]), rounds=2, batch=16, latent_dim=8, out=tmp_path, quiet=True)
     assert Run.open(bare.path).best() is None
     with pytest.raises(SparringError, match="has no best checkpoint: no KID was measured"):
         bare.system(checkpoint="best")

@@ -16,7 +16,7 @@ from sparring.networks import biggan, biggan_deep
 from sparring.networks.attention import NonLocal
 from sparring.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear, SpectralNorm
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.systems.biggan import BigGAN, standing_statistics
 
 CLASSES = 5
@@ -27,22 +27,22 @@ def count(network):
     return sum(p.numel() for p in network.parameters())
 
 
-def small(size=32, channels=3, *, latent=60, shared=6, attention=0, width=4):
+def small(size=32, channels=3, *, latent_dim=60, embed_dim=6, attention=0, width=4):
     """Both networks, narrow: the tables decide all the rest. G is in evaluation mode, where rows do not mix."""
     torch.manual_seed(3)
-    G = biggan.Generator(latent, width, channels, size, classes=CLASSES, shared=shared, attention=attention)
+    G = biggan.Generator(latent_dim, width, channels, size, classes=CLASSES, embed_dim=embed_dim, attention=attention)
     return G.eval(), biggan.Discriminator(width, channels, size, classes=CLASSES, attention=attention)
 
 
 def small_deep(size=32, channels=3, *, attention=0, width=4):
     torch.manual_seed(3)
-    G = biggan_deep.Generator(60, width, channels, size, classes=CLASSES, shared=6, attention=attention)
+    G = biggan_deep.Generator(60, width, channels, size, classes=CLASSES, embed_dim=6, attention=attention)
     return G.eval(), biggan_deep.Discriminator(width, channels, size, classes=CLASSES, attention=attention)
 
 
-def codes(latent=60, n=4):
+def codes(latent_dim=60, n=4):
     g = torch.Generator().manual_seed(5)
-    return torch.randn(n, latent, generator=g), torch.arange(n) % CLASSES
+    return torch.randn(n, latent_dim, generator=g), torch.arange(n) % CLASSES
 
 
 def images(size=32, channels=3, n=4):
@@ -53,7 +53,7 @@ def images(size=32, channels=3, n=4):
 
 
 @pytest.mark.parametrize(
-    ("latent", "width", "size", "classes", "shared", "attention", "g", "d"),
+    ("latent_dim", "width", "size", "classes", "embed_dim", "attention", "g", "d"),
     [
         (120, 96, 64, 1000, 128, 64, 70_239_108, 45_500_449),
         (120, 96, 128, 1000, 128, 64, 70_433_988, 87_982_370),
@@ -67,9 +67,9 @@ def images(size=32, channels=3, n=4):
         (80, 64, 32, 10, 128, 16, 4_369_156, 4_535_045 - 3 * ATTENTION_AT_256),
     ],
 )
-def test_parameter_counts(latent, width, size, classes, shared, attention, g, d):
+def test_parameter_counts(latent_dim, width, size, classes, embed_dim, attention, g, d):
     with torch.device("meta"):
-        G = biggan.Generator(latent, width, 3, size, classes=classes, shared=shared, attention=attention)
+        G = biggan.Generator(latent_dim, width, 3, size, classes=classes, embed_dim=embed_dim, attention=attention)
         D = biggan.Discriminator(width, 3, size, classes=classes, attention=attention)
     assert (count(G), count(D)) == (g, d)
 
@@ -110,7 +110,7 @@ def test_shapes(make, size, channels):
 
 @pytest.mark.parametrize("networks", [biggan, biggan_deep])
 def test_shapes_at_256(networks):
-    G = networks.Generator(14, 2, 3, 256, classes=CLASSES, shared=6).eval()
+    G = networks.Generator(14, 2, 3, 256, classes=CLASSES, embed_dim=6).eval()
     D = networks.Discriminator(2, 3, 256, classes=CLASSES)
     z, y = codes(14, n=1)
     with torch.no_grad():
@@ -140,8 +140,8 @@ def test_attention_follows_the_one_block_that_ends_with_its_size(make, size):
     [
         (lambda: biggan.Generator(120, 4, 3, 48, classes=5), r"48x48.*--size from \(28, 32, 64"),
         (lambda: biggan_deep.Discriminator(4, 3, 48, classes=5), r"48x48.*--size from \(28, 32, 64"),
-        (lambda: biggan.Generator(128, 4, 3, 64, classes=5), "128 .* 5 equal chunks.*--latent 125 or 130"),
-        (lambda: biggan.Generator(3, 4, 3, 64, classes=5), "3 .* 5 equal chunks.*--latent 5$"),
+        (lambda: biggan.Generator(128, 4, 3, 64, classes=5), "128 .* 5 equal chunks.*--latent-dim 125 or 130"),
+        (lambda: biggan.Generator(3, 4, 3, 64, classes=5), "3 .* 5 equal chunks.*--latent-dim 5$"),
         (lambda: biggan.Generator(120, 4, 3, 32, classes=5, attention=64), r"--attention from \(0, 8, 16, 32\)"),
         (lambda: biggan.Discriminator(4, 3, 28, classes=5, attention=7), r"--attention from \(0, 14, 28\)"),
         (lambda: biggan.Discriminator(4, 3, 64, classes=5, attention=32), "divides the channels by 8.*--width"),
@@ -155,23 +155,23 @@ def test_what_cannot_be_built_is_refused(make, words):
 
 
 def test_without_shared_embedding_any_latent_is_fine():
-    assert small(64, latent=13, shared=None)[0](*codes(13)).shape == (4, 3, 64, 64)
+    assert small(64, latent_dim=13, embed_dim=None)[0](*codes(13)).shape == (4, 3, 64, 64)
 
 
 # Classes.
 
 
-@pytest.mark.parametrize("shared", [6, None])
-def test_the_class_changes_the_image_and_embeddings_can_be_mixed(shared):
-    G, _ = small(shared=shared)
+@pytest.mark.parametrize("embed_dim", [6, None])
+def test_the_class_changes_the_image_and_embeddings_can_be_mixed(embed_dim):
+    G, _ = small(embed_dim=embed_dim)
     z, y = codes()
     one, other = G(z, y), G(z, (y + 1) % CLASSES)
     assert float((one - other).detach().abs().mean()) > 1e-3
     torch.testing.assert_close(G.from_embedding(z, G.embed(y)), one)
-    assert G.embed(y).shape == (4, shared or CLASSES)
-    mixed = G.from_embedding(z, G.embed(y).lerp(G.embed((y + 1) % CLASSES), 0.5))
-    assert float((mixed - one).detach().abs().mean()) > 1e-4
-    assert float((mixed - other).detach().abs().mean()) > 1e-4
+    assert G.embed(y).shape == (4, embed_dim or CLASSES)
+    joint_batch = G.from_embedding(z, G.embed(y).lerp(G.embed((y + 1) % CLASSES), 0.5))
+    assert float((joint_batch - one).detach().abs().mean()) > 1e-4
+    assert float((joint_batch - other).detach().abs().mean()) > 1e-4
 
 
 def test_deep_class_and_code_change_the_image():
@@ -192,14 +192,14 @@ def test_the_class_changes_the_score(make):
 
 def test_the_orthogonal_penalty_acts_on_the_rows_of_classes():
     """In the authors' code a norm's own gains and biases are embeddings: a row for each class."""
-    G, D = small(shared=None)
-    system = BigGAN(G, D, latent=60, classes=CLASSES)
-    tables = [w for w in system.regularised() if w.ndim == 2 and w.shape[0] == CLASSES]
+    G, D = small(embed_dim=None)
+    system = BigGAN(G, D, latent_dim=60, classes=CLASSES)
+    tables = [w for w in system.regularized() if w.ndim == 2 and w.shape[0] == CLASSES]
     assert [w.shape for w in tables] == [(CLASSES, 16)] * 12  # three blocks, two norms, a gain and a bias
 
 
 def test_without_shared_embedding_each_class_has_its_own_gains_and_biases():
-    G, _ = small(shared=None)
+    G, _ = small(embed_dim=None)
     norm = G.blocks[0].norm1
     x, y = torch.randn(4, 16, 8, 8), torch.tensor([0, 3, 3, 1])
     for values in (norm.norm.running_mean, norm.gain.weight, norm.bias.weight):
@@ -281,7 +281,7 @@ def test_a_deep_block_is_written_out(which):
 
 
 def test_projection_head_is_written_out():
-    head = biggan.Projection(6, CLASSES).eval()
+    head = biggan.ProjectionHead(6, CLASSES).eval()
     nn.init.normal_(head.linear.bias)
     x, y = torch.randn(3, 6, 4, 4), torch.tensor([4, 0, 4])
     w = head.linear.weight / torch.linalg.matrix_norm(head.linear.weight, 2)
@@ -368,7 +368,7 @@ def test_sigma_is_found_in_float32_under_autocast(monkeypatch):
     assert enabled == [False, False]  # CPUs multiply vectors in float32 anyway, GPUs would not
 
 
-def test_every_weight_is_normalised_but_the_generators_embedding():
+def test_every_weight_is_normalized_but_the_generators_embedding():
     for G, D in (small(attention=16), small_deep(attention=16)):
         for network in (G, D):
             plain = [
@@ -523,7 +523,7 @@ def test_averaged_copies_and_saved_weights_make_the_same_images(make):
     torch.testing.assert_close(averaged.module.eval()(z, y), expected)
 
     torch.manual_seed(99)
-    other = type(G)(z.shape[1], 4, 3, 32, classes=CLASSES, shared=6, attention=16).eval()
+    other = type(G)(z.shape[1], 4, 3, 32, classes=CLASSES, embed_dim=6, attention=16).eval()
     assert not torch.equal(other(z, y), expected)
     other.load_state_dict(load(save(G.state_dict())))
     torch.testing.assert_close(other(z, y), expected)
@@ -531,10 +531,10 @@ def test_averaged_copies_and_saved_weights_make_the_same_images(make):
 
 @pytest.mark.parametrize("name", ["biggan", "biggan-deep"])
 def test_the_recipes_own_arguments_fit_every_size_that_is_advertised(name):
-    function = find(name, RECIPES)
+    function = load_recipe(name, RECIPES)
     for size, expected in {28: 0, 32: 0, 64: 1, 128: 2, 256: 2}.items():
-        said = {"latent": 140} if size == 256 and name == "biggan" else {}  # as the help says
+        said = {"latent_dim": 140} if size == 256 and name == "biggan" else {}  # as the help says
         with torch.device("meta"):
-            made = prepare_recipe(function, Spec(3, size, ("a", "b")), settle(function, said))
+            made = build_recipe(function, Spec(3, size, ("a", "b")), resolve_arguments(function, said))
         blocks = [module for module in made.system.modules() if isinstance(module, NonLocal)]
         assert len(blocks) == expected, size

@@ -15,7 +15,7 @@ from sparring.errors import SparringError
 
 @pytest.fixture
 def zoo(tmp_path):
-    """Two classes of 150 grey images of 16 x 16, and one of every trouble among the cats."""
+    """Two classes of 150 gray images of 16 x 16, and one of every trouble among the cats."""
     folder = tmp_path / "[zoo]"
     for index in range(150):
         for name in ("cat", "dog"):
@@ -80,7 +80,7 @@ def test_mixed_sizes_get_a_suggestion(tmp_path):
     report = check(tmp_path)
     assert any("--size 64 --channels 3" in line for line in report.advice)
     assert any(line.startswith("1 images are smaller than 64 x 64") for line in report.advice)
-    assert any("centre square" in line for line in report.advice)
+    assert any("center square" in line for line in report.advice)
     assert report.ok
 
 

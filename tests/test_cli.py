@@ -24,14 +24,14 @@ from sparring.data.pixels import to_float, to_uint8
 from sparring.durable import Disk
 from sparring.losses import game
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import Card, Recipe
+from sparring.recipes.recipe import Recipe, RecipeInfo
 from sparring.run import Run
-from sparring.seeds import derive
+from sparring.seeds import derive_seed
 from sparring.systems.aae_supervised import SupervisedAAE
 from sparring.systems.autoencoder import Autoencoder
 from sparring.systems.classifier import Classifier
 
-TRAIN = ["train", "csc321-mlp", "--size", "8", "--rounds", "4", "--latent", "8", "--batch", "16"]
+TRAIN = ["train", "csc321-mlp", "--size", "8", "--rounds", "4", "--latent-dim", "8", "--batch", "16"]
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +96,9 @@ def test_training_help_shows_the_recipes_own_defaults(capsys):
     [
         (["trian"], "unknown verb 'trian'; did you mean 'train'"),
         (["train", "cs231n-mpl", "--data", "digits"], "did you mean 'cs231n-mlp'"),
-        (["train", "cs231n-mlp", "--data", "digits", "--latnet", "3"], "did you mean '--latent'"),
+        (["train", "cs231n-mlp", "--data", "digits", "--latnet", "3"], "did you mean '--latent-dim'"),
         (["train", "--data", "digits"], "the recipe comes first"),
-        (["train", "cs231n-mlp", "--data", "digits", "--latent", "-3"], "latent (--latent) is '-3'"),
+        (["train", "cs231n-mlp", "--data", "digits", "--latent-dim", "-3"], "latent (--latent-dim) is '-3'"),
         (["train", "cs231n-mlp", "--data", "digits", "--rounds", "many"], "valid integer"),
         (["train", "cs231n-mlp", "--data", "digits", "--game", "hing"], "'hinge'"),
         (["train", "cs231n-mlp", "--data", "nowhere"], "nowhere"),
@@ -131,10 +131,10 @@ def test_training_leaves_a_run_and_a_report(run):
 
 
 def test_booleans_have_two_flags(toy_file, tmp_path):
-    main([*TRAIN, "--data", str(toy_file), "--out", str(tmp_path), "--no-mixed", "--halved"])
+    main([*TRAIN, "--data", str(toy_file), "--out", str(tmp_path), "--no-joint-batch", "--half-d-loss"])
     (path,) = tmp_path.iterdir()
     arguments = json.loads((path / "recipe.json").read_text())["arguments"]
-    assert (arguments["mixed"], arguments["halved"], arguments["fresh_noise"]) == (False, True, True)
+    assert (arguments["joint_batch"], arguments["half_d_loss"], arguments["resample_noise"]) == (False, True, True)
 
 
 def test_sample_is_a_picture_that_depends_on_the_seed(run, tmp_path, capsys):
@@ -201,16 +201,16 @@ def test_a_set_that_was_loaded_in_python_is_found_again(tmp_path, capsys):
     for index in range(30):
         Image.new("L", (8, 8), index).save(tmp_path / f"{index}.png")
     data = sparring.load(tmp_path, held_out=6, cache=tmp_path / ".cache")
-    arguments = {"rounds": 2, "latent": 8, "batch": 8, "monitor": False, "quiet": True}
+    arguments = {"rounds": 2, "latent_dim": 8, "batch": 8, "monitor": False, "quiet": True}
     made = sparring.train("csc321-mlp", data, out=tmp_path / ".runs", **arguments)
     main(["resume", str(made.path), "--rounds", "3"])
     main(["report", str(made.path)])
     again = sparring.open(made.path).data()
     assert (again.fingerprint, len(again), len(again.held_out)) == (data.fingerprint, 24, 6)
-    flags = ["--held-out", "6", "--rounds", "2", "--latent", "8", "--batch", "8", "--size", "8"]
+    flags = ["--held-out", "6", "--rounds", "2", "--latent-dim", "8", "--batch", "8", "--size", "8"]
     main(["train", "csc321-mlp", "--data", str(tmp_path), *flags, "--out", str(tmp_path / ".runs")])
     (other,) = [path for path in (tmp_path / ".runs").iterdir() if path != made.path]
-    assert sparring.open(other).facts["data"]["fingerprint"] == data.fingerprint
+    assert sparring.open(other).config["data"]["fingerprint"] == data.fingerprint
 
 
 def test_a_process_that_is_killed_by_ctrl_c_saves(toy_file, tmp_path):
@@ -285,7 +285,7 @@ def told(tmp_path_factory):
     pixels = torch.randint(0, 256, (200, 1, 28, 28), dtype=torch.uint8)
     data = Dataset("shapes", pixels, torch.arange(200) % 3, ("circle", "square", "cross")).hold_out(0.3)
     out = tmp_path_factory.mktemp("told")
-    options = {"latent": 6, "width": 4, "shared": 4, "standing": 1, "batch": 8}
+    options = {"latent_dim": 6, "width": 4, "embed_dim": 4, "standing_batches": 1, "batch": 8}
     return sparring.train("biggan-small", data, rounds=1, out=out, quiet=True, **options)
 
 
@@ -300,7 +300,7 @@ def test_classes_are_asked_for_by_name_or_number(told, tmp_path, capsys):
 
 
 def test_samples_as_files_one_by_one(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sparring.cli.sample.PIECE", 4)
+    monkeypatch.setattr("sparring.cli.sample.BATCH", 4)
     for name in ("a", "b"):
         main(["sample", str(run), "-n", "11", "--seed", "3", "--out", str(tmp_path / name)])
     assert capsys.readouterr().out.splitlines()[0] == f"11 images: {tmp_path / 'a'}"
@@ -315,12 +315,12 @@ def test_samples_as_files_one_by_one(run, tmp_path, capsys, monkeypatch):
 
 
 def test_samples_as_files_lie_in_folders_of_their_classes_and_can_be_learned_from(told, tmp_path, monkeypatch):
-    monkeypatch.setattr("sparring.cli.sample.PIECE", 4)
+    monkeypatch.setattr("sparring.cli.sample.BATCH", 4)
     main(["sample", str(told.path), "-n", "9", "--labels", "cross,circle", "--out", str(tmp_path / "new")])
     data = sparring.load(tmp_path / "new", size=28)
     assert data.classes == ("circle", "cross")
     assert sorted(path.name for path in (tmp_path / "new" / "cross").iterdir()) == [f"{i}.png" for i in range(0, 9, 2)]
-    second = to_uint8(told.system().sample(4, seed=derive("images", 0, 4), labels=[2, 0, 2, 0]))
+    second = to_uint8(told.system().sample(4, seed=derive_seed("images", 0, 4), labels=[2, 0, 2, 0]))
     with Image.open(tmp_path / "new" / "circle" / "5.png") as image:
         assert np.array_equal(np.array(image), second[1, 0].numpy())
 
@@ -331,14 +331,14 @@ def test_names_of_classes_that_are_no_names_of_folders(tmp_path):
         {("T-shirt/top", "a b"): ["T-shirt-top", "a-b"], ("..", "x"): ["0", "1"], ("a b", "a/b"): ["0", "1"]}.items()
     ):
         data = Dataset("shapes", pixels, torch.arange(40) % 2, names)
-        options = {"latent": 6, "width": 4, "shared": 4, "standing": 1, "batch": 8}
+        options = {"latent_dim": 6, "width": 4, "embed_dim": 4, "standing_batches": 1, "batch": 8}
         run = sparring.train("biggan-small", data, rounds=1, out=tmp_path / "runs", quiet=True, **options)
         main(["sample", str(run.path), "-n", "4", "--out", str(tmp_path / "out" / str(at))])
         assert sorted(path.name for path in (tmp_path / "out" / str(at)).iterdir()) == folders
 
 
 def test_a_folder_that_was_interrupted_is_filled(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sparring.cli.sample.PIECE", 4)
+    monkeypatch.setattr("sparring.cli.sample.BATCH", 4)
     line = ["sample", str(run), "-n", "11", "--seed", "3", "--out"]
     main([*line, str(tmp_path / "whole")])
     rename, made = Disk.rename, []
@@ -401,12 +401,12 @@ def test_what_a_system_does_not_know_cannot_be_asked_of_it(capsys, run, flag, va
 # Systems that keep images, and systems that name them.
 
 
-def keeper(data: Spec, *, latent: int = 16):
+def keeper(data: Spec, *, latent_dim: int = 16):
     """An autoencoder of two linear maps."""
     flat = math.prod(data.shape)
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(flat, latent))
-    decoder = nn.Sequential(nn.Linear(latent, flat), nn.Tanh(), nn.Unflatten(1, data.shape))
-    return _recipe(Autoencoder(encoder, decoder, latent=latent))
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(flat, latent_dim))
+    decoder = nn.Sequential(nn.Linear(latent_dim, flat), nn.Tanh(), nn.Unflatten(1, data.shape))
+    return _recipe(Autoencoder(encoder, decoder, latent_dim=latent_dim))
 
 
 def namer(data: Spec):
@@ -424,12 +424,12 @@ def stylist(data: Spec):
 
 
 def _recipe(system):
-    optimisers = {player: partial(torch.optim.Adam, lr=0.01) for player in system.players}
-    return Recipe(system=system, optimisers=optimisers, batch=50, rounds=60)
+    optimizers = {player: partial(torch.optim.Adam, lr=0.01) for player in system.players}
+    return Recipe(system=system, optimizers=optimizers, batch=50, rounds=60)
 
 
 for recipe in (keeper, namer, stylist):
-    recipe.card = Card("none", size=28)
+    recipe.card = RecipeInfo("none", size=28)
 
 
 def picture(y):
@@ -601,15 +601,15 @@ def test_images_that_cannot_be_used_are_named(shapes, tmp_path, capsys):
     folder, runs = shapes
     run = ["reconstruct", runs["keeper"]]
     flags = ["--out", tmp_path / "x.png", *trusted(keeper)]
-    mixed, empty = tmp_path / "mixed", tmp_path / "empty"
-    mixed.mkdir()
+    joint_batch, empty = tmp_path / "joint_batch", tmp_path / "empty"
+    joint_batch.mkdir()
     empty.mkdir()
-    (mixed / "good.png").write_bytes((folder / "left" / "0.png").read_bytes())
-    (mixed / "broken.png").write_bytes(b"no image")
+    (joint_batch / "good.png").write_bytes((folder / "left" / "0.png").read_bytes())
+    (joint_batch / "broken.png").write_bytes(b"no image")
     (tmp_path / "text.txt").write_text("no image either")
     for images, words in (
-        (mixed, "cannot read 1 of 2 images in "),
-        (mixed, "broken.png (not an image in a known format"),
+        (joint_batch, "cannot read 1 of 2 images in "),
+        (joint_batch, "broken.png (not an image in a known format"),
         (tmp_path / "text.txt", "text.txt (not an image in a known format"),
         (empty, "no images in "),
         (tmp_path / "nowhere", "there is no folder or file "),

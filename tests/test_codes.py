@@ -10,10 +10,10 @@ from sparring.errors import SparringError
 from sparring.metrics import (
     active_units,
     blur_ratio,
+    cluster_to_class,
     codes,
-    edges,
     energy_distance,
-    named_by_examples,
+    laplacian_variance,
     squared_errors,
 )
 
@@ -95,7 +95,7 @@ def test_a_unit_is_awake_if_its_variance_exceeds_a_hundredth():
 
 def test_a_cluster_is_named_after_the_image_that_is_surest():
     p = torch.tensor([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.05, 0.9, 0.05], [0.5, 0.4, 0.1]])
-    assert named_by_examples(p.log(), torch.tensor([4, 7, 5, 2, 4])).tolist() == [7, 2, 4]
+    assert cluster_to_class(p.log(), torch.tensor([4, 7, 5, 2, 4])).tolist() == [7, 2, 4]
 
 
 # Reconstructions.
@@ -123,33 +123,33 @@ def test_edges_in_closed_form():
     board = 3 * (-1) ** (row + column)
     pictures = torch.stack([board, row + 2 * column, row**2 + column.expand(8, 6), row**3 + 0 * column])[:, None]
     # The Laplacian of +-3 is -+24, of a plane 0, of a parabola 2 everywhere, of row^3 it is 6 row for rows 1 to 6.
-    assert edges(pictures).tolist() == pytest.approx([24**2, 0, 0, 36 * 35 / 12], abs=1e-9)
+    assert laplacian_variance(pictures).tolist() == pytest.approx([24**2, 0, 0, 36 * 35 / 12], abs=1e-9)
 
 
-def test_edges_by_convolution_and_of_colours():
-    colours = torch.randint(0, 256, (5, 3, 9, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    luma = (colours * torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)[:, None, None]).sum(1, keepdim=True)
+def test_edges_by_convolution_and_of_colors():
+    colors = torch.randint(0, 256, (5, 3, 9, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    luma = (colors * torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)[:, None, None]).sum(1, keepdim=True)
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=torch.float64)[None, None]
-    torch.testing.assert_close(edges(colours), F.conv2d(luma, kernel).flatten(1).var(1, correction=0))
-    grey = colours[:, :1]
-    torch.testing.assert_close(edges(grey.expand(-1, 3, -1, -1)), edges(grey))
+    torch.testing.assert_close(laplacian_variance(colors), F.conv2d(luma, kernel).flatten(1).var(1, correction=0))
+    gray = colors[:, :1]
+    torch.testing.assert_close(laplacian_variance(gray.expand(-1, 3, -1, -1)), laplacian_variance(gray))
 
 
 def test_images_without_an_inside_have_no_edges():
-    assert edges(torch.rand(3, 1, 2, 9)).tolist() == [0, 0, 0]
+    assert laplacian_variance(torch.rand(3, 1, 2, 9)).tolist() == [0, 0, 0]
     with pytest.raises(SparringError, match=r"C = 1 or 3; got \(2, 2, 9, 9\)"):
-        edges(torch.rand(2, 2, 9, 9))
+        laplacian_variance(torch.rand(2, 2, 9, 9))
     with pytest.raises(SparringError, match="flat"):
         blur_ratio(real=torch.zeros(3), fake=torch.ones(3))
 
 
 def test_blur_lowers_the_ratio_and_noise_raises_it():
     pictures = torch.rand(40, 1, 16, 16, generator=torch.Generator().manual_seed(1))
-    real = edges(pictures)
+    real = laplacian_variance(pictures)
     assert blur_ratio(real=real, fake=real, paired=True) == (1, (1, 1))
-    assert blur_ratio(real=real, fake=edges(F.avg_pool2d(pictures, 3, 1, 1)))[1][1] < 0.3
+    assert blur_ratio(real=real, fake=laplacian_variance(F.avg_pool2d(pictures, 3, 1, 1)))[1][1] < 0.3
     noise = 0.3 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(2))
-    assert blur_ratio(real=real, fake=edges(pictures + noise))[1][0] > 1.5
+    assert blur_ratio(real=real, fake=laplacian_variance(pictures + noise))[1][0] > 1.5
 
 
 @pytest.mark.parametrize("paired", [True, False])

@@ -10,16 +10,16 @@ from sparring.cli import main
 from sparring.comparing import compare, page, welch
 from sparring.durable import Disk
 from sparring.errors import SparringError
-from sparring.evaluation.cards import CARD as CARD_KEYS
-from sparring.evaluation.cards import FORMAT
-from sparring.pictures import grid, png
+from sparring.evaluation.measurement import CARD as CARD_KEYS
+from sparring.evaluation.measurement import FORMAT
+from sparring.image_grid import grid, png
 from sparring.run import Run
 
 CARD = dict.fromkeys(CARD_KEYS) | {"unit": "", "n": 500, "split": "held_out", "averaged": True}
 CARD |= {"extractor": "lenet-mnist", "digest": "aa" * 32, "fingerprint": "ff" * 32}
 
 FACTS = {
-    **{"paper": "", "rounds": 100, "batch": 16, "accumulate": 1, "precision": "float32", "early": [], "monitor": True},
+    **{"paper": "", "rounds": 100, "batch": 16, "grad_accum": 1, "precision": "float32", "early": [], "monitor": True},
     **{"equilibrium": {}, "schedule_ends": {}, "command": "", "sparring": "", "commit": None},
     "data": {"name": "toy", "source": None, "count": 9, "fingerprint": "ff" * 32},
     "spec": {"channels": 1, "size": 8, "classes": []},
@@ -47,8 +47,8 @@ def made(tmp_path):
     """make(recipe, seed, fd, **arguments) -> the directory of an evaluated run."""
 
     def make(recipe, seed, fd, *, error=None, evaluated=True, card=(), **arguments):
-        facts = {**FACTS, "recipe": recipe, "arguments": arguments, "seed": seed}
-        run = Run.create(tmp_path, recipe, facts, "", Disk())
+        config = {**FACTS, "recipe": recipe, "arguments": arguments, "seed": seed}
+        run = Run.create(tmp_path, recipe, config, "", Disk())
         run.write_sample(100, png(grid(torch.zeros(4, 1, 8, 8), columns=2)))
         if evaluated:
             run.write_evaluation(evaluation(fd, error, **dict(card)), {})

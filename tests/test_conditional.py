@@ -13,13 +13,13 @@ from toys import SHAPE, images, referee, state
 import sparring
 from sparring.errors import SparringError
 from sparring.evaluation import Rate, classification_error, evaluate
-from sparring.losses import game, unorthogonality
+from sparring.losses import game, orthogonal_penalty
 from sparring.networks import mlp
 from sparring.networks.biggan import Discriminator, Generator
 from sparring.networks.infogan import WithClass
-from sparring.recipes.recipe import find, prepare_recipe, settle
-from sparring.seeds import generator
-from sparring.system import labelled, truncated_normal
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
+from sparring.seeds import make_generator
+from sparring.system import next_labeled, truncated_normal
 from sparring.systems.acgan import ACGAN
 from sparring.systems.biggan import BigGAN
 from sparring.systems.cgan import ConditionalGAN
@@ -49,7 +49,7 @@ class Told(nn.Module):
 def conditional():
     torch.manual_seed(3)
     G = WithClass(mlp.generator(5 + CLASSES, [64, 64], SHAPE, activation=nn.ReLU), CLASSES)
-    return ConditionalGAN(G, Told(), latent=5, classes=CLASSES, game=game("non-saturating"))
+    return ConditionalGAN(G, Told(), latent_dim=5, classes=CLASSES, game=game("non-saturating"))
 
 
 def auxiliary(**weights):
@@ -57,28 +57,28 @@ def auxiliary(**weights):
     G = WithClass(mlp.generator(5 + CLASSES, [64, 64], SHAPE, activation=nn.ReLU), CLASSES)
     T = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.LeakyReLU(0.2), nn.Linear(64, 32), nn.LeakyReLU(0.2))
     D, C = nn.Linear(32, 1), nn.Linear(32, CLASSES)
-    return ACGAN(G, T, D, C, latent=5, classes=CLASSES, game=game("non-saturating"), **weights)
+    return ACGAN(G, T, D, C, latent_dim=5, classes=CLASSES, game=game("non-saturating"), **weights)
 
 
 def informed(**options):
     torch.manual_seed(3)
     G = mlp.generator(4 + 2 + 1, [64, 64], SHAPE, activation=nn.ReLU)
     T = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.LeakyReLU(0.2))
-    parts = {"latent": 4, "categories": 2, "values": 1, "game": game("non-saturating")}
+    parts = {"latent_dim": 4, "n_categories": 2, "n_continuous": 1, "game": game("non-saturating")}
     return InfoGAN(G, T, nn.Linear(64, 1), nn.Linear(64, 3), **parts, **options)
 
 
 def big(**options):
     torch.manual_seed(3)
-    G = Generator(6, 4, 1, 28, classes=3, shared=4)
-    return BigGAN(G, Discriminator(4, 1, 28, classes=3), latent=6, classes=3, **options)
+    G = Generator(6, 4, 1, 28, classes=3, embed_dim=4)
+    return BigGAN(G, Discriminator(4, 1, 28, classes=3), latent_dim=6, classes=3, **options)
 
 
 def played(system, rounds=250, **options):
-    judge = referee(system, with_labels(two_tone()), batch=64, average=0.99, **options)
+    judge = referee(system, with_labels(two_tone()), batch=64, ema_decay=0.99, **options)
     for _ in range(rounds):
         judge.play()
-    return judge.averaged
+    return judge.ema_system
 
 
 @pytest.mark.parametrize("kind", [conditional, auxiliary])
@@ -95,7 +95,7 @@ def test_both_players_of_a_conditional_game_are_told_the_same_class():
     """Mirza and Osindero 2014, eq. 2, written out again: fakes carry the classes of the batch."""
     judge = referee(conditional(), with_labels(images()))
     told, again = judge.play(), conditional()
-    draws, rows = generator(0, "noise", 1), judge.feeds[0].rows("train", 0)
+    draws, rows = make_generator(0, "noise", 1), judge.feeds[0].rows("train", 0)
     data = with_labels(images())
     x, y = data.images[rows].float() / 127.5 - 1, data.labels[rows]
     fake = again.G(torch.randn(16, 5, generator=draws), y)
@@ -130,7 +130,7 @@ def test_the_losses_of_acgan_are_those_of_the_paper():
     G, T, D, C = named["G"], named["T"], named["D"], named["C"]
     told = judge.play()
 
-    data, draws = with_labels(images()), generator(0, "noise", 1)
+    data, draws = with_labels(images()), make_generator(0, "noise", 1)
     rows = judge.feeds[0].rows("train", 0)
     x, y = data.images[rows].float() / 127.5 - 1, data.labels[rows]
     asked = (((torch.rand(16, generator=draws) * 2 - 1) + 1) / 2 * CLASSES).long()
@@ -154,10 +154,10 @@ def test_unknown_classes_are_refused(labels):
 
 def test_labels_are_repeated_and_default_to_each_in_turn():
     system = conditional()
-    assert system.labels_for(5, None).tolist() == [0, 1, 0, 1, 0]
-    assert system.labels_for(3, 1).tolist() == [1, 1, 1]
-    assert system.labels_for(5, [1, 0, 0]).tolist() == [1, 0, 0, 1, 0]
-    drawn = system.any_labels(1000)
+    assert system.expand_labels(5, None).tolist() == [0, 1, 0, 1, 0]
+    assert system.expand_labels(3, 1).tolist() == [1, 1, 1]
+    assert system.expand_labels(5, [1, 0, 0]).tolist() == [1, 0, 0, 1, 0]
+    drawn = system.random_labels(1000)
     assert drawn.dtype == torch.int64
     assert drawn.bincount().tolist() == pytest.approx([500, 500], abs=80)
 
@@ -167,7 +167,7 @@ def test_data_without_labels_is_refused_before_the_first_round():
         with pytest.raises(SparringError, match="the data has none"):
             sparring.train(name, images(80, (1, 28, 28)))
     with pytest.raises(SparringError, match="have no labels"):
-        labelled(lambda stream: (torch.zeros(1), None))
+        next_labeled(lambda stream: (torch.zeros(1), None))
 
 
 # InfoGAN.
@@ -192,16 +192,16 @@ def test_the_information_is_that_of_the_message():
 def test_the_message_can_be_read_from_the_image():
     """Category and value are in the image: the reader finds both in new samples, and the bound is near its best."""
     torch.manual_seed(0)
-    judge = referee(informed(), two_tone(), batch=64, average=0.99)
+    judge = referee(informed(), two_tone(), batch=64, ema_decay=0.99)
     for _ in range(300):
         told = judge.play()
     assert float(told[1].numbers["information"]) > 0.6 * (math.log(2) + math.log(2 / math.sqrt(2 * math.pi)))
-    kinds, values = torch.arange(200) % 2, torch.linspace(-1, 1, 200)
-    code = torch.cat([F.one_hot(kinds, 2).float(), values[:, None]], 1)
-    system = judge.averaged
-    read = system.in_batches(nn.Sequential(system.T, system.Q), system.sample(200, codes=code))
+    kinds, n_continuous = torch.arange(200) % 2, torch.linspace(-1, 1, 200)
+    code = torch.cat([F.one_hot(kinds, 2).float(), n_continuous[:, None]], 1)
+    system = judge.ema_system
+    read = system.run_batched(nn.Sequential(system.T, system.Q), system.sample(200, codes=code))
     assert float((read[:, :2].argmax(1) == kinds).float().mean()) > 0.95
-    assert float(torch.corrcoef(torch.stack([read[:, 2], values]))[0, 1]) > 0.7
+    assert float(torch.corrcoef(torch.stack([read[:, 2], n_continuous]))[0, 1]) > 0.7
 
 
 def test_messages_are_one_hot_and_uniform():
@@ -238,7 +238,7 @@ def test_one_pass_of_the_discriminator_sees_real_and_generated_images():
 
 def test_biggan_plays_large_batches_in_pieces():
     data = replace(images(64, (1, 28, 28)), labels=torch.arange(64) % 3, classes=("a", "b", "c"))
-    judge = referee(big(), data, accumulate=4)
+    judge = referee(big(), data, grad_accum=4)
     before = judge.system.G.linear.weight.clone()
     told = [t.numbers["loss"] for _ in range(2) for t in judge.play()]
     assert bool(torch.stack(told).isfinite().all())
@@ -250,27 +250,27 @@ def test_the_orthogonal_penalty_has_the_published_gradient():
     torch.manual_seed(0)
     w = torch.randn(5, 3, 2, 2, dtype=torch.float64, requires_grad=True)
     beta = 0.01
-    (beta / 2 * unorthogonality([w])).backward()
+    (beta / 2 * orthogonal_penalty([w])).backward()
     rows = w.detach().flatten(1)
     expected = 2 * beta * (rows @ rows.T * (1 - torch.eye(5))) @ rows
     torch.testing.assert_close(w.grad.flatten(1), expected)
     rows = torch.linalg.qr(torch.randn(6, 6))[0][:4]
-    assert float(unorthogonality([rows])) == pytest.approx(0, abs=1e-8)
+    assert float(orthogonal_penalty([rows])) == pytest.approx(0, abs=1e-8)
 
 
-def test_the_class_embedding_is_not_regularised():
+def test_the_class_embedding_is_not_regularized():
     system = big()
-    kept = {id(w) for w in system.regularised()}
+    kept = {id(w) for w in system.regularized()}
     names = {name for name, w in system.G.named_parameters() if id(w) in kept}
     assert "embedding.weight" not in names
     assert "linear.weight" in names
-    assert all(w.ndim >= 2 for w in system.regularised())
+    assert all(w.ndim >= 2 for w in system.regularized())
 
 
 @pytest.mark.parametrize("threshold", [0.04, 0.5, 2.0])
 def test_truncation_resamples_and_does_not_scale(threshold):
-    z = truncated_normal(generator("t"), (20_000,), threshold).double()
-    redrawn = torch.randn(2_000_000, dtype=torch.float64, generator=generator("r"))
+    z = truncated_normal(make_generator("t"), (20_000,), threshold).double()
+    redrawn = torch.randn(2_000_000, dtype=torch.float64, generator=make_generator("r"))
     redrawn = redrawn[redrawn.abs() <= threshold]
     assert float(z.abs().max()) <= threshold
     assert float(z.std()) == pytest.approx(float(redrawn.std()), rel=0.03)
@@ -285,15 +285,15 @@ def test_a_truncation_that_cuts_everything_is_refused(truncation, words):
 
 
 def test_standing_statistics_see_all_classes_alike():
-    G, seen = Generator(6, 1, 1, 28, classes=100, shared=4), []
+    G, seen = Generator(6, 1, 1, 28, classes=100, embed_dim=4), []
     G.embedding.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # a copy of G has it too
-    BigGAN(G, Discriminator(1, 1, 28, classes=100), latent=6, classes=100, standing=20).measured()
+    BigGAN(G, Discriminator(1, 1, 28, classes=100), latent_dim=6, classes=100, standing_batches=20).measured()
     assert len(seen) == 20
     assert torch.cat(seen).bincount(minlength=100).float().std() == pytest.approx(12.8**0.5, rel=0.3)  # 13 of each
 
 
 def test_samples_use_standing_statistics_of_their_own_truncation():
-    system = big(standing=3).eval()
+    system = big(standing_batches=3).eval()
     before = {k: v.clone() for k, v in system.state_dict().items()}
     full, cut = system.sample(6, seed=1), system.sample(6, seed=1, truncation=0.1)
     assert not torch.equal(full, cut)
@@ -338,21 +338,23 @@ def test_every_size_of_biggan_is_a_recipe():
     from sparring.data.dataset import Spec
     from sparring.recipes import RECIPES
 
-    for name, latent, size, attention in (
+    for name, latent_dim, size, attention in (
         ("biggan", 100, 64, 32),
         ("biggan", 120, 32, 0),
         ("biggan-deep", 128, 32, 16),
     ):
-        function = find(name, RECIPES)
+        function = load_recipe(name, RECIPES)
         spec = Spec(3, size, tuple("abcdefghij"))
-        chosen = settle(function, {"latent": latent, "width": 8, "attention": attention, "standing": 1})
-        system = prepare_recipe(function, spec, chosen).system
+        chosen = resolve_arguments(
+            function, {"latent_dim": latent_dim, "width": 8, "attention": attention, "standing_batches": 1}
+        )
+        system = build_recipe(function, spec, chosen).system
         assert system.sample(2, labels=[3]).shape == (2, 3, size, size)
 
 
 def test_pieces_of_a_conditional_game_equal_the_whole():
     whole = referee(conditional().double(), with_labels(images()))
-    pieces = referee(conditional().double(), with_labels(images()), accumulate=2)
+    pieces = referee(conditional().double(), with_labels(images()), grad_accum=2)
     for judge in (whole, pieces):
         for _ in range(3):
             judge.play()

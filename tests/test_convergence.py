@@ -10,36 +10,36 @@ from toys import SHAPE, adam, referee
 from sparring.data.dataset import Dataset
 from sparring.losses import game
 from sparring.networks import mlp
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 from sparring.system import Move, System
-from sparring.systems.r1 import PenalisedGAN
+from sparring.systems.r1 import R1GAN
 
 
 def two_tone() -> Dataset:
     """Images that are all dark or all light, half of each, with a little noise."""
-    g = generator("two-tone")
+    g = make_generator("two-tone")
     level = torch.where(torch.rand(512, 1, 1, 1, generator=g) < 0.5, 40, 215)
     return Dataset("two-tone", (level + torch.randint(-8, 9, (512, *SHAPE), generator=g)).to(torch.uint8))
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_both_kinds_of_images_are_made_in_equal_parts(seed):
-    """Non-saturating game with R1 (Mescheder et al. 2018), which converges where the unpenalised game drops a mode."""
+    """Non-saturating game with R1 (Mescheder et al. 2018), which converges where the unpenalized game drops a mode."""
     torch.manual_seed(seed)
     G = mlp.generator(5, [64, 64], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     calm = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99))
     judge = referee(
-        PenalisedGAN(G, D, latent=5, game=game("non-saturating")),
+        R1GAN(G, D, latent_dim=5, game=game("non-saturating")),
         two_tone(),
         batch=64,
         seed=seed,
-        average=0.99,
-        optimisers={"discriminator": calm, "generator": calm},
+        ema_decay=0.99,
+        optimizers={"discriminator": calm, "generator": calm},
     )
     for _ in range(400):
-        told = judge.agree(judge.play())
-    tone = judge.averaged.sample(1000).mean((1, 2, 3))
+        told = judge.reduce_logs(judge.play())
+    tone = judge.ema_system.sample(1000).mean((1, 2, 3))
     dark, light = float((tone < -0.4).float().mean()), float((tone > 0.4).float().mean())
     assert dark == pytest.approx(0.5, abs=0.15)
     assert light == pytest.approx(0.5, abs=0.15)
@@ -69,7 +69,7 @@ def test_the_best_discriminator_is_the_ratio_of_the_densities():
     pixels = level.repeat_interleave(counts).view(-1, 1, 1, 1)
     D = nn.Sequential(nn.Flatten(), nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 1))
     torch.manual_seed(0)
-    judge = referee(Judge(D), Dataset("levels", pixels), batch=500, optimisers={"discriminator": adam(1e-2)})
+    judge = referee(Judge(D), Dataset("levels", pixels), batch=500, optimizers={"discriminator": adam(1e-2)})
     for _ in range(600):
         judge.play()
     scores = D(level.float().view(4, 1) / 127.5 - 1).flatten()

@@ -12,25 +12,25 @@ from torch import nn
 
 import sparring
 from sparring.cli import main
-from sparring.data.augment import ResizeAndCrop
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.feed import Feed
+from sparring.data.loading import load_pairs
 from sparring.data.pixels import to_float, to_uint8
-from sparring.data.sources import load_pairs
+from sparring.data.transforms import ResizeAndCrop
 from sparring.errors import SparringError
 from sparring.evaluation import evaluate
 from sparring.metrics.ssim import structural_similarity
-from sparring.networks.cyclegan import Residual, Zoom, discriminator, filled, generator
+from sparring.networks.cyclegan import Residual, ScaleMatch, discriminator, foreground_fraction, generator
 from sparring.recipes import RECIPES
 from sparring.recipes.cyclegan import falling_to_zero
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.run import Run
-from sparring.seeds import generator as stream
+from sparring.seeds import make_generator as stream
 from sparring.system import System
 from sparring.systems.cyclegan import CycleGAN, Pool
 from sparring.training import resume, train
 
-TINY = ["--channels", "1", "--width", "4", "--blocks", "1", "--layers", "1", "--rounds", "3", "--size", "16"]
+TINY = ["--channels", "1", "--width", "4", "--blocks", "1", "--d-layers", "1", "--rounds", "3", "--size", "16"]
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +64,9 @@ def test_networks_have_the_authors_number_of_parameters(network, count):
         assert float(weight.detach().std()) == pytest.approx(0.02, rel=0.1) if "weight" in name else not weight.any()
 
 
-@pytest.mark.parametrize(("layers", "patch"), [(1, 16), (2, 34), (3, 70)])
-def test_a_score_sees_a_patch(layers, patch):
-    D = discriminator(1, 2, layers)
+@pytest.mark.parametrize(("d_layers", "patch"), [(1, 16), (2, 34), (3, 70)])
+def test_a_score_sees_a_patch(d_layers, patch):
+    D = discriminator(1, 2, d_layers)
     for i, layer in enumerate(D):
         if isinstance(layer, nn.InstanceNorm2d):  # it looks at the whole image
             D[i] = nn.Identity()
@@ -103,7 +103,7 @@ def test_images_of_any_size_that_is_a_multiple_of_4_are_translated_into_the_same
 
 def test_a_translator_that_paints_on_top_starts_with_its_image():
     x = randoms(2, 1, 8, 8)
-    network = generator(1, 4, 1, on_top=True)
+    network = generator(1, 4, 1, residual_output=True)
     last = network.body[-1]
     nn.init.zeros_(last.weight)
     torch.testing.assert_close(network(x), 0.95 * x)
@@ -113,46 +113,49 @@ def test_a_translator_that_paints_on_top_starts_with_its_image():
     assert counted == sum(p.numel() for p in generator(1, 4, 1).parameters())
 
 
-def test_a_zoom_enlarges_about_the_centre():
+def test_a_zoom_enlarges_about_the_center():
     x = F.avg_pool2d(randoms(2, 1, 18, 26), 5, 1, 2)
-    zoom = Zoom()
-    torch.testing.assert_close(zoom(x), x, atol=1e-5, rtol=0)
-    zoom.factor.fill_(2.0)
+    match_scale = ScaleMatch()
+    torch.testing.assert_close(match_scale(x), x, atol=1e-5, rtol=0)
+    match_scale.factor.fill_(2.0)
     resized = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(zoom(x), resized[:, :, 9:27, 13:39])
-    zoom.factor.fill_(0.5)
-    torch.testing.assert_close(zoom(x)[:, :, 5:13, 7:19], F.avg_pool2d(x[:, :, 1:17, 1:25], 2))
-    torch.testing.assert_close(zoom(x)[:, :, ::17, ::25], x[:, :, ::17, ::25])  # the edge goes on
+    torch.testing.assert_close(match_scale(x), resized[:, :, 9:27, 13:39])
+    match_scale.factor.fill_(0.5)
+    torch.testing.assert_close(match_scale(x)[:, :, 5:13, 7:19], F.avg_pool2d(x[:, :, 1:17, 1:25], 2))
+    torch.testing.assert_close(match_scale(x)[:, :, ::17, ::25], x[:, :, ::17, ::25])  # the edge goes on
 
 
 def test_a_translator_may_zoom_before_it_paints():
-    plain, zooming = generator(1, 4, 1, on_top=True), generator(1, 4, 1, on_top=True, zoom=Zoom())
+    plain, zooming = (
+        generator(1, 4, 1, residual_output=True),
+        generator(1, 4, 1, residual_output=True, match_scale=ScaleMatch()),
+    )
     zooming[1].load_state_dict(plain.state_dict())
     zooming[0].factor.fill_(1.5)
     x = randoms(2, 1, 8, 12)
     torch.testing.assert_close(zooming(x), plain(zooming[0](x)))
     with torch.autocast("cpu", torch.bfloat16):
         assert zooming(x).isfinite().all()
-    assert float(generator(1, 4, 1, zoom=Zoom())(100 * x).detach().abs().max()) <= 1
+    assert float(generator(1, 4, 1, match_scale=ScaleMatch())(100 * x).detach().abs().max()) <= 1
     assert sum(p.numel() for p in zooming.parameters()) == sum(p.numel() for p in plain.parameters())
 
 
-def squares(count, side, colour, background):
+def squares(count, side, color, background):
     """(count, 3, 20, 20) uint8: a square of that side on a background."""
     images = torch.full((count, 3, 20, 20), background, dtype=torch.uint8)
     at = (20 - side) // 2
-    images[:, 0, at : at + side, at : at + side] = colour
+    images[:, 0, at : at + side, at : at + side] = color
     return images
 
 
-def test_how_much_is_filled_is_told_by_the_colour_of_all_edges():
-    assert filled(squares(5, 8, 0, 255)) == pytest.approx(64 / 400)
-    assert filled(squares(5, 8, 255, 0)) == pytest.approx(64 / 400)
-    assert filled(squares(5, 8, 229, 255)) == pytest.approx(64 / 400)
-    assert filled(squares(5, 8, 230, 255)) == 0  # not more than a tenth
-    for colours in ((0, 255), (255, 0)):
-        some_whole = torch.cat([squares(3, 8, *colours), squares(2, 20, *colours)])
-        assert filled(some_whole) == pytest.approx((3 * 64 / 400 + 2) / 5)
+def test_how_much_is_filled_is_told_by_the_color_of_all_edges():
+    assert foreground_fraction(squares(5, 8, 0, 255)) == pytest.approx(64 / 400)
+    assert foreground_fraction(squares(5, 8, 255, 0)) == pytest.approx(64 / 400)
+    assert foreground_fraction(squares(5, 8, 229, 255)) == pytest.approx(64 / 400)
+    assert foreground_fraction(squares(5, 8, 230, 255)) == 0  # not more than a tenth
+    for colors in ((0, 255), (255, 0)):
+        some_whole = torch.cat([squares(3, 8, *colors), squares(2, 20, *colors)])
+        assert foreground_fraction(some_whole) == pytest.approx((3 * 64 / 400 + 2) / 5)
 
 
 def test_translators_zoom_to_the_size_of_the_other_domain(tmp_path):
@@ -161,7 +164,8 @@ def test_translators_zoom_to_the_size_of_the_other_domain(tmp_path):
         (tmp_path / name).mkdir()
         for index, image in enumerate(squares(6, side, 0, 255)):
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{index}.png")
-    given = f"--data-a {tmp_path / 'a'} --data-b {tmp_path / 'b'} --width 4 --blocks 1 --layers 1 --zoom --identity 0"
+    domains = f"--data-a {tmp_path / 'a'} --data-b {tmp_path / 'b'}"
+    given = f"{domains} --width 4 --blocks 1 --d-layers 1 --match-scale --lambda-identity 0"
     for name, first, last in (("whole", "4", "4"), ("parts", "2", "4")):
         out = tmp_path / name
         main(
@@ -179,35 +183,39 @@ def test_translators_zoom_to_the_size_of_the_other_domain(tmp_path):
 def test_where_a_domain_is_blank_nothing_is_zoomed():
     images = torch.cat([squares(4, 8, 0, 255), squares(4, 0, 0, 255)])
     data = Dataset("blank", images, torch.arange(8) // 4, ("a", "b"))
-    recipe = find("cyclegan", RECIPES)
-    made = prepare_recipe(recipe, data.spec, settle(recipe, {"width": 4, "layers": 1, "zoom": True, "identity": 0.0}))
+    recipe = load_recipe("cyclegan", RECIPES)
+    made = build_recipe(
+        recipe,
+        data.spec,
+        resolve_arguments(recipe, {"width": 4, "d_layers": 1, "match_scale": True, "lambda_identity": 0.0}),
+    )
     made.prepare(data)
     assert float(made.system.G[0].factor) == float(made.system.F[0].factor) == 1
-    with pytest.raises(SparringError, match="give --identity 0"):
-        prepare_recipe(recipe, data.spec, settle(recipe, {"width": 4, "layers": 1, "zoom": True}))
+    with pytest.raises(SparringError, match="give --lambda-identity 0"):
+        build_recipe(recipe, data.spec, resolve_arguments(recipe, {"width": 4, "d_layers": 1, "match_scale": True}))
 
 
 # The round.
 
 
-def toy(history=50, identity=0.5):
+def toy(pool_size=50, lambda_identity=0.5):
     torch.manual_seed(1)
     networks = [generator(1, 4, 1), generator(1, 4, 1), discriminator(1, 4, 1), discriminator(1, 4, 1)]
-    return CycleGAN(*networks, cycle=10.0, identity=identity, history=history, shape=(1, 8, 8))
+    return CycleGAN(*networks, lambda_cycle=10.0, lambda_identity=lambda_identity, pool_size=pool_size, shape=(1, 8, 8))
 
 
 def test_a_round_is_the_papers():
-    system = toy(history=0)
+    system = toy(pool_size=0)
     a, b = randoms(2, 1, 8, 8, seed=1), randoms(2, 1, 8, 8, seed=2)
     moves = system.round(lambda name: ({"a": a, "b": b}[name], None))
     translators = next(moves)
     G, T, DA, DB = system.G, system.F, system.DA, system.DB
     fools = ((DB(G(a)) - 1) ** 2).mean() + ((DA(T(b)) - 1) ** 2).mean()
-    cycle = (T(G(a)) - a).abs().mean() + (G(T(b)) - b).abs().mean()
+    lambda_cycle = (T(G(a)) - a).abs().mean() + (G(T(b)) - b).abs().mean()
     same = (G(b) - b).abs().mean() + (T(a) - a).abs().mean()
     assert translators.player == "translators"
-    torch.testing.assert_close(translators.loss, fools + 10 * cycle + 5 * same)
-    torch.testing.assert_close(translators.numbers, {"fools": fools, "cycle": cycle, "same": same})
+    torch.testing.assert_close(translators.loss, fools + 10 * lambda_cycle + 5 * same)
+    torch.testing.assert_close(translators.numbers, {"adversarial": fools, "cycle": lambda_cycle, "identity": same})
 
     discriminators = next(moves)
     of_a = ((DA(a) - 1) ** 2).mean() / 2 + (DA(T(b)) ** 2).mean() / 2
@@ -218,12 +226,12 @@ def test_a_round_is_the_papers():
     assert all(p.grad is None for network in (G, T) for p in network.parameters())
     assert list(moves) == []
 
-    without = next(toy(history=0, identity=0).round(lambda name: ({"a": a, "b": b}[name], None)))
-    torch.testing.assert_close(without.loss, fools + 10 * cycle)
+    without = next(toy(pool_size=0, lambda_identity=0).round(lambda name: ({"a": a, "b": b}[name], None)))
+    torch.testing.assert_close(without.loss, fools + 10 * lambda_cycle)
 
 
 def test_the_discriminators_judge_the_translations_that_the_first_move_made():
-    system = toy(history=0)
+    system = toy(pool_size=0)
     a, b = randoms(1, 1, 8, 8, seed=1), randoms(1, 1, 8, 8, seed=2)
     moves = system.round(lambda name: ({"a": a, "b": b}[name], None))
     next(moves)
@@ -237,15 +245,15 @@ def test_the_discriminators_judge_the_translations_that_the_first_move_made():
     torch.testing.assert_close(next(moves).loss, expected)
 
 
-def by_the_book(fakes, chances, places, history, pool):
+def by_the_book(fakes, chances, places, pool_size, pool):
     """The authors' pool, one image after the other, with a list."""
     shown = []
     for fake, u, v in zip(fakes, chances, places, strict=True):
-        if len(pool) < history:
+        if len(pool) < pool_size:
             pool.append(fake)
             shown.append(fake)
         elif u < 0.5:
-            k = int(v * history)
+            k = int(v * pool_size)
             shown.append(pool[k])
             pool[k] = fake
         else:
@@ -273,11 +281,11 @@ def test_pools_are_saved_and_a_resumed_run_goes_on_with_them(tmp_path):
     options = {
         "width": 4,
         "blocks": 1,
-        "layers": 1,
-        "history": 3,
+        "d_layers": 1,
+        "pool_size": 3,
         "batch": 2,
         "log_every": 1,
-        "show_every": 9,
+        "sample_every": 9,
         "quiet": True,
     }
     straight = train("cyclegan", data, rounds=6, out=tmp_path / "a", **options)
@@ -305,12 +313,12 @@ def test_resize_and_crop_cuts_a_window_out_of_the_larger_image():
     x = randoms(3, 2, 16, 16)
     larger = F.interpolate(x, (20, 20), mode="bicubic", antialias=True).clamp(-1, 1)
     draws = torch.tensor([[0.0, 0.0, 0.9], [0.999, 0.5, 0.9], [0.5, 0.999, 0.1]])
-    first, second, third = ResizeAndCrop(1.25, mirrored=True)(x, draws)
+    first, second, third = ResizeAndCrop(1.25, hflip=True)(x, draws)
     torch.testing.assert_close(first, larger[0, :, :16, :16])
     torch.testing.assert_close(second, larger[1, :, 4:, 2:18])
     torch.testing.assert_close(third, larger[2, :, 2:18, 4:].flip(2))
-    assert torch.equal(ResizeAndCrop(1.0, mirrored=False)(x, draws), x)
-    assert torch.equal(ResizeAndCrop(1.0, mirrored=True)(x, draws)[2], x[2].flip(2))
+    assert torch.equal(ResizeAndCrop(1.0, hflip=False)(x, draws), x)
+    assert torch.equal(ResizeAndCrop(1.0, hflip=True)(x, draws)[2], x[2].flip(2))
 
 
 def test_images_are_enlarged_as_pillow_does():
@@ -318,13 +326,13 @@ def test_images_are_enlarged_as_pillow_does():
     larger = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC)).astype(np.float32)
     x = torch.from_numpy(pixels / 127.5 - 1).float()[None, None]
     for corner in (0.0, 0.999):
-        made = (ResizeAndCrop(2.0, mirrored=False)(x, torch.tensor([[corner, corner, 0.9]]))[0, 0] + 1) * 127.5
+        made = (ResizeAndCrop(2.0, hflip=False)(x, torch.tensor([[corner, corner, 0.9]]))[0, 0] + 1) * 127.5
         window = larger[:16, :16] if corner == 0 else larger[16:, 16:]
         assert float((made - torch.from_numpy(window)).abs().max()) < 1.5  # with a = -3/4 it is 8
 
 
 def test_a_batch_is_augmented_alike_whatever_came_before_and_in_pieces():
-    data = replace(domains(40), augment=ResizeAndCrop(1.25, mirrored=True))
+    data = replace(domains(40), augment=ResizeAndCrop(1.25, hflip=True))
     whole = Feed({"a": data}, 4, seed=3)
     batches = [whole("a")[0] for _ in range(3)]
     later = Feed({"a": data}, 4, seed=3)
@@ -358,7 +366,7 @@ def folder(path, count, size=(16, 16), mode="RGB", shade=0):
     return str(path)
 
 
-def test_two_sources_become_one_labelled_data_set(tmp_path):
+def test_two_sources_become_one_labeled_data_set(tmp_path):
     data = sparring.load({"a": folder(tmp_path / "x", 20), "b": folder(tmp_path / "y", 30, shade=100)})
     assert data.spec == Spec(1, 16, ("a", "b"))
     assert data.labels.tolist() == [0] * 18 + [1] * 27
@@ -371,7 +379,11 @@ def test_two_sources_become_one_labelled_data_set(tmp_path):
 
 def test_streams_are_the_two_domains(tmp_path):
     data = domains()
-    made = prepare_recipe(find("cyclegan", RECIPES), data.spec, settle(find("cyclegan", RECIPES), {"layers": 1}))
+    made = build_recipe(
+        load_recipe("cyclegan", RECIPES),
+        data.spec,
+        resolve_arguments(load_recipe("cyclegan", RECIPES), {"d_layers": 1}),
+    )
     streams = made.streams(data, 0)
     assert {name: len(part) for name, part in streams.items()} == {"a": 18, "b": 18}
     assert int(streams["a"].images.max()) < 100 < int(streams["b"].images.min())
@@ -382,25 +394,25 @@ def test_streams_are_the_two_domains(tmp_path):
 
 def test_domains_that_do_not_fit_are_refused_in_one_line(tmp_path):
     large, small = folder(tmp_path / "large", 20, (32, 32)), folder(tmp_path / "small", 20)
-    grey, colour = folder(tmp_path / "grey", 20, mode="L"), tmp_path / "colour"
+    gray, color = folder(tmp_path / "gray", 20, mode="L"), tmp_path / "color"
     for k in range(20):
-        colour.mkdir(exist_ok=True)
-        Image.new("RGB", (16, 16), (k, 0, 200)).save(colour / f"{k}.png")
+        color.mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16), (k, 0, 200)).save(color / f"{k}.png")
     (tmp_path / "empty").mkdir()
 
     def both(a, b, **options):
         return lambda: train("cyclegan", {"a": a, "b": b}, out=tmp_path / "runs", quiet=True, **options)
 
     refused(both(large, small), "differ in size (a 32 x 32, b 16 x 16)", "--size")
-    refused(both(grey, str(colour), size=16), "differ in channels (a grey, b colour)", "--channels")
+    refused(both(gray, str(color), size=16), "differ in channels (a gray, b color)", "--channels")
     refused(both(small, str(tmp_path / "empty")), "no images in", "empty")
     refused(both(small, str(tmp_path / "nowhere")), "nowhere")
     refused(both(small, small, size=18), "18x18", "multiple of 4")
     refused(both(small, small, size=16), "16x16", "at least 24")
     refused(both(small, small, size=16, classes="1"), "leave out classes")
-    refused(both(small, small, size=16, layers=1, batch=19), "larger than the 18 images of 'a'")
+    refused(both(small, small, size=16, d_layers=1, batch=19), "larger than the 18 images of 'a'")
     refused(lambda: train("cyclegan", small, out=tmp_path / "runs"), "--data-a X --data-b Y", "none")
-    refused(lambda: train("cyclegan", domains().of_class(0), layers=1, out=tmp_path / "runs"), "0 images of 'b'")
+    refused(lambda: train("cyclegan", domains().of_class(0), d_layers=1, out=tmp_path / "runs"), "0 images of 'b'")
     assert not (tmp_path / "runs").exists()
 
 
@@ -566,7 +578,7 @@ def test_training_on_two_folders_can_be_resumed_and_reported(run):
     main(["resume", str(run), "--rounds", "4"])
     page = (run / "report.html").read_text()
     assert "There and back" in page
-    assert Run.open(run).read("log") == [] or Run.open(run).facts["rounds"] == 4
+    assert Run.open(run).read("log") == [] or Run.open(run).config["rounds"] == 4
     with Image.open(Run.open(run).samples()[4]) as picture:
         assert picture.size == (3 * 18 + 2, 6 * 18 + 2)  # 3 held-out horses
 
@@ -586,8 +598,8 @@ def test_translations_keep_names_and_sizes(run, tmp_path, capsys):
 
     system = Run.open(run).system()
     with Image.open(tmp_path / "in" / "one.png") as image:
-        grey = np.asarray(image.convert("L"))
-    expected = to_uint8(system.translate(to_float(torch.from_numpy(grey.copy())[None, None]), 1))[0, 0]
+        gray = np.asarray(image.convert("L"))
+    expected = to_uint8(system.translate(to_float(torch.from_numpy(gray.copy())[None, None]), 1))[0, 0]
     with Image.open(tmp_path / "out" / "one.png") as made:
         np.testing.assert_array_equal(np.asarray(made), expected.numpy())
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 import sparring.evaluation
-from sparring import drawings
+from sparring import plots
 from sparring.cli import find_verb, main
 from sparring.durable import unsealed
 from sparring.errors import SparringError
@@ -61,7 +61,7 @@ def data(tmp_path_factory):
 def house(tmp_path_factory, data):
     """Two whole runs that differ in their seed, and what they sample."""
     folder = tmp_path_factory.mktemp("house")
-    options = {"size": 8, "rounds": 4, "batch": 8, "latent": 4, "save_every": 2, "log_every": 1, "monitor": False}
+    options = {"size": 8, "rounds": 4, "batch": 8, "latent_dim": 4, "save_every": 2, "log_every": 1, "monitor": False}
     runs, samples = [], []
     for seed in (0, 1):
         run = train("csc321-mlp", data, seed=seed, out=folder / str(seed), quiet=True, **options)
@@ -84,7 +84,7 @@ def quickly(monkeypatch):
         return EVALUATION
 
     monkeypatch.setattr(sparring.evaluation, "evaluate", evaluate)
-    monkeypatch.setattr(drawings, "_svg", lambda figure, alt: Markup(""))
+    monkeypatch.setattr(plots, "_svg", lambda figure, alt: Markup(""))
     return seen
 
 
@@ -199,8 +199,8 @@ def test_a_run_from_elsewhere_is_not_believed_where_its_data_are(house, quickly,
     monkeypatch.setattr(
         sparring.run, "load", lambda source, **options: loaded.append(source) or real(source, **options)
     )
-    for verb in ("evaluate", "resume", "neighbours"):
-        flags = ["--out", str(tmp_path / "near.png")] if verb == "neighbours" else []
+    for verb in ("evaluate", "resume", "neighbors"):
+        flags = ["--out", str(tmp_path / "near.png")] if verb == "neighbors" else []
         with pytest.raises(SystemExit):
             main([verb, str(path), *flags])
         assert "was not made by you on this machine" in capsys.readouterr().err

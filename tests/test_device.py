@@ -17,9 +17,9 @@ from torch import nn
 
 from sparring.data.pixels import to_float
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import card, find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, info, load_recipe, resolve_arguments
 
-ABLE = ("sample", "score", "classify", "cluster", "encode", "reconstruct", "translate", "divergence", "log_likelihood")
+ABLE = ("sample", "score", "classify", "cluster", "encode", "reconstruct", "translate", "kl", "log_likelihood")
 
 
 def main(names):
@@ -88,10 +88,10 @@ def play(name, make, playing):
     In round 8 averages of long memory take in the weights, and by then networks that grow have grown.
     """
     extra, size = small(name)
-    function = find(name, RECIPES)
+    function = load_recipe(name, RECIPES)
     with torch._subclasses.fake_tensor.unset_fake_temporarily():
-        data = toy_data(size, 100, channels=3 if name == "cyclegan" else 1, classes=min(card(function).classes, 10))
-        made = prepare_recipe(function, data.spec, settle(function, extra))
+        data = toy_data(size, 100, channels=3 if name == "cyclegan" else 1, classes=min(info(function).classes, 10))
+        made = build_recipe(function, data.spec, resolve_arguments(function, extra))
         if made.prepare:
             made.prepare(data)
         streams = made.streams(data, 0) if made.streams else {"train": data}
@@ -99,22 +99,22 @@ def play(name, make, playing):
         made.system,
         streams,
         batch=made.batch,
-        optimisers=made.optimisers,
+        optimizers=made.optimizers,
         schedules=made.schedules,
-        average=made.average,
+        ema_decay=made.ema_decay,
         precision="fp32",
     )
-    for optimiser in judge.optimisers.values():
-        optimiser.step = lambda: None  # torch's own, and not all of them know shapes without numbers
+    for optimizer in judge.optimizers.values():
+        optimizer.step = lambda: None  # torch's own, and not all of them know shapes without numbers
     assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
     playing.append(True)
     moves = 0
     for judge.round in (0, 7, 8):
         moves += len(judge.play())
     playing.clear()
-    shown, images = judge.averaged.eval(), to_float(data.images[:5])
+    shown, images = judge.ema_system.eval(), to_float(data.images[:5])
     for ability in ABLE:
-        if shown.can(ability):
+        if shown.supports(ability):
             given = {"sample": (5,), "translate": (images, 1), "log_likelihood": (images,)}.get(ability, (images,))
             out = getattr(shown, ability)(*given)
             assert out.device.type == "cpu", f"{ability} is on {out.device}"

@@ -12,7 +12,7 @@ SHARES = ("precision", "recall", "coverage", "cells-JS", "cells-NDB", "missing",
 SHARES += ("duplicates-pixels",)
 SHARES += ("C2ST", "1-NN real", "1-NN fake", "copied-features", "copied-pixels", "authentic")
 RATIOS = ("density", "blur ratio", "HF ratio", "Nyquist ratio", "Nyquist peak", "quarter ratio", "quarter peak")
-LIGHTS = ("green", "amber", "red", "grey")
+LIGHTS = ("green", "amber", "red", "gray")
 
 
 def card(name, value, floor=0.0, z=0.0, light="", **others):
@@ -48,7 +48,7 @@ def evaluations(draw):
         most = 1.0 if name in SHARES else 8.0
         value, floor = (draw(st.floats(0, most, allow_subnormal=False)) for _ in range(2))
         light = draw(st.sampled_from(LIGHTS))
-        z = {"green": 1.0, "amber": 4.0, "red": 9.0, "grey": 4.0}[light] * draw(st.sampled_from((-1, 1)))
+        z = {"green": 1.0, "amber": 4.0, "red": 9.0, "gray": 4.0}[light] * draw(st.sampled_from((-1, 1)))
         cards.append(card(name, value, floor, z, light, needed=100))
     if draw(st.booleans()):
         light = draw(st.sampled_from(LIGHTS))
@@ -110,7 +110,7 @@ def test_no_diagnosis_contradicts_its_own_numbers(evaluation):
         if one.cause == "noise":
             assert value("HF ratio") > 1.15
             assert value("blur ratio") > 1.1
-        if one.cause == "memorisation":
+        if one.cause == "memorization":
             assert min(value("copied-features"), value("copied-pixels")) > 0.03
         if one.cause == "labels ignored":
             assert found["class agreement"]["floor"] > 0.5
@@ -119,7 +119,7 @@ def test_no_diagnosis_contradicts_its_own_numbers(evaluation):
             assert value("active units") < 2
         if one.cause == "no fault found":
             assert not [name for name, number in found.items() if number["light"] == "red"]
-            assert not [name for name in ("KID-x", "coverage", "C2ST") if found.get(name, {}).get("light") == "grey"]
+            assert not [name for name in ("KID-x", "coverage", "C2ST") if found.get(name, {}).get("light") == "gray"]
             assert not one.advice
         if system.get("adversary") is False:
             assert "discriminator" not in one.advice
@@ -148,7 +148,7 @@ def test_collapse_needs_duplicates():
     ("system", "words", "absent"),
     [
         ({"adversary": True, "code": False, "classes": 0, "kernels": True}, "gradient penalty", "beta"),
-        ({"adversary": False, "code": True, "classes": 0, "kernels": True}, "beta", "penalty"),
+        ({"adversary": False, "code": True, "classes": 0, "kernels": True}, "beta", "gp_weight"),
         ({}, "gradient penalty", "beta"),
     ],
 )
@@ -172,13 +172,13 @@ def test_a_checkerboard_needs_kernels_and_a_peak():
     assert [one.cause for one in diagnose({"metrics": noisy, "system": {"kernels": False}})] == ["noise"]
 
 
-def test_grey_lights_are_no_good_news():
-    few = [one | {"light": "grey", "needed": 250, "against": 61} for one in healthy()]
+def test_gray_lights_are_no_good_news():
+    few = [one | {"light": "gray", "needed": 250, "against": 61} for one in healthy()]
     (one,) = diagnose({"metrics": few})
     assert one.cause == "too few images"
     assert "61 images are too few" in one.sentence
     assert "250 images or more" in one.advice
-    copied = [one | {"light": "grey" if one["name"].startswith("copied") else "green"} for one in healthy()]
+    copied = [one | {"light": "gray" if one["name"].startswith("copied") else "green"} for one in healthy()]
     (one,) = diagnose({"metrics": copied})
     assert one.cause == "no fault found"
     assert "Too few images to tell by copied-features, copied-pixels." in one.sentence

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from sparring.cli import main
-from sparring.display import Display, Progress, duration, wrapped
-from sparring.errors import Interrupted, shown
+from sparring.errors import InterruptedRun, shown
+from sparring.progress import Display, Progress, duration, wrapped
 from sparring.recipes.recipe import Measured
 from sparring.run import Run
 from sparring.training import due, resume, train
@@ -41,7 +41,7 @@ def test_early_rounds_are_shown_until_the_regular_ones_begin():
     assert sum(due(r, 300_000, 20) for r in range(1, 300_000)) == 13
 
 
-OPTIONS = {"size": 8, "batch": 16, "latent": 8}
+OPTIONS = {"size": 8, "batch": 16, "latent_dim": 8}
 
 
 def stopped_at(monkeypatch, at, number):
@@ -60,7 +60,7 @@ def test_a_stopped_run_has_shown_and_measured_early_and_leaves_a_grid_and_a_repo
     toy_file, tmp_path, monkeypatch, capsys
 ):
     stopped_at(monkeypatch, 53, signal.SIGTERM)
-    argv = ["train", "csc321-mlp", "--data", str(toy_file), "--size", "8", "--batch", "16", "--latent", "8"]
+    argv = ["train", "csc321-mlp", "--data", str(toy_file), "--size", "8", "--batch", "16", "--latent-dim", "8"]
     with pytest.raises(SystemExit) as end:
         main([*argv, "--rounds", "4000", "--out", str(tmp_path)])
     assert end.value.code == 143
@@ -74,10 +74,10 @@ def test_a_stopped_run_has_shown_and_measured_early_and_leaves_a_grid_and_a_repo
 
 
 def test_a_stopped_run_resumed_is_the_run_that_was_not_stopped(toy_file, tmp_path, monkeypatch):
-    options = {"rounds": 20, "show_every": 8, "measure_every": 10, "quiet": True, **OPTIONS}
+    options = {"rounds": 20, "sample_every": 8, "eval_every": 10, "quiet": True, **OPTIONS}
     straight = train("csc321-mlp", toy_file, out=tmp_path / "a", **options)
     stopped_at(monkeypatch, 13, signal.SIGINT)
-    with pytest.raises(Interrupted) as stop:
+    with pytest.raises(InterruptedRun) as stop:
         train("csc321-mlp", toy_file, out=tmp_path / "b", **options)
     resumed = resume(stop.value.run, quiet=True)
     assert list(straight.samples()) == [0, 8, 16, 20]  # as asked for: nothing early
@@ -98,7 +98,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr("sparring.display.time", types.SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr("sparring.progress.time", types.SimpleNamespace(monotonic=lambda: self.now))
 
 
 def played(clock, display, seconds, rounds):

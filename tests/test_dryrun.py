@@ -14,14 +14,14 @@ from sparring.dryrun import enough_memory, require_playable
 from sparring.errors import SparringError
 from sparring.machine import free_memory
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import Recipe, card, find, prepare_recipe, settle
+from sparring.recipes.recipe import Recipe, build_recipe, info, load_recipe, resolve_arguments
 from sparring.training import train
 
 GIB = 2**30
 
 
 def dcgan(out, data=None, **options):
-    arguments = {"rounds": 1, "latent": 4, "width": 4, "quiet": True, **options}
+    arguments = {"rounds": 1, "latent_dim": 4, "width": 4, "quiet": True, **options}
     return train("dcgan", toy_data(16, 60) if data is None else data, out=out, **arguments)
 
 
@@ -29,38 +29,46 @@ def dcgan(out, data=None, **options):
     ("recipe", "options", "said"),
     [
         ("cs231n-dcgan", {"batch": 1}, "batch 1 leaves batch norm one image at a time"),
-        ("cs231n-dcgan", {"batch": 3, "accumulate": 3}, r"batch 3 in 3 parts \(processes x accumulate\)"),
+        ("cs231n-dcgan", {"batch": 3, "grad_accum": 3}, r"batch 3 in 3 parts \(processes x accumulate\)"),
     ],
 )
 def test_batch_norm_on_one_image_is_refused_before_a_run_is_made(recipe, options, said, tmp_path):
-    smallest = 2 * options.get("accumulate", 1)
+    smallest = 2 * options.get("grad_accum", 1)
     with pytest.raises(SparringError, match=f"{said}.*the smallest --batch that works is {smallest}$"):
-        train(recipe, toy_data(28, 60), out=tmp_path / "runs", rounds=1, latent=4, quiet=True, **options)
+        train(recipe, toy_data(28, 60), out=tmp_path / "runs", rounds=1, latent_dim=4, quiet=True, **options)
     assert not (tmp_path / "runs").exists()
 
 
 def test_one_image_is_enough_without_batch_norm_and_where_maps_are_larger_than_a_pixel(tmp_path):
-    train("cs231n-mlp", toy_data(8, 60), out=tmp_path, rounds=1, latent=4, batch=1, quiet=True)
+    train("cs231n-mlp", toy_data(8, 60), out=tmp_path, rounds=1, latent_dim=4, batch=1, quiet=True)
     dcgan(tmp_path, batch=1)
 
 
 def test_what_does_not_fit_is_refused_before_a_run_is_made_and_what_may_not_fit_is_said(monkeypatch, tmp_path):
     data = toy_data(16, 60)
-    make = partial(prepare_recipe, find("dcgan", RECIPES), data.spec, settle(find("dcgan", RECIPES), {"width": 4}))
+    make = partial(
+        build_recipe,
+        load_recipe("dcgan", RECIPES),
+        data.spec,
+        resolve_arguments(load_recipe("dcgan", RECIPES), {"width": 4}),
+    )
     needed = dryrun._memory(make, data, 16, 1)
     monkeypatch.setattr(dryrun, "free_memory", lambda: int(needed * 0.9))
     with pytest.raises(
-        SparringError, match=r"a round takes at least 0\.0 GiB .* at --batch 16, and .*--batch.*--accumulate.*--size"
+        SparringError, match=r"a round takes at least 0\.0 GiB .* at --batch 16, and .*--batch.*--grad-accum.*--size"
     ):
-        dcgan(tmp_path / "runs", data, batch=16, latent=100)
+        dcgan(tmp_path / "runs", data, batch=16, latent_dim=100)
     assert not (tmp_path / "runs").exists()
     notes = {}
     for room in (1.2, 2.0):
         monkeypatch.setattr(dryrun, "free_memory", lambda room=room: int(needed * room))
         make = partial(
-            prepare_recipe, find("dcgan", RECIPES), data.spec, settle(find("dcgan", RECIPES), {"width": 4, "batch": 16})
+            build_recipe,
+            load_recipe("dcgan", RECIPES),
+            data.spec,
+            resolve_arguments(load_recipe("dcgan", RECIPES), {"width": 4, "batch": 16}),
         )
-        notes[room] = require_playable(make, data, accumulate=1, processes=1)
+        notes[room] = require_playable(make, data, grad_accum=1, processes=1)
     assert "if it is stopped for lack of memory, lower --batch" in notes[1.2][0]
     assert notes[2.0] == []
 
@@ -71,25 +79,25 @@ def test_memory_is_that_of_weights_optimizer_average_and_feature_maps():
         data = images(shape=(1, 4, 4))
         return dryrun._memory(lambda: two_layers(**options), data, count, 1)
 
-    def two_layers(average=0.0, optimizer=torch.optim.SGD):
+    def two_layers(ema_decay=0.0, optimizer=torch.optim.SGD):
         system = gan()
         return Recipe(
-            system, {p: partial(optimizer, lr=0.1) for p in system.players}, batch=8, rounds=1, average=average
+            system, {p: partial(optimizer, lr=0.1) for p in system.players}, batch=8, rounds=1, ema_decay=ema_decay
         )
 
     system = gan()
     d, g = (4 * sum(p.numel() for p in net.parameters()) for net in (system.D, system.G))
     plain = needed(400)
     assert needed(400, optimizer=torch.optim.Adam) - plain == 2 * (d + g)
-    assert needed(400, average=0.9) - plain == g
+    assert needed(400, ema_decay=0.9) - plain == g
     assert plain >= 2 * (d + g)
     assert needed(4000) - needed(3000) == needed(3000) - needed(2000) > 0
 
 
 def test_pieces_take_less_than_the_whole():
     data = toy_data(16, 60)
-    function = find("dcgan", RECIPES)
-    make = partial(prepare_recipe, function, data.spec, settle(function, {"width": 4}))
+    function = load_recipe("dcgan", RECIPES)
+    make = partial(build_recipe, function, data.spec, resolve_arguments(function, {"width": 4}))
     whole = dryrun._memory(make, data, 64, 1)
     assert dryrun._memory(make, data, 8, 8) < whole
 
@@ -97,9 +105,9 @@ def test_pieces_take_less_than_the_whole():
 @pytest.mark.parametrize("name", ["cgan", "cyclegan", "molecules"])
 def test_rounds_that_look_at_numbers_or_have_other_data_are_counted_too(name):
     extra, size = small(name)
-    function = find(name, RECIPES)
-    data = toy_data(size, 100, channels=3 if name == "cyclegan" else 1, classes=min(card(function).classes, 10))
-    make = partial(prepare_recipe, function, data.spec, settle(function, extra))
+    function = load_recipe(name, RECIPES)
+    data = toy_data(size, 100, channels=3 if name == "cyclegan" else 1, classes=min(info(function).classes, 10))
+    make = partial(build_recipe, function, data.spec, resolve_arguments(function, extra))
     assert dryrun._memory(make, data, 8, 1) > 0
 
 
@@ -117,8 +125,8 @@ def test_lack_of_memory_is_one_line_with_what_can_be_lowered(error, monkeypatch,
         raise error
 
     monkeypatch.setattr("sparring.referee.Referee.play", fail)
-    with pytest.raises(SparringError, match=r"^out of memory \(.*\): lower --batch, .*--accumulate.*--size$") as caught:
-        train("cs231n-mlp", toy_data(8, 60), out=tmp_path, rounds=1, latent=4, batch=8, quiet=True)
+    with pytest.raises(SparringError, match=r"^out of memory \(.*\): lower --batch, .*--grad-accum.*--size$") as caught:
+        train("cs231n-mlp", toy_data(8, 60), out=tmp_path, rounds=1, latent_dim=4, batch=8, quiet=True)
     assert "\n" not in str(caught.value)
 
 

@@ -16,27 +16,27 @@ from sparring.data.chosen import folders_of
 from sparring.data.pixels import to_float, to_uint8
 from sparring.diagnose import diagnose
 from sparring.errors import SparringError
-from sparring.evaluation import Measure, Yardstick, compare, evaluate, judge_for, power
-from sparring.evaluation.cards import CARD
+from sparring.evaluation import Measure, TrainingEvaluator, choose_extractor, compare, evaluate, power
 from sparring.evaluation.comparison import difference
 from sparring.evaluation.given import as_system
-from sparring.evaluation.images import OTHER_HALF, halves, range_of
+from sparring.evaluation.measurement import CARD
 from sparring.evaluation.panel import FROM_PIXELS
+from sparring.evaluation.splits import HELD_OUT_B, held_out_halves, range_of
+from sparring.image_grid import to_pil
 from sparring.metrics import (
     LENET_MNIST,
     RANDOM_CONV64,
     Extractor,
+    data_driven,
     extractor,
-    fitted,
     frechet_distance,
     kernel_distance,
     mean_interval,
-    neighbours,
     parzen_log_likelihood,
+    prdc,
     wilson_interval,
 )
-from sparring.pictures import single
-from sparring.seeds import derive, generator
+from sparring.seeds import derive_seed, make_generator
 
 
 class Drawer:
@@ -47,7 +47,7 @@ class Drawer:
 
     def sample(self, n, *, seed=0, labels=None):
         self.seeds.append(seed)
-        order = torch.randperm(len(self.images), generator=generator("drawer", seed))
+        order = torch.randperm(len(self.images), generator=make_generator("drawer", seed))
         return self.spoil(to_float(self.images[order[:n]]))
 
 
@@ -116,11 +116,11 @@ def test_numbers_are_means_over_repeats_of_the_plain_functions(digits):
     data, fresh = digits
     system = Drawer(fresh.images, noise_of(0.3))
     result = evaluate(system, data, n=150, repeats=3, seed=7)
-    assert system.seeds == [derive("evaluate", 7, i) for i in range(3)]
+    assert system.seeds == [derive_seed("evaluate", 7, i) for i in range(3)]
     lenet = extractor(LENET_MNIST)
-    chosen = torch.randperm(400, generator=generator("evaluate", "reference"))[:150]
+    chosen = torch.randperm(400, generator=make_generator("evaluate", "reference"))[:150]
     real, _ = lenet.features(data.held_out.images[chosen])
-    order = torch.randperm(1500, generator=generator("evaluate", "floor"))
+    order = torch.randperm(1500, generator=make_generator("evaluate", "floor"))
     floors = [lenet.features(data.images[order[150 * i : 150 * (i + 1)]])[0] for i in range(10)]
     fakes = [
         lenet.features(((system.sample(150, seed=s) + 1) * 127.5).round().clamp(0, 255).byte())[0]
@@ -131,7 +131,7 @@ def test_numbers_are_means_over_repeats_of_the_plain_functions(digits):
         return [
             frechet_distance(real=real, fake=fake),
             kernel_distance(real=real, fake=fake),
-            *neighbours(real=real, fake=fake),
+            *prdc(real=real, fake=fake),
         ]
 
     values = torch.tensor([functions(fake) for fake in fakes], dtype=torch.float64)
@@ -269,7 +269,7 @@ def test_a_wrong_range_is_named_first_and_alone(digits):
 
 
 @pytest.mark.parametrize("spoil", [lambda x: 0 * x, lambda x: 0.3 * x, torch.tanh, lambda x: 1.05 * x, lambda x: x])
-def test_grey_and_bright_images_have_the_right_range(digits, spoil):
+def test_gray_and_bright_images_have_the_right_range(digits, spoil):
     data, fresh = digits
     for images, real in ((fresh.images, data.held_out.images), (255 - fresh.images, 255 - data.held_out.images)):
         pixels = range_of(spoil(to_float(images)), real)._asdict()
@@ -316,7 +316,7 @@ def test_what_cannot_be_measured_is_said(digits):
     ):
         evaluate(system, data, split="test")
     with pytest.raises(SparringError, match="has no held_out images to measure against"):
-        Yardstick(fresh)
+        TrainingEvaluator(fresh)
     with pytest.raises(SparringError, match="repeats is 0: it must be from 1 to 1,000"):
         evaluate(system, data, repeats=0)
     for n in (-5, 0, 3):
@@ -358,12 +358,12 @@ def test_a_measure_prints_as_one_line():
 # How many images.
 
 
-def test_below_the_images_that_a_number_needs_its_light_is_grey_and_one_sentence_says_so(digits, monkeypatch):
+def test_below_the_images_that_a_number_needs_its_light_is_gray_and_one_sentence_says_so(digits, monkeypatch):
     data, fresh = digits
     monkeypatch.setattr(power, "NEEDED", {"FD": 200, "KID": 30, "coverage": 150})
     result = evaluate(Drawer(fresh.images), data, n=50, repeats=2)
     lights = {one.name.split("-lenet")[0]: one.light for one in result.measures}
-    assert {name for name, light in lights.items() if light == "grey"} == {"FD", "coverage"}
+    assert {name for name, light in lights.items() if light == "gray"} == {"FD", "coverage"}
     assert (result["FD"].words, result["FD"].card()["needed"], result["FD"].against) == (
         "too few images to tell",
         200,
@@ -379,7 +379,7 @@ def test_below_the_images_that_a_number_needs_its_light_is_grey_and_one_sentence
     assert note.endswith("hold out 40% of the 500 images (held_out=0.4), or take more images")
     # A fault that is seen all the same is named.
     broken = evaluate(Drawer(fresh.images, noise), data, n=50, repeats=2)
-    assert broken["FD"].light == "grey"
+    assert broken["FD"].light == "gray"
     assert broken["FD"].words.endswith("x the floor")
     assert "no fault found" not in [one.cause for one in broken.diagnoses]
 
@@ -400,7 +400,7 @@ def test_images_are_measured_as_a_systems_samples_are(digits, tmp_path):
     result = evaluate(fresh.images[:350], data, n=100)
     assert (result.n, result.repeats, result.seeds) == (100, 3, ())
     assert [one.cause for one in result.diagnoses] == ["too few images"]
-    assert result["coverage"].light == "grey"
+    assert result["coverage"].light == "gray"
     assert evaluate(to_float(fresh.images[:350]), data, n=100)["FD"].value == result["FD"].value
     assert evaluate(to_float(fresh.images[:350]).numpy(), data, n=100)["FD"].value == result["FD"].value
     few = evaluate(fresh.rows(torch.arange(40)), data)
@@ -444,7 +444,7 @@ def test_samples_in_folders_are_held_against_the_class_of_their_folder(digits, t
     for row in range(60):
         asked = (int(fresh.labels[row]) + (row < 15)) % 10  # a quarter lies in the wrong folder
         (tmp_path / "samples" / str(asked)).mkdir(parents=True, exist_ok=True)
-        single(fresh.images[row]).save(tmp_path / "samples" / str(asked) / f"{row}.png")
+        to_pil(fresh.images[row]).save(tmp_path / "samples" / str(asked) / f"{row}.png")
     result = evaluate(tmp_path / "samples", data)
     (rate,) = result.rates
     assert (rate.name, rate.n) == ("class agreement", 60)
@@ -529,11 +529,11 @@ class Coder:
     def __init__(self, prior, codes):
         self.prior, self.codes = prior, codes
 
-    def prior_codes(self, n, *, seed=0):
-        return self.prior(n, generator("prior", seed))
+    def sample_latents(self, n, *, seed=0):
+        return self.prior(n, make_generator("prior", seed))
 
     def encode(self, images):
-        return self.codes(len(images), generator("codes"))
+        return self.codes(len(images), make_generator("codes"))
 
 
 class Sleeper:
@@ -547,7 +547,7 @@ class Sleeper:
         spread[: self.awake] = 1
         return spread * images.flatten(1)[:, 300:301]
 
-    def divergence(self, images):
+    def kl(self, images):
         return torch.arange(20.0) * (1 + images.flatten(1)[:, 300:301])
 
 
@@ -576,23 +576,23 @@ def test_what_keeps_everything_has_no_error_and_all_edges(digits):
 def test_errors_are_of_the_reference_images_with_an_interval_over_images(digits):
     data, _ = digits
     result = evaluate(Keeper(lambda images: 0.5 * images - 0.5), data, n=150)
-    chosen = torch.randperm(400, generator=generator("evaluate", "reference"))[:150]
+    chosen = torch.randperm(400, generator=make_generator("evaluate", "reference"))[:150]
     pixels = data.held_out.images[chosen].double() / 255
     errors = (pixels - (pixels / 2 * 255).round() / 255).square().flatten(1).mean(1)
     (error,) = result.reconstruction
     assert error.value == pytest.approx(errors.mean().item(), rel=2e-3)  # a half may be rounded up or down
     assert error.interval == pytest.approx(mean_interval(errors.tolist()), rel=2e-3)
-    others = data.images[torch.randperm(1500, generator=generator("evaluate", "floor"))[:750]]
-    average = (others.double() / 255).mean(0)
-    assert error.reference == pytest.approx((pixels - average).square().mean().item(), rel=1e-3)
+    others = data.images[torch.randperm(1500, generator=make_generator("evaluate", "floor"))[:750]]
+    ema_decay = (others.double() / 255).mean(0)
+    assert error.reference == pytest.approx((pixels - ema_decay).square().mean().item(), rel=1e-3)
     assert str(error).startswith(f"reconstruction error {error.value:.4g} ({error.interval[0]:.4g} to ")
     assert "per pixel, n = 150; the mean training image 0.0" in str(error)
 
 
 def test_the_mean_image_reconstructs_as_badly_as_its_reference(digits):
     data, _ = digits
-    average = to_float(data.images).mean(0)
-    (error,) = evaluate(Keeper(lambda images: average.expand_as(images)), data).reconstruction
+    ema_decay = to_float(data.images).mean(0)
+    (error,) = evaluate(Keeper(lambda images: ema_decay.expand_as(images)), data).reconstruction
     assert error.value == pytest.approx(error.reference, rel=0.01)
 
 
@@ -676,7 +676,7 @@ def test_nothing_is_told_apart_much_more_often_than_1_in_20(digits, prior, codes
     system = Coder(prior, None)
     wrong = 0
     for i in range(100):
-        system.encode = lambda images, i=i: codes(len(images), generator("codes", i))
+        system.encode = lambda images, i=i: codes(len(images), make_generator("codes", i))
         (distance,) = evaluate(system, few, repeats=2, seed=i).codes
         wrong += distance.words != "not told apart from the prior"
     assert wrong <= 12
@@ -690,9 +690,9 @@ def test_codes_with_noise_are_drawn_where_the_system_can(digits):
 
         def encode(self, images, *, seed=None):
             means = torch.zeros(len(images), 4)
-            return means if seed is None else normal_codes(len(images), generator("noise", seed))
+            return means if seed is None else normal_codes(len(images), make_generator("noise", seed))
 
-        def divergence(self, images):
+        def kl(self, images):
             return torch.zeros(len(images), 4)
 
     class Mean(Noisy):
@@ -717,12 +717,12 @@ def test_posterior_collapse_is_named_below_a_tenth_of_the_units(digits, awake, c
     assert (active.name, active.value, active.unit, active.n) == ("active units", awake, "of 20", 400)
     assert ("posterior collapse" in active.words) == collapsed
     assert str(active).startswith(f"active units {awake} of 20, n = 400")
-    assert [unit.divergence for unit in result.units] == pytest.approx(
+    assert [unit.kl for unit in result.units] == pytest.approx(
         [i * (1 + pixel.mean().item()) for i in range(20)], rel=1e-5, abs=1e-6
     )
     variance = pixel.var().item()
     assert [unit.variance for unit in result.units] == pytest.approx([variance] * awake + [0] * (20 - awake), abs=1e-5)
-    assert result.as_dict()["units"][0].keys() == {"divergence", "variance"}
+    assert result.as_dict()["units"][0].keys() == {"kl", "variance"}
 
 
 def test_log_likelihood_is_a_mean_over_images_beside_the_bound(digits):
@@ -736,7 +736,7 @@ def test_log_likelihood_is_a_mean_over_images_beside_the_bound(digits):
 
     (found,) = evaluate(Knower(), data, n=300).likelihood
     assert asked == [(300, 100), (300, 1)]
-    chosen = torch.randperm(400, generator=generator("evaluate", "reference"))[:300]
+    chosen = torch.randperm(400, generator=make_generator("evaluate", "reference"))[:300]
     expected = to_float(data.held_out.images[chosen]).flatten(1).mean(1)
     assert (found.name, found.unit, found.n) == ("log-likelihood", "nats", 300)
     assert found.value == pytest.approx(expected.mean().item() - 0.01, rel=1e-5)
@@ -748,7 +748,7 @@ def test_log_likelihood_is_a_mean_over_images_beside_the_bound(digits):
 def test_numbers_that_are_not_finite_are_refused(digits):
     data, _ = digits
     system = Sleeper(3)
-    system.divergence = lambda images: torch.full((len(images), 20), torch.inf)
+    system.kl = lambda images: torch.full((len(images), 20), torch.inf)
     with pytest.raises(SparringError, match="400 of 400 KL divergences are NaN or infinite"):
         evaluate(system, data)
     system = Keeper()
@@ -836,7 +836,7 @@ def test_parzen_is_printed_beside_real_images_and_claims_nothing(digits):
     data = dataclasses.replace(data.rows(torch.arange(300)), held_out=unlike, test=fresh.rows(torch.arange(150)))
     assert evaluate(Drawer(fresh.images), data, n=30, repeats=1).parzen == ()
     (found,) = evaluate(Drawer(data.images), data, n=30, repeats=1, parzen=True).parzen
-    order = torch.randperm(400, generator=generator("evaluate", "parzen"))
+    order = torch.randperm(400, generator=make_generator("evaluate", "parzen"))
     numbers = parzen_log_likelihood(
         real=data.test.images / 255, fake=data.images / 255, chosen_on=data.held_out.images[order] / 255
     )
@@ -865,11 +865,11 @@ def test_parzen_without_a_test_set_divides_what_is_held_out(digits):
 
 def test_the_yardstick_measures_both_halves(digits):
     data, fresh = digits
-    yardstick = Yardstick(data)
+    yardstick = TrainingEvaluator(data)
     assert yardstick.n == 200
-    first, second = halves(data.held_out)
+    first, second = held_out_halves(data.held_out)
     assert set(first.tolist()) | set(second.tolist()) == set(range(400))
-    samples = Drawer(fresh.images).sample(200, seed=derive("evaluate", 0, 0))
+    samples = Drawer(fresh.images).sample(200, seed=derive_seed("evaluate", 0, 0))
     judge = extractor(LENET_MNIST)
     fake, _ = judge.features(to_uint8(samples))
     mine, other = (judge.features(data.held_out.images[rows])[0] for rows in (first, second))
@@ -880,19 +880,19 @@ def test_the_yardstick_measures_both_halves(digits):
     assert kid["other_half"] == pytest.approx(kernel_distance(real=other, fake=fake), rel=1e-6)
     assert fd["extractor"] == "lenet-mnist"
     # The other half is what `evaluate` measures against for the best checkpoint, and not the first.
-    result = evaluate(Drawer(fresh.images), data, split=OTHER_HALF, repeats=1)
+    result = evaluate(Drawer(fresh.images), data, split=HELD_OUT_B, repeats=1)
     assert result["KID"].value == pytest.approx(kid["other_half"], rel=1e-6)
-    assert (result.n, result["KID"].split) == (200, OTHER_HALF)
+    assert (result.n, result["KID"].split) == (200, HELD_OUT_B)
     floor = evaluate(Drawer(fresh.images), data, n=200, repeats=1)["FD"].floor
     assert fd["floor"] == pytest.approx(floor, rel=0.3)
 
 
 def test_the_yardstick_changes_nothing_and_takes_pixels_or_floats(digits):
     data, fresh = digits
-    yardstick = Yardstick(data, n=150)
+    yardstick = TrainingEvaluator(data, n=150)
     images = fresh.images[:150]
     before = torch.get_rng_state()
-    lines = [yardstick.lines(images), yardstick.lines(to_float(images)), Yardstick(data, n=150).lines(images)]
+    lines = [yardstick.lines(images), yardstick.lines(to_float(images)), TrainingEvaluator(data, n=150).lines(images)]
     assert lines[0] == lines[1] == lines[2]
     assert torch.equal(before, torch.get_rng_state())
     assert yardstick.lines(255 - images)[0]["value"] > 10 * lines[0][0]["floor"]
@@ -900,7 +900,7 @@ def test_the_yardstick_changes_nothing_and_takes_pixels_or_floats(digits):
 
 def test_the_yardstick_refuses_what_it_cannot_compare(digits):
     data, fresh = digits
-    yardstick = Yardstick(data, n=1000)
+    yardstick = TrainingEvaluator(data, n=1000)
     with pytest.raises(SparringError, match=r"samples must be \(200, 1, 28, 28\)"):
         yardstick.lines(fresh.images[:199])
     with pytest.raises(SparringError, match="1 of 200 samples hold NaN"):
@@ -909,7 +909,7 @@ def test_the_yardstick_refuses_what_it_cannot_compare(digits):
 
 def test_the_yardstick_is_fast(digits):
     data, fresh = digits
-    yardstick = Yardstick(data)
+    yardstick = TrainingEvaluator(data)
     begun = time.process_time()
     yardstick.lines(fresh.images[:200])
     assert time.process_time() - begun < 2  # 0.1 s on an idle core; this only catches the absurd
@@ -920,7 +920,7 @@ def test_the_yardstick_is_fast(digits):
 
 def test_a_judge_of_pixels_is_made_from_training_images(digits):
     data, fresh = digits
-    judge = judge_for(data, "pixels-pca64")
+    judge = choose_extractor(data, "pixels-pca64")
     result = evaluate(Drawer(fresh.images, lambda images: 0.7 * images), data, n=150, repeats=2, extractor=judge)
     assert result["FD"].name == "FD-pixels-pca64@150"
     assert result["FD"].digest == judge.digest
@@ -928,11 +928,11 @@ def test_a_judge_of_pixels_is_made_from_training_images(digits):
 
 
 def test_a_self_taught_judge_is_measured_with_images_it_has_not_seen(digits, monkeypatch):
-    monkeypatch.setattr(fitted, "STEPS", 20)
+    monkeypatch.setattr(data_driven, "STEPS", 20)
     data, fresh = digits
-    judge = judge_for(data, "self64")
+    judge = choose_extractor(data, "self64")
     result = evaluate(Drawer(fresh.images), data, repeats=2, extractor=judge)
-    assert (result["KID"].split, result.n) == (OTHER_HALF, 200)
+    assert (result["KID"].split, result.n) == (HELD_OUT_B, 200)
     assert result["KID"].light == "green"
     blurred = Drawer(fresh.images, lambda images: torch.nn.functional.avg_pool2d(images, 5, 1, 2))
     assert evaluate(blurred, data, repeats=2, extractor=judge)["KID"].light == "red"
@@ -945,11 +945,11 @@ def test_judges_that_there_are_not_are_refused(digits):
         ("inception", "never fetched: give its weights file, weights-inception"),
     ]:
         with pytest.raises(SparringError, match=words):
-            judge_for(data, name)
+            choose_extractor(data, name)
     with pytest.raises(SparringError, match="a weights file is for inception, dinov2, clip; got extractor none"):
-        judge_for(data, None, "w.safetensors")
+        choose_extractor(data, None, "w.safetensors")
     with pytest.raises(SparringError, match="self64 learns from held-out images"):
-        judge_for(dataclasses.replace(data, held_out=None), "self64")
+        choose_extractor(dataclasses.replace(data, held_out=None), "self64")
 
 
 # Comparing.

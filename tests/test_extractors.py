@@ -25,18 +25,18 @@ from sparring.metrics import (
     SMALLCONV_CIFAR10,
     SMALLCONV_CIFAR10_2,
     accuracy_on,
-    brought,
     class_histogram,
+    data_driven,
     extractor,
     extractor_for,
     extractors,
-    fitted,
     frechet_distance,
     kernel_distance,
     knows,
-    neighbours,
+    load_pretrained,
     pixels_pca64,
-    self64,
+    prdc,
+    simclr64,
     total_variation,
 )
 
@@ -113,7 +113,7 @@ def test_random_features_are_the_same_everywhere_and_leave_the_users_randomness_
 
 
 @pytest.mark.parametrize("name", EXTRACTORS)
-def test_every_extractor_takes_grey_and_colour_of_any_size(name):
+def test_every_extractor_takes_gray_and_color_of_any_size(name):
     network = extractor(name)
     for shape in [(3, 1, 28, 28), (2, 3, 64, 64), (1, 3, 16, 16), (5, 1, 32, 32)]:
         images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -134,9 +134,9 @@ def test_features_depend_on_the_image_only(name, digits, monkeypatch):
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.enable_grad():
         alone, _ = extractor(name).features(images.flip(0))
     torch.testing.assert_close(alone.flip(0), features, atol=1e-4, rtol=1e-4)
-    # A grey image and the same one in three equal channels are the same image.
-    colour, _ = extractor(name).features(images.expand(-1, 3, -1, -1))
-    torch.testing.assert_close(colour, features, atol=1e-3, rtol=1e-3)
+    # A gray image and the same one in three equal channels are the same image.
+    color, _ = extractor(name).features(images.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(color, features, atol=1e-3, rtol=1e-3)
     assert (features.std(0) > 0).all(), "a silent feature"
 
 
@@ -145,7 +145,7 @@ def test_lenet_sees_luma_and_resizes_without_aliasing(digits):
     red = torch.zeros(1, 3, 28, 28, dtype=torch.uint8)
     red[:, 0] = 200
     assert lenet.prepare(red).mean().item() == pytest.approx(0.299 * 200 / 127.5 - 1, abs=1e-4)
-    # A fine checkerboard shrinks to grey; without antialiasing it would keep its contrast.
+    # A fine checkerboard shrinks to gray; without antialiasing it would keep its contrast.
     board = (torch.arange(84)[:, None] + torch.arange(84)).remainder(2).mul(255).to(torch.uint8).expand(1, 1, 84, 84)
     assert lenet.prepare(board).std() < 0.1
     large = F.interpolate(digits.images[:500].float(), scale_factor=2, mode="bicubic").clamp(0, 255).to(torch.uint8)
@@ -174,7 +174,7 @@ def test_images_get_the_extractor_that_recognizes_them(digits):
     assert chosen(F.interpolate(few.float(), 32).byte().expand(-1, 3, -1, -1), labels) == LENET_MNIST
     threes = labels == 3
     assert chosen(few[threes], torch.zeros(int(threes.sum()), dtype=torch.long), ("3",)) == LENET_MNIST
-    # Called like digits, and unlabelled or other images, or other classes.
+    # Called like digits, and unlabeled or other images, or other classes.
     assert chosen(few, None) == RANDOM_CONV64
     assert chosen(few, labels, tuple("abcdefghij")) == RANDOM_CONV64
     assert chosen(few, labels.roll(1)) == RANDOM_CONV64
@@ -199,25 +199,25 @@ def test_pixels_are_seen_by_their_principal_components(digits):
     assert (features.shape, logits) == ((300, 64), None)
     # Components of float pixels, by numpy: the same distances.
     pixels = to_float(digits.images[:1000]).flatten(1).double().numpy()
-    centred = pixels - pixels.mean(0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    theirs = torch.from_numpy(centred[:300] @ directions[:64].T)
+    centered = pixels - pixels.mean(0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
+    theirs = torch.from_numpy(centered[:300] @ directions[:64].T)
     torch.testing.assert_close(
         torch.cdist(features, features), torch.cdist(theirs, theirs).float(), rtol=0.05, atol=0.3
     )
     assert judge.features(digits.images[:1].repeat(2, 1, 1, 1))[0].diff(dim=0).abs().max() == 0
     few = pixels_pca64(digits.images[:5])
     assert few.features(digits.images[:9])[0].shape == (9, 4)
-    colour = torch.randint(0, 256, (40, 3, 100, 100), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert pixels_pca64(colour).size == 64
+    color = torch.randint(0, 256, (40, 3, 100, 100), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert pixels_pca64(color).size == 64
     with pytest.raises(SparringError, match="at least 2 images"):
         pixels_pca64(digits.images[:1])
 
 
 def test_a_self_taught_extractor_sees_more_than_pixels(digits, monkeypatch):
-    monkeypatch.setattr(fitted, "STEPS", 50)
+    monkeypatch.setattr(data_driven, "STEPS", 50)
     before = torch.get_rng_state()
-    judge = self64(digits.images[:1000])
+    judge = simclr64(digits.images[:1000])
     assert torch.equal(before, torch.get_rng_state())
     features, logits = judge.features(digits.images[1000:3000])
     assert (features.shape, logits) == ((2000, 64), None)
@@ -232,7 +232,7 @@ def test_a_self_taught_extractor_sees_more_than_pixels(digits, monkeypatch):
 
     assert alike(features) > alike(pixels_pca64(digits.images[:1000]).features(digits.images[1000:3000])[0]) + 0.01
     with pytest.raises(SparringError, match="learns from at least 32 images; got 20"):
-        self64(digits.images[:20])
+        simclr64(digits.images[:20])
 
 
 def test_weights_that_the_user_brings(tmp_path):
@@ -245,7 +245,7 @@ def test_weights_that_the_user_brings(tmp_path):
         theirs = timm.create_model(network, pretrained=False, num_classes=0, img_size=224).eval()
         file = tmp_path / f"{name}.safetensors"
         safetensors.torch.save_file(theirs.state_dict(), file)
-        judge = brought(name, file)
+        judge = load_pretrained(name, file)
         images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         features, logits = judge.features(images)
         assert (features.shape, logits, judge.slow) == ((2, width), None, True)
@@ -265,7 +265,7 @@ def test_inception_is_torch_fidelitys(tmp_path):
         network = theirs.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"])
     file = tmp_path / "inception.safetensors"
     safetensors.torch.save_file(network.state_dict(), file)
-    judge = brought("inception", file)
+    judge = load_pretrained("inception", file)
     images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     features, _ = judge.features(images)
     assert features.shape == (1, 2048)
@@ -275,14 +275,14 @@ def test_inception_is_torch_fidelitys(tmp_path):
 def test_files_that_are_no_weights_are_refused(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"PK not a tensor")
     with pytest.raises(SparringError, match=r"w.pth is not a safetensors file .a .pth can hold code."):
-        brought("inception", tmp_path / "w.pth")
+        load_pretrained("inception", tmp_path / "w.pth")
     with pytest.raises(SparringError, match=r"cannot read .*none.safetensors"):
-        brought("inception", tmp_path / "none.safetensors")
+        load_pretrained("inception", tmp_path / "none.safetensors")
     safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(SparringError, match="are not those of inception; it takes weights-inception"):
-        brought("inception", tmp_path / "other.safetensors")
+        load_pretrained("inception", tmp_path / "other.safetensors")
     with pytest.raises(SparringError, match="unknown extractor that takes a weights file 'clipp'"):
-        brought("clipp", tmp_path / "other.safetensors")
+        load_pretrained("clipp", tmp_path / "other.safetensors")
 
 
 # What the metrics answer to planted faults.
@@ -313,7 +313,7 @@ def judged(request, digits):
         assert len(images) == N
         fake, logits = network.features(images)
         values = {"FD": frechet_distance(real=real, fake=fake), "KID": kernel_distance(real=real, fake=fake)}
-        values |= neighbours(real=real, fake=fake)._asdict()
+        values |= prdc(real=real, fake=fake)._asdict()
         if logits is not None:
             labels = {"real": real_logits.argmax(1), "fake": logits.argmax(1), "classes": network.classes}
             values["TV"] = total_variation(class_histogram(**labels))

@@ -17,8 +17,8 @@ import torch
 
 from sparring import load
 from sparring.cli import main
-from sparring.durable import MANIFEST, DamagedError, Disk, read_folder, sealed, write_folder
-from sparring.errors import Interrupted, SparringError, StorageError
+from sparring.durable import MANIFEST, CorruptCheckpointError, Disk, read_folder, sealed, write_folder
+from sparring.errors import InterruptedRun, SparringError, StorageError
 from sparring.reporting import report
 from sparring.run import Run, open_system
 from sparring.training import resume, train
@@ -27,13 +27,13 @@ HERE = Path(__file__).parent
 OPTIONS = {
     "rounds": 24,
     "save_every": 8,
-    "show_every": 8,
-    "measure_every": 24,
+    "sample_every": 8,
+    "eval_every": 24,
     "log_every": 1,
-    "latent": 8,
+    "latent_dim": 8,
     "batch": 16,
 }
-SHORT = {"rounds": 6, "save_every": 2, "show_every": 2, "measure_every": 6}
+SHORT = {"rounds": 6, "save_every": 2, "sample_every": 2, "eval_every": 6}
 """As many saves, grids and measurements in a quarter of the rounds."""
 
 
@@ -232,12 +232,12 @@ def surviving(folder):
             files, _ = read_folder(folder / f"round-{version}")
             assert files == contents(version)
             found.append(version)
-        except DamagedError:
+        except CorruptCheckpointError:
             pass
     return found
 
 
-def naive(disk, folder, files, facts):
+def naive(disk, folder, files, config):
     """How most libraries write: straight to the final place, no sync."""
     sums = {n: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for n, d in files.items()}
     disk.mkdir(folder)
@@ -310,7 +310,7 @@ def test_every_flipped_bit_is_noticed(copy):
             passed += 1
             assert file.name == MANIFEST, "only what the manifest says of the machine may change unnoticed"
             assert files == whole
-        except DamagedError:
+        except CorruptCheckpointError:
             pass
         data[at] ^= 1 << bit
         file.write_bytes(data)
@@ -318,7 +318,7 @@ def test_every_flipped_bit_is_noticed(copy):
 
 
 @pytest.mark.parametrize(
-    "file", ["system.safetensors", "average.safetensors", "optimiser-generator.safetensors", "state.json", MANIFEST]
+    "file", ["system.safetensors", "average.safetensors", "optimizer-generator.safetensors", "state.json", MANIFEST]
 )
 @pytest.mark.parametrize("keep", [0, 5, 0.5, -1])
 def test_truncated_files_mean_the_older_checkpoint(copy, file, keep):
@@ -327,8 +327,8 @@ def test_truncated_files_mean_the_older_checkpoint(copy, file, keep):
     damaged.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
     found = Run.open(copy).newest_checkpoint()
     assert found.numbers["round"] == 16
-    assert "round-00000024 is damaged" in found.complaints[0]
-    assert file in found.complaints[0]
+    assert "round-00000024 is damaged" in found.warnings[0]
+    assert file in found.warnings[0]
 
 
 def swap(copy, finished):
@@ -346,7 +346,7 @@ def extra(copy, finished):
 
 def foreign(copy, finished):
     newest = copy / "checkpoints" / "round-00000024" / MANIFEST
-    newest.write_text(newest.read_text().replace(Run.open(copy).facts["id"], "0" * 16))
+    newest.write_text(newest.read_text().replace(Run.open(copy).config["id"], "0" * 16))
 
 
 def traversal(copy, finished):
@@ -359,7 +359,7 @@ def test_other_damage_means_the_older_checkpoint(copy, finished, harm):
     harm(copy, finished)
     found = Run.open(copy).newest_checkpoint()
     assert found.numbers["round"] == 16
-    assert len(found.complaints) == 1
+    assert len(found.warnings) == 1
 
 
 def test_damage_costs_rounds_but_no_bits(copy, finished, server):
@@ -389,10 +389,10 @@ def test_leftovers_of_a_killed_save_are_ignored_and_cleaned(copy):
 
 
 def test_longer_runs_go_on_where_the_shorter_ended(server, data, tmp_path, unharmed):
-    end = server.order("train", **orders(data, tmp_path / "a", rounds=16, measure_every=12))
+    end = server.order("train", **orders(data, tmp_path / "a", rounds=16, eval_every=12))
     assert end["code"] == 0, end["error"]
     run = resume(only_run(tmp_path / "a"), rounds=24, quiet=True)
-    assert run.facts["rounds"] == 24
+    assert run.config["rounds"] == 24
     weights = hashlib.sha256((run.path / "weights" / "model.safetensors").read_bytes()).hexdigest()
     assert weights == unharmed["weights/model.safetensors"]
 
@@ -446,9 +446,9 @@ def test_a_checkpoint_is_read_when_the_run_is_held(copy, data, monkeypatch):
 
     monkeypatch.setattr(Run, "lock", late)
     run = resume(copy, quiet=True)
-    assert run.facts["rounds"] == 32
+    assert run.config["rounds"] == 32
     assert [line["round"] for line in run.lines("log")] == [*range(1, 33)]
-    assert run.newest_checkpoint().complaints == []
+    assert run.newest_checkpoint().warnings == []
 
 
 def snapshot(folder):
@@ -599,12 +599,12 @@ def test_a_recipe_changed_by_hand_is_one_line(copy):
         resume(copy, quiet=True)
     wrong = {"seed": -1, "batch": "many", "rounds": 0, "precision": "fp8", "arguments": [], "spec": {}, "data": None}
     wrong |= {"recipe": "os:system", "machine": {}, "every": {"log": 0}, "id": "other", "format": 99}
-    arguments = {"latent": 10**9, "nothing": 1, "generator_lr": -1.0, "game": "chess", "batch": 17}
+    arguments = {"latent_dim": 10**9, "nothing": 1, "generator_lr": -1.0, "game": "chess", "batch": 17}
     changes = [{name: value} for name, value in wrong.items()]
     changes += [{"arguments": {**whole["arguments"], name: value}} for name, value in arguments.items()]
     for change in changes:
-        facts = {**whole, **change}
-        for text in (json.dumps(facts).encode(), sealed({k: v for k, v in facts.items() if k != "sha256"})):
+        config = {**whole, **change}
+        for text in (json.dumps(config).encode(), sealed({k: v for k, v in config.items() if k != "sha256"})):
             file.write_bytes(text)
             with pytest.raises(SparringError) as caught:
                 resume(copy, **({"rounds": 30} if "rounds" not in change else {}), quiet=True)
@@ -652,7 +652,7 @@ def test_signals_save_and_say_how_to_go_on(server, data, unharmed, tmp_path, num
 
 
 def test_interrupted_is_not_divergence():
-    assert Interrupted("", signal.SIGTERM).exit_code == 143
+    assert InterruptedRun("", signal.SIGTERM).exit_code == 143
 
 
 def test_a_second_owner_is_refused_by_name(copy):

@@ -14,13 +14,13 @@ from sparring.data.feed import Feed
 from sparring.errors import SparringError
 
 
-def labelled(count=30):
+def labeled(count=30):
     pixels = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     return Dataset("numbered", pixels, labels=torch.arange(count), classes=tuple(map(str, range(count))))
 
 
 def feed(data=None, batch=4, seed=0, **options):
-    return Feed({"train": data or labelled(), "other": labelled(50)}, batch, seed=seed, **options)
+    return Feed({"train": data or labeled(), "other": labeled(50)}, batch, seed=seed, **options)
 
 
 @settings(max_examples=50, deadline=None)

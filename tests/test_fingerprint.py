@@ -41,11 +41,11 @@ def test_every_number_counts_wherever_it_is():
 def test_names_of_classes_and_the_place_of_the_split_count():
     data = whole()
     other = replace(data, classes=("a", "b", "d"))
-    unlabelled = replace(data, labels=None)
+    unlabeled = replace(data, labels=None)
     moved = replace(
         data, images=torch.cat([data.images, data.held_out.images[:1]]), held_out=data.held_out.rows(slice(1, None))
     )
-    assert len({one.fingerprint for one in (data, other, unlabelled, moved)}) == 4
+    assert len({one.fingerprint for one in (data, other, unlabeled, moved)}) == 4
 
 
 def test_pixels_are_those_of_all_images_in_their_order_in_any_layout(monkeypatch):

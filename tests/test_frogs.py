@@ -10,34 +10,34 @@ from toys import gan, images, referee, state
 
 from sparring.data.dataset import Spec
 from sparring.errors import SparringError
-from sparring.losses import Labels
+from sparring.losses import Targets
 from sparring.networks import chollet, smu
 from sparring.recipes import RECIPES
-from sparring.recipes.optimisers import clipping_gradients, clipping_weights, inverse_time
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
+from sparring.recipes.schedules import inverse_time_decay, with_gradient_clipping, with_weight_clipping
 from sparring.referee import Referee
 from sparring.system import Move
 from sparring.systems.gan import GAN
 
 NAMES = ["chollet_frogs", "smu_frogs", "smu_frogs_lsgan", "smu_frogs_wgan_gp"]
-COLOUR32 = Spec(3, 32)
+COLOR32 = Spec(3, 32)
 
 
-def recipe(name, spec=COLOUR32, **arguments):
-    function = find(f"sparring.recipes.frogs:{name}", RECIPES)
+def recipe(name, spec=COLOR32, **arguments):
+    function = load_recipe(f"sparring.recipes.frogs:{name}", RECIPES)
     if name == "chollet_frogs":
         arguments = {"width": 4, **arguments}
     torch.manual_seed(5)
-    return prepare_recipe(function, spec, settle(function, arguments))
+    return build_recipe(function, spec, resolve_arguments(function, arguments))
 
 
-def judge(made, spec=COLOUR32):
+def judge(made, spec=COLOR32):
     data = images(60, spec.shape)
     return Referee(
         made.system,
         {"train": data},
         batch=8,
-        optimisers=made.optimisers,
+        optimizers=made.optimizers,
         schedules=made.schedules,
         precision="fp32",
     )
@@ -54,9 +54,9 @@ def count(network):
     ("name", "arguments", "d", "g"),
     [
         ("chollet_frogs", {"width": 128}, 790913, 6264579),
-        ("chollet_frogs", {"width": 128, "unit_data": True}, 790913, 6264579),
+        ("chollet_frogs", {"width": 128, "bug_unit_data": True}, 790913, 6264579),
         ("smu_frogs", {}, 98401, 641667),
-        ("smu_frogs_lsgan", {"sigmoid": True}, 98401, 641667),
+        ("smu_frogs_lsgan", {"bug_sigmoid": True}, 98401, 641667),
         ("smu_frogs_wgan_gp", {}, 98401, 641667),
     ],
 )
@@ -90,7 +90,7 @@ def test_chollets_maps_have_the_books_sides():
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("name", NAMES)
 def test_any_number_of_channels(name, channels):
-    made = recipe(name, Spec(channels, 32), latent=6).system
+    made = recipe(name, Spec(channels, 32), latent_dim=6).system
     fake = made.G(torch.randn(2, 6))
     assert fake.shape == (2, channels, 32, 32)
     assert made.D(fake).shape == (2, 1)
@@ -99,7 +99,7 @@ def test_any_number_of_channels(name, channels):
 @pytest.mark.parametrize("size", [16, 48])
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_smu_at_other_sizes(name, size):
-    made = recipe(name, Spec(3, size), latent=6).system
+    made = recipe(name, Spec(3, size), latent_dim=6).system
     fake = made.G(torch.randn(2, 6))
     assert fake.shape == (2, 3, size, size)
     assert made.D(fake).shape == (2, 1)
@@ -184,21 +184,21 @@ LOUD = torch.tensor([-5.0, 0.25, 1e6, 1.0, -1.0, 0.0])
 
 def stepped(make, gradient=LOUD):
     weights = nn.Parameter(torch.zeros_like(gradient))
-    optimiser = make([weights])
+    optimizer = make([weights])
     weights.grad = gradient.clone()
-    optimiser.step()
+    optimizer.step()
     return weights.detach()
 
 
 def test_each_element_of_the_gradient_is_cut():
     sgd = partial(torch.optim.SGD, lr=1.0)
-    assert torch.equal(stepped(clipping_gradients(sgd, 1.0)), torch.tensor([1.0, -0.25, -1.0, -1.0, 1.0, 0.0]))
-    assert torch.equal(stepped(clipping_gradients(sgd, 2.0)), torch.tensor([2.0, -0.25, -2.0, -1.0, 1.0, 0.0]))
+    assert torch.equal(stepped(with_gradient_clipping(sgd, 1.0)), torch.tensor([1.0, -0.25, -1.0, -1.0, 1.0, 0.0]))
+    assert torch.equal(stepped(with_gradient_clipping(sgd, 2.0)), torch.tensor([2.0, -0.25, -2.0, -1.0, 1.0, 0.0]))
 
 
 def test_each_weight_is_cut_after_the_step():
     sgd = partial(torch.optim.SGD, lr=1.0)
-    assert torch.equal(stepped(clipping_weights(sgd, 3.0)), torch.tensor([3.0, -0.25, -3.0, -1.0, 1.0, 0.0]))
+    assert torch.equal(stepped(with_weight_clipping(sgd, 3.0)), torch.tensor([3.0, -0.25, -3.0, -1.0, 1.0, 0.0]))
 
 
 class Loud(GAN):
@@ -210,14 +210,14 @@ class Loud(GAN):
 
 
 def cut_sgd(lr=1e-3):
-    make = clipping_gradients(partial(torch.optim.SGD, lr=lr), 1.0)
+    make = with_gradient_clipping(partial(torch.optim.SGD, lr=lr), 1.0)
     return {"discriminator": make, "generator": make}
 
 
 def test_the_referee_steps_with_cut_gradients_and_logs_the_uncut_norm():
-    made = referee(gan(Loud), optimisers=cut_sgd())
+    made = referee(gan(Loud), optimizers=cut_sgd())
     before = {name: p.detach().clone() for name, p in made.system.named_parameters()}
-    told = made.agree(made.play())
+    told = made.reduce_logs(made.play())
     steps = torch.cat([(p.detach() - before[name]).flatten() for name, p in made.system.named_parameters()])
     assert float(steps.abs().max()) == pytest.approx(1e-3, rel=1e-2)
     assert all(move["gradient"] > 100 for move in told)
@@ -225,8 +225,8 @@ def test_the_referee_steps_with_cut_gradients_and_logs_the_uncut_norm():
 
 def test_the_cut_is_made_once_on_the_whole_batch():
     """Two pieces equal the whole: it is their mean that is cut, not each piece."""
-    whole = referee(gan(Loud).double(), optimisers=cut_sgd())
-    pieces = referee(gan(Loud).double(), optimisers=cut_sgd(), accumulate=2)
+    whole = referee(gan(Loud).double(), optimizers=cut_sgd())
+    pieces = referee(gan(Loud).double(), optimizers=cut_sgd(), grad_accum=2)
     for _ in range(3):
         whole.play()
         pieces.play()
@@ -236,11 +236,11 @@ def test_the_cut_is_made_once_on_the_whole_batch():
 
 
 def test_a_restored_referee_still_cuts():
-    straight, stopped = (referee(gan(Loud), optimisers=cut_sgd()) for _ in range(2))
+    straight, stopped = (referee(gan(Loud), optimizers=cut_sgd()) for _ in range(2))
     straight.play()
     stopped.play()
-    resumed = referee(gan(Loud), optimisers=cut_sgd())
-    resumed.restore(stopped.tensors(), stopped.numbers())
+    resumed = referee(gan(Loud), optimizers=cut_sgd())
+    resumed.load_state(stopped.state_tensors(), stopped.state_numbers())
     straight.play()
     resumed.play()
     for name, value in state(straight).items():
@@ -257,11 +257,11 @@ def test_clipping_and_decay_are_kerass():
         p = p - lr / (1 + decay * iterations) * g / (a.sqrt() + 1e-8)
 
     weights = nn.Parameter(torch.zeros(6, dtype=torch.float64))
-    optimiser = clipping_gradients(partial(torch.optim.RMSprop, lr=lr, alpha=0.9), 1.0)([weights])
+    optimizer = with_gradient_clipping(partial(torch.optim.RMSprop, lr=lr, alpha=0.9), 1.0)([weights])
     for round_number, raw in enumerate(gradients, 1):
-        optimiser.param_groups[0].update(inverse_time(lr, decay)(round_number))
+        optimizer.param_groups[0].update(inverse_time_decay(lr, decay)(round_number))
         weights.grad = raw.double()
-        optimiser.step()
+        optimizer.step()
     torch.testing.assert_close(weights.detach(), p)
 
 
@@ -269,15 +269,15 @@ def test_clipping_and_decay_are_kerass():
 @pytest.mark.parametrize("clip", [None, "gradients", "weights", "none"])
 def test_what_each_recipe_clips(name, alpha, clip):
     """RMSprop's first squared average is (1 - alpha) times the square of the gradient that it was given."""
-    makes = recipe(name, **({"clip": clip} if clip else {})).optimisers
+    makes = recipe(name, **({"clip": clip} if clip else {})).optimizers
     assert makes.keys() == {"discriminator", "generator"}
     for player, make in makes.items():
         weight = nn.Parameter(torch.tensor([3.0, -3.0]))
-        optimiser = make([weight])
+        optimizer = make([weight])
         weight.grad = torch.tensor([100.0, -100.0])
-        optimiser.step()
+        optimizer.step()
         seen = 1.0 if clip in (None, "gradients") else 100.0
-        torch.testing.assert_close(optimiser.state[weight]["square_avg"], torch.full((2,), (1 - alpha) * seen**2))
+        torch.testing.assert_close(optimizer.state[weight]["square_avg"], torch.full((2,), (1 - alpha) * seen**2))
         bounded = clip == "weights" and player == "discriminator"
         assert torch.equal(weight, torch.tensor([1.0, -1.0])) == bounded
 
@@ -286,7 +286,7 @@ def test_what_each_recipe_clips(name, alpha, clip):
 def test_rates_decay_unless_told_otherwise(name):
     made = recipe(name)
     for player, lr in (("discriminator", 8e-4), ("generator", 4e-4)):
-        defaults = made.optimisers[player]([nn.Parameter(torch.zeros(1))]).defaults
+        defaults = made.optimizers[player]([nn.Parameter(torch.zeros(1))]).defaults
         assert (defaults["lr"], defaults["weight_decay"]) == (lr, 0)
         assert made.schedules[player](1) == {"lr": lr}
         assert made.schedules[player](10**8 + 1)["lr"] == pytest.approx(lr / 2)
@@ -296,7 +296,7 @@ def test_rates_decay_unless_told_otherwise(name):
 def test_weight_decay_takes_the_place_of_the_rates(decay, expected):
     made = recipe("smu_frogs", decay=decay)
     assert made.schedules == {}
-    for make in made.optimisers.values():
+    for make in made.optimizers.values():
         assert make([nn.Parameter(torch.zeros(1))]).defaults["weight_decay"] == expected
 
 
@@ -315,7 +315,7 @@ def test_smus_weight_clip_holds_all_of_d_and_nothing_of_g():
 
 def test_unit_data_shows_d_what_it_saw_in_the_book():
     """Real pixels in [0, 1], generated ones as tanh leaves them; what is shown is cut to [-1, 1]."""
-    plain, slip = (recipe("chollet_frogs", unit_data=unit).system for unit in (False, True))
+    plain, slip = (recipe("chollet_frogs", bug_unit_data=unit).system for unit in (False, True))
     for D in (plain.D, slip.D):
         D.eval()  # no dropout
     z, x = torch.randn(6, 32), torch.rand(6, 3, 32, 32) * 2 - 1
@@ -338,23 +338,23 @@ def test_the_sigmoid_of_smus_lsgan_is_a_slip_on_request():
     plain, slip = (recipe("smu_frogs_lsgan", sigmoid=sigmoid).system for sigmoid in (False, True))
     torch.testing.assert_close(slip.D(x), plain.D(x).sigmoid())
     assert not any(isinstance(layer, nn.Sigmoid) for layer in plain.D)
-    with pytest.raises(SparringError, match="--sigmoid is for the least-squares game"):
+    with pytest.raises(SparringError, match="--bug-sigmoid is for the least-squares game"):
         recipe("smu_frogs_lsgan", sigmoid=True, game="non-saturating")
 
 
 def test_the_rules_of_each_game():
     book = recipe("chollet_frogs").system
-    assert book.game.labels == Labels(real=0.0, fake=1.0, noise=0.05)
-    assert (book.mixed, book.fresh_noise) == (True, True)
+    assert book.game.labels == Targets(real=0.0, fake=1.0, noise=0.05)
+    assert (book.joint_batch, book.resample_noise) == (True, True)
     assert book.equilibrium() == pytest.approx({"discriminator": log(2), "generator": log(2)})  # its log: .69, .74
     course = recipe("smu_frogs").system
-    assert course.game.labels == Labels(real=1.0, fake=0.0, noise=0.05)
-    assert (course.mixed, course.fresh_noise) == (False, False)
+    assert course.game.labels == Targets(real=1.0, fake=0.0, noise=0.05)
+    assert (course.joint_batch, course.resample_noise) == (False, False)
     assert course.equilibrium() == pytest.approx({"discriminator": log(2), "generator": log(2)})
     squares = recipe("smu_frogs_lsgan").system
     assert squares.game.name == "least-squares"
     assert squares.equilibrium() == pytest.approx({"discriminator": 0.475**2, "generator": 0.125})
-    assert (recipe("smu_frogs_wgan_gp").system.critic_steps, recipe("smu_frogs_wgan_gp").system.penalty) == (5, 10)
+    assert (recipe("smu_frogs_wgan_gp").system.critic_steps, recipe("smu_frogs_wgan_gp").system.gp_weight) == (5, 10)
 
 
 def test_length_and_batch_are_the_sources():
@@ -371,26 +371,26 @@ def test_length_and_batch_are_the_sources():
     ("name", "arguments"),
     [
         ("chollet_frogs", {}),
-        ("chollet_frogs", {"unit_data": True, "clip": "none", "decay": "none"}),
+        ("chollet_frogs", {"bug_unit_data": True, "clip": "none", "decay": "none"}),
         ("smu_frogs", {}),
         ("smu_frogs", {"clip": "weights", "decay": "weights"}),
         ("smu_frogs_lsgan", {}),
-        ("smu_frogs_lsgan", {"sigmoid": True, "clip": "weights", "decay": "weights"}),
+        ("smu_frogs_lsgan", {"bug_sigmoid": True, "clip": "weights", "decay": "weights"}),
         ("smu_frogs_wgan_gp", {"critic_steps": 2}),
     ],
 )
 def test_three_rounds(name, arguments):
-    made = recipe(name, latent=6, **arguments)
+    made = recipe(name, latent_dim=6, **arguments)
     playing = judge(made)
-    moves = ["critic", "critic", "generator"] if "critic" in made.optimisers else ["discriminator", "generator"]
+    moves = ["critic", "critic", "generator"] if "critic" in made.optimizers else ["discriminator", "generator"]
     for _ in range(3):
         before = {k: v.detach().clone() for k, v in made.system.named_parameters()}
-        told = playing.agree(playing.play())
+        told = playing.reduce_logs(playing.play())
         assert [t["player"] for t in told] == moves
         assert all(torch.isfinite(torch.tensor([v for k, v in t.items() if k != "player"])).all() for t in told)
         moved = {k.split(".")[0] for k, v in made.system.named_parameters() if not torch.equal(v, before[k])}
         assert moved == {"G", "D"}
-    fake = playing.averaged.sample(5, seed=1)
+    fake = playing.ema_system.sample(5, seed=1)
     assert fake.shape == (5, 3, 32, 32)
     assert float(fake.abs().max()) <= 1
-    assert playing.averaged.score(fake).shape == (5,)
+    assert playing.ema_system.score(fake).shape == (5,)

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 from markupsafe import Markup
 
-from sparring import drawings
+from sparring import plots
 from sparring.cli import main
 from sparring.cli.common import write
 from sparring.durable import MANIFEST, Disk, sealed, sweep, unsealed, write_folder
@@ -27,7 +27,7 @@ from sparring.training import resume, train
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, toy_file):
-    options = {"size": 8, "rounds": 2, "batch": 8, "latent": 4, "save_every": 2, "log_every": 1, "monitor": False}
+    options = {"size": 8, "rounds": 2, "batch": 8, "latent_dim": 4, "save_every": 2, "log_every": 1, "monitor": False}
     return train("csc321-mlp", toy_file, out=tmp_path_factory.mktemp("made"), quiet=True, held_out=0.01, **options).path
 
 
@@ -57,13 +57,13 @@ def checkpoint_with(run, **files):
 
 def forged(run, **arguments):
     """The run with other arguments, as if it had been trained with them; the weights stay."""
-    facts = unsealed((run / "recipe.json").read_bytes())
-    facts["arguments"] |= arguments
-    (run / "recipe.json").write_bytes(sealed(facts))
+    config = unsealed((run / "recipe.json").read_bytes())
+    config["arguments"] |= arguments
+    (run / "recipe.json").write_bytes(sealed(config))
     training = Run.open(run).training
     config = unsealed((run / "weights" / "config.json").read_bytes())
     (run / "weights" / "config.json").write_bytes(
-        sealed({**config, "training": training, "arguments": facts["arguments"]})
+        sealed({**config, "training": training, "arguments": config["arguments"]})
     )
     file = run / "weights" / "model.safetensors"
     tensors, known = safetensors.torch.load(file.read_bytes()), {"round": 2, "training": training}
@@ -74,7 +74,7 @@ def forged(run, **arguments):
 
 @pytest.mark.parametrize("width", [10**8, 10**12])
 def test_networks_that_are_too_large_are_refused_before_they_are_made(toy_file, width, tmp_path):
-    options = {"size": 8, "rounds": 2, "batch": 8, "latent": 2, "width": 4, "monitor": False}
+    options = {"size": 8, "rounds": 2, "batch": 8, "latent_dim": 2, "width": 4, "monitor": False}
     run = train("autoencoder", toy_file, out=tmp_path, quiet=True, held_out=0.01, **options).path
     forged(run, width=width)
     words = ["does not fit the networks of autoencoder"] if width == 10**8 else ["too large for any machine"]
@@ -129,7 +129,7 @@ def test_checkpoints_without_a_file_are_refused(run):
     ],
 )
 def test_files_as_large_as_no_memory_are_not_read(run, name, monkeypatch):
-    monkeypatch.setattr(drawings, "_svg", lambda figure, alt: Markup(""))  # which takes time
+    monkeypatch.setattr(plots, "_svg", lambda figure, alt: Markup(""))  # which takes time
     with open(run / name, "ab") as file:
         file.truncate(1 << 42)  # without a block on the disk
     if name == "eval.json":
@@ -144,7 +144,7 @@ def test_files_as_large_as_no_memory_are_not_read(run, name, monkeypatch):
 WRONG = [10**400, -1, 0, 1.5, "1", None, [], {}, True, float("nan"), float("inf"), "x" * 10**6]
 
 
-@pytest.mark.parametrize("name", ["rounds", "seed", "batch", "accumulate", "equilibrium", "early", "machine"])
+@pytest.mark.parametrize("name", ["rounds", "seed", "batch", "grad_accum", "equilibrium", "early", "machine"])
 def test_numbers_of_a_run_have_limits(run, name):
     whole = unsealed((run / "recipe.json").read_bytes())
     for value in WRONG:
@@ -157,7 +157,7 @@ def test_numbers_of_a_run_have_limits(run, name):
 @pytest.mark.parametrize("depth", [200, 330, 500, 900, 990, 10**4])
 def test_deeply_nested_files_are_one_line(run, depth):
     whole = unsealed((run / "recipe.json").read_bytes())
-    text = json.dumps({**whole, "arguments": {"latent": 0}, "sha256": ""})
+    text = json.dumps({**whole, "arguments": {"latent_dim": 0}, "sha256": ""})
     (run / "recipe.json").write_text(text.replace('"latent": 0', f'"latent": {"[" * depth}{"]" * depth}'))
     one_line(lambda: Run.open(run), "recipe.json")
 
@@ -197,7 +197,7 @@ def test_lines_that_are_none_are_left_out(run):
         with open(run / f"{log}.jsonl", "a") as file:
             file.writelines(f"{text}\n" for text in texts)
     assert {log: opened.read(log) for log in LINES} == whole
-    assert opened.played()[0] == 2
+    assert opened.round_index()[0] == 2
     assert opened.health() == []
     assert parsed("health", json.dumps({"alarm": {**ALARM, "passed": None}}).encode()) is not None
 

@@ -10,11 +10,11 @@ from toys import SHAPE, adam, images
 
 from sparring.data.dataset import Dataset, Spec
 from sparring.errors import SparringError
-from sparring.networks.improved import Classifier, WeightNormLinear, generator
+from sparring.networks.improved_gan import Classifier, WeightNormLinear, generator
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
-from sparring.systems.improved import ImprovedGAN, odds
+from sparring.systems.improved_gan import ImprovedGAN, odds
 
 
 def ten_classes(count=400):
@@ -24,23 +24,23 @@ def ten_classes(count=400):
 
 def test_as_many_labels_of_each_class_chosen_by_the_seed():
     data = ten_classes()
-    few = data.few_labels(50, seed=1)
+    few = data.labeled_subset(50, seed=1)
     assert few.labels.bincount().tolist() == [5] * 10
-    assert torch.equal(few.images, data.few_labels(50, seed=1).images)
-    assert not torch.equal(few.images, data.few_labels(50, seed=2).images)
+    assert torch.equal(few.images, data.labeled_subset(50, seed=1).images)
+    assert not torch.equal(few.images, data.labeled_subset(50, seed=2).images)
     assert len(few.repeated(100)) == 100
     assert len(few.repeated(20)) == 50
     assert torch.equal(few.repeated(100).images[50:], few.images)
 
 
 def test_too_many_labels_are_refused():
-    with pytest.raises(SparringError, match="41 labelled images of each class asked for; class 'a' has 40"):
-        ten_classes().few_labels(410, seed=0)
+    with pytest.raises(SparringError, match="41 labeled images of each class asked for; class 'a' has 40"):
+        ten_classes().labeled_subset(410, seed=0)
     with pytest.raises(SparringError, match="'toy' has no labels"):
-        images().few_labels(10, seed=0)
-    function = find("improved-gan", RECIPES)
-    with pytest.raises(SparringError, match="labelled is 25: it must be a multiple of the 10 classes"):
-        prepare_recipe(function, Spec(1, 28, tuple("0123456789")), settle(function, {"labelled": 25}))
+        images().labeled_subset(10, seed=0)
+    function = load_recipe("improved-gan", RECIPES)
+    with pytest.raises(SparringError, match="labeled is 25: it must be a multiple of the 10 classes"):
+        build_recipe(function, Spec(1, 28, tuple("0123456789")), resolve_arguments(function, {"n_labeled": 25}))
 
 
 def test_parameters_are_those_of_the_published_networks():
@@ -76,15 +76,15 @@ def test_the_data_sets_scales_and_biases():
 
 def small(seed=0):
     torch.manual_seed(seed)
-    return ImprovedGAN(generator(5, SHAPE, 32), Classifier(SHAPE, 2), latent=5)
+    return ImprovedGAN(generator(5, SHAPE, 32), Classifier(SHAPE, 2), latent_dim=5)
 
 
 def referee(system, few, every, **options):
     return Referee(
         system,
-        {"labelled": few, "unlabelled": every},
+        {"n_labeled": few, "unlabeled": every},
         batch=16,
-        optimisers={player: adam(3e-3) for player in system.players},
+        optimizers={player: adam(3e-3) for player in system.players},
         precision="fp32",
         **options,
     )
@@ -94,14 +94,14 @@ def test_the_losses_are_those_of_the_paper():
     """Salimans et al. 2016, section 5, with an explicit class "generated" whose logit is 0."""
     system = small().eval()  # no noise, no batch statistics: the round can be computed twice
     data = with_labels(two_tone())
-    batches = {"labelled": (torch.randn(4, *SHAPE), torch.tensor([0, 1, 1, 0])), "unlabelled": None}
-    batches["unlabelled"] = (data.images[:4].float() / 127.5 - 1, None)
+    batches = {"n_labeled": (torch.randn(4, *SHAPE), torch.tensor([0, 1, 1, 0])), "unlabeled": None}
+    batches["unlabeled"] = (data.images[:4].float() / 127.5 - 1, None)
     torch.manual_seed(5)
     moves = list(system.round(lambda stream: batches[stream]))
     torch.manual_seed(5)
     fake = system.G(system.noise(4))
-    x, y = batches["labelled"]
-    u = batches["unlabelled"][0]
+    x, y = batches["n_labeled"]
+    u = batches["unlabeled"][0]
 
     def with_generated(images):
         logits = system.D(images)
@@ -121,10 +121,10 @@ def test_two_labels_are_enough_for_two_tones():
     data = with_labels(two_tone())
     system = small()
     system.D.start_from_data(data.images.float() / 127.5 - 1)
-    judge = referee(system, data.few_labels(2, seed=0).repeated(16), data, average=0.9)
+    judge = referee(system, data.labeled_subset(2, seed=0).repeated(16), data, ema_decay=0.9)
     for _ in range(60):
         judge.play()
-    shown = judge.averaged
+    shown = judge.ema_system
     wrong = shown.classify(data.images.float() / 127.5 - 1).argmax(1) != data.labels
     assert float(wrong.float().mean()) < 0.02
     assert shown.sample(3).shape == (3, *SHAPE)
@@ -136,10 +136,8 @@ def test_an_exam_is_held_while_training(tmp_path):
 
     pixels = torch.randint(0, 256, (200, 1, 28, 28), dtype=torch.uint8)
     data = Dataset("toy", pixels, torch.arange(200) % 10, tuple("0123456789")).hold_out(0.3)
-    run = sparring.train(
-        "improved-gan", data, rounds=2, labelled=10, batch=10, measure_every=1, out=tmp_path, quiet=True
-    )
-    assert run.facts["precision"] == "float32"  # as the recipe asks, whatever the hardware
+    run = sparring.train("improved-gan", data, rounds=2, n_labeled=10, batch=10, eval_every=1, out=tmp_path, quiet=True)
+    assert run.config["precision"] == "float32"  # as the recipe asks, whatever the hardware
     exams = [m for m in run.read("metrics") if m["name"] == "classification error"]
     assert [m["round"] for m in exams] == [0, 1, 2]
     assert exams[0]["n"] == 60

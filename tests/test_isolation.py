@@ -11,17 +11,17 @@ from test_training import toy_data
 from toys import gan, images, referee, state
 
 from sparring.losses import game
-from sparring.networks.augment import AdaptiveAugment, DiffAugment, Distortion
+from sparring.networks.diffaug import AdaptiveAugment, DiffAugment, Distortion
 from sparring.networks.noise import Dropout, GaussianNoise, InstanceNoise, TrainingNoise
 from sparring.run import Run
-from sparring.seeds import Drawing, generator, isolated
-from sparring.system import NOISES
+from sparring.seeds import Drawing, isolated, make_generator
+from sparring.system import NOISE_DISTRIBUTIONS
 from sparring.training import train
 
 
 def trained(out, data=None, **options):
     """Three rounds of a recipe with dropout in both networks, and a measurement."""
-    arguments = {"rounds": 3, "save_every": 2, "latent": 4, "batch": 8, "precision": "fp32", "quiet": True}
+    arguments = {"rounds": 3, "save_every": 2, "latent_dim": 4, "batch": 8, "precision": "fp32", "quiet": True}
     return train("raschka-mlp", toy_data(8) if data is None else data, out=out, **{**arguments, **options})
 
 
@@ -172,12 +172,12 @@ def test_layers_that_draw_are_not_disturbed_by_draws_from_the_global_generator(l
 
 
 def test_flips_and_noise_of_labels_are_the_rounds_own_and_the_same_in_pieces():
-    def play(accumulate, disturbed=False):
+    def play(grad_accum, disturbed=False):
         system = gan().double()
-        system.game = game("non-saturating", flips=0.3, label_noise=0.2)
+        system.game = game("non-saturating", label_flip_prob=0.3, label_noise=0.2)
         if disturbed:
             system.D.register_forward_pre_hook(disturb)
-        judge = referee(system, accumulate=accumulate)
+        judge = referee(system, grad_accum=grad_accum)
         assert judge.batchwise() == []
         judge.play()
         return state(judge)
@@ -227,11 +227,11 @@ def test_isolation_can_be_nested_and_other_threads_wait():
     assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(1)))
 
 
-@pytest.mark.parametrize("kind", NOISES)
+@pytest.mark.parametrize("kind", NOISE_DISTRIBUTIONS)
 def test_noise_is_float32_whatever_the_default(kind):
-    expected = NOISES[kind](generator("noise"), (3, 4))
+    expected = NOISE_DISTRIBUTIONS[kind](make_generator("noise"), (3, 4))
     system = gan(noise=kind)
-    codes = system.prior_codes(3, seed=1)
+    codes = system.sample_latents(3, seed=1)
     with default_dtype():
-        assert torch.equal(system.prior_codes(3, seed=1), codes)
+        assert torch.equal(system.sample_latents(3, seed=1), codes)
     assert expected.dtype == codes.dtype == torch.float32

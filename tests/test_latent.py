@@ -18,20 +18,20 @@ from sparring.cli import main
 from sparring.data import load
 from sparring.data.pixels import to_uint8
 from sparring.errors import SparringError
-from sparring.latent import neighbours as neighbours_module
+from sparring.latent import neighbors as neighbors_module
 from sparring.losses import game
 from sparring.networks.biggan import Discriminator, Generator
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import card, find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, info, load_recipe, resolve_arguments
 from sparring.systems import biggan
 from sparring.systems.autoencoder import Autoencoder
 from sparring.systems.gan import GAN
-from sparring.systems.improved import ImprovedGAN
+from sparring.systems.improved_gan import ImprovedGAN
 from sparring.systems.vae import VAE
 
 
 def gan(G, latent_length, **options):
-    return GAN(G, nn.Flatten(), latent=latent_length, game=game("non-saturating"), **options)
+    return GAN(G, nn.Flatten(), latent_dim=latent_length, game=game("non-saturating"), **options)
 
 
 def linear_gan(d=4, seed=0, scale=0.1, **options):
@@ -46,7 +46,7 @@ def linear_gan(d=4, seed=0, scale=0.1, **options):
 def biggan_like(classes=3):
     torch.manual_seed(0)
     G = Generator(9, 2, 1, 28, classes=classes, shared=4)
-    return biggan.BigGAN(G, Discriminator(2, 1, 28, classes=classes), latent=9, classes=classes, standing=2)
+    return biggan.BigGAN(G, Discriminator(2, 1, 28, classes=classes), latent_dim=9, classes=classes, standing=2)
 
 
 # Ways from one code to another.
@@ -105,28 +105,34 @@ def test_lerp_gaussian_is_the_line_in_probabilities():
 
 def test_paths_pass_their_stops_and_walks_come_home():
     stops = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
-    way = latent.path(stops, 5, "slerp")
+    way = latent.open_path(stops, 5, "slerp")
     assert way.shape == (3, 3 * 4 + 1, 6)
     torch.testing.assert_close(way[:, ::4], stops)
-    round_trip = latent.walk(stops, 5, "lerp")
+    round_trip = latent.closed_path(stops, 5, "lerp")
     assert round_trip.shape == (3, 20, 6)
     torch.testing.assert_close(round_trip[:, ::5], stops)
     torch.testing.assert_close(round_trip[:, 19], 0.2 * stops[:, 3] + 0.8 * stops[:, 0])
     ends = latent.interpolate(stops[:, 0], stops[:, 1], 2, "lerp")
     torch.testing.assert_close(ends, stops[:, :2])
     with pytest.raises(SparringError, match=r"unknown interpolation 'slurp'; did you mean 'slerp'\?"):
-        latent.path(stops, 5, "slurp")
+        latent.open_path(stops, 5, "slurp")
     with pytest.raises(SparringError, match="steps is 1: it must be at least 2"):
-        latent.path(stops, 1, "lerp")
+        latent.open_path(stops, 1, "lerp")
 
 
 def test_the_usual_way_follows_the_codes():
-    assert latent.usual(linear_gan()) == "slerp"
-    assert latent.usual(linear_gan(noise="spherical")) == "slerp"
-    assert latent.usual(linear_gan(noise="uniform")) == latent.usual(linear_gan(noise="unit-uniform")) == "lerp"
+    assert latent.default_interpolation(linear_gan()) == "slerp"
+    assert latent.default_interpolation(linear_gan(noise="spherical")) == "slerp"
+    assert (
+        latent.default_interpolation(linear_gan(noise="uniform"))
+        == latent.default_interpolation(linear_gan(noise="unit-uniform"))
+        == "lerp"
+    )
     network = nn.Flatten()
-    assert latent.usual(VAE(network, network, latent=2, surprise=torch.sub, image=network)) == "slerp"
-    assert latent.usual(ImprovedGAN(network, network, latent=2)) == "lerp"
+    assert (
+        latent.default_interpolation(VAE(network, network, latent_dim=2, surprise=torch.sub, image=network)) == "slerp"
+    )
+    assert latent.default_interpolation(ImprovedGAN(network, network, latent_dim=2)) == "lerp"
 
 
 # Arithmetic.
@@ -145,17 +151,17 @@ def test_arithmetic_is_of_means_and_keeps_the_length():
     assert float(single.mean()) == pytest.approx(math.sqrt(300), abs=0.15)
 
 
-def test_a_neighbourhood_is_the_code_and_eight_around_it():
+def test_a_neighborhood_is_the_code_and_eight_around_it():
     code = torch.randn(4000, generator=torch.Generator().manual_seed(0))
-    nine = latent.neighbourhood(code)
+    nine = latent.jitter_grid(code)
     assert nine.shape == (9, 4000)
     assert torch.equal(nine[4], code)
     off = (nine - code)[[0, 1, 2, 3, 5, 6, 7, 8]]
     assert 0.249 < float(off.abs().max()) <= 0.25
     assert float(off.std()) == pytest.approx(0.25 / 3**0.5, rel=0.01)
     assert off.unique(dim=0).shape[0] == 8
-    assert not torch.equal(latent.neighbourhood(code, seed=1), nine)
-    assert torch.equal(latent.neighbourhood(code, spread=0), code.expand(9, -1))
+    assert not torch.equal(latent.jitter_grid(code, seed=1), nine)
+    assert torch.equal(latent.jitter_grid(code, spread=0), code.expand(9, -1))
 
 
 # Every system.
@@ -163,30 +169,30 @@ def test_a_neighbourhood_is_the_code_and_eight_around_it():
 
 def made(name):
     extra, size = small(name)
-    function = find(name, RECIPES)
-    data = toy_data(size, 20, channels=3 if name == "cyclegan" else 1, classes=min(card(function).classes, 10))
+    function = load_recipe(name, RECIPES)
+    data = toy_data(size, 20, channels=3 if name == "cyclegan" else 1, classes=min(info(function).classes, 10))
     torch.manual_seed(0)
-    return prepare_recipe(function, data.spec, settle(function, extra)).system.eval(), data
+    return build_recipe(function, data.spec, resolve_arguments(function, extra)).system.eval(), data
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_tool_works_on_every_system_with_codes_and_the_others_say_why_not(name):
     system, data = made(name)
-    if not (system.can("sample") and system.can("prior_codes")):
+    if not (system.supports("sample") and system.supports("sample_latents")):
         with pytest.raises(SparringError, match=f"{type(system).__name__} has no latent tools: it cannot sample"):
-            latent.painter(system)
+            latent.latent_decoder(system)
         return
-    paint = latent.painter(system)
+    paint = latent.latent_decoder(system)
     codes = paint.codes(12, seed=3)
     assert torch.equal(paint.paint(codes), system.sample(12, seed=3))
-    assert latent.usual(system) in latent.INTERPOLATIONS
-    way = latent.path(codes.unflatten(0, (6, 2)), 3, latent.usual(system))
+    assert latent.default_interpolation(system) in latent.INTERPOLATIONS
+    way = latent.open_path(codes.unflatten(0, (6, 2)), 3, latent.default_interpolation(system))
     assert paint.rows(way).shape == (18, *data.spec.shape)
-    weights = latent.first_layers(paint, codes.shape[1])
+    weights = latent.latent_weights(paint, codes.shape[1])
     assert weights.shape[1] == codes.shape[1]
-    found = [*latent.semantic(weights, codes, 2), *latent.principal(codes, paint.paint(codes).flatten(1), 2)]
+    found = [*latent.sefa(weights, codes, 2), *latent.ganspace(codes, paint.paint(codes).flatten(1), 2)]
     assert all(float(one.unit.norm()) == pytest.approx(1, abs=1e-4) for one in found)
-    assert latent.steps_along(codes[0], found, columns=3).shape == (len(found), 3, codes.shape[1])
+    assert latent.traverse(codes[0], found, columns=3).shape == (len(found), 3, codes.shape[1])
     once = latent.invert(paint, data.images[:2], steps=2, restarts=1)
     assert once.codes.shape == (2, codes.shape[1])
     assert float(once.errors.max()) <= float(once.tried.min(1).values.max())
@@ -194,22 +200,22 @@ def test_every_tool_works_on_every_system_with_codes_and_the_others_say_why_not(
 
 def test_a_painter_refuses_what_its_system_does_not_know():
     with pytest.raises(SparringError, match="--labels: codes of GAN are painted without labels"):
-        latent.painter(linear_gan(), 1)
+        latent.latent_decoder(linear_gan(), 1)
     with pytest.raises(SparringError, match="label 3 is no class: BigGAN knows 0 to 2"):
-        latent.painter(biggan_like(), [0, 3])
-    plain = Autoencoder(nn.Flatten(), nn.Flatten(), latent=16)
+        latent.latent_decoder(biggan_like(), [0, 3])
+    plain = Autoencoder(nn.Flatten(), nn.Flatten(), latent_dim=16)
     with pytest.raises(SparringError, match="Autoencoder has no latent tools: it cannot sample"):
-        latent.painter(plain)
+        latent.latent_decoder(plain)
 
 
 def test_rows_of_a_told_system_are_of_one_class():
     system = biggan_like()
-    codes = latent.painter(system).codes(6, seed=1).unflatten(0, (3, 2))
-    images = latent.painter(system).rows(codes)
+    codes = latent.latent_decoder(system).codes(6, seed=1).unflatten(0, (3, 2))
+    images = latent.latent_decoder(system).rows(codes)
     for row in range(3):
         wanted = system.decode(codes[row], labels=row)
         torch.testing.assert_close(images[2 * row : 2 * row + 2], wanted, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(latent.painter(system, 2).rows(codes)[:2], system.decode(codes[0], labels=2))
+    torch.testing.assert_close(latent.latent_decoder(system, 2).rows(codes)[:2], system.decode(codes[0], labels=2))
 
 
 # Gradients reach codes, and only codes that ask for them.
@@ -217,7 +223,7 @@ def test_rows_of_a_told_system_are_of_one_class():
 
 def test_images_have_gradients_where_codes_ask_for_them():
     system = linear_gan()
-    codes = system.prior_codes(3).requires_grad_()
+    codes = system.sample_latents(3).requires_grad_()
     images = system.decode(codes)
     (gradient,) = torch.autograd.grad(images.sum(), [codes])
     torch.testing.assert_close(gradient, system.G[0].weight.sum(0).expand(3, -1).detach())
@@ -233,23 +239,23 @@ def test_images_have_gradients_where_codes_ask_for_them():
 def test_truncation_in_z_is_a_truncated_distribution():
     cut = (("normal", 1.0, 0.29113), ("truncated", 1.0, 0.29113), ("uniform", 0.5, 1 / 12), ("unit-uniform", 1.5, 0.75))
     for noise, threshold, variance in cut:
-        codes = linear_gan(d=400, noise=noise).prior_codes(250, truncation=threshold)
+        codes = linear_gan(d=400, noise=noise).sample_latents(250, truncation=threshold)
         assert 0.99 * threshold < float(codes.abs().max()) <= threshold
         assert float(codes.var()) == pytest.approx(variance, rel=0.02), noise
-    far = linear_gan(d=400, noise="truncated").prior_codes(250, truncation=9.0)
+    far = linear_gan(d=400, noise="truncated").sample_latents(250, truncation=9.0)
     assert 1.99 < float(far.abs().max()) <= 2
     with pytest.raises(SparringError, match="spherical noise has one length"):
         linear_gan(noise="spherical").sample(2, truncation=1.0)
     with pytest.raises(SparringError, match="truncation is 0: it must be above 0"):
         linear_gan().sample(2, truncation=0)
     with pytest.raises(SparringError, match="codes of AAE have no truncation"):
-        latent.painter(made("aae")[0]).codes(2, truncation=1.0)
+        latent.latent_decoder(made("aae")[0]).codes(2, truncation=1.0)
 
 
 def test_truncation_in_w_is_a_way_to_the_mean():
     system, _ = made("alae")
-    w, centre = system.prior_codes(5, seed=1), system.prior_codes(2000).mean(0)
-    torch.testing.assert_close(system.prior_codes(5, seed=1, truncation=0.3), centre + 0.3 * (w - centre))
+    w, center = system.sample_latents(5, seed=1), system.sample_latents(2000).mean(0)
+    torch.testing.assert_close(system.sample_latents(5, seed=1, truncation=0.3), center + 0.3 * (w - center))
     assert torch.equal(system.sample(5, seed=1, truncation=1), system.sample(5, seed=1))
     with pytest.raises(SparringError, match="it must be from 0"):
         system.sample(2, truncation=1.5)
@@ -257,10 +263,10 @@ def test_truncation_in_w_is_a_way_to_the_mean():
 
 def test_levels_of_truncation_are_rows():
     system = linear_gan()
-    rows = latent.truncations(latent.painter(system), [0.5, 2.0], 3, seed=1)
+    rows = latent.truncations(latent.latent_decoder(system), [0.5, 2.0], 3, seed=1)
     torch.testing.assert_close(rows[3:], system.sample(3, seed=1, truncation=2.0))
     big = biggan_like()
-    rows = latent.truncations(latent.painter(big, 1), [0.5, 2.0], 3, seed=1)
+    rows = latent.truncations(latent.latent_decoder(big, 1), [0.5, 2.0], 3, seed=1)
     torch.testing.assert_close(rows[:3], big.sample(3, seed=1, labels=1, truncation=0.5))
 
 
@@ -290,7 +296,7 @@ def test_principal_directions_of_codes_are_their_long_axes():
     g = torch.Generator().manual_seed(0)
     turned, _ = torch.linalg.qr(torch.randn(3, 3, generator=g))
     codes = torch.randn(4000, 3, generator=g) * torch.tensor([5.0, 2.0, 0.5]) @ turned.T + 7
-    found = latent.principal(codes, codes, 5)
+    found = latent.ganspace(codes, codes, 5)
     assert len(found) == 3
     for one, axis, length in zip(found, turned.T, (5, 2, 0.5), strict=True):
         assert abs(float(one.unit @ axis)) == pytest.approx(1, abs=1e-3)
@@ -301,7 +307,7 @@ def test_principal_directions_of_codes_are_their_long_axes():
 
 def test_samples_that_are_all_the_same_have_no_principal_direction():
     with pytest.raises(SparringError, match="the 50 samples are all the same"):
-        latent.principal(torch.randn(50, 3), torch.ones(50, 7), 2)
+        latent.ganspace(torch.randn(50, 3), torch.ones(50, 7), 2)
 
 
 def test_principal_directions_of_pixels_move_the_image_the_most():
@@ -309,7 +315,7 @@ def test_principal_directions_of_pixels_move_the_image_the_most():
     g = torch.Generator().manual_seed(0)
     u, v = (torch.linalg.qr(torch.randn(n, 3, generator=g))[0] for n in (16, 3))
     codes = torch.randn(5000, 3, generator=g)
-    found = latent.principal(codes, codes @ v @ torch.diag(torch.tensor([3.0, 1.0, 0.1])) @ u.T, 2)
+    found = latent.ganspace(codes, codes @ v @ torch.diag(torch.tensor([3.0, 1.0, 0.1])) @ u.T, 2)
     assert len(found) == 2
     for one, axis in zip(found, v.T, strict=False):
         assert abs(float(one.unit @ axis)) == pytest.approx(1, abs=0.02)
@@ -317,10 +323,10 @@ def test_principal_directions_of_pixels_move_the_image_the_most():
 
 def test_semantic_directions_are_eigenvectors_of_the_first_layers():
     weight = torch.diag(torch.tensor([1.0, 3.0, 2.0]))
-    found = latent.semantic(weight, torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), 3)
+    found = latent.sefa(weight, torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), 3)
     assert [int(one.unit.argmax()) for one in found] == [1, 2, 0]
     assert found[0].words == "64.3% of the layers' energy"
-    two = latent.semantic(torch.randn(5, 3), torch.randn(50, 3), 2)
+    two = latent.sefa(torch.randn(5, 3), torch.randn(50, 3), 2)
     assert float(two[0].unit @ two[1].unit) == pytest.approx(0, abs=1e-5)
 
 
@@ -328,16 +334,16 @@ def test_first_layers_are_found_by_asking():
     torch.manual_seed(0)
     first = nn.Linear(4, 7)
     G = nn.Sequential(first, nn.ReLU(), nn.Linear(7, 16), nn.Tanh(), nn.Unflatten(1, SHAPE))
-    weights = latent.first_layers(latent.painter(gan(G, 4)), 4)
+    weights = latent.latent_weights(latent.latent_decoder(gan(G, 4)), 4)
     torch.testing.assert_close(weights, first.weight.detach(), atol=1e-5, rtol=1e-4)
 
     up = nn.ConvTranspose2d(4, 3, 2)
     G = nn.Sequential(nn.Unflatten(1, (4, 1, 1)), up, nn.ReLU(), nn.ConvTranspose2d(3, 1, 3), nn.Tanh())
-    weights = latent.first_layers(latent.painter(gan(G, 4)), 4)
+    weights = latent.latent_weights(latent.latent_decoder(gan(G, 4)), 4)
     torch.testing.assert_close(weights, up.weight.detach().flatten(1).T, atol=1e-5, rtol=1e-4)
 
     system = biggan_like()  # chunks of the code go to the first layer and to the batch norms of every block
-    weights = latent.first_layers(latent.painter(system), 9)
+    weights = latent.latent_weights(latent.latent_decoder(system), 9)
     maps = system.G.linear.out_features
     assert float(weights[:maps, system.G.chunk :].abs().max()) < 1e-5
     gains = sum(2 * norm.gain.out_features for block in system.G.blocks for norm in (block.norm1, block.norm2))
@@ -346,39 +352,39 @@ def test_first_layers_are_found_by_asking():
 
     overwritten = nn.Linear(4, 7)
     G = nn.Sequential(overwritten, nn.ReLU(inplace=True), nn.Linear(7, 16), nn.Tanh(), nn.Unflatten(1, SHAPE))
-    weights = latent.first_layers(latent.painter(gan(G, 4)), 4)
+    weights = latent.latent_weights(latent.latent_decoder(gan(G, 4)), 4)
     torch.testing.assert_close(weights, overwritten.weight.detach(), atol=1e-5, rtol=1e-4)
 
     wide = nn.Linear(450, 16)  # more unit codes than are painted at once
-    weights = latent.first_layers(latent.painter(gan(nn.Sequential(wide, nn.Unflatten(1, SHAPE)), 450)), 450)
+    weights = latent.latent_weights(latent.latent_decoder(gan(nn.Sequential(wide, nn.Unflatten(1, SHAPE)), 450)), 450)
     torch.testing.assert_close(weights, wide.weight.detach(), atol=1e-5, rtol=1e-4)
 
-    curved = gan(nn.Sequential(nn.Tanh(), nn.Linear(4, 16), nn.Unflatten(1, SHAPE)), 4)
+    spherical_latent = gan(nn.Sequential(nn.Tanh(), nn.Linear(4, 16), nn.Unflatten(1, SHAPE)), 4)
     with pytest.raises(SparringError, match="GAN has no layer that takes the code as it is"):
-        latent.first_layers(latent.painter(curved), 4)
+        latent.latent_weights(latent.latent_decoder(spherical_latent), 4)
 
 
 def test_a_direction_leads_towards_its_class():
     codes = torch.randn(3000, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 1, 4, 1, 1, 1.0])
     labels = (codes[:, 2] + 0.0 > 1).long() + 2 * (codes[:, 0] > 9).long()
     few, many, empty = "few", "many", "empty"
-    found = {one.name: one for one in latent.by_class(codes, labels, (few, many, empty))}
+    found = {one.name: one for one in latent.interfacegan(codes, labels, (few, many, empty))}
     assert set(found) == {few, many}
     assert float(found[many].unit[2]) > 0.99
     assert float(found[few].unit[2]) < -0.99
     assert float(re.search(r"[\d.]+", found[many].words)[0]) > 98
     assert found[many].sigma == pytest.approx(4, rel=0.05)
-    blind = latent.by_class(codes, torch.arange(3000) % 2, ("even", "odd"))
+    blind = latent.interfacegan(codes, torch.arange(3000) % 2, ("balance_clusters", "odd"))
     assert all(44 < float(re.search(r"[\d.]+", one.words)[0]) < 56 for one in blind)
     with pytest.raises(SparringError, match="of 3,000 samples no class has 20"):
-        latent.by_class(codes, torch.zeros(3000), ("all",))
+        latent.interfacegan(codes, torch.zeros(3000), ("all",))
 
 
 def test_a_rare_class_is_not_told_by_saying_no():
     """3 % of the codes at random: saying no to all would be right 97 times in 100, and the words must not say so."""
     g = torch.Generator().manual_seed(0)
     codes, labels = torch.randn(4000, 5, generator=g), (torch.rand(4000, generator=g) < 0.03).long()
-    (_, rare) = latent.by_class(codes, labels, ("usual", "rare"))
+    (_, rare) = latent.interfacegan(codes, labels, ("usual", "rare"))
     assert float(re.search(r"[\d.]+", rare.words)[0]) < 65
 
 
@@ -389,14 +395,14 @@ def test_both_sides_of_a_plane_weigh_the_same():
     others = 2.0 * (torch.arange(n) % 5 == 1)
     codes = torch.stack([torch.where(rare, 1.0, others), torch.zeros(n)], 1)
     codes += 0.05 * torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
-    (_, one) = latent.by_class(codes, rare.long(), ("usual", "rare"))
+    (_, one) = latent.interfacegan(codes, rare.long(), ("usual", "rare"))
     assert float(re.search(r"[\d.]+", one.words)[0]) == pytest.approx(89.5, abs=2)
 
 
 def test_steps_go_so_many_deviations_to_either_side():
     code = torch.tensor([1.0, 2.0])
     way = latent.Direction("up", torch.tensor([0.0, 1.0]), 0.5, "")
-    (row,) = latent.steps_along(code, [way], reach=3, columns=7)
+    (row,) = latent.traverse(code, [way], reach=3, columns=7)
     assert row[:, 1].tolist() == pytest.approx([0.5, 1, 1.5, 2, 2.5, 3, 3.5])
     assert row[:, 0].tolist() == [1] * 7
 
@@ -406,14 +412,14 @@ def test_steps_go_so_many_deviations_to_either_side():
 
 def test_codes_of_a_linear_generator_are_found_again():
     system = linear_gan(d=4)
-    wanted = system.prior_codes(6, seed=5)
+    wanted = system.sample_latents(6, seed=5)
     images = to_uint8(system.decode(wanted))
     steps = []
-    paint = latent.painter(system)
+    paint = latent.latent_decoder(system)
     found = latent.invert(paint, images, steps=100, restarts=1, told=steps.append)
     torch.testing.assert_close(found.codes, wanted, atol=0.1, rtol=0)  # pixels were rounded
     assert float(found.errors.max()) < 1e-5
-    assert sum(steps) == latent.steps_of(paint, way="both", steps=100, restarts=1) == 100
+    assert sum(steps) == latent.total_steps(paint, way="both", steps=100, restarts=1) == 100
     again = latent.invert(paint, images, steps=100, restarts=1)
     assert torch.equal(found.codes, again.codes)
     exact = ((images.double() - found.images.double()) / 255).square().flatten(1).mean(1)
@@ -434,7 +440,7 @@ class Trap(nn.Module):
 def test_the_best_of_all_starts_counts_for_each_image():
     system = gan(Trap(), 2)
     images = torch.full((4, *SHAPE), 255 - 20, dtype=torch.uint8)
-    found = latent.invert(latent.painter(system), images, steps=3, restarts=5, lr=0.05)
+    found = latent.invert(latent.latent_decoder(system), images, steps=3, restarts=5, lr=0.05)
     assert found.tried.shape == (4, 5)
     assert torch.equal(found.errors, found.tried.min(1).values)
     assert (found.tried.max(1).values > found.errors + 1e-3).all()
@@ -457,12 +463,12 @@ def halver():
     back = nn.Linear(16, 6, bias=False)
     back.weight.data = torch.cat([100 * layer.weight.data.T, torch.zeros(3, 16)])
     encoder, decoder = nn.Sequential(nn.Flatten(), back), nn.Sequential(layer, nn.Unflatten(1, SHAPE))
-    return Halver(encoder, decoder, latent=3, surprise=torch.sub, image=nn.Identity())
+    return Halver(encoder, decoder, latent_dim=3, surprise=torch.sub, image=nn.Identity())
 
 
 def test_an_encoder_gives_a_start_and_an_error_of_its_own():
     system = halver()
-    paint = latent.painter(system)
+    paint = latent.latent_decoder(system)
     images = to_uint8(system.sample(5, seed=2))
     alone = latent.invert(paint, images, way="encoder")
     assert torch.equal(alone.errors, alone.encoded)
@@ -471,28 +477,28 @@ def test_an_encoder_gives_a_start_and_an_error_of_its_own():
     assert torch.equal(both.encoded, alone.errors)
     assert both.tried.shape == (5, 2)
     assert (both.errors < alone.errors / 2).all()
-    only = latent.invert(paint, images, way="optimisation", steps=3, restarts=2)
+    only = latent.invert(paint, images, way="optimization", steps=3, restarts=2)
     assert only.encoded is None
     assert only.tried.shape == (5, 2)
     with pytest.raises(SparringError, match="unknown way 'bth'"):
         latent.invert(paint, images, way="bth")
-    with pytest.raises(SparringError, match="GAN has no encoder: invert by optimisation"):
-        latent.invert(latent.painter(linear_gan()), images, way="encoder")
+    with pytest.raises(SparringError, match="GAN has no encoder: invert by optimization"):
+        latent.invert(latent.latent_decoder(linear_gan()), images, way="encoder")
 
 
 def test_a_step_never_makes_it_worse():
     """The rate is too high on purpose: the best code on the way is kept, and the start is on the way."""
     system = halver()
     images = to_uint8(system.sample(5, seed=2))
-    found = latent.invert(latent.painter(system), images, steps=4, restarts=1, lr=9.0)
+    found = latent.invert(latent.latent_decoder(system), images, steps=4, restarts=1, lr=9.0)
     assert (found.tried[:, 0] <= found.encoded + 1e-9).all()
 
 
-# Neighbours.
+# Neighbors.
 
 
-def test_neighbours_are_the_nearest_over_all_blocks(monkeypatch):
-    monkeypatch.setattr(neighbours_module, "BLOCK", 7)
+def test_neighbors_are_the_nearest_over_all_blocks(monkeypatch):
+    monkeypatch.setattr(neighbors_module, "BLOCK", 7)
     g = torch.Generator().manual_seed(0)
     these = torch.randint(0, 256, (6, 1, 3, 3), generator=g, dtype=torch.uint8)
     others = torch.randint(0, 256, (50, 1, 3, 3), generator=g, dtype=torch.uint8)
@@ -511,7 +517,7 @@ def test_neighbours_are_the_nearest_over_all_blocks(monkeypatch):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A GAN, a conditional GAN and an autoencoder of grey digits that are noise, with names a classifier knows."""
+    """A GAN, a conditional GAN and an autoencoder of gray digits that are noise, with names a classifier knows."""
     out = tmp_path_factory.mktemp("runs")
     pixels = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8)
     np.savez(out / "noise.npz", images=pixels, labels=np.arange(200) % 10)
@@ -519,7 +525,7 @@ def runs(tmp_path_factory):
     made = {}
     for name in ("csc321-mlp", "acgan", "cgan", "vae", "autoencoder", "mnist-net"):
         extra = {"width": 8} if name in ("vae", "autoencoder") else {}
-        latent_length = {} if name in ("mnist-net",) else {"latent": 6}
+        latent_length = {} if name in ("mnist-net",) else {"latent_dim": 6}
         run = sparring.train(name, str(out / "noise.npz"), **options, **extra, **latent_length)
         made[name] = run.path
     return made
@@ -572,7 +578,7 @@ def test_arithmetic_takes_samples_and_classes(runs, tmp_path, capsys):
     assert height == 20 + 2 * (3 * 30 + 2)
     assert width > 2 * (7 * 30)
     system = sparring.open(runs["csc321-mlp"]).system()
-    codes = system.prior_codes(64, seed=7)
+    codes = system.sample_latents(64, seed=7)
     result = codes[[3, 17, 25]].mean(0) - codes[[4, 8, 9]].mean(0) + codes[[11, 12]].mean(0)
     assert lines[0].endswith(f"the result {result.norm():.3g}")
     say(capsys, "arithmetic", runs["cgan"], *three, *out)
@@ -597,30 +603,30 @@ def test_class_concepts_are_samples_of_that_class(runs, tmp_path, capsys, monkey
         sure = (light > light.median()).double() * 0.98 + 0.01
         return torch.stack([1 - sure, sure], 1).log()
 
-    monkeypatch.setattr(latent, "judge_of", lambda *given: asked.append(given) or (judge, ("dark", "light")))
+    monkeypatch.setattr(latent, "classifier_for", lambda *given: asked.append(given) or (judge, ("dark", "light")))
     run = runs["csc321-mlp"]
     flags = ["--start", "class:light", "--minus", "class:light", "--plus", "class:dark", "--seed", 2]
     lines = say(capsys, "arithmetic", run, *flags, "--out", tmp_path / "a.png")
     system = sparring.open(run).system()
-    codes = system.prior_codes(1000, seed=2)
+    codes = system.sample_latents(1000, seed=2)
     light = system.decode(codes).mean((1, 2, 3))
     dark = codes[light <= light.median()][:3].mean(0)
     assert lines[0].endswith(f"the result {dark.norm():.3g}")
     line = refusal(capsys, "arithmetic", run, "--start", "class:lihgt", "--minus", "1", "--plus", "2")
     assert "unknown concept 'class:lihgt'; did you mean 'class:light'?" in line
-    monkeypatch.setattr(latent, "judge_of", lambda *given: (lambda x: torch.zeros(len(x), 2), ("dark", "light")))
+    monkeypatch.setattr(latent, "classifier_for", lambda *given: (lambda x: torch.zeros(len(x), 2), ("dark", "light")))
     line = refusal(capsys, "directions", run, "--method", "classes", "-n", 100, "--out", tmp_path / "b.png")
     assert "no class has 20" in line
 
 
 def test_the_shipped_classifier_judges_data_it_knows():
     digits = load("digits")
-    judge, classes = latent.judge_of(linear_gan(), (), lambda: digits)
+    judge, classes = latent.classifier_for(linear_gan(), (), lambda: digits)
     assert classes == tuple("0123456789")
     found = judge(torch.zeros(2, 1, 28, 28))
     torch.testing.assert_close(found.exp().sum(1), torch.ones(2))
     system, _ = made("mlp-classifier")
-    judge, classes = latent.judge_of(system, ("a", "b"), lambda: pytest.fail("no data are needed"))
+    judge, classes = latent.classifier_for(system, ("a", "b"), lambda: pytest.fail("no data are needed"))
     assert judge == system.classify
     assert classes == ("a", "b")
 
@@ -662,11 +668,11 @@ def test_invert_tells_every_image_and_needs_classes_where_they_are_told(runs, tm
     assert {len(one["code"]) for one in numbers} == {6}
     assert refusal(capsys, "invert", runs["mnist-net"], folder) == "sparring: Classifier cannot decode images"
     line = refusal(capsys, "invert", runs["cgan"], folder, "--labels", "3", "--way", "encoder")
-    assert line == "sparring: ConditionalGAN has no encoder: invert by optimisation"
+    assert line == "sparring: ConditionalGAN has no encoder: invert by optimization"
 
 
-def test_neighbours_are_drawn_beside_their_samples(runs, tmp_path, capsys):
-    lines = say(capsys, "neighbours", runs["csc321-mlp"], "-n", 2, "--k", 3, "--out", tmp_path / "a.png")
+def test_neighbors_are_drawn_beside_their_samples(runs, tmp_path, capsys):
+    lines = say(capsys, "neighbors", runs["csc321-mlp"], "-n", 2, "--k", 3, "--out", tmp_path / "a.png")
     assert lines[0].startswith("median distance to the nearest training image, in pixels (0 to 1): samples ")
     assert Image.open(tmp_path / "a.png").size == (2 * (4 * 30 + 2), 2 * (2 * 30 + 2))
     run = sparring.open(runs["csc321-mlp"])
@@ -678,6 +684,6 @@ def test_neighbours_are_drawn_beside_their_samples(runs, tmp_path, capsys):
     assert float(words) == pytest.approx(float(first.distance.median()) / 255, rel=1e-3)
     assert (
         "in features of random-conv64"
-        in say(capsys, "neighbours", runs["csc321-mlp"], "-n", 2, "--by", "features", "--out", tmp_path / "b.png")[0]
+        in say(capsys, "neighbors", runs["csc321-mlp"], "-n", 2, "--by", "features", "--out", tmp_path / "b.png")[0]
     )
-    assert refusal(capsys, "neighbours", runs["autoencoder"]) == "sparring: Autoencoder cannot sample"
+    assert refusal(capsys, "neighbors", runs["autoencoder"]) == "sparring: Autoencoder cannot sample"

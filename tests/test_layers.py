@@ -15,7 +15,7 @@ FLOORS = [
     {"errors", "machine", "seeds", "signals", "typed"},
     {
         *("system", "losses", "priors", "networks", "data", "metrics", "diagnose"),
-        *("durable", "pictures", "drawings", "display", "distributed"),
+        *("durable", "image_grid", "plots", "progress", "distributed"),
     },
     {"referee", "evaluation", "latent", "systems"},
     {"recipes"},
@@ -25,8 +25,8 @@ FLOORS = [
     {"cli", "__init__"},
     {"__main__"},
 ]
-SAME_FLOOR = {("pictures", "data"), ("diagnose", "metrics"), ("typed", "errors")}
-"""Rooms that may look at a neighbour on their floor."""
+SAME_FLOOR = {("image_grid", "data"), ("diagnose", "metrics"), ("typed", "errors")}
+"""Rooms that may look at a neighbor on their floor."""
 
 
 def room(module: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparring.errors import SparringError
-from sparring.losses import GAMES, Labels, cross_entropy, game, gradient_penalty, squared_error
+from sparring.losses import GAMES, Targets, cross_entropy, game, gradient_penalty, squared_error
 
 LOG2 = math.log(2)
 SCORES = torch.tensor([-3.0, -0.5, 0.0, 1.25, 4.0], dtype=torch.float64)
@@ -54,7 +54,7 @@ def test_closed_form(name):
     [
         ("minimax", {}, 2 * LOG2, -LOG2),
         ("non-saturating", {}, 2 * LOG2, LOG2),
-        ("non-saturating", {"halved": True}, LOG2, LOG2),
+        ("non-saturating", {"half_d_loss": True}, LOG2, LOG2),
         ("non-saturating", {"real_label": 0.0, "fake_label": 1.0}, 2 * LOG2, LOG2),
         ("least-squares", {}, 0.25, 0.125),
         ("least-squares", {"real_label": 1.0, "fake_label": -1.0}, 1.0, 0.5),
@@ -72,7 +72,7 @@ def test_equilibrium_of_least_squares_at_score_zero_is_one_half_each():
     assert float(game("least-squares").generator(zero)) == 0.5
 
 
-@pytest.mark.parametrize("options", [{"smooth": 0.1}, {"flips": 0.2}, {"label_noise": 0.3}])
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"label_flip_prob": 0.2}, {"label_noise": 0.3}])
 def test_equilibrium_is_where_an_indifferent_discriminator_stays(options):
     """With equal real and fake images, no constant score has a lower expected loss than the one claimed."""
     torch.manual_seed(0)
@@ -83,14 +83,14 @@ def test_equilibrium_is_where_an_indifferent_discriminator_stays(options):
         s = torch.full((200_000,), score, dtype=torch.float64)
         return float(tricky.discriminator(s, s))
 
-    best = tricky.balance(tricky.labels)
+    best = tricky.neutral_score(tricky.labels)
     assert expected(best) == pytest.approx(at_best, abs=2e-3)
     assert expected(best - 0.3) > at_best
     assert expected(best + 0.3) > at_best
 
 
 def test_optimal_discriminator_of_two_gaussians_is_the_density_ratio():
-    """Proposition 1: the minimiser over functions is log p_data / p_g; here by gradient descent on a grid of scores."""
+    """Proposition 1: the minimizer over functions is log p_data / p_g; here by gradient descent on a grid of scores."""
     x = torch.linspace(-4, 4, 81, dtype=torch.float64)
     data, model = torch.exp(-((x - 0.5) ** 2) / 2), torch.exp(-((x + 0.5) ** 2) / 2)
     data, model = data / data.sum(), model / model.sum()
@@ -152,22 +152,22 @@ def test_cross_entropy_is_the_stable_formula():
 
 
 def test_smoothing_is_one_sided():
-    smooth = game("non-saturating", smooth=0.1)
+    label_smoothing = game("non-saturating", label_smoothing=0.1)
     expected = cross_entropy(SCORES, 0.9) + cross_entropy(OTHER, 0.0)
-    torch.testing.assert_close(smooth.discriminator(SCORES, OTHER), expected)
-    torch.testing.assert_close(smooth.generator(OTHER), game("non-saturating").generator(OTHER))
+    torch.testing.assert_close(label_smoothing.discriminator(SCORES, OTHER), expected)
+    torch.testing.assert_close(label_smoothing.generator(OTHER), game("non-saturating").generator(OTHER))
 
 
 def test_flips_and_noise_have_the_promised_frequency_and_range():
     torch.manual_seed(1)
     many = torch.zeros(100_000)
-    flipped = Labels(flips=0.2).for_real(many)
+    flipped = Targets(flip_prob=0.2).for_real(many)
     assert set(flipped.unique().tolist()) == {0.0, 1.0}
     assert float((flipped == 0).float().mean()) == pytest.approx(0.2, abs=0.005)
-    noisy = Labels(noise=0.3).for_fake(many)
+    noisy = Targets(noise=0.3).for_fake(many)
     assert 0 <= float(noisy.min()) < 0.01 < 0.29 < float(noisy.max()) <= 0.3
-    mean_real, mean_fake = Labels(smooth=0.1, noise=0.2, flips=0.3).means()
-    both = Labels(smooth=0.1, noise=0.2, flips=0.3)
+    mean_real, mean_fake = Targets(smoothing=0.1, noise=0.2, flip_prob=0.3).means()
+    both = Targets(smoothing=0.1, noise=0.2, flip_prob=0.3)
     assert float(both.for_real(many).mean()) == pytest.approx(mean_real, abs=0.005)
     assert float(both.for_fake(many).mean()) == pytest.approx(mean_fake, abs=0.005)
 
@@ -175,12 +175,12 @@ def test_flips_and_noise_have_the_promised_frequency_and_range():
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("hinge", {"smooth": 0.1}, "no labels"),
+        ("hinge", {"label_smoothing": 0.1}, "no labels"),
         ("wasserstein", {"real_label": 0.0, "fake_label": 1.0}, "no labels"),
         ("hing", {}, "did you mean 'hinge'"),
-        ("non-saturating", {"flips": 0.7}, r"\[0, 0.5\]"),
-        ("non-saturating", {"flips": 0.5}, "tells nothing"),
-        ("least-squares", {"flips": 1 / 3, "smooth": 0.5}, "tells nothing"),
+        ("non-saturating", {"label_flip_prob": 0.7}, r"\[0, 0.5\]"),
+        ("non-saturating", {"label_flip_prob": 0.5}, "tells nothing"),
+        ("least-squares", {"label_flip_prob": 1 / 3, "label_smoothing": 0.5}, "tells nothing"),
         ("non-saturating", {"real_label": 0.0}, "must differ"),
         ("minimax", {"real_label": 2.0}, "must be 0 and 1"),
     ],

@@ -20,7 +20,7 @@ from sparring.metrics import (
     frechet_distance,
     kernel_distance,
     mean_interval,
-    neighbours,
+    prdc,
     total_variation,
     wilson_interval,
 )
@@ -31,7 +31,7 @@ def normal(n, dimensions, seed=0):
     return torch.randn(n, dimensions, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def standardised(x):
+def standardized(x):
     """Moved and turned so that the sample mean is exactly 0 and the sample covariance exactly the identity."""
     x = x - x.mean(0)
     return x @ torch.linalg.inv(torch.linalg.cholesky(x.T @ x / (len(x) - 1))).T
@@ -49,15 +49,15 @@ def pair(n=200, dimensions=6, seed=0):
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (2.0, 1.0), (0.0, 3.0), (1.5, 0.25)])
 def test_fd_of_gaussians_is_the_closed_form(shift, scale):
     d = 5
-    real, fake = standardised(normal(400, d)), standardised(normal(60, d, seed=1)) * scale + shift
+    real, fake = standardized(normal(400, d)), standardized(normal(60, d, seed=1)) * scale + shift
     assert frechet_distance(real=real, fake=fake) == pytest.approx(shift**2 * d + d * (1 - scale) ** 2, abs=1e-9)
 
 
 def test_fd_of_covariances_that_do_not_commute():
     a = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
     b = torch.tensor([[0.5, -0.4], [-0.4, 3.0]], dtype=torch.float64)
-    real = standardised(normal(50, 2)) @ torch.linalg.cholesky(a).T
-    fake = standardised(normal(50, 2, seed=1)) @ torch.linalg.cholesky(b).T
+    real = standardized(normal(50, 2)) @ torch.linalg.cholesky(a).T
+    fake = standardized(normal(50, 2, seed=1)) @ torch.linalg.cholesky(b).T
     ab = a @ b
     # In two dimensions tr(AB)^1/2 = sqrt(tr AB + 2 sqrt(det AB)).
     cross = (ab.trace() + 2 * torch.linalg.det(ab).sqrt()).sqrt()
@@ -171,17 +171,17 @@ def test_features_that_would_overflow_are_refused(size):
     sets = {name: x.double() for name, x in pair().items()}
     for name in sets:
         huge = {**sets, name: sets[name] * size}
-        for metric in (frechet_distance, kernel_distance, neighbours):
+        for metric in (frechet_distance, kernel_distance, prdc):
             with pytest.raises(SparringError, match=rf"{name} features are as large as \d.*at most 1e\+15"):
                 metric(**huge)
     with pytest.raises(SparringError, match=r"finite features up to 1e\+15"):
         fit_cells(sets["real"] * size)
     large = {name: x * 1e14 for name, x in sets.items()}
     assert frechet_distance(**large) == pytest.approx(frechet_distance(**sets) * 1e28, rel=1e-6)
-    assert neighbours(**large) == neighbours(**sets)
+    assert prdc(**large) == prdc(**sets)
 
 
-# Neighbours.
+# Neighbors.
 
 
 def literal(real, fake, k):
@@ -191,8 +191,8 @@ def literal(real, fake, k):
     def reach(points, i):
         return sorted(np.linalg.norm(points[i] - points[j]) for j in range(len(points)) if j != i)[k - 1]
 
-    def balls(points, centres, reaches):
-        return [[np.linalg.norm(p - c) <= r for c, r in zip(centres, reaches, strict=True)] for p in points]
+    def balls(points, centers, reaches):
+        return [[np.linalg.norm(p - c) <= r for c, r in zip(centers, reaches, strict=True)] for p in points]
 
     fakes_in = np.array(balls(fake, real, [reach(real, i) for i in range(len(real))]))
     reals_in = np.array(balls(real, fake, [reach(fake, i) for i in range(len(fake))]))
@@ -204,32 +204,32 @@ def literal(real, fake, k):
     )
 
 
-def test_neighbours_by_hand():
+def test_neighbors_by_hand():
     # Reaches: real 1, 1, 2, 7; fake 3.5, 3.5, 1, 1.
     sets = {"real": torch.tensor([0.0, 1, 3, 10])[:, None], "fake": torch.tensor([0.5, 4, 20, 21])[:, None]}
-    assert neighbours(**sets, k=1) == (0.5, 0.75, 1.0, 1.0)
+    assert prdc(**sets, k=1) == (0.5, 0.75, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(("n", "dimensions", "k"), [(60, 2, 1), (60, 40, 5), (45, 100, 3)])
-def test_neighbours_agree_with_the_definitions(n, dimensions, k):
+def test_neighbors_agree_with_the_definitions(n, dimensions, k):
     sets = pair(n, dimensions)
-    assert neighbours(**sets, k=k) == pytest.approx(literal(**sets, k=k), abs=1e-12)
+    assert prdc(**sets, k=k) == pytest.approx(literal(**sets, k=k), abs=1e-12)
     far = {"real": sets["real"], "fake": sets["fake"] * 1.6}
-    assert neighbours(**far, k=k) == pytest.approx(literal(**far, k=k), abs=1e-12)
+    assert prdc(**far, k=k) == pytest.approx(literal(**far, k=k), abs=1e-12)
 
 
-def test_neighbours_agree_with_torch_fidelity():
+def test_neighbors_agree_with_torch_fidelity():
     sets = pair(300, 20)
     sets["fake"] = sets["fake"] * 1.3
-    ours = neighbours(**sets, k=5)
+    ours = prdc(**sets, k=5)
     theirs = prc_features_to_metric(sets["fake"], sets["real"], prc_neighborhood=5, verbose=False)
     assert ours[:2] == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
     assert abs(ours.precision - ours.recall) > 0.05
 
 
-def test_neighbours_of_equal_distributions_have_their_expectations():
+def test_neighbors_of_equal_distributions_have_their_expectations():
     n, k = 200, 5
-    values = torch.tensor([neighbours(real=normal(n, 8, 2 * i), fake=normal(n, 8, 2 * i + 1), k=k) for i in range(60)])
+    values = torch.tensor([prdc(real=normal(n, 8, 2 * i), fake=normal(n, 8, 2 * i + 1), k=k) for i in range(60)])
     error = values.std(0) / 60**0.5
     i = torch.arange(1, k + 1)
     coverage = 1 - torch.prod((n - i) / (2 * n - i)).item()
@@ -241,10 +241,10 @@ def test_neighbours_of_equal_distributions_have_their_expectations():
 
 
 def test_precision_and_recall_tell_real_from_fake():
-    # Fakes at one of two real centres: precise, and half of the reals are out of reach.
+    # Fakes at one of two real centers: precise, and half of the reals are out of reach.
     real = torch.cat([normal(100, 4), normal(100, 4, 1) + 20])
     fake = normal(200, 4, 2)
-    right, swapped = neighbours(real=real, fake=fake), neighbours(real=fake, fake=real)
+    right, swapped = prdc(real=real, fake=fake), prdc(real=fake, fake=real)
     assert right.precision > 0.9
     assert right.recall < 0.51
     assert (swapped.precision, swapped.recall) == (right.recall, right.precision)
@@ -253,42 +253,42 @@ def test_precision_and_recall_tell_real_from_fake():
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.sampled_from([3, 64, 10_000]))
-def test_neighbours_do_not_see_order_common_scale_or_block(seed, k, block):
+def test_neighbors_do_not_see_order_common_scale_or_block(seed, k, block):
     sets = pair(40, 3, seed)
-    whole = neighbours(**sets, k=k)
+    whole = prdc(**sets, k=k)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(seed))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distances, "BLOCK", block)
-        assert neighbours(**sets, k=k) == whole
-    assert neighbours(real=sets["real"][order], fake=sets["fake"].flip(0), k=k) == whole
-    assert neighbours(real=sets["real"] * 1024, fake=sets["fake"] * 1024, k=k) == whole
+        assert prdc(**sets, k=k) == whole
+    assert prdc(real=sets["real"][order], fake=sets["fake"].flip(0), k=k) == whole
+    assert prdc(real=sets["real"] * 1024, fake=sets["fake"] * 1024, k=k) == whole
     assert min(whole) >= 0
     assert max(whole.precision, whole.recall, whole.coverage) <= 1
 
 
-def test_neighbours_of_copies_and_of_one_image():
+def test_neighbors_of_copies_and_of_one_image():
     real = normal(50, 8)
-    copies = neighbours(real=real, fake=real)
+    copies = prdc(real=real, fake=real)
     assert (copies.precision, copies.recall, copies.coverage) == (1, 1, 1)
     assert copies.density == pytest.approx((5 + 1) / 5)
     one = real[:1].expand(50, -1)
-    assert neighbours(real=one, fake=one) == (1, 1, 50 / 5, 1)
-    collapsed = neighbours(real=real, fake=one)
+    assert prdc(real=one, fake=one) == (1, 1, 50 / 5, 1)
+    collapsed = prdc(real=real, fake=one)
     assert collapsed.precision == 1
     assert collapsed.recall == 1 / 50
 
 
 def test_ties_are_not_decided_by_rounding():
-    # Among copies the k-th neighbour sits exactly on the border: k + 1 balls around every point. Distances through
+    # Among copies the k-th neighbor sits exactly on the border: k + 1 balls around every point. Distances through
     # |x|^2 + |y|^2 - 2 x.y lose a few of them.
     points = normal(300, 63)
-    assert neighbours(real=points, fake=points.flip(0)).density == pytest.approx(6 / 5, abs=1e-12)
+    assert prdc(real=points, fake=points.flip(0)).density == pytest.approx(6 / 5, abs=1e-12)
 
 
 # What is refused.
 
 
-@pytest.mark.parametrize("function", [frechet_distance, kernel_distance, neighbours])
+@pytest.mark.parametrize("function", [frechet_distance, kernel_distance, prdc])
 def test_bad_features_are_refused_in_plain_words(function):
     x = normal(20, 4)
     broken = x.clone()
@@ -307,15 +307,15 @@ def test_bad_features_are_refused_in_plain_words(function):
         function(x, x)
 
 
-def test_neighbours_refuses_unequal_sets_and_too_large_k():
+def test_neighbors_refuses_unequal_sets_and_too_large_k():
     x = normal(20, 4)
     with pytest.raises(SparringError, match="20 real, 19 fake"):
-        neighbours(real=x, fake=x[:19])
+        prdc(real=x, fake=x[:19])
     with pytest.raises(SparringError, match="at least 21 real samples are needed; got 20"):
-        neighbours(real=x, fake=x, k=20)
+        prdc(real=x, fake=x, k=20)
     with pytest.raises(SparringError, match="k is 0: it must be at least 1"):
-        neighbours(real=x, fake=x, k=0)
-    assert neighbours(real=x, fake=x, k=19).precision == 1
+        prdc(real=x, fake=x, k=0)
+    assert prdc(real=x, fake=x, k=19).precision == 1
 
 
 # Classes and intervals.

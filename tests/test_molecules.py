@@ -22,24 +22,24 @@ from sparring.data.molecules import (
     KEYS,
     fingerprints,
     from_file,
-    image_of,
-    keys_of,
     nci,
     synthetic_growth,
     tanimoto,
+    to_image,
+    to_keys,
 )
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.losses import game
-from sparring.networks import kadurin
-from sparring.recipes.molecules import molecules as recipe
-from sparring.recipes.recipe import prepare_recipe, settle
+from sparring.networks import molecular_aae
+from sparring.recipes.molecular_aae import molecules as recipe
+from sparring.recipes.recipe import build_recipe, resolve_arguments
 from sparring.run import open_system
-from sparring.seeds import generator
-from sparring.systems.kadurin import MolecularAAE
+from sparring.seeds import make_generator
+from sparring.systems.molecular_aae import MolecularAAE
 from sparring.training import resume, train
 
-RECIPE = "sparring.recipes.molecules:molecules"
+RECIPE = "sparring.recipes.molecular_aae:molecules"
 SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "CCN", "C1CCCCC1", "c1ccncc1", "CCCl", "OCCO", "CC#N", "CS(C)=O"]
 
 
@@ -87,16 +87,16 @@ def test_the_last_three_cells_are_never_used(open_molecules):
 
 def test_keys_and_images_are_inverse(open_molecules):
     images = to_float(open_molecules.images[:50])
-    keys = keys_of(images)
+    keys = to_keys(images)
     assert keys.shape == (50, KEYS)
     assert set(keys.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(image_of(keys), images)
-    assert torch.equal(keys_of(image_of(torch.full((2, KEYS), 0.25))), torch.full((2, KEYS), 0.25))
+    assert torch.equal(to_image(keys), images)
+    assert torch.equal(to_keys(to_image(torch.full((2, KEYS), 0.25))), torch.full((2, KEYS), 0.25))
 
 
 def test_tanimoto_agrees_with_rdkit():
     images, _ = fingerprints(SMILES)
-    keys = keys_of(to_float(images)) > 0.5
+    keys = to_keys(to_float(images)) > 0.5
     theirs = [MACCSkeys.GenMACCSKeys(Chem.MolFromSmiles(text)) for text in SMILES]
     expected = torch.tensor([[DataStructs.TanimotoSimilarity(a, b) for b in theirs] for a in theirs[:4]])
     torch.testing.assert_close(tanimoto(keys[:4], keys), expected.float())
@@ -150,7 +150,7 @@ def test_what_a_file_does_not_have_is_synthetic_and_said_to_be(tmp_path):
     assert [note.split(":")[0] for note in half.notes[1:]] == ["synthetic growth"]
     assert set(half.values[:, 0].tolist()) == {-6.0}
     for data in (bare, half):
-        keys = keys_of(to_float(data.images)) > 0.5
+        keys = to_keys(to_float(data.images)) > 0.5
         torch.testing.assert_close(data.values[:, 1], synthetic_growth(keys, data.values[:, 0]))
 
 
@@ -308,15 +308,15 @@ def weights(network):
 
 
 def test_parameter_counts():
-    assert weights(kadurin.trunk()) + weights(kadurin.head(4)) == 30_020
-    assert weights(kadurin.head(1)) == 65
-    assert weights(kadurin.decoder(4)) == 30_247
-    assert weights(kadurin.discriminator(4)) == 37
+    assert weights(molecular_aae.trunk()) + weights(molecular_aae.head(4)) == 30_020
+    assert weights(molecular_aae.head(1)) == 65
+    assert weights(molecular_aae.decoder(4)) == 30_247
+    assert weights(molecular_aae.discriminator(4)) == 37
 
 
 def test_the_trunks_norm_is_of_the_batch_with_a_shift_behind():
     torch.manual_seed(0)
-    trunk, v = kadurin.trunk(), torch.rand(20, 167)
+    trunk, v = molecular_aae.trunk(), torch.rand(20, 167)
     trunk[1].bias.data.normal_()
     h = v @ trunk[0].weight.T
     h = (h - h.mean(0)) / (h.var(0, unbiased=False) + 1e-3).sqrt() + trunk[1].bias
@@ -328,7 +328,7 @@ def test_the_trunks_norm_is_of_the_batch_with_a_shift_behind():
 
 def test_decoder_and_discriminator_are_the_papers():
     torch.manual_seed(0)
-    decoder, D, code = kadurin.decoder(4), kadurin.discriminator(4), torch.randn(9, 5)
+    decoder, D, code = molecular_aae.decoder(4), molecular_aae.discriminator(4), torch.randn(9, 5)
     first, second, last = (layer for layer in decoder if isinstance(layer, nn.Linear))
     torch.testing.assert_close(decoder(code), last(second(first(code).tanh()).tanh()))
     first, last = (layer for layer in D if isinstance(layer, nn.Linear))
@@ -342,11 +342,11 @@ def test_decoder_and_discriminator_are_the_papers():
 def aae(*, manifold=0.0, seed=3, dtype=torch.float32):
     torch.manual_seed(seed)
     return MolecularAAE(
-        kadurin.trunk(),
-        kadurin.head(4),
-        kadurin.head(1),
-        kadurin.decoder(4),
-        kadurin.discriminator(4),
+        molecular_aae.trunk(),
+        molecular_aae.head(4),
+        molecular_aae.head(1),
+        molecular_aae.decoder(4),
+        molecular_aae.discriminator(4),
         prior=priors.gaussian(4),
         game=game("non-saturating"),
         manifold=manifold,
@@ -355,11 +355,11 @@ def aae(*, manifold=0.0, seed=3, dtype=torch.float32):
 
 def families(count=512):
     """Molecules of 8 families: a family has its own half of the keys, one in 20 is wrong; growth by family and dose."""
-    g = generator("families")
+    g = make_generator("families")
     typical = torch.rand(8, KEYS, generator=g) < 0.5
     family = torch.arange(count) % 8
     keys = typical[family] ^ (torch.rand(count, KEYS, generator=g) < 0.05)
-    images = ((image_of(keys.float()) + 1) * 127.5).to(torch.uint8)
+    images = ((to_image(keys.float()) + 1) * 127.5).to(torch.uint8)
     concentration = -5.82 + 1.68 * torch.randn(count, generator=g)
     growth = torch.tanh(-4 - family / 2 - concentration)
     return Dataset("families", images, values=torch.stack([concentration, growth], 1))
@@ -385,7 +385,7 @@ def test_every_loss_agrees_with_a_second_implementation():
     assert [move.player for move in moves] == ["discriminator", "encoder", "regressor", "autoencoder"]
     assert len(feed.given) == 4
     torch.manual_seed(7)
-    drawn = system.drawn(system.prior.draw, 16)
+    drawn = system.draw_rows(system.prior.draw, 16)
     doses = -5.82 + 1.68 * torch.randn(16, 2).double()
 
     def encoded(keys, concentration):
@@ -418,7 +418,7 @@ def test_without_weight_there_is_no_manifold_cost():
     assert set(move.numbers) == set()
     system = aae()
     system.trunk[0].weight.data[:, 166] = 0  # an encoder that does not look at the concentration
-    keys = keys_of(to_float(families().images[:16]))
+    keys = to_keys(to_float(families().images[:16]))
     assert float(system.manifold_cost(keys).detach()) == pytest.approx(0, abs=1e-6)
     assert float(aae().manifold_cost(keys).detach()) > 0.01
 
@@ -426,7 +426,7 @@ def test_without_weight_there_is_no_manifold_cost():
 @pytest.mark.parametrize("player", MolecularAAE.players)
 def test_a_move_changes_its_own_networks_only(player):
     rates = {each: partial(torch.optim.SGD, lr=0.1 if each == player else 0.0) for each in MolecularAAE.players}
-    judge = referee(aae(), families(), optimisers=rates)
+    judge = referee(aae(), families(), optimizers=rates)
     before = {name: p.clone() for name, p in judge.system.named_parameters()}
     judge.play()
     moved = {name.split(".")[0] for name, p in judge.system.named_parameters() if not torch.equal(p, before[name])}
@@ -442,8 +442,8 @@ def test_a_move_changes_its_own_networks_only(player):
 def test_images_without_values_are_refused():
     plain = replace(families(), values=None)
     one_line(lambda: referee(aae(), plain).play(), "without concentration and growth", "nci")
-    labelled = replace(plain, labels=torch.zeros(len(plain), dtype=torch.int64), classes=("one",))
-    one_line(lambda: referee(aae(), labelled).play(), "without concentration and growth")
+    labeled = replace(plain, labels=torch.zeros(len(plain), dtype=torch.int64), classes=("one",))
+    one_line(lambda: referee(aae(), labeled).play(), "without concentration and growth")
 
 
 # What it can do beside playing.
@@ -459,14 +459,14 @@ def test_abilities_give_what_they_promise():
     assert torch.equal(codes, system.encode(images, concentration=told))
     assert not torch.equal(codes[:, 4], system.encode(images, concentration=-3.0)[:, 4])
     assert torch.equal(system.reconstruct(images), system.decode(codes))
-    assert torch.equal(system.sample(6, seed=2), system.decode(system.prior_codes(6, seed=2)))
+    assert torch.equal(system.sample(6, seed=2), system.decode(system.sample_latents(6, seed=2)))
     assert not torch.equal(system.sample(6, seed=2), system.sample(6, seed=3))
     decoded = system.decode(codes)
     with torch.no_grad():
         expected = torch.sigmoid(system.decoder(codes)[:, :166]) * 2 - 1
     torch.testing.assert_close(decoded.flatten(1)[:, :166], expected)
     assert set(decoded.flatten(1)[:, 166:].unique().tolist()) == {-1.0}
-    (walk,) = system.walks().values()
+    (walk,) = system.traversals().values()
     assert walk.shape == (8, 9, 5)
     assert torch.equal(walk[0, :, 4], walk[5, :, 4])
     assert (float(walk[0, 0, 4]), float(walk[0, -1, 4])) == pytest.approx(
@@ -476,7 +476,7 @@ def test_abilities_give_what_they_promise():
     assert system.equilibrium() == pytest.approx({"discriminator": 2 * math.log(2), "encoder": math.log(2)})
 
 
-def test_a_molecules_code_does_not_depend_on_its_neighbours():
+def test_a_molecules_code_does_not_depend_on_its_neighbors():
     system, data = aae(), families()
     judge = referee(system, data)
     for _ in range(3):
@@ -490,11 +490,11 @@ def test_a_molecules_code_does_not_depend_on_its_neighbours():
 def test_growth_is_as_asked_or_as_in_the_data():
     system = aae()
     system.remember(torch.cat([torch.full((300,), -1.0), torch.full((700,), 0.5)]))
-    codes = system.prior_codes(4000, seed=1)
+    codes = system.sample_latents(4000, seed=1)
     assert float((codes[:, 4] == -1).float().mean()) == pytest.approx(0.3, abs=0.03)
     assert float((codes[:, 4] == 0.5).float().mean()) == pytest.approx(0.7, abs=0.03)
     torch.testing.assert_close(codes[:, :4].std(0), torch.ones(4), atol=0.06, rtol=0)
-    asked = system.prior_codes(4000, seed=1, growth=-0.7)
+    asked = system.sample_latents(4000, seed=1, growth=-0.7)
     assert set(asked[:, 4].tolist()) == {float(torch.tensor(-0.7))}
     assert torch.equal(asked[:, :4], codes[:, :4])
 
@@ -514,7 +514,7 @@ class ByGrowth(nn.Module):
 
 def test_screening_finds_the_molecules_that_are_like_those_made():
     images, _ = fingerprints(SMILES)
-    keys = keys_of(to_float(images))
+    keys = to_keys(to_float(images))
     system = aae()
     system.decoder = ByGrowth(keys[3], keys[5], keys[8])
     best, similarity = system.screen(to_float(images), 4, growth=-0.5, generated=10)
@@ -534,40 +534,40 @@ def test_screening_finds_the_molecules_that_are_like_those_made():
 
 
 def test_the_recipe_is_the_papers():
-    made = prepare_recipe(recipe, Spec(1, 13), settle(recipe, {}))
-    assert (made.batch, made.rounds, made.system.latent, made.system.manifold) == (64, 500_000, 4, 0)
+    made = build_recipe(recipe, Spec(1, 13), resolve_arguments(recipe, {}))
+    assert (made.batch, made.rounds, made.system.latent_dim, made.system.manifold) == (64, 500_000, 4, 0)
     assert weights(made.system) == 30_020 + 65 + 30_247 + 37
-    assert set(made.optimisers) == set(made.system.players)
-    assert all(make([nn.Parameter(torch.zeros(1))]).defaults["lr"] == 0.01 for make in made.optimisers.values())
+    assert set(made.optimizers) == set(made.system.players)
+    assert all(make([nn.Parameter(torch.zeros(1))]).defaults["lr"] == 0.01 for make in made.optimizers.values())
     made.prepare(families())
     assert float(made.system.percentiles[50]) == pytest.approx(float(families().values[:, 1].median()), abs=0.02)
 
 
 def test_the_recipe_refuses_what_is_no_molecule():
-    one_line(lambda: prepare_recipe(recipe, Spec(1, 28), settle(recipe, {})), "--data nci", "28x28")
+    one_line(lambda: build_recipe(recipe, Spec(1, 28), resolve_arguments(recipe, {})), "--data nci", "28x28")
     pictures = replace(families(), values=None)
     one_line(lambda: train(recipe, pictures, rounds=1, quiet=True), "--data nci", "'families' has pictures only")
-    colour = replace(families(), images=families().images.repeat(1, 3, 1, 1))
-    one_line(lambda: train(recipe, colour, rounds=1, quiet=True), "'families' has pictures only")
+    color = replace(families(), images=families().images.repeat(1, 3, 1, 1))
+    one_line(lambda: train(recipe, color, rounds=1, quiet=True), "'families' has pictures only")
 
 
 def test_it_learns_fingerprints_and_growth():
     """After 400 rounds a held-out molecule is rebuilt from 5 numbers far better than by what is usual of each key."""
     data = families(640).hold_out(0.2)
     torch.manual_seed(0)
-    made = prepare_recipe(recipe, data.spec, settle(recipe, {}))
-    judge = referee(made.system, data, batch=made.batch, optimisers=made.optimisers, average=0.98)
+    made = build_recipe(recipe, data.spec, resolve_arguments(recipe, {}))
+    judge = referee(made.system, data, batch=made.batch, optimizers=made.optimizers, ema_decay=0.98)
     for _ in range(400):
         judge.play()
     images, values = to_float(data.held_out.images), data.held_out.values
-    keys = keys_of(images)
-    usual = keys_of(to_float(data.images)).mean(0).expand_as(keys)
-    rebuilt = keys_of(judge.averaged.reconstruct(images, concentration=values[:, 0]))
+    keys = to_keys(images)
+    usual = to_keys(to_float(data.images)).mean(0).expand_as(keys)
+    rebuilt = to_keys(judge.ema_system.reconstruct(images, concentration=values[:, 0]))
     assert F.binary_cross_entropy(usual, keys) > 0.6
     assert F.binary_cross_entropy(rebuilt, keys) < 0.45
     assert float(((usual > 0.5) != (keys > 0.5)).float().mean()) > 0.35
     assert float(((rebuilt > 0.5) != (keys > 0.5)).float().mean()) < 0.2
-    predicted = judge.averaged.encode(images, concentration=values[:, 0])[:, 4]
+    predicted = judge.ema_system.encode(images, concentration=values[:, 0])[:, 4]
     assert F.mse_loss(predicted, values[:, 1]) < 0.15 * values[:, 1].var()
 
 

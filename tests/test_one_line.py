@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import sparring
-from sparring.cli import VERBS, find_verb, main, reading, sweep, toy, training
+from sparring.cli import VERBS, find_verb, main, parser, sweep, toy, training
 from sparring.comparing import compare
 from sparring.data.check import preview
-from sparring.errors import MOST, SparringError, short, shown, whole
+from sparring.errors import MOST, SparringError, abbreviated, require_int, shown
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, find, settle
+from sparring.recipes.recipe import arguments, load_recipe, resolve_arguments
 from sparring.run import Run
 
 HUGE = "9" * 20
@@ -49,7 +49,7 @@ def path(tmp_path_factory):
     """A run of a tiny recipe."""
     folder = tmp_path_factory.mktemp("one")
     np.save(folder / "toy.npy", np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8))
-    options = {"size": 8, "batch": 8, "latent": 4, "rounds": 1, "out": folder, "quiet": True}
+    options = {"size": 8, "batch": 8, "latent_dim": 4, "rounds": 1, "out": folder, "quiet": True}
     return sparring.train("csc321-mlp", folder / "toy.npy", **options).path
 
 
@@ -126,7 +126,7 @@ CASES = [
 
 
 def number(argument):
-    return reading.metavar(argument.type) in ("INT", "FLOAT")
+    return parser.metavar(argument.type) in ("INT", "FLOAT")
 
 
 def values_for(argument):
@@ -168,7 +168,7 @@ def answer(capsys, argv):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_flag_takes_its_value_or_refuses_it_in_one_line(verb, path, stubs, capsys, monkeypatch):
-    monkeypatch.setattr("sparring.cli.reading.tyro.cli", quickly)
+    monkeypatch.setattr("sparring.cli.parser.tyro.cli", quickly)
     for words, argument in (case for case in CASES if case[0][0] == verb):
         for value in values_for(argument):
             argv = asked(path, words, argument, value)
@@ -176,7 +176,7 @@ def test_every_flag_takes_its_value_or_refuses_it_in_one_line(verb, path, stubs,
                 said = answer(capsys, argv)
             except Exception as error:
                 raise AssertionError(f"{argv} ends in {type(error).__name__}: {error}") from error
-            if number(argument) and value in NEVER - ({HUGE} if reading.metavar(argument.type) == "FLOAT" else set()):
+            if number(argument) and value in NEVER - ({HUGE} if parser.metavar(argument.type) == "FLOAT" else set()):
                 assert said, f"{argv} is taken"
 
 
@@ -195,13 +195,13 @@ def test_the_parser_refuses_what_is_no_word_for_it(path, stubs, capsys):
 def test_every_argument_of_every_recipe_takes_its_value_or_refuses_it(monkeypatch):
     values = (*NUMBERS, *WORDS, None, -1, 0, 10**20, float("nan"), float("inf"), b"\xff", [], {}, object(), True)
     kinds, refusals = {}, []
-    for function in (find(name, RECIPES) for name in RECIPES):
+    for function in (load_recipe(name, RECIPES) for name in RECIPES):
         kinds |= {(a.name, str(a.type)): (function, a) for a in arguments(function)}
     for function, argument in kinds.values():
         monkeypatch.setattr("sparring.recipes.recipe.arguments", lambda function, only=argument: [only])
         for value in values:
             try:
-                settled = settle(function, {argument.name: value})[argument.name]
+                settled = resolve_arguments(function, {argument.name: value})[argument.name]
             except SparringError as error:
                 refusals.append((argument.name, str(error)))
             else:
@@ -224,12 +224,12 @@ def calls(path, data, system, out):
     toy = path.parent / "toy.npy"
     loading = ("source", "size", "channels", "classes", "root", "held_out")
     yield sparring.load, {"source": data.images, "size": 8}, loading
-    small = {"recipe": "csc321-mlp", "data": data, "rounds": 1, "out": out, "quiet": True, "batch": 8, "latent": 4}
+    small = {"recipe": "csc321-mlp", "data": data, "rounds": 1, "out": out, "quiet": True, "batch": 8, "latent_dim": 4}
     wishes = ("size", "channels", "classes", "data_root")
     rest = [
         a for a in inspect.signature(sparring.train).parameters if a not in ("arguments", *wishes, "monitor", "quiet")
     ]
-    yield sparring.train, small, (*rest, "latent", "batch", "game", "nonsense")
+    yield sparring.train, small, (*rest, "latent_dim", "batch", "game", "nonsense")
     yield sparring.train, {**small, "data": toy}, wishes
     yield sparring.resume, {"run": path, "quiet": True}, ("run", "rounds", "data", "recipe", "threads")
     yield sparring.open, {"path": path}, ("path",)
@@ -247,13 +247,13 @@ def calls(path, data, system, out):
     known = sparring.Dataset(**made)
     for method in (known.rows, known.of_class, known.hold_out, known.hold_out_last, known.repeated):
         yield method, {}, [*inspect.signature(method).parameters]
-    yield known.few_labels, {"count": 5, "seed": 0}, ("count",)
+    yield known.labeled_subset, {"count": 5, "seed": 0}, ("count",)
 
 
 def test_every_public_function_answers_or_raises_one_line(path, monkeypatch, tmp_path):
     data, system = sparring.load(path.parent / "toy.npy"), Run.open(path).system()
-    monkeypatch.setattr("sparring.training._play", lambda run, *args, **options: run)
-    monkeypatch.setattr("sparring.training._create", reached)
+    monkeypatch.setattr("sparring.training._train_loop", lambda run, *args, **options: run)
+    monkeypatch.setattr("sparring.training._create_run", reached)
     monkeypatch.setattr("sparring.evaluation.compared", reached)
     forbid(monkeypatch)
     monkeypatch.chdir(tmp_path)
@@ -266,14 +266,14 @@ def test_every_public_function_answers_or_raises_one_line(path, monkeypatch, tmp
                 except (SparringError, Reached) as error:
                     wrong += [str(error)] if "\n" in str(error) else []
                 except Exception as error:
-                    wrong.append(f"{function.__name__}({name}={short(value)}): {type(error).__name__}: {error}")
+                    wrong.append(f"{function.__name__}({name}={abbreviated(value)}): {type(error).__name__}: {error}")
     assert not wrong, "\n".join(wrong)
 
 
 def test_whole_numbers():
-    assert whole("n", np.int64(3)) == 3
+    assert require_int("n", np.int64(3)) == 3
     for value in (0, -1, 2**63, True, 1.0, "3", None, float("nan"), 10**5000):
         with pytest.raises(SparringError, match=r"^n is .*: it must be .*at least 1$"):
-            whole("n", value)
+            require_int("n", value)
     with pytest.raises(SparringError, match=r"^n is 9: it must be from 2 to 8$"):
-        whole("n", 9, 2, 8)
+        require_int("n", 9, 2, 8)

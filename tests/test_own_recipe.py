@@ -39,8 +39,8 @@ def test_the_page_works_as_typed(folder, capsys):
     (path,) = (folder / "runs").iterdir()
     assert (path / "report.html").is_file()
     assert (folder / "samples.png").is_file()
-    facts = Run.open(path).facts
-    assert (facts["recipe"], facts["rounds"], facts["arguments"]["width"]) == ("my_gan:tiny", 4, 128)
+    config = Run.open(path).config
+    assert (config["recipe"], config["rounds"], config["arguments"]["width"]) == ("my_gan:tiny", 4, 128)
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         main(["sample", "1"])
@@ -96,6 +96,6 @@ def test_annotations_may_be_text_or_missing(folder):
     text = "from __future__ import annotations\n" + CODE[0].replace("width: int = 64", "width=64")
     (folder / "my_text.py").write_text(text)
     run = train("my_text:tiny", "toy.npy", rounds=1, width=8, quiet=True)
-    assert run.facts["arguments"]["width"] == 8
-    with pytest.raises(SparringError, match=r"latent \(--latent\) is 'many'"):
-        train("my_text:tiny", "toy.npy", latent="many", quiet=True)
+    assert run.config["arguments"]["width"] == 8
+    with pytest.raises(SparringError, match=r"latent \(--latent-dim\) is 'many'"):
+        train("my_text:tiny", "toy.npy", latent_dim="many", quiet=True)

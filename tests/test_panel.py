@@ -6,7 +6,7 @@ from planted import FAULTS, Material, rng
 
 from sparring.data import load
 from sparring.diagnose import diagnose
-from sparring.evaluation.panel import Panel, floor_rows, measures_of, memorisation, view, view_of
+from sparring.evaluation.panel import Panel, describe, floor_rows, measures_of, memorization, subset
 from sparring.metrics import LENET_MNIST, extractor, pixels_pca64
 
 SEEN, UNSEEN = 5, 4
@@ -36,8 +36,8 @@ CALLED = {
     "few images": "mode collapse",
     "half the same": "mode collapse",
     "shrunk": "little variety",
-    "copies": "memorisation",
-    "noisy copies": "memorisation",
+    "copies": "memorization",
+    "noisy copies": "memorization",
     "blur": "blur",
     "checkerboard": "checkerboard",
     "noise": "noise",
@@ -67,10 +67,10 @@ class Bench:
     def __init__(self, data, n, train, held_out):
         order = torch.randperm(len(data), generator=rng(5))
         self.n, judge = n, extractor(LENET_MNIST)
-        self.train = view(data.images[order[:train]], judge)
-        self.unseen = view(data.images[order[train : train + held_out]], judge)
-        real = view_of(self.unseen, torch.arange(n))
-        floors = [view_of(self.train, rows) for rows in floor_rows(train, n)]
+        self.train = describe(data.images[order[:train]], judge)
+        self.unseen = describe(data.images[order[train : train + held_out]], judge)
+        real = subset(self.unseen, torch.arange(n))
+        floors = [subset(self.train, rows) for rows in floor_rows(train, n)]
         self.judge, self.total = judge, train
         self.panel = Panel.of(real, floors, judge, data.classes)
         self.nulls = [self.panel.measure(one) for one in floors]
@@ -80,11 +80,11 @@ class Bench:
 
     def evaluation(self, *sets):
         """What `evaluate` would say of these sets of images, as far as the panel and the diagnosis go."""
-        made = [view(images, self.judge) for images in sets]
+        made = [describe(images, self.judge) for images in sets]
         stamp = {"split": "held_out", "averaged": None, "seed": 0}
         measures = measures_of(self.panel, made, self.nulls, self.total, stamp)
         flat = [self.pixels.features(torch.cat(sets))[0], *self.flat]
-        measures += memorisation(made, self.train, self.unseen, self.judge, flat, stamp).measures
+        measures += memorization(made, self.train, self.unseen, self.judge, flat, stamp).measures
         return {
             "metrics": [measure.card() for measure in measures],
             "classes": [row._asdict() for row in self.panel.histogram(made)],

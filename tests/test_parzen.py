@@ -20,46 +20,46 @@ def test_the_widths_are_those_of_the_published_protocol():
     assert SIGMAS[2] == pytest.approx(0.1668, abs=1e-4)
 
 
-def test_one_centre_is_a_normal_distribution():
-    centre, x = torch.full((1, 1, 2, 2), 0.5), rand(50, 1, 2, 2, seed=0)
-    found = parzen_log_likelihood(real=x, fake=centre, chosen_on=x)
-    centre = torch.tensor(0.5, dtype=torch.float64)
-    expected = torch.distributions.Normal(centre, found.sigma).log_prob(x.double()).flatten(1).sum(1)
+def test_one_center_is_a_normal_distribution():
+    center, x = torch.full((1, 1, 2, 2), 0.5), rand(50, 1, 2, 2, seed=0)
+    found = parzen_log_likelihood(real=x, fake=center, chosen_on=x)
+    center = torch.tensor(0.5, dtype=torch.float64)
+    expected = torch.distributions.Normal(center, found.sigma).log_prob(x.double()).flatten(1).sum(1)
     assert found.value == pytest.approx(expected.mean().item(), rel=1e-12)
     assert found.error == pytest.approx(expected.std(correction=0).item() / math.sqrt(50), rel=1e-12)
 
 
-def test_many_centres_are_a_mixture(monkeypatch):
-    x, centres, choosing = rand(31, 1, 3, 3, seed=1), rand(17, 1, 3, 3, seed=2), rand(9, 1, 3, 3, seed=3)
+def test_many_centers_are_a_mixture(monkeypatch):
+    x, centers, choosing = rand(31, 1, 3, 3, seed=1), rand(17, 1, 3, 3, seed=2), rand(9, 1, 3, 3, seed=3)
 
     def mixture(points, sigma):
-        each = torch.distributions.Independent(torch.distributions.Normal(centres.flatten(1).double(), sigma), 1)
+        each = torch.distributions.Independent(torch.distributions.Normal(centers.flatten(1).double(), sigma), 1)
         weights = torch.distributions.Categorical(torch.ones(17))
         density = torch.distributions.MixtureSameFamily(weights, each, validate_args=False)
         return density.log_prob(points.flatten(1).double())
 
     likeliest = max(SIGMAS, key=lambda sigma: mixture(choosing, sigma).mean())
     assert likeliest not in (SIGMAS[0], SIGMAS[-1])
-    found = parzen_log_likelihood(real=x, fake=centres, chosen_on=choosing)
+    found = parzen_log_likelihood(real=x, fake=centers, chosen_on=choosing)
     assert found.sigma == likeliest
     assert found.value == pytest.approx(mixture(x, likeliest).mean().item(), rel=1e-6)
     monkeypatch.setattr("sparring.metrics.parzen.BLOCK", 4)
-    again = parzen_log_likelihood(real=x, fake=centres, chosen_on=choosing)
+    again = parzen_log_likelihood(real=x, fake=centers, chosen_on=choosing)
     assert (again.sigma, again.value) == (found.sigma, pytest.approx(found.value, rel=1e-12))
 
 
 def test_the_width_is_chosen_on_other_images_than_those_that_are_tested():
-    centres = torch.full((3, 4), 0.5)
+    centers = torch.full((3, 4), 0.5)
     near, far = torch.full((5, 4), 0.5), torch.tensor([[0.0], [1.0]]).repeat(4, 4)
-    assert parzen_log_likelihood(real=far, fake=centres, chosen_on=near).sigma == SIGMAS[0]
-    found = parzen_log_likelihood(real=near, fake=centres, chosen_on=far)
+    assert parzen_log_likelihood(real=far, fake=centers, chosen_on=near).sigma == SIGMAS[0]
+    found = parzen_log_likelihood(real=near, fake=centers, chosen_on=far)
     assert found.sigma == pytest.approx(0.5, abs=0.07)  # the likeliest width is the distance in each dimension
     assert found == Parzen(pytest.approx(-4 * math.log(found.sigma * math.sqrt(2 * math.pi))), 0.0, found.sigma)
 
 
-def test_a_point_on_a_centre_keeps_its_precision():
-    centres = torch.ones(400, 784)
-    found = parzen_log_likelihood(real=centres[:3], fake=centres, chosen_on=centres[:3])
+def test_a_point_on_a_center_keeps_its_precision():
+    centers = torch.ones(400, 784)
+    found = parzen_log_likelihood(real=centers[:3], fake=centers, chosen_on=centers[:3])
     assert found.value == pytest.approx(-784 * math.log(0.1 * math.sqrt(2 * math.pi)), rel=1e-12)
 
 
@@ -74,15 +74,15 @@ def test_pixels_and_shapes_that_are_wrong():
 
 
 def test_blurred_means_score_higher_than_real_digits():
-    """Theis et al. 2016: what is best here is no generator of digits, but the centres of k-means."""
+    """Theis et al. 2016: what is best here is no generator of digits, but the centers of k-means."""
     digits = load("digits", held_out=0).images[torch.randperm(5000, generator=torch.Generator().manual_seed(0))] / 255
     training, choosing, tested = digits[:2000].flatten(1), digits[2000:2200], digits[2200:3200]
-    centres = training[:100].clone()
+    centers = training[:100].clone()
     for _ in range(8):
-        nearest = torch.cdist(training, centres).argmin(1)
-        centres = torch.stack([training[nearest == k].mean(0) for k in range(100)])
+        nearest = torch.cdist(training, centers).argmin(1)
+        centers = torch.stack([training[nearest == k].mean(0) for k in range(100)])
     real = parzen_log_likelihood(real=tested, fake=training[:100].view(-1, 1, 28, 28), chosen_on=choosing)
-    blurred = parzen_log_likelihood(real=tested, fake=centres.view(-1, 1, 28, 28), chosen_on=choosing)
+    blurred = parzen_log_likelihood(real=tested, fake=centers.view(-1, 1, 28, 28), chosen_on=choosing)
     assert blurred.value > real.value + 20
 
 

@@ -17,11 +17,20 @@ from hypothesis.extra import numpy as some
 from PIL import Image, ImageFile
 
 from sparring.data import pixels
-from sparring.data.pixels import UPRIGHT, BadImage, Budget, fit, probe, read_image, to_float, to_uint8
+from sparring.data.pixels import (
+    TRANSPOSE_OF_ORIENTATION,
+    BadImage,
+    Budget,
+    read_header,
+    read_image,
+    resize,
+    to_float,
+    to_uint8,
+)
 from sparring.errors import SparringError
 
 RAMP = np.linspace(0, 255, 64).round().astype(np.uint8).reshape(8, 8)
-COLOURS = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=2)  # (8, 8, 3)
+COLORS = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=2)  # (8, 8, 3)
 WHITE = np.full((8, 8), 255, np.uint8)
 
 
@@ -39,8 +48,8 @@ def png(pixels, *, bits=8, extra=b"", claim=None):
     """A PNG written by hand, for what Pillow cannot write; (H, W, C) with C of 1, 2, 3, 4."""
     height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2" if bits == 16 else np.uint8).tobytes() for row in pixels)
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    header = struct.pack(">IIBBBBB", *(claim or (width, height)), bits, colour, 0, 0, 0)
+    color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", *(claim or (width, height)), bits, color, 0, 0, 0)
     signature = b"\x89PNG\r\n\x1a\n"
     return signature + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
@@ -51,12 +60,12 @@ def palette(transparent=None):
     return saved(image, "PNG", **({} if transparent is None else {"transparency": transparent}))
 
 
-def palette_colours(transparent=None):
+def palette_colors(transparent=None):
     index = (RAMP // 4).astype(np.int64)
-    colours = np.stack([index * 4, 255 - index * 4, index * 0], axis=2)
+    colors = np.stack([index * 4, 255 - index * 4, index * 0], axis=2)
     if transparent is not None:
-        colours[index == transparent] = 255
-    return colours
+        colors[index == transparent] = 255
+    return colors
 
 
 def animation(kind, **options):
@@ -64,13 +73,13 @@ def animation(kind, **options):
     return saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
 
 
-def layered(colours, alpha):
-    return Image.fromarray(np.dstack([colours, alpha]))
+def layered(colors, alpha):
+    return Image.fromarray(np.dstack([colors, alpha]))
 
 
-def over_white(colours, alpha):
+def over_white(colors, alpha):
     share = alpha.astype(np.float64)[..., None] / 255
-    return colours * share + 255 * (1 - share)
+    return colors * share + 255 * (1 - share)
 
 
 DEEP = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
@@ -78,7 +87,7 @@ FLOATS = (DEEP / 65535).astype(np.float32)
 HALF = np.full((8, 8), 128, np.uint8)
 CMYK = np.stack([RAMP, RAMP * 0, 255 - RAMP, RAMP * 0], axis=2)
 
-# What the file holds, and the grey or colour pixels that must come out.
+# What the file holds, and the gray or color pixels that must come out.
 RIGHT = {
     "8-bit": (lambda: saved(Image.fromarray(RAMP), "PNG"), RAMP),
     "1-bit": (lambda: saved(Image.fromarray(RAMP > 100), "PNG"), (RAMP > 100) * 255),
@@ -88,16 +97,16 @@ RIGHT = {
     "16-bit tiff compressed": (lambda: saved(Image.fromarray(DEEP), "TIFF", compression="tiff_lzw"), RAMP),
     "16-bit tiff, white is zero": (lambda: white_is_zero(saved(Image.fromarray(DEEP), "TIFF")), 255 - RAMP),
     "16-bit pgm": (lambda: b"P5 8 8 65535\n" + DEEP.astype(">u2").tobytes(), RAMP),
-    "16-bit grey with a transparent value": (
+    "16-bit gray with a transparent value": (
         lambda: png(DEEP[..., None], bits=16, extra=chunk(b"tRNS", struct.pack(">H", int(DEEP[0, 3])))),
         np.where(DEEP[0, 3] == DEEP, 255, RAMP),
     ),
-    "16-bit colour": (lambda: png(COLOURS.astype(np.uint16) * 257, bits=16), COLOURS),
-    "16-bit colour with alpha": (
-        lambda: png(np.dstack([COLOURS, HALF]).astype(np.uint16) * 257, bits=16),
-        over_white(COLOURS, HALF),
+    "16-bit color": (lambda: png(COLORS.astype(np.uint16) * 257, bits=16), COLORS),
+    "16-bit color with alpha": (
+        lambda: png(np.dstack([COLORS, HALF]).astype(np.uint16) * 257, bits=16),
+        over_white(COLORS, HALF),
     ),
-    "16-bit grey with alpha": (
+    "16-bit gray with alpha": (
         lambda: png(np.dstack([RAMP, HALF]).astype(np.uint16) * 257, bits=16),
         over_white(RAMP[..., None], HALF)[..., 0],
     ),
@@ -105,16 +114,16 @@ RIGHT = {
     "float tiff, dark": (lambda: saved(Image.fromarray(FLOATS / 2), "TIFF"), RAMP / 2),
     "float tiff beyond [0, 1]": (lambda: saved(Image.fromarray(FLOATS * 300 - 100), "TIFF"), RAMP),
     "32-bit tiff": (lambda: saved(Image.fromarray(DEEP.astype(np.int32) * 1000), "TIFF"), RAMP),
-    "palette": (lambda: palette(), palette_colours()),
-    "palette with a transparent entry": (lambda: palette(transparent=9), palette_colours(transparent=9)),
-    "grey with alpha": (
+    "palette": (lambda: palette(), palette_colors()),
+    "palette with a transparent entry": (lambda: palette(transparent=9), palette_colors(transparent=9)),
+    "gray with alpha": (
         lambda: saved(Image.merge("LA", [Image.fromarray(RAMP), Image.fromarray(RAMP.T)]), "PNG"),
         over_white(RAMP[..., None], RAMP.T)[..., 0],
     ),
-    "colour with alpha": (lambda: saved(layered(COLOURS, RAMP), "PNG"), over_white(COLOURS, RAMP)),
-    "fully transparent": (lambda: saved(layered(COLOURS, RAMP * 0), "PNG"), WHITE),
-    "transparent webp": (lambda: saved(layered(COLOURS, RAMP * 0), "WEBP", lossless=True), WHITE),
-    "grey with a transparent value": (
+    "color with alpha": (lambda: saved(layered(COLORS, RAMP), "PNG"), over_white(COLORS, RAMP)),
+    "fully transparent": (lambda: saved(layered(COLORS, RAMP * 0), "PNG"), WHITE),
+    "transparent webp": (lambda: saved(layered(COLORS, RAMP * 0), "WEBP", lossless=True), WHITE),
+    "gray with a transparent value": (
         lambda: png(RAMP[..., None], extra=chunk(b"tRNS", struct.pack(">H", int(RAMP[0, 3])))),
         np.where(RAMP[0, 3] == RAMP, 255, RAMP),
     ),
@@ -138,7 +147,7 @@ RIGHT = {
     "webp animation": (lambda: animation("WEBP", lossless=True), RAMP),
     "png animation": (lambda: animation("PNG"), RAMP),
     "tiff pages": (lambda: animation("TIFF"), RAMP),
-    "bmp": (lambda: saved(Image.fromarray(COLOURS), "BMP"), COLOURS),
+    "bmp": (lambda: saved(Image.fromarray(COLORS), "BMP"), COLORS),
 }
 
 
@@ -150,7 +159,7 @@ def white_is_zero(tiff):
 
 
 def close(pixels, expected):
-    """Within 2 of 255, with (H, W) standing for grey in all channels."""
+    """Within 2 of 255, with (H, W) standing for gray in all channels."""
     expected = np.asarray(expected, np.float64)
     expected = expected[None] if expected.ndim == 2 else expected.transpose(2, 0, 1)
     return np.abs(pixels.astype(np.float64) - expected).max() <= 2
@@ -174,11 +183,11 @@ def test_files_give_the_right_pixels(kind):
         ("1-bit", "1-bit"),
         ("16-bit png", "16-bit"),
         ("16-bit tiff big-endian", "16-bit"),
-        ("16-bit colour", "16-bit"),
+        ("16-bit color", "16-bit"),
         ("float tiff", "float"),
         ("32-bit tiff", "32-bit"),
         ("palette", "palette"),
-        ("grey with alpha", "transparency"),
+        ("gray with alpha", "transparency"),
         ("palette with a transparent entry", "transparency"),
         ("cmyk jpeg", "CMYK"),
         ("gif animation", "first frame"),
@@ -186,7 +195,7 @@ def test_files_give_the_right_pixels(kind):
     ],
 )
 def test_headers_say_what_will_be_converted(kind, word):
-    header = probe(io.BytesIO(RIGHT[kind][0]()))
+    header = read_header(io.BytesIO(RIGHT[kind][0]()))
     assert (header.width, header.height) == (8, 8)
     assert any(word in conversion for conversion in header.conversions) if word else header.conversions == ()
 
@@ -196,18 +205,20 @@ def test_headers_say_what_will_be_converted(kind, word):
 def test_exif_orientation_is_undone(kind, orientation):
     upright = np.kron(np.array([[0, 80, 160], [240, 120, 40], [200, 30, 90]], np.uint8), np.ones((8, 8), np.uint8))
     turned = Image.fromarray(upright)
-    if orientation in UPRIGHT:  # store it so that the EXIF instruction brings it back
+    if orientation in TRANSPOSE_OF_ORIENTATION:  # store it so that the EXIF instruction brings it back
         back = {
             Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
             Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
         }
-        turned = turned.transpose(back.get(UPRIGHT[orientation], UPRIGHT[orientation]))
+        turned = turned.transpose(
+            back.get(TRANSPOSE_OF_ORIENTATION[orientation], TRANSPOSE_OF_ORIENTATION[orientation])
+        )
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind, {})
     content = saved(turned, kind, exif=exif, **options)
     assert close(read_image(io.BytesIO(content), size=24, channels=1), upright)
-    assert (orientation > 1) == any("EXIF" in each for each in probe(io.BytesIO(content)).conversions)
+    assert (orientation > 1) == any("EXIF" in each for each in read_header(io.BytesIO(content)).conversions)
 
 
 def test_exif_orientations_are_the_standard_ones():
@@ -223,7 +234,9 @@ def test_exif_orientations_are_the_standard_ones():
         8: np.rot90(stored),
     }
     for orientation, expected in right.items():
-        assert np.array_equal(np.asarray(Image.fromarray(stored).transpose(UPRIGHT[orientation])), expected)
+        assert np.array_equal(
+            np.asarray(Image.fromarray(stored).transpose(TRANSPOSE_OF_ORIENTATION[orientation])), expected
+        )
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
@@ -233,17 +246,17 @@ def test_broken_exif_does_not_spoil_sound_pixels():
 
 
 def test_the_background_can_be_chosen():
-    content = saved(layered(COLOURS, RAMP * 0), "PNG")
+    content = saved(layered(COLORS, RAMP * 0), "PNG")
     assert (read_image(io.BytesIO(content), size=8, channels=3, background=7) == 7).all()
 
 
-def test_colour_becomes_luma():
-    content = saved(Image.fromarray(COLOURS), "PNG")
-    assert close(read_image(io.BytesIO(content), size=8, channels=1), COLOURS @ np.array([0.299, 0.587, 0.114]))
+def test_color_becomes_luma():
+    content = saved(Image.fromarray(COLORS), "PNG")
+    assert close(read_image(io.BytesIO(content), size=8, channels=1), COLORS @ np.array([0.299, 0.587, 0.114]))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5000), (5000, 1), (60, 20), (21, 80)])
-def test_the_short_side_is_scaled_and_the_centre_kept(height, width):
+def test_the_short_side_is_scaled_and_the_center_kept(height, width):
     pixels = np.full((height, width), 255, np.uint8)
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -261,9 +274,9 @@ def test_shrinking_is_antialiased():
 
 def test_large_jpegs_are_read_as_if_decoded_in_full():
     rows, columns = np.mgrid[0:1024, 0:1024] / 1024
-    smooth = (127 + 120 * np.sin(9 * rows) * np.cos(7 * columns)).astype(np.uint8)
-    jpeg = read_image(io.BytesIO(saved(Image.fromarray(smooth), "JPEG", quality=95)), size=32, channels=1)
-    full = read_image(io.BytesIO(saved(Image.fromarray(smooth), "PNG")), size=32, channels=1)
+    label_smoothing = (127 + 120 * np.sin(9 * rows) * np.cos(7 * columns)).astype(np.uint8)
+    jpeg = read_image(io.BytesIO(saved(Image.fromarray(label_smoothing), "JPEG", quality=95)), size=32, channels=1)
+    full = read_image(io.BytesIO(saved(Image.fromarray(label_smoothing), "PNG")), size=32, channels=1)
     assert np.abs(jpeg.astype(int) - full).max() <= 2
 
 
@@ -368,7 +381,7 @@ def test_pixels_are_decoded_within_the_budget(monkeypatch, read):
     held = []
     real = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: held.append(pixels.PIXELS.used) or real(image))
-    content = saved(Image.fromarray(DEEP if read is pixels.value_range else COLOURS), "TIFF")
+    content = saved(Image.fromarray(DEEP if read is pixels.value_range else COLORS), "TIFF")
     with pixels.open_image(io.BytesIO(content)) as image:
         read(image)
     assert held[0] == 64
@@ -409,7 +422,7 @@ def test_names_do_not_matter(tmp_path):
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]))
 def test_only_bad_image_escapes_from_mutated_files(data, kind):
-    content = bytearray(saved(Image.fromarray(COLOURS), kind))
+    content = bytearray(saved(Image.fromarray(COLORS), kind))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(1, len(content)))]
@@ -452,15 +465,15 @@ def test_the_memory_format_can_be_chosen(memory_format):
 
 def test_tensors_are_fitted_like_files():
     rows, columns = np.mgrid[0:40, 0:48] / 40
-    smooth = np.stack([127 + 120 * np.sin(4 * rows + k) * np.cos(3 * columns) for k in range(3)], axis=2).astype(
-        np.uint8
-    )
-    tensor = torch.from_numpy(smooth).permute(2, 0, 1).unsqueeze(0)
+    label_smoothing = np.stack(
+        [127 + 120 * np.sin(4 * rows + k) * np.cos(3 * columns) for k in range(3)], axis=2
+    ).astype(np.uint8)
+    tensor = torch.from_numpy(label_smoothing).permute(2, 0, 1).unsqueeze(0)
     for size, channels in ((40, 3), (20, 3), (20, 1), (64, 3)):
-        file = read_image(io.BytesIO(saved(Image.fromarray(smooth), "PNG")), size=size, channels=channels)
-        fitted = fit(tensor, size=size, channels=channels)
+        file = read_image(io.BytesIO(saved(Image.fromarray(label_smoothing), "PNG")), size=size, channels=channels)
+        fitted = resize(tensor, size=size, channels=channels)
         assert fitted.shape == (1, channels, size, size)
         assert np.abs(fitted[0].numpy().astype(int) - file).max() <= 8  # bilinear here, Lanczos there
-    grey = fit(tensor[:, :1], size=40, channels=3)
-    assert torch.equal(grey[:, 0], grey[:, 2])
-    assert torch.equal(fit(tensor, size=40, channels=3), tensor[:, :, :, 4:44])
+    gray = resize(tensor[:, :1], size=40, channels=3)
+    assert torch.equal(gray[:, 0], gray[:, 2])
+    assert torch.equal(resize(tensor, size=40, channels=3), tensor[:, :, :, 4:44])

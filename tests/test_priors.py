@@ -50,7 +50,7 @@ def directions():
 PRIORS = {
     "gaussian": priors.gaussian(2, std=5.0),
     "uniform": priors.uniform(2, bound=2.0),
-    "gaussians": priors.gaussians(),
+    "gaussians": priors.gaussian_mixture(),
     "swiss-roll": priors.swiss_roll(),
 }
 
@@ -67,7 +67,7 @@ def test_two_sample_test_against_numpy(name):
 def test_the_two_sample_test_sees_small_errors():
     """Petals that are a third too long, and a roll that is even in its radius, not in u, do not pass."""
     reference = by_numpy("gaussians", np.random.default_rng(1))
-    long = codes(priors.gaussians(long=0.65))
+    long = codes(priors.gaussian_mixture(long=0.65))
     assert max(map(kolmogorov_smirnov, (long @ directions()).T, (reference @ directions()).T)) > 2.2
     reference = by_numpy("swiss-roll", np.random.default_rng(1))
     assert kolmogorov_smirnov(3 * np.random.default_rng(2).uniform(size=N), np.hypot(*reference.T)) > 2.2
@@ -75,10 +75,10 @@ def test_the_two_sample_test_sees_small_errors():
 
 def test_components_are_where_they_should_be():
     g = torch.Generator().manual_seed(3)
-    petals = priors.gaussians().each(g, 2000)
+    petals = priors.gaussian_mixture().each(g, 2000)
     assert petals.shape == (2000, 10, 2)
-    centre, angle = petals.mean(0), 2 * math.pi * torch.arange(10) / 10
-    torch.testing.assert_close(centre, 1.4 * torch.stack([angle.cos(), angle.sin()], 1), atol=0.06, rtol=0)
+    center, angle = petals.mean(0), 2 * math.pi * torch.arange(10) / 10
+    torch.testing.assert_close(center, 1.4 * torch.stack([angle.cos(), angle.sin()], 1), atol=0.06, rtol=0)
     turned = petals[:, 3] @ torch.tensor(
         [[math.cos(angle[3]), -math.sin(angle[3])], [math.sin(angle[3]), math.cos(angle[3])]]
     )
@@ -91,7 +91,7 @@ def test_components_are_where_they_should_be():
 
 
 def test_the_whole_takes_every_component_equally_often():
-    drawn = priors.categories(5).draw(torch.Generator().manual_seed(0), 5000)
+    drawn = priors.categorical(5).draw(torch.Generator().manual_seed(0), 5000)
     assert set(drawn.sum(1).tolist()) == {1.0}
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     chi_squared = ((drawn.sum(0) - 1000).square() / 1000).sum().item()
@@ -107,20 +107,20 @@ def test_codes_depend_on_the_generator_only():
 
 
 def test_walks_stay_on_the_prior():
-    """The middle of every petal's row is its centre; the roll's rows join; the plane has equal steps of probability."""
-    (petals,) = priors.gaussians().walks().values()
+    """The middle of every petal's row is its center; the roll's rows join; the plane has equal steps of probability."""
+    (petals,) = priors.gaussian_mixture().traversals().values()
     torch.testing.assert_close(petals[:, 7].norm(dim=1), torch.full((10,), 1.4))
-    (roll,) = priors.swiss_roll().walks().values()
+    (roll,) = priors.swiss_roll().traversals().values()
     torch.testing.assert_close(roll[:-1, -1], roll[1:, 0])
-    (plane,) = priors.gaussian(2, std=3.0).walks().values()
+    (plane,) = priors.gaussian(2, std=3.0).traversals().values()
     steps = torch.distributions.Normal(0.0, 3.0).cdf(plane[0, :, 0])
     torch.testing.assert_close(steps, torch.linspace(0.05, 0.95, 15))
     assert plane[0, 0, 1] > plane[-1, 0, 1]
-    assert not priors.gaussian(3).walks()
+    assert not priors.gaussian(3).traversals()
 
 
 def test_a_prior_of_the_users_own():
-    ring = priors.own(lambda g, n: torch.nn.functional.normalize(torch.randn(n, 3, generator=g)), 3)
+    ring = priors.from_sampler(lambda g, n: torch.nn.functional.normalize(torch.randn(n, 3, generator=g)), 3)
     torch.testing.assert_close(ring.draw(torch.Generator(), 50).norm(dim=1), torch.ones(50))
     with pytest.raises(SparringError, match=r"gave codes \(4, 3\): it must give \(4, 2\)"):
-        priors.own(lambda g, n: torch.randn(n, 3, generator=g), 2).draw(torch.Generator(), 4)
+        priors.from_sampler(lambda g, n: torch.randn(n, 3, generator=g), 2).draw(torch.Generator(), 4)

@@ -17,10 +17,17 @@ from sparring.cli import main
 from sparring.data.dataset import Dataset
 from sparring.errors import SparringError
 from sparring.latent import probe as probing
-from sparring.latent.features import Maps, discriminator_features, learned, pixels, pooled, with_statistics
+from sparring.latent.features import (
+    ConvActivations,
+    available_features,
+    discriminator_features,
+    pixels,
+    pooled,
+    recalibrate_batchnorm,
+)
 from sparring.losses import game
 from sparring.networks import dcgan
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.systems.cgan import ConditionalGAN
 from sparring.systems.gan import GAN
 
@@ -28,7 +35,7 @@ from sparring.systems.gan import GAN
 def critic(size=32, width=4, channels=1):
     torch.manual_seed(0)
     D = dcgan.discriminator(width, channels, size)
-    return GAN(nn.Linear(2, 2), D, latent=2, game=game("non-saturating")).eval()
+    return GAN(nn.Linear(2, 2), D, latent_dim=2, game=game("non-saturating")).eval()
 
 
 def images(count=20, size=32, channels=1, seed=0):
@@ -37,12 +44,12 @@ def images(count=20, size=32, channels=1, seed=0):
 
 
 def tones(count=600, classes=3, size=16, seed=0):
-    """Noise around one grey for each class: the mean of an image tells its class."""
+    """Noise around one gray for each class: the mean of an image tells its class."""
     labels = torch.arange(count) % classes
     level = 60 + 130 * labels / (classes - 1)
     noise = 50 * torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
     pictures = (level[:, None, None, None] + noise).to(torch.uint8)
-    names = ("dark", "grey", "light", "white")[:classes]
+    names = ("dark", "gray", "light", "white")[:classes]
     return Dataset("tones", pictures, labels, names).hold_out(0.2)
 
 
@@ -66,7 +73,7 @@ def test_maps_are_what_leaves_a_layer_and_its_activation():
         *(nn.Flatten(), nn.Linear(4 * 3 * 3, 9), nn.Unflatten(1, (1, 3, 3)), nn.Conv2d(1, 1, 3)),
     ).eval()
     x = torch.randn(5, 1, 16, 16)
-    with torch.no_grad(), Maps() as maps:
+    with torch.no_grad(), ConvActivations() as maps:
         network(x)
     with torch.no_grad():
         one = F.leaky_relu(network[0](x), 0.2)
@@ -95,7 +102,7 @@ def test_features_do_not_depend_on_the_batch():
 def test_batch_norm_measures_the_training_images():
     system, x = critic(), images(100, seed=1)
     before = {name: value.clone() for name, value in system.state_dict().items()}
-    measured = with_statistics(system, x)
+    measured = recalibrate_batchnorm(system, x)
     assert all(torch.equal(value, before[name]) for name, value in system.state_dict().items())
     with torch.no_grad():
         first = F.leaky_relu(system.D[0](x.float() / 127.5 - 1), 0.2)
@@ -105,7 +112,7 @@ def test_batch_norm_measures_the_training_images():
     after = {name: value.clone() for name, value in measured.state_dict().items()}
     discriminator_features(measured, images(50, seed=2))  # what is probed later is not measured
     assert all(torch.equal(value, after[name]) for name, value in measured.state_dict().items())
-    several = with_statistics(system, images(600, seed=3))
+    several = recalibrate_batchnorm(system, images(600, seed=3))
     with torch.no_grad():
         second = system.D[2](F.leaky_relu(system.D[0](images(600, seed=3).float() / 127.5 - 1), 0.2))
     means = torch.stack([rows.mean((0, 2, 3)) for rows in second.split(250)]).mean(0)
@@ -123,9 +130,9 @@ class Told(nn.Module):
 
 
 def test_a_discriminator_that_is_told_the_class_is_told_nothing():
-    system = ConditionalGAN(nn.Linear(2, 2), Told(), latent=2, classes=5, game=game("non-saturating"))
+    system = ConditionalGAN(nn.Linear(2, 2), Told(), latent_dim=2, classes=5, game=game("non-saturating"))
     x = images(7)
-    found = learned(system, x)
+    found = available_features(system, x)
     features = found["discriminator"](x)
     with torch.no_grad():
         torch.testing.assert_close(features, pooled(system.D.conv(x.float() / 127.5 - 1)))
@@ -136,18 +143,18 @@ def test_a_discriminator_that_is_told_the_class_is_told_nothing():
 @pytest.mark.parametrize(
     ("name", "extra", "size", "kinds"),
     [
-        ("vae", {"width": 8, "latent": 3}, 16, {"codes": 3}),
-        ("alae", {"width": 8, "latent": 3}, 16, {"codes": 3, "hidden layer": 8}),
+        ("vae", {"width": 8, "latent_dim": 3}, 16, {"codes": 3}),
+        ("alae", {"width": 8, "latent_dim": 3}, 16, {"codes": 3, "hidden layer": 8}),
         ("dcgan", {"width": 4}, 16, {"discriminator": 16 * (4 + 8)}),
         ("infogan", {}, 28, {"discriminator": 16 * (64 + 128)}),
         ("cs231n-dcgan", {}, 28, {"discriminator": 16 * (32 + 64)}),
     ],
 )
 def test_what_a_system_knows_of_images_is_found(name, extra, size, kinds):
-    function = find(name, sparring.recipes.RECIPES)
+    function = load_recipe(name, sparring.recipes.RECIPES)
     data = tones(size=size, count=40)
-    system = prepare_recipe(function, data.spec, settle(function, extra)).system.eval()
-    found = learned(system, data.images)
+    system = build_recipe(function, data.spec, resolve_arguments(function, extra)).system.eval()
+    found = available_features(system, data.images)
     assert {kind: features(data.images[:5]).shape for kind, features in found.items()} == {
         kind: (5, numbers) for kind, numbers in kinds.items()
     }
@@ -155,11 +162,11 @@ def test_what_a_system_knows_of_images_is_found(name, extra, size, kinds):
 
 @pytest.mark.parametrize("name", ["csc321-mlp", "mnist-net"])
 def test_a_system_without_features_says_so(name):
-    function = find(name, sparring.recipes.RECIPES)
+    function = load_recipe(name, sparring.recipes.RECIPES)
     data = tones(size=28, count=40)
-    system = prepare_recipe(function, data.spec, settle(function, {})).system.eval()
+    system = build_recipe(function, data.spec, resolve_arguments(function, {})).system.eval()
     with pytest.raises(SparringError, match=rf"this {type(system).__name__} has nothing to probe: neither codes nor"):
-        learned(system, data.images)
+        available_features(system, data.images)
 
 
 # The protocol.
@@ -208,7 +215,7 @@ def test_data_that_cannot_be_probed_is_named():
         probing.protocol(replace(data, held_out=None), labels=30, draws=1)
     with pytest.raises(SparringError, match="2 labels are fewer than the 3 classes of 'tones'"):
         probing.protocol(data, labels=2, draws=1)
-    with pytest.raises(SparringError, match="labelled images of each class asked for; class 'dark' has "):
+    with pytest.raises(SparringError, match="labeled images of each class asked for; class 'dark' has "):
         probing.protocol(data, labels=600, draws=1)
 
 
@@ -236,7 +243,7 @@ def test_a_probe_is_the_svm_of_the_draws(labels):
     plan = probing.protocol(patterned(), labels=labels, draws=3)
     told = []
     found = probing.probe("loud", loud, plan, told=lambda: told.append(1))
-    assert len(told) == probing.fits(plan) == 3 * 7 + 3
+    assert len(told) == probing.n_fits(plan) == 3 * 7 + 3
 
     def right(part, penalty, exam):
         machine = LinearSVC(C=penalty, max_iter=5000, random_state=0)
@@ -257,7 +264,7 @@ def test_a_probe_is_the_svm_of_the_draws(labels):
     assert len(set(each.values())) > 3
     x, exam = loud(plan.asked[0].images), loud(plan.exam.images)
     nearest = plan.asked[0].labels[(exam[:, None] - x).norm(dim=2).argmin(1)]
-    assert found.neighbour[0] == pytest.approx(float((nearest == plan.exam.labels).float().mean()), abs=0.02)
+    assert found.neighbor[0] == pytest.approx(float((nearest == plan.exam.labels).float().mean()), abs=0.02)
 
 
 def test_good_features_are_right_and_noise_is_right_by_chance():
@@ -265,14 +272,14 @@ def test_good_features_are_right_and_noise_is_right_by_chance():
     shares = torch.eye(3)
     good = probing.probe("good", lambda x: 30 * shares[(pixels(x).mean(1) * 1.5 + 1.4).long().clamp(0, 2)], plan)
     assert good.mean == 1
-    assert good.neighbour == (1, 1)
+    assert good.neighbor == (1, 1)
 
     def noise(x):
         return torch.stack([torch.randn(5, generator=torch.Generator().manual_seed(int(i.sum()))) for i in x])
 
-    blind = probing.probe("noise", noise, plan, neighbours=False)
+    blind = probing.probe("noise", noise, plan, neighbors=False)
     assert blind.mean == pytest.approx(1 / 3, abs=0.12)
-    assert blind.neighbour == ()
+    assert blind.neighbor == ()
 
 
 def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch):
@@ -282,7 +289,7 @@ def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch):
 
 
 def test_a_spread_needs_two_draws():
-    one = probing.Probed("x", 3, (0.5,), 1e-3, False, 0.5)
+    one = probing.ProbeResult("x", 3, (0.5,), 1e-3, False, 0.5)
     assert one.spread == 0
     assert replace(one, right=(0.5, 0.7)).spread == pytest.approx(0.2 / math.sqrt(2))
 
@@ -299,13 +306,13 @@ def test_the_same_layers_learn_the_labels(monkeypatch):
         asked.append(seed)
         torch.manual_seed(seed)
         D = dcgan.discriminator(4, 1, 16)
-        return GAN(nn.Linear(2, 2), D, latent=2, game=game("non-saturating"))
+        return GAN(nn.Linear(2, 2), D, latent_dim=2, game=game("non-saturating"))
 
     found = probing.supervised(fresh, plan, told=lambda: told.append(1))
     assert found.mean > 0.95
     assert found.chosen in probing.RATES
     assert found.numbers == 16 * 8  # the last layer's 8 maps of 4x4
-    assert len(told) == probing.networks(plan) == len(asked) == len(probing.RATES) + 2
+    assert len(told) == probing.n_networks(plan) == len(asked) == len(probing.RATES) + 2
     assert asked == [0, 0, 0, 0, 0, 1, 2]
     shuffled = replace(plan.asked[0], labels=(plan.asked[0].labels + 1) % 3)
     blind = probing.supervised(fresh, replace(plan, choosing=(shuffled,), asked=(shuffled,)))
@@ -332,9 +339,9 @@ def runs(tmp_path_factory):
     made = {
         name: sparring.train(name, str(out / "tones.npz"), **common, **extra).path
         for name, extra in (
-            ("dcgan", {"width": 4, "latent": 4, "size": 16}),
-            ("vae", {"width": 8, "latent": 3, "size": 16}),
-            ("csc321-mlp", {"latent": 4, "size": 16}),
+            ("dcgan", {"width": 4, "latent_dim": 4, "size": 16}),
+            ("vae", {"width": 8, "latent_dim": 3, "size": 16}),
+            ("csc321-mlp", {"latent_dim": 4, "size": 16}),
         )
     }
     return made, out / "tones.npz"
@@ -358,7 +365,7 @@ def test_probe_prints_every_kind_of_features(runs, capsys):
     assert [row["numbers"] for row in found["features"]] == [3, 3, 256]
     system = sparring.open(made["vae"]).system()
     plan = probing.protocol(sparring.load(str(path)), labels=30, draws=2)
-    wanted = probing.probe("codes", learned(system, plan.exam.images)["codes"], plan)
+    wanted = probing.probe("codes", available_features(system, plan.exam.images)["codes"], plan)
     assert found["features"][0]["right"] == pytest.approx(wanted.right)
     again = json.loads(json.dumps(found))
     main(["probe", str(made["vae"]), *few, "--json"])

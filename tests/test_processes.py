@@ -15,7 +15,7 @@ from pairs import command, forked, pair
 
 import sparring
 from sparring.cli import main
-from sparring.distributed import by_main, on_each, processes
+from sparring.distributed import on_each_process, on_main_process, process_group
 from sparring.errors import StorageError
 
 PATIENCE = 4
@@ -25,8 +25,8 @@ PATIENCE = 4
 def training(toy_file, tmp_path):
     """Two processes in the middle of a long training, and the folder of their run."""
     argv = ["train", "csc321-mlp", "--data", toy_file, "--size", "8", "--out", tmp_path / "out"]
-    argv += ["--rounds", "1000000", "--save-every", "10", "--show-every", "1000", "--measure-every", "1000000"]
-    argv += ["--latent", "8", "--batch", "16", "--precision", "fp32"]
+    argv += ["--rounds", "1000000", "--save-every", "10", "--sample-every", "1000", "--eval-every", "1000000"]
+    argv += ["--latent-dim", "8", "--batch", "16", "--precision", "fp32"]
 
     def work(rank):
         os.dup2(os.open(tmp_path / f"{rank}.txt", os.O_WRONLY | os.O_CREAT), 2)
@@ -77,10 +77,10 @@ def test_a_timeout_that_is_no_number_is_one_line(monkeypatch, toy_file, tmp_path
 
 def test_a_process_that_works_for_longer_than_the_timeout_is_waited_for():
     def work(rank):
-        state = processes()
-        by_main(state, partial(time.sleep, 2.5))
-        on_each(state, partial(time.sleep, 1.5 if rank else 0))
-        return on_each(state, lambda: rank)
+        state = process_group()
+        on_main_process(state, partial(time.sleep, 2.5))
+        on_each_process(state, partial(time.sleep, 1.5 if rank else 0))
+        return on_each_process(state, lambda: rank)
 
     assert pair(work, patience=1) == [(0, ""), (0, "1")]
 
@@ -91,7 +91,7 @@ def test_who_dies_or_hangs_while_others_wait_is_noticed(how):
         def vanish():
             os.kill(os.getpid(), how)
 
-        by_main(processes(), vanish)
+        on_main_process(process_group(), vanish)
 
     (first, _), (second, said) = pair(work, patience=1, within=3)
     assert (first, second) == (-9, 5)
@@ -103,7 +103,7 @@ def test_an_error_of_one_process_is_that_of_all():
         def fail():
             raise StorageError("cannot write x: No space left on device")
 
-        on_each(processes(), fail if rank == 0 else (lambda: time.sleep(0.3)))
+        on_each_process(process_group(), fail if rank == 0 else (lambda: time.sleep(0.3)))
 
     (first, mine), (second, theirs) = pair(work)
     assert (first, second) == (4, 4)
@@ -116,7 +116,7 @@ def test_an_error_of_one_process_is_that_of_all():
 OTHERS = {
     "seed": ({"seed": 1}, "its seed is 1, not 0"),
     "rate": ({"generator_lr": 0.5}, "its arguments generator_lr is 0.5, not 0.001"),
-    "shape": ({"latent": 5}, "its arguments latent is 5, not 4"),
+    "shape": ({"latent_dim": 5}, "its arguments latent is 5, not 4"),
     "data": ({"data": 1}, "its data fingerprint is"),
 }
 
@@ -126,7 +126,7 @@ def test_processes_that_were_started_differently_do_not_play(what, tmp_path):
     other, said = OTHERS[what]
 
     def work(rank):
-        options = {"rounds": 2, "latent": 4, "batch": 8, "seed": 0, "data": 0} | (other if rank else {})
+        options = {"rounds": 2, "latent_dim": 4, "batch": 8, "seed": 0, "data": 0} | (other if rank else {})
         pixels = np.full((20, 8, 8), options.pop("data"), dtype=np.uint8)
         sparring.train("cs231n-mlp", sparring.load(pixels), out=tmp_path / "runs", quiet=True, **options)
 
@@ -138,7 +138,7 @@ def test_processes_that_were_started_differently_do_not_play(what, tmp_path):
 
 def test_processes_that_resume_from_different_checkpoints_do_not_play(toy_file, tmp_path):
     run = sparring.train(
-        "cs231n-mlp", toy_file, size=8, out=tmp_path, rounds=4, save_every=2, latent=4, batch=8, quiet=True
+        "cs231n-mlp", toy_file, size=8, out=tmp_path, rounds=4, save_every=2, latent_dim=4, batch=8, quiet=True
     )
     other = shutil.copytree(run.path, tmp_path / "other")
     shutil.rmtree(other / "checkpoints" / "round-00000004")
@@ -148,11 +148,11 @@ def test_processes_that_resume_from_different_checkpoints_do_not_play(toy_file, 
 
 
 def test_a_port_in_use_is_one_line(monkeypatch):
-    monkeypatch.setattr("sparring.distributed.GRACE", 0)
+    monkeypatch.setattr("sparring.distributed.GRACE_SECONDS", 0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ends = pair(lambda rank: processes(), port=taken.getsockname()[1], patience=1)
+        ends = pair(lambda rank: process_group(), port=taken.getsockname()[1], patience=1)
     assert [code for code, _ in ends] == [2, 2], ends
     assert "did not find each other at 127.0.0.1:" in ends[0][1]
     assert "\n" not in ends[0][1]

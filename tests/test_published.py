@@ -1,4 +1,4 @@
-"""The numbers of each source: optimisers and rates, batches, lengths, noise, weights of losses, averages."""
+"""The numbers of each source: optimizers and rates, batches, lengths, noise, weights of losses, averages."""
 
 import pytest
 import torch
@@ -6,27 +6,27 @@ from torch import nn
 
 from sparring.data.dataset import Spec
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import find, prepare_recipe, settle
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 
 TEN = tuple("0123456789")
 NARROW = {"width": 4}
-GREY = Spec(1, 28)
+GRAY = Spec(1, 28)
 
 
-def made(name, spec=GREY, **arguments):
-    function = find(name, RECIPES)
+def made(name, spec=GRAY, **arguments):
+    function = load_recipe(name, RECIPES)
     with torch.device("meta"):
-        return prepare_recipe(function, spec, settle(function, arguments))
+        return build_recipe(function, spec, resolve_arguments(function, arguments))
 
 
-def optimisers(recipe):
+def optimizers(recipe):
     """Player -> (name, rate, beta 1, beta 2 or the memory of squares or momentum)."""
     told = {}
-    for player, make in recipe.optimisers.items():
-        optimiser = make([nn.Parameter(torch.zeros(1))])
-        d = optimiser.defaults
+    for player, make in recipe.optimizers.items():
+        optimizer = make([nn.Parameter(torch.zeros(1))])
+        d = optimizer.defaults
         memory = d["betas"] if "betas" in d else (d.get("alpha", d.get("momentum", 0)),)
-        told[player] = (type(optimiser).__name__, d["lr"], *memory)
+        told[player] = (type(optimizer).__name__, d["lr"], *memory)
     return told
 
 
@@ -40,19 +40,19 @@ CRITIC = ("critic", "generator")
 @pytest.mark.parametrize(
     ("name", "spec", "arguments", "batch", "rounds", "players", "codes"),
     [
-        ("goodfellow-mlp", GREY, {}, 100, 125_000, both("SGD", 0.1, 0.5), ("unit-uniform", 100)),
-        ("cs231n-mlp", GREY, {}, 128, 3_900, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
-        ("cs231n-lsgan", GREY, {}, 128, 3_900, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
-        ("cs231n-dcgan", GREY, {}, 128, 1_950, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
-        ("raschka-mlp", GREY, {}, 128, 46_900, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
+        ("goodfellow-mlp", GRAY, {}, 100, 125_000, both("SGD", 0.1, 0.5), ("unit-uniform", 100)),
+        ("cs231n-mlp", GRAY, {}, 128, 3_900, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
+        ("cs231n-lsgan", GRAY, {}, 128, 3_900, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
+        ("cs231n-dcgan", GRAY, {}, 128, 1_950, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
+        ("raschka-mlp", GRAY, {}, 128, 46_900, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
         ("dcgan", Spec(1, 16), NARROW, 128, 39_575, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
         ("wgan", Spec(1, 16), NARROW, 64, 100_000, both("RMSprop", 5e-5, 0.99, players=CRITIC), ("normal", 100)),
-        ("wgan-gp", GREY, NARROW, 50, 200_000, both("Adam", 1e-4, 0.5, 0.9, players=CRITIC), ("normal", 128)),
+        ("wgan-gp", GRAY, NARROW, 50, 200_000, both("Adam", 1e-4, 0.5, 0.9, players=CRITIC), ("normal", 128)),
         (
             *("wgan-gp-resnet", Spec(1, 32), NARROW, 64, 100_000),
             *(both("Adam", 2e-4, 0.0, 0.9, players=CRITIC), ("normal", 128)),
         ),
-        ("r1gan", GREY, NARROW, 64, 100_000, both("RMSprop", 1e-4, 0.99), ("normal", 128)),
+        ("r1gan", GRAY, NARROW, 64, 100_000, both("RMSprop", 1e-4, 0.99), ("normal", 128)),
         (
             *("r3gan", Spec(1, 16), {"width": 4, "groups": 1}, 512, 488_281),
             *(both("Adam", 2e-4, 0.0, 0.9), ("normal", 64)),
@@ -62,7 +62,7 @@ CRITIC = ("critic", "generator")
             *({"discriminator": ("Adam", 2e-4, 0.5, 0.99), "generator": ("Adam", 1e-4, 0.5, 0.99)}, ("normal", 256)),
         ),
         (
-            *("infogan", GREY, {}, 128, 5_000),
+            *("infogan", GRAY, {}, 128, 5_000),
             *({"discriminator": ("Adam", 2e-4, 0.5, 0.999), "generator": ("Adam", 1e-3, 0.5, 0.999)}, ("uniform", 62)),
         ),
         (
@@ -83,9 +83,9 @@ CRITIC = ("critic", "generator")
             *(both("Adam", 1e-4, 0.0, 0.9, players=CRITIC), ("normal", 32)),
         ),
         ("improved-gan", Spec(1, 28, TEN), {}, 100, 180_000, both("Adam", 3e-3, 0.5, 0.999), ("uniform", 100)),
-        ("vae", GREY, {}, 100, 54_000, both("Adagrad", 0.01, 0, players=("autoencoder",)), ("normal", 20)),
+        ("vae", GRAY, {}, 100, 54_000, both("Adagrad", 0.01, 0, players=("autoencoder",)), ("normal", 20)),
         (
-            *("chollet-vae", GREY, {}, 16, 33_750),
+            *("chollet-vae", GRAY, {}, 16, 33_750),
             *(both("RMSprop", 1e-3, 0.9, players=("autoencoder",)), ("normal", 2)),
         ),
         (
@@ -98,7 +98,7 @@ CRITIC = ("critic", "generator")
             ("normal", 2),
         ),
         (
-            *("alae", GREY, NARROW, 128, 375_000),
+            *("alae", GRAY, NARROW, 128, 375_000),
             *(both("Adam", 2e-3, 0.0, 0.99, players=("discriminator", "generator", "autoencoder")), ("normal", 50)),
         ),
         (
@@ -118,24 +118,24 @@ CRITIC = ("critic", "generator")
 def test_a_recipe_as_it_comes_has_the_numbers_of_its_source(name, spec, arguments, batch, rounds, players, codes):
     recipe = made(name, spec, **arguments)
     assert (recipe.batch, recipe.rounds) == (batch, rounds)
-    assert optimisers(recipe) == players
-    assert (recipe.system.noise_kind, recipe.system.latent) == codes
+    assert optimizers(recipe) == players
+    assert (recipe.system.noise_distribution, recipe.system.latent_dim) == codes
 
 
 @pytest.mark.parametrize(
     ("name", "spec", "arguments", "numbers"),
     [
         ("wgan", Spec(1, 16), NARROW, {"critic_steps": 5, "warm_start": 100, "clip": 0.01}),
-        ("wgan-gp", GREY, NARROW, {"critic_steps": 5, "penalty": 10}),
+        ("wgan-gp", GRAY, NARROW, {"critic_steps": 5, "penalty": 10}),
         ("wgan-gp-resnet", Spec(1, 32), NARROW, {"critic_steps": 5, "penalty": 10, "generator_batch": 2}),
-        ("r1gan", GREY, NARROW, {"gamma": 10, "place": "real", "every": 1}),
+        ("r1gan", GRAY, NARROW, {"gamma": 10, "place": "real", "every": 1}),
         ("r3gan", Spec(1, 16), {"width": 4, "groups": 1}, {"gamma": 0.05, "final_gamma": 0.005, "ramp": 39_062}),
         ("biggan", Spec(3, 128, TEN), {"width": 8}, {"critic_steps": 2, "orthogonal": 1e-4}),
         ("biggan-cifar", Spec(3, 32, TEN), NARROW, {"critic_steps": 4, "orthogonal": 0}),
-        ("infogan", GREY, {}, {"categories": 10, "values": 2, "weight": 1}),
+        ("infogan", GRAY, {}, {"categories": 10, "values": 2, "weight": 1}),
         ("acgan", Spec(1, 28, TEN), {}, {"told": 1, "wanted": 1}),
         ("cyclegan", Spec(3, 128, ("a", "b")), NARROW, {"cycle": 10, "identity": 0.5}),
-        ("vae", GREY, {}, {"beta": 1}),
+        ("vae", GRAY, {}, {"beta": 1}),
     ],
 )
 def test_weights_of_losses_and_steps_are_those_of_the_source(name, spec, arguments, numbers):
@@ -147,11 +147,11 @@ def test_averages_that_the_sources_have():
     """Of the others most show the live weights."""
     cifar = made("biggan-cifar", Spec(3, 32, TEN), **NARROW)
     large = made("biggan", Spec(3, 128, TEN), width=8)
-    assert [(r.average, r.average_from) for r in (cifar, large)] == [(0.9999, 1_000), (0.9999, 20_000)]
-    assert made("r1gan", **NARROW).average == 0.999
-    assert made("improved-gan", Spec(1, 28, TEN)).average == 0.9999  # 1e-4 of the live weights in each round
-    assert made("r3gan", Spec(1, 16), width=4, groups=1).average == pytest.approx(0.5 ** (512 / 5e6), abs=2e-6)
-    assert made("alae", **NARROW).average == pytest.approx(0.5 ** (128 / 10_000))
+    assert [(r.ema_decay, r.ema_start) for r in (cifar, large)] == [(0.9999, 1_000), (0.9999, 20_000)]
+    assert made("r1gan", **NARROW).ema_decay == 0.999
+    assert made("improved-gan", Spec(1, 28, TEN)).ema_decay == 0.9999  # 1e-4 of the live weights in each round
+    assert made("r3gan", Spec(1, 16), width=4, groups=1).ema_decay == pytest.approx(0.5 ** (512 / 5e6), abs=2e-6)
+    assert made("alae", **NARROW).ema_decay == pytest.approx(0.5 ** (128 / 10_000))
 
 
 def test_rates_move_as_in_the_source():

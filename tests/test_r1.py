@@ -1,4 +1,4 @@
-"""Zero-centred penalties: the right place, the right scale, also when they are lazy."""
+"""Zero-centered penalties: the right place, the right scale, also when they are lazy."""
 
 from functools import partial
 
@@ -11,52 +11,54 @@ from toys import SHAPE, referee, state
 from sparring.errors import SparringError
 from sparring.losses import game, gradient_penalty
 from sparring.networks import mlp
-from sparring.systems.r1 import PLACES, PenalisedGAN
+from sparring.systems.r1 import PLACES, R1GAN
 
 
 def system(**options):
     torch.manual_seed(11)
     G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [16], activation=nn.Softplus)
-    return PenalisedGAN(G, D, latent=5, game=game("non-saturating"), **options)
+    return R1GAN(G, D, latent_dim=5, game=game("non-saturating"), **options)
 
 
 def linear():
     torch.manual_seed(11)
     G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
-    return PenalisedGAN(G, nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), latent=5, game=game("hinge"), gamma=3.0)
+    return R1GAN(G, nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), latent_dim=5, game=game("hinge"), gamma=3.0)
 
 
 def test_a_linear_discriminator_pays_its_squared_weight():
     """R1 is gamma/2 |w|^2 wherever it is taken."""
     judged = linear()
     norm = judged.D[1].weight.detach().square().sum()
-    free = referee(PenalisedGAN(judged.G, judged.D, latent=5, game=game("hinge"), gamma=0.0)).play()[0]
+    free = referee(R1GAN(judged.G, judged.D, latent_dim=5, game=game("hinge"), gamma=0.0)).play()[0]
     judged = linear()
     told = referee(judged).play()[0]
-    torch.testing.assert_close(told.numbers["slope"], norm)
+    torch.testing.assert_close(told.numbers["gradient_penalty"], norm)
     torch.testing.assert_close(told.numbers["loss"] - free.numbers["loss"], 3.0 / 2 * norm)
 
 
 def test_the_places_are_what_they_say():
     x, fake = torch.ones(6, *SHAPE), -torch.ones(6, *SHAPE)
-    slopes = {place: system(place=place).slope(x, fake) for place in PLACES}
+    slopes = {penalize: system(penalize=penalize).slope(x, fake) for penalize in PLACES}
     D = system().D
     torch.testing.assert_close(slopes["real"], gradient_penalty(D, x))
     torch.testing.assert_close(slopes["fake"], gradient_penalty(D, fake))
     torch.testing.assert_close(slopes["both"], slopes["real"] + slopes["fake"])
-    assert not torch.isclose(slopes["between"], slopes["real"])
-    assert not torch.isclose(slopes["between"], slopes["fake"])
-    with pytest.raises(SparringError, match="unknown place 'reel'"):
-        system(place="reel")
+    assert not torch.isclose(slopes["interpolated"], slopes["real"])
+    assert not torch.isclose(slopes["interpolated"], slopes["fake"])
+    with pytest.raises(SparringError, match="unknown penalize 'reel'"):
+        system(penalize="reel")
 
 
 def test_the_lazy_form_is_rare_and_as_much_stronger():
     """Every 4th round, 4 times as strong: the sum over 4 rounds of unmoving networks is that of the eager form."""
 
-    def penalties(every):
-        judge = referee(system(every=every), optimisers=dict.fromkeys(("discriminator", "generator"), still()))
-        free = referee(system(gamma=0.0), optimisers=dict.fromkeys(("discriminator", "generator"), still()))
+    def penalties(penalty_interval):
+        judge = referee(
+            system(penalty_interval=penalty_interval), optimizers=dict.fromkeys(("discriminator", "generator"), still())
+        )
+        free = referee(system(gamma=0.0), optimizers=dict.fromkeys(("discriminator", "generator"), still()))
         pairs = [(judge.play()[0].numbers["loss"], free.play()[0].numbers["loss"]) for _ in range(4)]
         return torch.stack([with_penalty - without for with_penalty, without in pairs])
 
@@ -69,10 +71,10 @@ def still():
     return partial(torch.optim.SGD, lr=0.0)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_two_pieces_equal_the_whole(place):
-    whole = referee(system(place=place, every=2).double())
-    pieces = referee(system(place=place, every=2).double(), accumulate=2)
+@pytest.mark.parametrize("penalize", PLACES)
+def test_two_pieces_equal_the_whole(penalize):
+    whole = referee(system(penalize=penalize, penalty_interval=2).double())
+    pieces = referee(system(penalize=penalize, penalty_interval=2).double(), grad_accum=2)
     for judge in (whole, pieces):
         for _ in range(4):
             judge.play()
@@ -104,14 +106,14 @@ def test_both_kinds_are_made_in_equal_parts(seed):
     G = mlp.generator(5, [64, 64], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     judge = referee(
-        PenalisedGAN(G, D, latent=5, game=game("non-saturating"), gamma=1.0),
+        R1GAN(G, D, latent_dim=5, game=game("non-saturating"), gamma=1.0),
         two_tone(),
         batch=64,
         seed=seed,
-        average=0.99,
+        ema_decay=0.99,
     )
     for _ in range(600):
         judge.play()
-    tone = judge.averaged.sample(1000).mean((1, 2, 3))
+    tone = judge.ema_system.sample(1000).mean((1, 2, 3))
     assert float((tone < -0.4).float().mean()) == pytest.approx(0.5, abs=0.15)
     assert float((tone > 0.4).float().mean()) == pytest.approx(0.5, abs=0.15)

@@ -12,7 +12,7 @@ from toys import SHAPE, images, referee, state
 from sparring.losses import relativistic
 from sparring.networks import mlp
 from sparring.networks import r3gan as networks
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 from sparring.systems.r3gan import R3GAN, cosine
 
 
@@ -20,7 +20,7 @@ def system(**options):
     torch.manual_seed(11)
     G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [16], activation=nn.Softplus)
-    return R3GAN(G, D, latent=5, **({"gamma": 2.0, "final_gamma": 0.5, "ramp": 100} | options))
+    return R3GAN(G, D, latent_dim=5, **({"gamma": 2.0, "final_gamma": 0.5, "anneal_rounds": 100} | options))
 
 
 def test_relativistic_loss_in_closed_form():
@@ -46,7 +46,7 @@ def test_a_round_agrees_with_a_second_implementation():
     G, D = plain.G, plain.D
     told = judge.play()
 
-    draws = generator(0, "noise", 1)
+    draws = make_generator(0, "noise", 1)
     x = (images().images[judge.feeds[0].rows("train", 0)].double() / 127.5 - 1).requires_grad_()
     fake = G(torch.randn(16, 5, generator=draws).double()).detach().requires_grad_()
     real_score, fake_score = D(x), D(fake)
@@ -67,15 +67,15 @@ def test_a_round_agrees_with_a_second_implementation():
 
 def test_gamma_moves_on_a_cosine():
     assert [cosine(4.0, 2.0, share) for share in (0.0, 0.5, 1.0, 7.0)] == pytest.approx([4.0, 3.0, 2.0, 2.0])
-    made = system(gamma=2.0, final_gamma=0.5, ramp=10)
+    made = system(gamma=2.0, final_gamma=0.5, anneal_rounds=10)
     weights = []
-    for made.played in (0, 5, 10, 99):
+    for made.round_index in (0, 5, 10, 99):
         weights.append(made.present_gamma())
     assert weights == pytest.approx([2.0, 1.25, 0.5, 0.5])
 
 
 def test_two_pieces_equal_the_whole():
-    whole, pieces = referee(system().double()), referee(system().double(), accumulate=2)
+    whole, pieces = referee(system().double()), referee(system().double(), grad_accum=2)
     for _ in range(4):
         whole.play()
         pieces.play()
@@ -118,16 +118,16 @@ def test_both_kinds_are_made_in_equal_parts(seed):
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     calm = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99))
     judge = referee(
-        R3GAN(G, D, latent=5, gamma=2.0, final_gamma=2.0, ramp=1),
+        R3GAN(G, D, latent_dim=5, gamma=2.0, final_gamma=2.0, anneal_rounds=1),
         two_tone(),
         batch=64,
         seed=seed,
-        average=0.99,
-        optimisers={"discriminator": calm, "generator": calm},
+        ema_decay=0.99,
+        optimizers={"discriminator": calm, "generator": calm},
     )
     for _ in range(500):
-        told = judge.agree(judge.play())
-    tone = judge.averaged.sample(1000).mean((1, 2, 3))
+        told = judge.reduce_logs(judge.play())
+    tone = judge.ema_system.sample(1000).mean((1, 2, 3))
     assert float((tone < -0.4).float().mean()) == pytest.approx(0.5, abs=0.15)
     assert float((tone > 0.4).float().mean()) == pytest.approx(0.5, abs=0.15)
     assert told[1]["loss"] == pytest.approx(math.log(2), abs=0.15)

@@ -15,24 +15,24 @@ from torch import nn
 from toys import adam, gan, images, referee, state
 
 from sparring.data.dataset import Spec
-from sparring.errors import Diverged, SparringError
+from sparring.errors import DivergedError, SparringError
 from sparring.losses import game
 from sparring.networks import dcgan
-from sparring.networks.augment import DiffAugment
+from sparring.networks.diffaug import DiffAugment
 from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd
 from sparring.networks.noise import GaussianNoise
 from sparring.networks.spectral import SpectralLinear
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import card, find, prepare_recipe, settle
-from sparring.referee import RAMPUP, Average, last_round_of_learning, total_norm
-from sparring.seeds import derive, generator
-from sparring.system import Draws, Move, System, choose_precision, truncated, uniform, unit_uniform
+from sparring.recipes.recipe import build_recipe, info, load_recipe, resolve_arguments
+from sparring.referee import EMA, RAMPUP, last_round_of_learning, total_norm
+from sparring.seeds import derive_seed, make_generator
+from sparring.system import Move, ShardedRng, System, resolve_precision, truncated, uniform, unit_uniform
 from sparring.systems.gan import GAN
-from sparring.systems.r1 import PenalisedGAN
+from sparring.systems.r1 import R1GAN
 
 
 def play(judge, rounds):
-    return [judge.agree(judge.play()) for _ in range(rounds)]
+    return [judge.reduce_logs(judge.play()) for _ in range(rounds)]
 
 
 def assert_same(a, b, **tolerance):
@@ -75,7 +75,7 @@ def test_a_round_is_textbook_gan_training():
         judge.play()
         rows = judge.feeds[0].rows("train", r - 1)
         x = data.images[rows].float() / 127.5 - 1
-        draws = generator(0, "noise", r)
+        draws = make_generator(0, "noise", r)
         bce = nn.functional.binary_cross_entropy_with_logits
         fake = plain.G(torch.randn(16, 5, generator=draws)).detach()
         loss = bce(plain.D(x), torch.ones(16, 1)) + bce(plain.D(fake), torch.zeros(16, 1))
@@ -104,31 +104,31 @@ def test_reused_fakes_are_the_ones_the_discriminator_saw():
 
     for fresh in (True, False):
         fakes.clear()
-        system = gan(fresh_noise=fresh)
+        system = gan(resample_noise=fresh)
         system.D = Spy(system.D)
         referee(system).play()
         assert torch.equal(fakes[1], fakes[2]) is not fresh  # real, fake, fake again
 
 
 def test_mixed_batches_share_batch_norm_statistics():
-    def norms(mixed):
+    def norms(joint_batch):
         D = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 1))
         torch.manual_seed(0)
-        system = GAN(gan().G, D, latent=5, game=game("hinge"), mixed=mixed)
+        system = GAN(gan().G, D, latent_dim=5, game=game("hinge"), joint_batch=joint_batch)
         x, fake = torch.randn(8, 1, 4, 4) + 3, torch.randn(8, 1, 4, 4) - 3
         system.scores(x, fake)
         return D[1].num_batches_tracked.item()
 
-    assert norms(mixed=True) == 1
-    assert norms(mixed=False) == 2
+    assert norms(joint_batch=True) == 1
+    assert norms(joint_batch=False) == 2
 
 
 # Pieces and processes.
 
 
-@pytest.mark.parametrize("kind", [GAN, PenalisedGAN])
+@pytest.mark.parametrize("kind", [GAN, R1GAN])
 def test_two_pieces_equal_the_whole(kind):
-    whole, pieces = referee(gan(kind).double()), referee(gan(kind).double(), accumulate=2)
+    whole, pieces = referee(gan(kind).double()), referee(gan(kind).double(), grad_accum=2)
     told = play(whole, 5), play(pieces, 5)
     assert_same(state(pieces), state(whole), rtol=1e-9, atol=1e-12)
     for a, b in zip(*told, strict=True):
@@ -141,7 +141,7 @@ def test_two_processes_equal_one(tmp_path):
     out = tmp_path / "two.safetensors"
 
     def half(rank):
-        judge = referee(gan(PenalisedGAN).double(), batch=16)
+        judge = referee(gan(R1GAN).double(), batch=16)
         logged = play(judge, 5)
         if rank == 0:
             safetensors.torch.save_file({k: v.contiguous() for k, v in state(judge).items()}, out)
@@ -152,7 +152,7 @@ def test_two_processes_equal_one(tmp_path):
     assert [code for code, _ in ends] == [0, 0], ends
     (logged, first), (_, second) = (json.loads(text) for _, text in ends)
 
-    one = referee(gan(PenalisedGAN).double(), batch=16)
+    one = referee(gan(R1GAN).double(), batch=16)
     for mine, theirs in zip(play(one, 5), logged, strict=True):
         assert [m["loss"] for m in mine] == pytest.approx([m["loss"] for m in theirs], rel=1e-6)
     assert_same(safetensors.torch.load_file(out), state(one), rtol=1e-9, atol=1e-12)
@@ -163,8 +163,8 @@ def test_draws_of_the_shares_are_the_rows_of_the_whole():
     def five_numbers(g, rows):
         return torch.randn(rows, 5, generator=g)
 
-    whole = Draws(generator(1, "noise", 7))
-    shares = [Draws(generator(1, "noise", 7), s, 3) for s in range(3)]
+    whole = ShardedRng(make_generator(1, "noise", 7))
+    shares = [ShardedRng(make_generator(1, "noise", 7), s, 3) for s in range(3)]
     for _ in range(3):
         expected = whole.rows(five_numbers, 12)
         assert torch.equal(torch.cat([d.rows(five_numbers, 4) for d in shares]), expected)
@@ -203,7 +203,7 @@ def test_copies_that_disagree_are_named():
             yield Move(player, self.D(self.G(self.noise(4))).mean())
 
     with pytest.raises(SparringError, match="disagree who moves"):
-        referee(gan(Torn), accumulate=2).play()
+        referee(gan(Torn), grad_accum=2).play()
 
 
 def test_copies_with_different_numbers_of_moves_are_named():
@@ -216,12 +216,12 @@ def test_copies_with_different_numbers_of_moves_are_named():
                 yield Move("generator", self.D(self.G(self.noise(4))).mean())
 
     with pytest.raises(SparringError, match="different numbers of moves"):
-        referee(gan(Uneven), accumulate=2).play()
+        referee(gan(Uneven), grad_accum=2).play()
 
 
-def test_optimisers_for_other_players_are_named():
+def test_optimizers_for_other_players_are_named():
     with pytest.raises(SparringError, match=r"\['critic'\].*\['discriminator', 'generator'\]"):
-        referee(optimisers={"critic": adam()})
+        referee(optimizers={"critic": adam()})
 
 
 def test_a_move_of_nobody_is_named():
@@ -260,7 +260,7 @@ def test_nothing_is_updated_with_numbers_that_are_not_finite(poison):
     play(judge, 3)
     judge.system.poisoned = True
     before = {k: v.clone() for k, v in judge.system.G.state_dict().items()}
-    with pytest.raises(Diverged, match=f"round 4: the generator's {poison}.* is"):
+    with pytest.raises(DivergedError, match=f"round 4: the generator's {poison}.* is"):
         judge.play()
     assert_same(judge.system.G.state_dict(), before)
 
@@ -278,7 +278,7 @@ def test_an_explosion_stops_the_run_but_a_big_steady_gradient_does_not():
     judge.system.loud = 1e6
     play(judge, 3)
     judge.system.loud = 1e12
-    with pytest.raises(Diverged, match="recent median"):
+    with pytest.raises(DivergedError, match="recent median"):
         judge.play()
 
 
@@ -286,7 +286,7 @@ def test_an_explosion_stops_the_run_but_a_big_steady_gradient_does_not():
 
 
 def live_and_shown(judge):
-    return judge.system.G[0].weight.detach().clone(), judge.averaged.G[0].weight.detach().clone()
+    return judge.system.G[0].weight.detach().clone(), judge.ema_system.G[0].weight.detach().clone()
 
 
 def decay_in_round(n, decay):
@@ -295,7 +295,7 @@ def decay_in_round(n, decay):
 
 
 def test_average_follows_the_formula_in_every_round():
-    judge = referee(average=0.9)
+    judge = referee(ema_decay=0.9)
     expected, _ = live_and_shown(judge)
     for n in range(1, 41):
         judge.play()
@@ -304,12 +304,12 @@ def test_average_follows_the_formula_in_every_round():
         expected = d * expected + (1 - d) * live
         torch.testing.assert_close(shown, expected, rtol=1e-4, atol=1e-6)
     assert d == pytest.approx(0.9)  # at the end the decay is the one that was asked for
-    assert judge.averaged.D is judge.system.D
-    assert not torch.equal(judge.averaged.sample(4), judge.system.sample(4))
+    assert judge.ema_system.D is judge.system.D
+    assert not torch.equal(judge.ema_system.sample(4), judge.system.sample(4))
 
 
 def test_a_long_average_is_updated_in_steps_and_shown_as_of_now():
-    judge = referee(average=0.999)
+    judge = referee(ema_decay=0.999)
     before, _ = live_and_shown(judge)
     last = 0
     for n in range(1, 20):
@@ -329,23 +329,23 @@ def test_the_memory_of_an_average_is_what_its_decay_says(decay):
     for start, leap in ((3, 3), (0, 4 * memory)):
         system = gan()
         system.G = nn.Linear(1, 1)
-        average = Average(system, decay, start)
+        ema_decay = EMA(system, decay, start)
         for n in range(start, leap + memory + 1):
             nn.init.constant_(system.G.weight, float(n > leap))
-            average.update(n)
-        assert float(average.shown(leap + memory).G.weight.detach()) == pytest.approx(1 - math.exp(-1), abs=0.02)
+            ema_decay.update(n)
+        assert float(ema_decay.shown(leap + memory).G.weight.detach()) == pytest.approx(1 - math.exp(-1), abs=0.02)
 
 
 def test_average_zero_is_the_live_network():
-    judge = referee(average=0.0)
+    judge = referee(ema_decay=0.0)
     for _ in range(5):
         judge.play()
-        assert judge.averaged.G is judge.system.G
-    assert "average" not in judge.tensors()
+        assert judge.ema_system.G is judge.system.G
+    assert "ema" not in judge.state_tensors()
 
 
 def test_before_an_average_starts_the_live_weights_are_shown():
-    judge = referee(average=0.999, average_from=12)
+    judge = referee(ema_decay=0.999, ema_start=12)
     for n in range(1, 16):
         judge.play()
         live, shown = live_and_shown(judge)
@@ -355,21 +355,21 @@ def test_before_an_average_starts_the_live_weights_are_shown():
     torch.testing.assert_close(shown, begun + (1 - 0.999**3) * (live - begun))
 
 
-@pytest.mark.parametrize("average_from", [0, 5])
-def test_looking_at_the_average_changes_nothing(average_from):
-    looked, unseen = (referee(average=0.995, average_from=average_from) for _ in range(2))
+@pytest.mark.parametrize("ema_start", [0, 5])
+def test_looking_at_the_average_changes_nothing(ema_start):
+    looked, unseen = (referee(ema_decay=0.995, ema_start=ema_start) for _ in range(2))
     for _ in range(11):
         looked.play()
         unseen.play()
-        looked.averaged.sample(2)
+        looked.ema_system.sample(2)
     assert_same(state(looked), state(unseen))
-    assert_same(looked.averaged.state_dict(), unseen.averaged.state_dict())
+    assert_same(looked.ema_system.state_dict(), unseen.ema_system.state_dict())
 
 
-@pytest.mark.parametrize("average", [-0.1, 1.0, float("nan")])
-def test_a_decay_that_is_none_is_refused(average):
+@pytest.mark.parametrize("ema_decay", [-0.1, 1.0, float("nan")])
+def test_a_decay_that_is_none_is_refused(ema_decay):
     with pytest.raises(SparringError, match="average is"):
-        referee(average=average)
+        referee(ema_decay=ema_decay)
 
 
 def test_the_norm_is_that_of_all_gradients_in_any_layout():
@@ -382,14 +382,14 @@ def test_the_norm_is_that_of_all_gradients_in_any_layout():
     assert not bool(total_norm(parts).isfinite())
 
 
-def test_schedules_set_the_optimiser_for_each_round():
+def test_schedules_set_the_optimizer_for_each_round():
     sgd = partial(torch.optim.SGD, lr=1.0, momentum=0.5)
     schedule = {"generator": lambda r: {"lr": 0.1 / r, "momentum": 0.5 + 0.01 * r}}
-    judge = referee(optimisers={"discriminator": sgd, "generator": sgd}, schedules=schedule)
+    judge = referee(optimizers={"discriminator": sgd, "generator": sgd}, schedules=schedule)
     play(judge, 4)
-    group = judge.optimisers["generator"].param_groups[0]
+    group = judge.optimizers["generator"].param_groups[0]
     assert (group["lr"], group["momentum"]) == pytest.approx((0.025, 0.54))
-    assert judge.optimisers["discriminator"].param_groups[0]["lr"] == 1.0
+    assert judge.optimizers["discriminator"].param_groups[0]["lr"] == 1.0
 
 
 def test_a_learning_rate_never_falls_below_zero():
@@ -400,7 +400,7 @@ def test_a_learning_rate_never_falls_below_zero():
     at_its_end = {k: v.clone() for k, v in judge.system.G.state_dict().items()}
     play(judge, 4)
     assert_same(judge.system.G.state_dict(), at_its_end)
-    assert judge.optimisers["generator"].param_groups[0]["lr"] == 0
+    assert judge.optimizers["generator"].param_groups[0]["lr"] == 0
     assert judge.schedule_ends(3) == {}
     assert judge.schedule_ends(7) == {"generator": 3}
 
@@ -408,22 +408,22 @@ def test_a_learning_rate_never_falls_below_zero():
 @pytest.mark.parametrize(
     ("name", "size", "arguments", "end"),
     [
-        ("improved-gan", 28, {"anneal": 12}, 12),
+        ("improved-gan", 28, {"lr_decay_rounds": 12}, 12),
         ("improved-gan", 28, {}, None),
-        ("wgan-gp-resnet", 32, {"width": 4, "decay_over": 1000}, 1000),
+        ("wgan-gp-resnet", 32, {"width": 4, "lr_decay_rounds": 1000}, 1000),
         ("cyclegan", 16, {"width": 4, "blocks": 1, "layers": 1, "constant": 5, "falling": 4}, 9),
         ("chollet-frogs", 32, {"width": 4}, None),
-        ("chollet-vae", 28, {"warm_up": 9}, None),
+        ("chollet-vae", 28, {"lr_warmup_rounds": 9}, None),
         ("goodfellow-mlp", 28, {}, None),
         ("aae", 28, {"width": 4}, None),
         ("r3gan", 32, {"width": 8, "groups": 1, "blocks": 1}, None),
     ],
 )
 def test_rates_that_fall_to_zero_do_so_after_the_round_that_is_named(name, size, arguments, end):
-    function = find(name, RECIPES)
-    classes = tuple(map(str, range(card(function).classes))) or (("a", "b") if name == "cyclegan" else ())
+    function = load_recipe(name, RECIPES)
+    classes = tuple(map(str, range(info(function).classes))) or (("a", "b") if name == "cyclegan" else ())
     with torch.device("meta"):
-        made = prepare_recipe(function, Spec(1, size, classes), settle(function, arguments))
+        made = build_recipe(function, Spec(1, size, classes), resolve_arguments(function, arguments))
     assert made.schedules
     for schedule in made.schedules.values():
         assert last_round_of_learning(schedule, 10**9) == end
@@ -468,14 +468,14 @@ def test_what_is_another_game_in_pieces_is_known(layer, expected):
     "layer", [nn.Identity(), nn.BatchNorm1d(16), nn.Dropout(0.5), MinibatchDiscrimination(16, 2, 2)]
 )
 def test_pieces_equal_the_whole_where_nothing_is_batchwise_and_only_there(layer):
-    def played(accumulate):
+    def played(grad_accum):
         system = gan().double()
         extra = copy.deepcopy(layer).double()
         inputs = 18 if isinstance(layer, MinibatchDiscrimination) else 16
         system.D = nn.Sequential(nn.Flatten(), extra, nn.Linear(inputs, 1).double())
         torch.manual_seed(3)
         nn.init.normal_(system.D[2].weight)
-        judge = referee(system, accumulate=accumulate)
+        judge = referee(system, grad_accum=grad_accum)
         play(judge, 3)
         return judge
 
@@ -497,7 +497,7 @@ def test_bf16_stays_close_to_fp32_and_keeps_fp32_weights():
 
 def test_images_are_made_in_the_precision_of_training_and_all_else_in_float32():
     """Rounded to 8 bits of mantissa, so within 1 % of the range; codes that are looked for need exact gradients."""
-    exact, coarse = referee(precision="fp32").averaged, referee(precision="bf16").averaged
+    exact, coarse = referee(precision="fp32").ema_system, referee(precision="bf16").ema_system
     assert (exact.precision, coarse.precision) == (torch.float32, torch.bfloat16)
     a, b = exact.sample(64), coarse.sample(64)
     assert b.dtype == torch.float32
@@ -509,12 +509,12 @@ def test_images_are_made_in_the_precision_of_training_and_all_else_in_float32():
 
 def test_precision_names_are_checked():
     with pytest.raises(SparringError, match="auto, fp32 or bf16"):
-        choose_precision("fp16", torch.device("cpu"))
-    assert choose_precision("fp32", torch.device("cpu")) == torch.float32
+        resolve_precision("fp16", torch.device("cpu"))
+    assert resolve_precision("fp32", torch.device("cpu")) == torch.float32
 
 
 def test_convolutions_are_channels_last():
-    system = GAN(dcgan.generator(5, 4, 3, 16), dcgan.discriminator(4, 3, 16), latent=5, game=game("hinge"))
+    system = GAN(dcgan.generator(5, 4, 3, 16), dcgan.discriminator(4, 3, 16), latent_dim=5, game=game("hinge"))
     judge = referee(system, images(shape=(3, 16, 16)))
     play(judge, 2)
     assert system.D[0].weight.is_contiguous(memory_format=torch.channels_last)
@@ -527,12 +527,12 @@ def test_convolutions_are_channels_last():
     "make",
     [
         lambda: gan(dropout=0.5),
-        lambda: gan(PenalisedGAN),
+        lambda: gan(R1GAN),
         lambda: GAN(
             dcgan.generator(5, 4, 1, 16),
             dcgan.discriminator(4, 1, 16),
-            latent=5,
-            game=game("non-saturating", flips=0.1),
+            latent_dim=5,
+            game=game("non-saturating", label_flip_prob=0.1),
         ),
     ],
 )
@@ -545,12 +545,12 @@ def test_restored_referee_continues_bit_for_bit(make):
             system,
             images(shape=shape),
             precision="auto",
-            optimisers={"discriminator": adam(), "generator": partial(torch.optim.SGD, lr=0.01, momentum=0.9)},
+            optimizers={"discriminator": adam(), "generator": partial(torch.optim.SGD, lr=0.01, momentum=0.9)},
         )
 
     straight = fresh()
     first = play(straight, 7)
-    saved, numbers = state(straight), json.loads(json.dumps(straight.numbers()))
+    saved, numbers = state(straight), json.loads(json.dumps(straight.state_numbers()))
     rest = play(straight, 6)
 
     files = {}
@@ -558,10 +558,10 @@ def test_restored_referee_continues_bit_for_bit(make):
         file, _, name = key.partition("/")
         files.setdefault(file, {})[name] = value.contiguous()
     resumed = fresh()
-    resumed.restore({"optimiser-generator": {}, **files}, numbers)
+    resumed.load_state({"optimizer-generator": {}, **files}, numbers)
     assert play(resumed, 6) == rest
     assert_same(state(resumed), state(straight))
-    assert resumed.numbers() == straight.numbers()
+    assert resumed.state_numbers() == straight.state_numbers()
     assert first
 
 
@@ -612,11 +612,11 @@ def test_everything_that_play_changes_is_in_the_checkpoint():
 def test_other_seeds_play_another_game():
     assert play(referee(seed=1), 2) != play(referee(seed=2), 2)
     assert play(referee(seed=1), 2) == play(referee(seed=1), 2)
-    assert derive(1, "a") != derive("1a") != derive(1, "b")
+    assert derive_seed(1, "a") != derive_seed("1a") != derive_seed(1, "b")
 
 
 def test_noise_kinds():
-    g = generator("test")
+    g = make_generator("test")
     one = unit_uniform(g, (50_000,))
     assert 1.73 < float(one.abs().max()) <= 3**0.5
     assert float(one.var()) == pytest.approx(1, abs=0.02)
@@ -639,11 +639,11 @@ def test_samples_depend_on_weights_n_and_seed_only():
 
 
 def test_the_average_starts_where_it_is_told():
-    judge = referee(gan(), average=0.999, average_from=40)
+    judge = referee(gan(), ema_decay=0.999, ema_start=40)
     for played in range(1, 57):
         judge.play()
         if played % 8 == 0:  # the average looks at every 8th round
-            live, shown = judge.system.G[0].bias, judge.averaged.G[0].bias
+            live, shown = judge.system.G[0].bias, judge.ema_system.G[0].bias
             assert torch.equal(live, shown) == (played <= 40), played
 
 

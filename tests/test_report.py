@@ -14,16 +14,16 @@ from PIL import Image
 from torch import nn
 
 import sparring
-from sparring import drawings
+from sparring import plots
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
-from sparring.evaluation.cards import FORMAT
-from sparring.pictures import beside, grid, png, reconstructions
-from sparring.recipes.recipe import Recipe, published
+from sparring.evaluation.measurement import FORMAT
+from sparring.image_grid import grid, png, reconstructions, with_row_labels
+from sparring.recipes.recipe import Recipe, recipe
 from sparring.reporting import plane_of, report
 from sparring.run import Run
-from sparring.seeds import derive, generator
+from sparring.seeds import derive_seed, make_generator
 from sparring.system import Move, System
 from sparring.systems.autoencoder import Autoencoder
 from sparring.systems.classifier import Classifier
@@ -33,7 +33,14 @@ from sparring.training import train
 @pytest.fixture(scope="module")
 def run(toy_file, tmp_path_factory):
     return train(
-        "csc321-mlp", toy_file, size=8, rounds=30, batch=16, latent=8, out=tmp_path_factory.mktemp("runs"), quiet=True
+        "csc321-mlp",
+        toy_file,
+        size=8,
+        rounds=30,
+        batch=16,
+        latent_dim=8,
+        out=tmp_path_factory.mktemp("runs"),
+        quiet=True,
     )
 
 
@@ -104,7 +111,7 @@ class Known(System):
     """
 
     players = {"player": ("net",)}
-    averaged = ("net",)
+    ema_networks = ("net",)
 
     def __init__(self, active):
         super().__init__()
@@ -124,16 +131,16 @@ class Known(System):
     def encode(self, images):
         return images.flatten(1)[:, 3:4] * (torch.arange(20) < self.active)
 
-    def prior_codes(self, n, *, seed=0):
-        return torch.randn(n, 20, generator=generator(seed))
+    def sample_latents(self, n, *, seed=0):
+        return torch.randn(n, 20, generator=make_generator(seed))
 
     def decode(self, codes):
         return codes[:, :1, None, None].expand(-1, 1, 4, 4)
 
-    def walks(self):
+    def traversals(self):
         return {"from black to white": torch.linspace(-1, 1, 6).view(2, 3, 1).expand(2, 3, 5)}
 
-    def divergence(self, images):
+    def kl(self, images):
         return KL.clone().index_fill_(0, torch.arange(self.active, 7), 0.0).expand(len(images), -1)
 
     def classify(self, images):
@@ -162,7 +169,7 @@ class Sampling(Known):
 class Recorded(Known):
     """Codes of two units, without a prior."""
 
-    prior_codes = walks = divergence = None
+    sample_latents = traversals = kl = None
 
     def encode(self, images):
         return images.flatten(1)[:, 3:5]
@@ -172,39 +179,39 @@ def sgd(system, rounds=3):
     return Recipe(system, {p: lambda w: torch.optim.SGD(w, lr=0.01) for p in system.players}, batch=8, rounds=rounds)
 
 
-@published(paper="none", size=4)
+@recipe(paper="none", size=4)
 def known(data, *, active: int = 7):
     return sgd(Known(active))
 
 
-@published(paper="none", size=4)
+@recipe(paper="none", size=4)
 def told(data):
     return sgd(Told(7))
 
 
-@published(paper="none", size=4)
+@recipe(paper="none", size=4)
 def sampling(data):
     return sgd(Sampling(7))
 
 
-@published(paper="none", size=4)
+@recipe(paper="none", size=4)
 def recorded(data):
     return sgd(Recorded(7))
 
 
-@published(paper="none", size=4)
+@recipe(paper="none", size=4)
 def plain(data):
-    return sgd(Autoencoder(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), Painter(3), latent=3), rounds=20)
+    return sgd(Autoencoder(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), Painter(3), latent_dim=3), rounds=20)
 
 
-@published(paper="none", size=4)
+@recipe(paper="none", size=4)
 def naming(data):
     return sgd(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 3))))
 
 
 class Painter(nn.Linear):
-    def __init__(self, latent):
-        super().__init__(latent, 16)
+    def __init__(self, latent_dim):
+        super().__init__(latent_dim, 16)
 
     def forward(self, codes):
         return super().forward(codes).tanh().view(-1, 1, 4, 4)
@@ -212,11 +219,11 @@ class Painter(nn.Linear):
 
 def toy(count=300, share=0.2):
     """Images whose pixels say what `Known` is to say of them, half of them in the wrong class of three."""
-    pixels = torch.randint(0, 256, (count, 1, 4, 4), dtype=torch.uint8, generator=generator("known"))
+    pixels = torch.randint(0, 256, (count, 1, 4, 4), dtype=torch.uint8, generator=make_generator("known"))
     labels = torch.arange(count) % 3
     flat = pixels.view(count, 16)
     flat[:, 0] = torch.where(torch.arange(count) % 2 == 0, labels, (labels + 1) % 3)
-    flat[:, 1] = 130 + torch.randperm(count, generator=generator("sure")) % 120
+    flat[:, 1] = 130 + torch.randperm(count, generator=make_generator("sure")) % 120
     flat[:, 2] = (labels == 2) | (torch.arange(count) % 10 == 0)
     data = Dataset("toy", pixels, labels, CLASSES)
     return data.hold_out(share) if share else data
@@ -277,11 +284,11 @@ def test_a_codes_picture_tells_classes_from_each_other_and_from_the_prior(page):
     assert "Codes have 20 dimensions" in words_of(page)
     left, right = torch.tensor([[-1.0, 0.0]] * 9), torch.tensor([[1.0, 0.0]] * 9)
     labels = torch.tensor([1] * 9 + [0] * 9)
-    svg = drawings.codes(torch.cat([left, right]), None, labels, ("one", "two"), ("a", "b"))
+    svg = plots.latent_scatter(torch.cat([left, right]), None, labels, ("one", "two"), ("a", "b"))
     dots = raster(svg)
     half = dots.shape[1] // 2
-    assert mean_colour(dots[:, :half]) == pytest.approx(rgb(drawings.ORANGE), abs=12)
-    assert mean_colour(dots[:, half:]) == pytest.approx(rgb(drawings.BLUE), abs=12)
+    assert mean_color(dots[:, :half]) == pytest.approx(rgb(plots.ORANGE), abs=12)
+    assert mean_color(dots[:, half:]) == pytest.approx(rgb(plots.BLUE), abs=12)
 
 
 def raster(svg):
@@ -292,14 +299,14 @@ def raster(svg):
     return pixels[::-1] if "scale(1 -1)" in tag else pixels
 
 
-def mean_colour(pixels):
+def mean_color(pixels):
     solid = pixels[pixels[..., 3] > 250][:, :3]
     assert len(solid)
     return solid.mean(0).tolist()
 
 
-def rgb(colour):
-    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+def rgb(color):
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
 
 
 def test_codes_of_many_dimensions_are_seen_in_the_plane_of_their_components():
@@ -321,8 +328,8 @@ def test_codes_of_many_dimensions_are_seen_in_the_plane_of_their_components():
 
 
 def test_codes_without_prior_and_labels(tmp_path):
-    unlabelled = replace(toy(100, share=0.0), labels=None, classes=())
-    page = page_of(recorded, unlabelled, tmp_path)
+    unlabeled = replace(toy(100, share=0.0), labels=None, classes=())
+    page = page_of(recorded, unlabeled, tmp_path)
     words = words_of(page)
     assert "Codes of training images. No prior says" in words
     assert "component" not in page
@@ -349,12 +356,12 @@ def test_posterior_collapse_is_named_when_it_is_there(page, tmp_path, active):
     assert ("Lower the weight of the divergence (beta)" in words) == (active < 2)
 
 
-def test_a_unit_that_is_not_active_has_another_colour():
+def test_a_unit_that_is_not_active_has_another_color():
     def bars(nats, active):
-        svg = str(drawings.divergences(nats, active))
-        return [svg.count(f"fill: {c}; stroke: {c}") for c in (drawings.BLUE, drawings.ORANGE)]
+        svg = str(plots.kl_bars(nats, active))
+        return [svg.count(f"fill: {c}; stroke: {c}") for c in (plots.BLUE, plots.ORANGE)]
 
-    legend = 1  # patch of each colour that is there
+    legend = 1  # patch of each color that is there
     assert bars([0.009, 3.0, 0.01, 0.0], [False, True, True, False]) == [2 + legend, 2 + legend]
     assert bars([1.0, 1.0], [True, True]) == [2 + legend, 0]
 
@@ -386,7 +393,7 @@ def test_a_confusion_matrix_has_a_row_for_each_class(page):
     ys, xs = (sorted({place[axis] for place in cells}) for axis in (0, 1))
     assert [[cells.get((y, x), 0) for x in xs] for y in ys] == counted
 
-    svg = drawings.confusion(torch.tensor([[50, 3], [0, 60]]), ("ape", "bee"))
+    svg = plots.confusion(torch.tensor([[50, 3], [0, 60]]), ("ape", "bee"))
     at = {text: (x, y) for text, x, y in places(svg)}
     assert at["is"][0] < min(xs)
     assert at["taken for"][1] > at["60"][1]
@@ -453,37 +460,35 @@ def axes_in(svg):
 
 
 def test_losses_of_very_different_size_have_an_axis_each():
-    alike = drawings.losses(log_of(discriminator=1.4, generator=-0.7), {"discriminator": 1.386})
+    alike = plots.loss_curves(log_of(discriminator=1.4, generator=-0.7), {"discriminator": 1.386})
     assert axes_in(alike) == 1
     assert "legend" in alike
-    apart = drawings.losses(log_of(autoencoder=40.0, discriminator=1.4, encoder=0.7), {"discriminator": 1.386})
+    apart = plots.loss_curves(log_of(autoencoder=40.0, discriminator=1.4, encoder=0.7), {"discriminator": 1.386})
     assert axes_in(apart) == 3
     for i, axes in enumerate(apart.split('id="axes_')[1:]):
         assert f">{('autoencoder', 'discriminator', 'encoder')[i]}</text>" in axes
-        assert [f"stroke: {colour}" in axes for colour in drawings.COLOURS[:3]] == [i == 0, i == 1, i == 2]
+        assert [f"stroke: {color}" in axes for color in plots.COLORS[:3]] == [i == 0, i == 1, i == 2]
     assert str(apart).count("stroke-dasharray") == 1
-    assert axes_in(drawings.losses(log_of(first=0.0, second=0.0), {})) == 1
+    assert axes_in(plots.loss_curves(log_of(first=0.0, second=0.0), {})) == 1
     spike = [*log_of(first=1.0, second=1.0), *log_of(1, first=900.0, second=1.0)]
-    assert axes_in(drawings.losses(spike, {})) == 1  # the median does not see one spike
+    assert axes_in(plots.loss_curves(spike, {})) == 1  # the median does not see one spike
 
 
 def test_what_else_moves_tell_is_drawn_with_the_name_of_who_told():
     log = log_of(
-        discriminators={"loss": 1.0, "kind": 0.5, "prior": 1.0, "code": 2.0},
-        encoder={"loss": 1.0, "kind": 0.5},
-        classifier={"loss": 1.0, "correct": 0.9},
+        discriminators={"loss": 1.0, "category": 0.5, "prior": 1.0, "code": 2.0},
+        encoder={"loss": 1.0, "category": 0.5},
+        classifier={"loss": 1.0, "accuracy": 0.9},
     )
-    assert drawings.other_numbers(log) == ["kind", "correct"]
-    svg = drawings.others(log)
+    assert plots.extra_names(log) == ["category", "accuracy"]
+    svg = plots.extra_series(log)
     assert axes_in(svg) == 2
     assert ">kind</text>" in svg
     assert ">correct, classifier</text>" in svg
     assert {">discriminators</text>" in svg, ">encoder</text>" in svg} == {True}
-    assert f"stroke: {drawings.COLOURS[2]}" in svg  # the third player's, as among the losses
-    assert drawings.mean_scores(log, "real", "fake", title="t", names=("a", "b")) == ""
-    assert ">from the prior</text>" in drawings.mean_scores(
-        log, "prior", "code", title="t", names=("from the prior", "")
-    )
+    assert f"stroke: {plots.COLORS[2]}" in svg  # the third player's, as among the losses
+    assert plots.mean_scores(log, "real", "fake", title="t", names=("a", "b")) == ""
+    assert ">from the prior</text>" in plots.mean_scores(log, "prior", "code", title="t", names=("from the prior", ""))
 
 
 # Words.
@@ -491,7 +496,7 @@ def test_what_else_moves_tell_is_drawn_with_the_name_of_who_told():
 
 def test_a_system_that_makes_no_images_shows_what_it_keeps(tmp_path):
     data = toy(share=0.2)
-    run = train(plain, data, out=tmp_path, quiet=True, show_every=5)
+    run = train(plain, data, out=tmp_path, quiet=True, sample_every=5)
     assert sorted(run.samples()) == [0, 5, 10, 15, 20]
     shown = np.array(Image.open(run.samples()[20]))
     system = run.system(recipe=f"{plain.__module__}:plain")
@@ -517,7 +522,7 @@ def test_grids_show_training_images_when_nothing_is_held_out(tmp_path):
 
 
 def test_the_grids_of_systems_that_sample_are_samples(run):
-    seed = derive(run.facts["seed"], "show")
+    seed = derive_seed(run.config["seed"], "show")
     shown = np.array(Image.open(run.samples()[30]))
     np.testing.assert_array_equal(shown, np.array(grid(run.system().sample(64, seed=seed), 8)))
 
@@ -545,7 +550,7 @@ def test_the_summary_of_a_classifier_tells_its_error(tmp_path):
 def test_opponents_losses_are_not_called_progress(tmp_path):
     pixels = torch.randint(0, 256, (100, 1, 8, 8), dtype=torch.uint8)
     data = Dataset("few", pixels).hold_out(0.1)
-    run = train("csc321-mlp", data, rounds=20, batch=16, latent=8, out=tmp_path, quiet=True)
+    run = train("csc321-mlp", data, rounds=20, batch=16, latent_dim=8, out=tmp_path, quiet=True)
     assert not run.read("metrics")
     assert "Its loss" not in words_of(report(run, data=data).read_text())
 
@@ -642,7 +647,7 @@ def test_a_copied_run_needs_neither_its_round_nor_its_logs_nor_its_evaluation(co
     assert "played 0 of 30 rounds" in words_of(report(copied).read_text())
 
 
-@published(paper="none", size=8)
+@recipe(paper="none", size=8)
 def many(data):
     return sgd(Sorted(7))
 
@@ -655,7 +660,7 @@ class Sorted(Sampling):
     def sample(self, n, *, seed=0):
         return -torch.ones(n, 1, 8, 8)
 
-    def walks(self):
+    def traversals(self):
         return {"clusters": torch.zeros(2, 3000, 5)}
 
     def cluster(self, images):
@@ -702,9 +707,9 @@ def test_somebodys_names_are_drawn_letter_by_letter():
     shown = [*names[:6], r"two\nlines", "x" * 29 + "…", names[-1]]
     labels = torch.arange(len(names))
     log = [{"round": r, "moves": [{"player": one, "loss": 1.0, names[1]: 2.0} for one in names]} for r in (1, 2)]
-    legend = drawings.codes(torch.randn(len(names), 2), None, labels, names, ("a", "b"))
-    for picture in (legend, drawings.confusion(torch.eye(len(names)), names), drawings.losses(log, {})):
+    legend = plots.latent_scatter(torch.randn(len(names), 2), None, labels, names, ("a", "b"))
+    for picture in (legend, plots.confusion(torch.eye(len(names)), names), plots.loss_curves(log, {})):
         text = html.unescape(str(picture))
         assert [one for one in shown if f"{one}</text>" not in text] == []
-    assert "a$b$c</text>" in drawings.others(log)
-    beside(names, Image.new("RGB", (9, 99)))
+    assert "a$b$c</text>" in plots.extra_series(log)
+    with_row_labels(names, Image.new("RGB", (9, 99)))

@@ -121,7 +121,7 @@ def test_a_training_whose_terminal_is_closed_saves_and_leaves(toy_file, tmp_path
     if not pid:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         try:
-            train("csc321-mlp", toy_file, size=8, out=tmp_path, rounds=10**6, latent=4, batch=8, save_every=10**6)
+            train("csc321-mlp", toy_file, size=8, out=tmp_path, rounds=10**6, latent_dim=4, batch=8, save_every=10**6)
         except SparringError as error:
             os._exit(error.exit_code)
         finally:

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparring.data import Spec, decoded, listing, load
+from sparring.data import Spec, decode_cache, listing, load
+from sparring.data.builtin import CIFAR10, DIGITS, FASHION, read_idx
 from sparring.data.listing import list_images
-from sparring.data.named import CIFAR10, DIGITS, FASHION, read_idx
 from sparring.errors import SparringError, StorageError
 
 
@@ -47,7 +47,7 @@ def picture(path, value, *, size=(8, 8), mode="L"):
 
 
 def values(data):
-    """The value of each one-coloured image, training and held out together."""
+    """The value of each one-colored image, training and held out together."""
     parts = [data.images, data.held_out.images] if data.held_out else [data.images]
     return sorted(int(image.float().mean().round()) for part in parts for image in part)
 
@@ -126,7 +126,7 @@ def test_the_full_sets(sparring_data):
     assert (len(data), len(data.held_out), len(data.test)) == (54_000, 6_000, 10_000)
     assert data.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     mean = (data.images.double().mean() * 0.9 + data.held_out.images.double().mean() * 0.1) / 255
-    assert mean.item() == pytest.approx(0.1307, abs=1e-4)  # the constant that everyone normalises with
+    assert mean.item() == pytest.approx(0.1307, abs=1e-4)  # the constant that everyone normalizes with
     fashion = load("fashion-mnist", root=sparring_data, held_out=0)
     assert fashion.classes == FASHION
     assert fashion.labels[:4].tolist() == [9, 0, 0, 3]
@@ -328,17 +328,17 @@ def test_names_are_compared_part_by_part_and_may_be_no_utf8(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["", "a folder/"])
-@pytest.mark.parametrize("labelled", [False, True])
-def test_a_zip_is_like_its_folder(tmp_path, prefix, labelled):
+@pytest.mark.parametrize("labeled", [False, True])
+def test_a_zip_is_like_its_folder(tmp_path, prefix, labeled):
     folder = tmp_path / "all"
     for index in range(10):
-        picture(folder / ("ab"[index % 2] if labelled else "") / f"{index}.png", index)
+        picture(folder / ("ab"[index % 2] if labeled else "") / f"{index}.png", index)
     (folder / "__MACOSX").mkdir()
     (folder / "__MACOSX/1.png").write_bytes(b"resource fork")
     zipped, plain = load(zip_of(folder, tmp_path / "all.zip", prefix), held_out=0), load(folder, held_out=0)
     assert torch.equal(zipped.images, plain.images)
-    assert zipped.classes == plain.classes == (("a", "b") if labelled else ())
-    assert not labelled or torch.equal(zipped.labels, plain.labels)
+    assert zipped.classes == plain.classes == (("a", "b") if labeled else ())
+    assert not labeled or torch.equal(zipped.labels, plain.labels)
     assert zipped.notes == plain.notes == ()
 
 
@@ -477,9 +477,9 @@ def test_other_sizes_become_64_and_say_so(tmp_path, odd):
     assert load(tmp_path, size=16).spec == Spec(1, 16)
 
 
-def test_grey_is_told_by_pixels_and_not_by_mode(tmp_path):
+def test_gray_is_told_by_pixels_and_not_by_mode(tmp_path):
     folder_of(tmp_path, 5)
-    picture(tmp_path / "grey.png", (9, 9, 9), mode="RGB")
+    picture(tmp_path / "gray.png", (9, 9, 9), mode="RGB")
     assert load(tmp_path, held_out=0).spec.channels == 1
     picture(tmp_path / "red.png", (9, 0, 0), mode="RGB")
     data = load(tmp_path, held_out=0)
@@ -628,7 +628,7 @@ def test_the_second_load_decodes_nothing_and_is_equal(tmp_path, monkeypatch):
     folder, cache = folder_of(tmp_path / "set", 150), tmp_path / "cache"
     (folder / "bad.png").touch()
     fresh = load(folder, cache=cache)
-    monkeypatch.setattr("sparring.data.decoded.decode", None)
+    monkeypatch.setattr("sparring.data.decode_cache.decode", None)
     cached = load(folder, cache=cache)
     assert torch.equal(cached.images, fresh.images)
     assert cached.notes == fresh.notes
@@ -678,7 +678,7 @@ def test_an_unchanged_zip_is_not_listed_again(tmp_path, monkeypatch):
     path = zip_of(folder, tmp_path / "set.zip")
     first = load(path, cache=cache)
     listed = []
-    monkeypatch.setattr(decoded, "list_images", lambda path, **how: listed.append(1) or list_images(path, **how))
+    monkeypatch.setattr(decode_cache, "list_images", lambda path, **how: listed.append(1) or list_images(path, **how))
     again = load(path, cache=cache)
     assert not listed
     assert again.classes == first.classes == ("a", "b")
@@ -724,8 +724,8 @@ def test_a_killed_load_leaves_no_half_entry(tmp_path):
 def test_decoding_goes_on_where_a_killed_load_stopped(tmp_path, monkeypatch):
     folder, cache = folder_of(tmp_path / "set", 400), tmp_path / "cache"
     (folder / "7.png").write_bytes(b"")
-    monkeypatch.setattr(decoded, "SAVE_EVERY", 0.0)
-    read = decoded.decode
+    monkeypatch.setattr(decode_cache, "SAVE_EVERY", 0.0)
+    read = decode_cache.decode
     child = os.fork()
     if not child:
         seen = []
@@ -736,12 +736,12 @@ def test_decoding_goes_on_where_a_killed_load_stopped(tmp_path, monkeypatch):
                 os.kill(os.getpid(), signal.SIGKILL)
             return read(*given, **named)
 
-        decoded.decode = dies
+        decode_cache.decode = dies
         load(folder, cache=cache, size=4, channels=1)
         os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     seen = []
-    monkeypatch.setattr(decoded, "decode", lambda *given, **named: seen.append(1) or read(*given, **named))
+    monkeypatch.setattr(decode_cache, "decode", lambda *given, **named: seen.append(1) or read(*given, **named))
     data = load(folder, cache=cache, size=4, channels=1)
     assert 0 < len(seen) < 399
     fresh = load(folder, cache=tmp_path / "other", size=4, channels=1)

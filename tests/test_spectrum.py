@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sparring.errors import SparringError
-from sparring.metrics import nyquist_energy, peak, power_spectrum, prominence
+from sparring.metrics import checkerboard_power, nyquist_energy, power_spectrum, prominence
 
 
 def test_closed_forms():
@@ -50,10 +50,10 @@ def test_resizing_before_a_convolution_leaves_a_constant_constant():
 
 def test_a_pattern_stands_out_and_noise_and_blocks_do_not():
     g = torch.Generator().manual_seed(0)
-    smooth = nn.functional.interpolate(torch.rand(200, 1, 7, 7, generator=g), 28, mode="bicubic")
-    noisy = smooth + 0.2 * torch.randn(smooth.shape, generator=g)
+    label_smoothing = nn.functional.interpolate(torch.rand(200, 1, 7, 7, generator=g), 28, mode="bicubic")
+    noisy = label_smoothing + 0.2 * torch.randn(label_smoothing.shape, generator=g)
     board = (torch.arange(28)[:, None] + torch.arange(28)).remainder(2) * 2 - 1
-    checked = smooth * (1 + 0.2 * board)  # as uneven overlap does: a factor
+    checked = label_smoothing * (1 + 0.2 * board)  # as uneven overlap does: a factor
     blocks = torch.rand(200, 1, 7, 7, generator=g).repeat_interleave(4, 2).repeat_interleave(4, 3)
     almost = blocks + 0.02 * nn.functional.interpolate(torch.randn(200, 1, 14, 14, generator=g), 28, mode="nearest")
     spectra = {name: power_spectrum(images) for name, images in
@@ -61,8 +61,10 @@ def test_a_pattern_stands_out_and_noise_and_blocks_do_not():
     assert prominence(spectra["noisy"], 2) == pytest.approx(1, abs=0.3)
     assert prominence(spectra["noisy"], 4) == pytest.approx(1, abs=0.3)
     assert prominence(spectra["checked"], 2) > 5
-    assert peak(spectra["blocks"], 4) < 1e-9  # blocks have no power there at all,
-    assert peak(spectra["almost"], 4) > 100 * peak(spectra["blocks"], 4)  # and samples of them have some,
+    assert checkerboard_power(spectra["blocks"], 4) < 1e-9  # blocks have no power there at all,
+    assert checkerboard_power(spectra["almost"], 4) > 100 * checkerboard_power(
+        spectra["blocks"], 4
+    )  # and samples of them have some,
     assert prominence(spectra["almost"], 4) < 1  # which does not stand out
     assert prominence(torch.zeros(8, 8), 2) == 0
     with pytest.raises(SparringError, match="no frequency 1/4"):

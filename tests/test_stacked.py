@@ -7,14 +7,14 @@ import torch
 from test_sources import small_mnist
 
 import sparring
+from sparring.data.builtin import STACKED
 from sparring.data.dataset import Dataset
-from sparring.data.named import STACKED
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.evaluation import stacked
 from sparring.evaluation.stacked import stacked_modes
 from sparring.networks import pacgan
-from sparring.networks.minibatch import Packed
+from sparring.networks.minibatch import PacDiscriminator
 from sparring.recipes.pacgan import pacgan as recipe
 
 
@@ -30,16 +30,16 @@ def test_the_networks_have_the_sizes_of_the_paper():
     images = pacgan.generator(256)(torch.randn(8, 256))
     assert images.shape == (8, 3, 28, 28)
     assert float(images.detach().abs().max()) <= 1
-    assert Packed(pacgan.discriminator(12, 2), 4)(images).shape == (2, 1)
+    assert PacDiscriminator(pacgan.discriminator(12, 2), 4)(images).shape == (2, 1)
 
 
 def test_the_recipe_packs():
     spec = Dataset("x", torch.zeros(1, 3, 28, 28, dtype=torch.uint8)).spec
     made = recipe(spec)
-    assert isinstance(made.system.D, Packed)
+    assert isinstance(made.system.D, PacDiscriminator)
     assert (made.system.D.m, weights(made.system.D), made.batch) == (4, 747, 512)
-    optimiser = made.optimisers["discriminator"](list(made.system.D.parameters()))
-    assert (optimiser.defaults["lr"], optimiser.defaults["betas"]) == (2e-4, (0.5, 0.99))
+    optimizer = made.optimizers["discriminator"](list(made.system.D.parameters()))
+    assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.99))
     with pytest.raises(SparringError, match="batch 10 cannot be put in packs of 4"):
         recipe(spec, batch=10)
     with pytest.raises(SparringError, match="give --size 28"):
@@ -67,7 +67,7 @@ def test_stacked_digits_are_digits_on_top_of_each_other(tmp_path):
 def test_modes_are_read_as_the_labels_say(sparring_data, monkeypatch):
     monkeypatch.setattr(stacked, "SAMPLES", 2000)
     data = sparring.load("stacked-mnist", root=sparring_data)
-    seen = stacked.numbers_seen(data.test.images[:500])
+    seen = stacked.read_digits(data.test.images[:500])
     assert float((seen == data.test.labels[:500]).float().mean()) > 0.96  # three times 99.4 %
 
     made = to_float(data.images[:2000])
@@ -85,5 +85,5 @@ def test_modes_are_read_as_the_labels_say(sparring_data, monkeypatch):
 
 
 def test_other_data_has_no_modes():
-    colour = Dataset("colour", torch.zeros(4, 3, 28, 28, dtype=torch.uint8), torch.zeros(4).long(), ("one",))
-    assert stacked_modes(None, colour, "held_out", 0) == ()
+    color = Dataset("color", torch.zeros(4, 3, 28, 28, dtype=torch.uint8), torch.zeros(4).long(), ("one",))
+    assert stacked_modes(None, color, "held_out", 0) == ()

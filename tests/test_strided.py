@@ -10,7 +10,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from sparring.losses import gradient_penalty
 from sparring.networks import strided
-from sparring.networks.strided import Conv2d, ConvTranspose2d, Gather, Scatter, Unfold
+from sparring.networks.strided import Col2Im, Conv2d, ConvTranspose2d, Im2Col, PointToPatch
 
 PAIRS = [
     (Conv2d, lambda x, w: F.conv2d(x, w, stride=2, padding=1), 8),
@@ -28,7 +28,7 @@ def always_a_product(monkeypatch):
 def taken(monkeypatch):
     """Counts how often a matrix product over patches was made."""
     calls = []
-    for function in (Gather, Scatter):
+    for function in (Im2Col, Col2Im):
         original = function.apply
         monkeypatch.setattr(function, "apply", lambda *a, original=original: calls.append(1) or original(*a))
     return calls
@@ -123,7 +123,7 @@ def test_a_penalty_on_slopes_takes_its_derivative_through_the_product(always_a_p
 
 def test_a_point_becomes_an_image():
     torch.manual_seed(0)
-    layer = Unfold(6, 5, 4).double()
+    layer = PointToPatch(6, 5, 4).double()
     x = torch.randn(3, 6, 1, 1, dtype=torch.float64, requires_grad=True)
     theirs = F.conv_transpose2d(x, layer.weight)
     assert torch.allclose(layer(x), theirs, atol=1e-12)

@@ -11,9 +11,9 @@ import pytest
 
 import sparring.sweeping as sweeping
 from sparring.cli import main
-from sparring.errors import Diverged, SparringError
+from sparring.errors import DivergedError, SparringError
 from sparring.run import Run
-from sparring.sweeping import Range, Sweep, found, on_slurm, read_space, work
+from sparring.sweeping import Range, Sweep, on_slurm, read_space, read_trials, run_worker
 
 pytest.importorskip("optuna")
 from optuna.trial import TrialState
@@ -24,18 +24,24 @@ SMALL = {"size": 8}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """600 grey 8x8 images, a tenth of them held out."""
+    """600 gray 8x8 images, a tenth of them held out."""
     file = tmp_path_factory.mktemp("data") / "toy.npy"
     np.save(file, np.random.default_rng(0).integers(0, 256, (600, 8, 8), dtype=np.uint8))
     return str(file)
 
 
 def sweep(data, text="discriminator_lr=1e-5..1e-3:log", **changes):
-    settings = {"rounds": 8, "fixed": {"latent": 4, "batch": 16, "average": 0.0}, "options": SMALL, "n": 50, **changes}
+    settings = {
+        "rounds": 8,
+        "fixed": {"latent_dim": 4, "batch": 16, "ema_decay": 0.0},
+        "options": SMALL,
+        "n": 50,
+        **changes,
+    }
     return Sweep(RECIPE, data, space=read_space(text, RECIPE), **settings)
 
 
-quietly = partial(work, prune=False, quiet=True, say=lambda words: None)
+quietly = partial(run_worker, prune=False, quiet=True, say=lambda words: None)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +49,8 @@ quietly = partial(work, prune=False, quiet=True, say=lambda words: None)
     [
         ("discriminator_lr=1e-5..1e-3:log", {"discriminator_lr": Range(1e-5, 1e-3, log=True)}),
         ("--generator-lr = 1e-4 .. 1e-3", {"generator_lr": Range(1e-4, 1e-3)}),
-        ("latent=4..64:log,\nbatch=16|32", {"latent": Range(4, 64, log=True), "batch": Range(choices=(16, 32))}),
-        ("mixed=true|false", {"mixed": Range(choices=(True, False))}),
+        ("latent=4..64:log,\nbatch=16|32", {"latent_dim": Range(4, 64, log=True), "batch": Range(choices=(16, 32))}),
+        ("mixed=true|false", {"joint_batch": Range(choices=(True, False))}),
     ],
 )
 def test_spaces_are_read(text, space):
@@ -53,14 +59,17 @@ def test_spaces_are_read(text, space):
 
 def test_a_space_may_be_a_file(tmp_path):
     (tmp_path / "space.txt").write_text("latent=4..64\nsmooth=0..0.2\n")
-    assert read_space(str(tmp_path / "space.txt"), RECIPE) == {"latent": Range(4, 64), "smooth": Range(0.0, 0.2)}
+    assert read_space(str(tmp_path / "space.txt"), RECIPE) == {
+        "latent_dim": Range(4, 64),
+        "label_smoothing": Range(0.0, 0.2),
+    }
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("learning_rate=1..2", "unknown argument 'learning_rate'"),
-        ("latent", "it must be argument=low..high"),
+        ("latent_dim", "it must be argument=low..high"),
         ("latent=4", "it must be argument=low..high"),
         ("latent=4..64:sqrt", "it must be argument=low..high"),
         ("latent=64..4", "must be below the second"),
@@ -83,11 +92,11 @@ def test_a_sweep_that_is_stopped_goes_on_as_it_would_have(data, tmp_path):
     assert len(whole) == 3
     assert [t.value for t in whole] == sorted(t.value for t in whole)
     assert len({t.value for t in whole}) == 3
-    assert Run.open(whole[0].run).facts["arguments"]["discriminator_lr"] == whole[0].arguments["discriminator_lr"]
+    assert Run.open(whole[0].run).config["arguments"]["discriminator_lr"] == whole[0].arguments["discriminator_lr"]
 
 
 def test_two_workers_share_one_journal(data, tmp_path):
-    journal = tmp_path / "shared"
+    journal = tmp_path / "embed_dim"
     fork = get_context("fork")  # a forked process need not import torch again
     workers = [fork.Process(target=quietly, args=(sweep(data), journal, 4)) for _ in range(2)]
     for worker in workers:
@@ -95,7 +104,7 @@ def test_two_workers_share_one_journal(data, tmp_path):
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    trials = found(journal)
+    trials = read_trials(journal)
     assert 4 <= len(trials) <= 5  # the last may be asked for by both at once
     assert {t.state for t in trials} == {"complete"}
     assert len({t.run for t in trials}) == len(trials)
@@ -135,7 +144,7 @@ def test_a_damaged_journal_is_one_line(data, tmp_path, harm):
     with pytest.raises(SparringError, match=r"journal is damaged in line \d+ of \d+"):
         quietly(sweep(data), journal, 1)
     with pytest.raises(SparringError, match="is damaged in line"):
-        found(journal)
+        read_trials(journal)
 
 
 def test_trainings_that_diverge_are_given_up_and_the_sweep_goes_on(data, tmp_path, monkeypatch):
@@ -146,7 +155,7 @@ def test_trainings_that_diverge_are_given_up_and_the_sweep_goes_on(data, tmp_pat
     def train(*args, **options):
         calls.append(options)
         if len(calls) == 1:
-            raise Diverged("round 2: the generator's loss is nan")
+            raise DivergedError("round 2: the generator's loss is nan")
         return real(*args, **options)
 
     monkeypatch.setattr(sparring.training, "train", train)
@@ -157,7 +166,7 @@ def test_trainings_that_diverge_are_given_up_and_the_sweep_goes_on(data, tmp_pat
 def test_bad_trials_are_given_up_after_a_quarter(data, tmp_path, monkeypatch):
     values = iter([10.0, 9.0, 8.0] * 4 + [99.0])  # four trials in three looks each, then one that begins badly
     monkeypatch.setattr(sweeping, "_measured", lambda sweep, run: next(values))
-    trials = work(sweep(data), tmp_path / "journal", 5, quiet=True, say=lambda words: None)
+    trials = run_worker(sweep(data), tmp_path / "journal", 5, quiet=True, say=lambda words: None)
     given_up = next(t for t in trials if t.number == 4)
     assert (given_up.state, given_up.value) == ("pruned", None)
     assert Run.open(given_up.run).checkpoints()[-1] == 2
@@ -188,17 +197,17 @@ def test_the_command_line(data, tmp_path, capsys):
     line = ["sweep", RECIPE, "--data", data, "--size", "8", "--batch", "16", "--rounds", "4", "--n", "50"]
     line += ["--journal", str(tmp_path / "journal"), "--trials", "1", "--no-prune"]
     main([*line, "--space", "latent=4..8", "--held-out", "100"])
-    assert "100" in str(Run.open(found(tmp_path / "journal")[0].run).facts["data"]["source"]["held_out"])
+    assert "100" in str(Run.open(read_trials(tmp_path / "journal")[0].run).config["data"]["source"]["held_out"])
     said = capsys.readouterr().out
-    assert "trial 1 of 1: --latent" in said
-    assert "sparring train csc321-mlp --latent" in said
+    assert "trial 1 of 1: --latent-dim" in said
+    assert "sparring train csc321-mlp --latent-dim" in said
     with pytest.raises(SystemExit):
-        main([*line, "--space", "latent=4..8", "--latent", "4"])
+        main([*line, "--space", "latent=4..8", "--latent-dim", "4"])
     assert "latent is searched and given" in capsys.readouterr().err
     for flags, words in (
         (["--held-out", "5"], "5 of 600 images are held out, and a sweep measures against 6 or more"),
         (["--labels-from", "nowhere.csv"], "there is no folder or file 'nowhere.csv'"),
-        (["--space", "latent=4..8," + " " * 300 + "mixed=maybe"], "mixed"),
+        (["--space", "latent=4..8," + " " * 300 + "mixed=maybe"], "joint_batch"),
     ):
         with pytest.raises(SystemExit):
             main([*line, "--space", "latent=4..8", "--journal", str(tmp_path / "second"), *flags])

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import sparring
-from sparring.display import Pace
 from sparring.errors import SparringError
+from sparring.progress import Pace
 from sparring.referee import Referee
 
 

@@ -16,8 +16,8 @@ from sparring.cli import main
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.errors import SparringError
-from sparring.metrics import modes_reached, nearest_modes, reverse_kl
-from sparring.seeds import generator
+from sparring.metrics import mode_coverage, nearest_modes, reverse_kl
+from sparring.seeds import make_generator
 from sparring.system import Move, System
 from sparring.toys import dirac, frames, line, mixtures, xy
 
@@ -95,7 +95,7 @@ class Bilinear(System):
 def test_the_referee_alternates():
     game = Bilinear()
     judge = referee(
-        game, Dataset("one", torch.zeros(1, 1)), batch=1, optimisers=dict.fromkeys(game.players, plain_descent)
+        game, Dataset("one", torch.zeros(1, 1)), batch=1, optimizers=dict.fromkeys(game.players, plain_descent)
     )
     pairs = [(1.0, 1.0)]
     for _ in range(6):
@@ -175,8 +175,8 @@ def test_far_from_the_equilibrium():
     for game in ("wasserstein", "minimax"):
         assert min(radius(dirac.play(game, "none", step=0.2, rounds=150))) > 0.9
     assert max(radius(dirac.play("non-saturating", "r1", step=0.2, rounds=250))) < 0.01
-    penalised = dirac.play("wasserstein", "wgan-gp", weight=0.5, rounds=250)
-    assert max(abs(theta) for theta, _ in penalised[-60:]) > 0.5
+    penalized = dirac.play("wasserstein", "wgan-gp", weight=0.5, rounds=250)
+    assert max(abs(theta) for theta, _ in penalized[-60:]) > 0.5
     clipped = dirac.play("wasserstein", "clip", weight=0.3, rounds=100, start=(1.0, 0.2))
     assert max(abs(psi) for _, psi in clipped) == pytest.approx(0.3)
     assert dirac.eigenvalues("wasserstein", "wgan-gp", step=0.1) is None
@@ -241,41 +241,41 @@ def test_what_is_seen_of_known_densities():
 @pytest.mark.parametrize("name", mixtures.MIXTURES)
 def test_the_mixtures_are_those_of_the_papers(name):
     mixture = mixtures.MIXTURES[name]()
-    assert (len(mixture.centres), mixture.std) == {"ring": (8, 0.01), "grid": (25, 0.05)}[name]
+    assert (len(mixture.centers), mixture.std) == {"ring": (8, 0.01), "grid": (25, 0.05)}[name]
     if name == "ring":
-        torch.testing.assert_close(mixture.centres.norm(dim=1), torch.ones(8))
+        torch.testing.assert_close(mixture.centers.norm(dim=1), torch.ones(8))
     else:
-        assert sorted(set(mixture.centres.flatten().tolist())) == [-4, -2, 0, 2, 4]
+        assert sorted(set(mixture.centers.flatten().tolist())) == [-4, -2, 0, 2, 4]
     points = mixture.draw(40_000, seed=3)
     assert torch.equal(points, mixture.draw(40_000, seed=3))
-    reached = modes_reached(fake=points, centres=mixture.centres, std=mixture.std)
-    assert reached.found == len(mixture.centres)
+    reached = mode_coverage(fake=points, centers=mixture.centers, std=mixture.std)
+    assert reached.found == len(mixture.centers)
     assert reached.high_quality == pytest.approx(1 - math.exp(-4.5), abs=3e-3)  # within 3 std in the plane
-    assert reached.reverse_kl == pytest.approx((len(mixture.centres) - 1) / 80_000, abs=5e-4)
+    assert reached.reverse_kl == pytest.approx((len(mixture.centers) - 1) / 80_000, abs=5e-4)
     assert reached.spread == pytest.approx(1, abs=0.01)
 
 
 def test_modes_of_points_put_by_hand():
-    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    centers = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     points = torch.tensor([[0.0, 0.29], [0.0, 0.31], [10.1, 0.0], [9.9, 0.0], [5.0, 5.0]])
-    assert nearest_modes(points, centres, 0.1).tolist() == [0, -1, 1, 1, -1]
-    reached = modes_reached(fake=points, centres=centres, std=0.1)
+    assert nearest_modes(points, centers, 0.1).tolist() == [0, -1, 1, 1, -1]
+    reached = mode_coverage(fake=points, centers=centers, std=0.1)
     assert reached.found == 2
     assert reached.high_quality == pytest.approx(0.6)
     third, two_thirds = 1 / 3, 2 / 3
     assert reached.reverse_kl == pytest.approx(third * math.log(3 * third) + two_thirds * math.log(3 * two_thirds))
-    lost = modes_reached(fake=points[1:2], centres=centres, std=0.1)
+    lost = mode_coverage(fake=points[1:2], centers=centers, std=0.1)
     assert (lost.found, lost.high_quality, lost.reverse_kl) == (0, 0.0, math.inf)
     for wrong in (torch.zeros(0, 2), torch.zeros(4, 3), torch.full((2, 2), math.nan)):
         with pytest.raises(SparringError, match="samples must be"):
-            modes_reached(fake=wrong, centres=centres, std=0.1)
+            mode_coverage(fake=wrong, centers=centers, std=0.1)
 
 
 def test_reverse_kl():
     assert reverse_kl(torch.full((1000,), 26)) == pytest.approx(0, abs=1e-12)
     assert reverse_kl(torch.tensor([5, 0, 0, 0])) == pytest.approx(math.log(4))
     # Of a perfect sampler: (modes - 1) / (2 n) and a little more.
-    counts = torch.multinomial(torch.ones(1000), 26_000, replacement=True, generator=generator("kl")).bincount()
+    counts = torch.multinomial(torch.ones(1000), 26_000, replacement=True, generator=make_generator("kl")).bincount()
     assert reverse_kl(counts) == pytest.approx(0.0194, abs=0.003)
 
 
@@ -384,10 +384,10 @@ def test_the_animations(command, capsys, tmp_path):
 
 
 def test_an_animation_has_no_more_frames_than_can_be_watched():
-    assert frames.shown(5) == [0, 1, 2, 3, 4]
-    many = frames.shown(1000)
+    assert frames.frame_indices(5) == [0, 1, 2, 3, 4]
+    many = frames.frame_indices(1000)
     assert (len(many), many[0], many[-1]) == (frames.MOST, 0, 999)
-    assert frames.shown(1) == [0]
+    assert frames.frame_indices(1) == [0]
     pairs = xy.play("alternating", step=0.1, rounds=2)
     with Image.open(io.BytesIO(frames.webp(xy.figures("alternating", pairs, step=0.1)))) as picture:
         assert picture.n_frames == 3

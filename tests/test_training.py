@@ -15,15 +15,15 @@ import sparring
 from sparring.cli.training import training_options
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float
-from sparring.errors import Diverged, SparringError
+from sparring.errors import DivergedError, SparringError
 from sparring.losses import GAMES
 from sparring.networks import infogan
 from sparring.recipes import RECIPES
 from sparring.recipes.arguments import GameName
-from sparring.recipes.recipe import arguments, card, find, prepare_recipe, settle
+from sparring.recipes.recipe import arguments, build_recipe, info, load_recipe, resolve_arguments
 from sparring.referee import Referee
 from sparring.run import Run, open_system
-from sparring.system import ABILITIES
+from sparring.system import CAPABILITIES
 from sparring.training import _caveats, _unmeasured, resume, train
 
 SMALL = {
@@ -31,51 +31,51 @@ SMALL = {
     "wgan": ({"width": 4, "warm_start": 3, "critic_steps": 2}, 16),
     "wgan-gp": ({"width": 4, "critic_steps": 2}, 28),
     "r1gan": ({"width": 4}, 28),
-    "biggan": ({"latent": 6, "width": 4, "attention": 0, "standing": 1, "average_from": 2}, 28),
-    "biggan-small": ({"width": 4, "standing": 1}, 28),
-    "biggan-cifar": ({"width": 4, "standing": 1, "critic_steps": 2}, 28),
-    "biggan-deep": ({"width": 4, "attention": 0, "standing": 1, "average_from": 2}, 28),
+    "biggan": ({"latent_dim": 6, "width": 4, "attention": 0, "standing_batches": 1, "ema_start": 2}, 28),
+    "biggan-small": ({"width": 4, "standing_batches": 1}, 28),
+    "biggan-cifar": ({"width": 4, "standing_batches": 1, "critic_steps": 2}, 28),
+    "biggan-deep": ({"width": 4, "attention": 0, "standing_batches": 1, "ema_start": 2}, 28),
     "r3gan": ({"width": 8, "groups": 2, "blocks": 1}, 16),
     "chollet-frogs": ({"width": 4}, 32),
     "smu-frogs": ({}, 16),
     "smu-frogs-lsgan": ({}, 16),
     "smu-frogs-wgan-gp": ({"critic_steps": 2}, 16),
     "ganhacks": ({"width": 4}, 28),
-    "improved-gan": ({"labelled": 20}, 28),
+    "improved-gan": ({"n_labeled": 20}, 28),
     "wgan-gp-resnet": ({"width": 4, "critic_steps": 2}, 32),
-    "mlp-classifier": ({"labelled": 20, "width": 16}, 28),
+    "mlp-classifier": ({"n_labeled": 20, "width": 16}, 28),
     "autoencoder": ({"width": 16}, 16),
     "vae": ({"width": 16}, 16),
     "aae": ({"width": 16}, 16),
-    "aae-labelled-prior": ({"labelled": 20, "width": 16}, 16),
+    "aae-labeled-prior": ({"n_labeled": 20, "width": 16}, 16),
     "aae-supervised": ({"width": 16}, 16),
-    "aae-semi-supervised": ({"labelled": 20, "width": 16}, 16),
+    "aae-semi-supervised": ({"n_labeled": 20, "width": 16}, 16),
     "aae-clustering": ({"width": 16}, 16),
     "aae-reduction": ({"width": 16}, 16),
-    "aae-labelled-reduction": ({"labelled": 20, "width": 16}, 16),
+    "aae-labeled-reduction": ({"n_labeled": 20, "width": 16}, 16),
     "alae": ({"width": 16}, 16),
-    "cyclegan": ({"width": 4, "blocks": 1, "layers": 1, "history": 10}, 16),
-    "style-alae": ({"width": 4, "widest": 8, "mapping_layers": 2, "rounds_per_level": 2}, 16),
+    "cyclegan": ({"width": 4, "blocks": 1, "d_layers": 1, "pool_size": 10}, 16),
+    "style-alae": ({"width": 4, "max_channels": 8, "mapping_layers": 2, "rounds_per_level": 2}, 16),
 }
 """Arguments and image size that make a recipe small enough for a test, where its own are too big."""
 
 CODES = {"encode", "decode", "reconstruct"}
-GENERATIVE = CODES | {"sample", "prior_codes", "walks"}
-PLAYFUL = {"sample", "prior_codes", "decode", "score"}
+GENERATIVE = CODES | {"sample", "sample_latents", "walks"}
+PLAYFUL = {"sample", "sample_latents", "decode", "score"}
 PROMISED = {
     "mnist-net": {"classify"},
     "mlp-classifier": {"classify"},
     "autoencoder": CODES,
-    "vae": GENERATIVE | {"divergence", "log_likelihood"},
-    "chollet-vae": GENERATIVE | {"divergence", "log_likelihood"},
-    "smu-vae": GENERATIVE | {"divergence", "log_likelihood"},
+    "vae": GENERATIVE | {"kl", "log_likelihood"},
+    "chollet-vae": GENERATIVE | {"kl", "log_likelihood"},
+    "smu-vae": GENERATIVE | {"kl", "log_likelihood"},
     "aae": GENERATIVE,
-    "aae-labelled-prior": GENERATIVE,
+    "aae-labeled-prior": GENERATIVE,
     "aae-supervised": GENERATIVE,
     "aae-semi-supervised": GENERATIVE | {"classify"},
     "aae-clustering": GENERATIVE | {"cluster"},
     "aae-reduction": GENERATIVE | {"cluster"},
-    "aae-labelled-reduction": GENERATIVE | {"cluster", "classify"},
+    "aae-labeled-reduction": GENERATIVE | {"cluster", "classify"},
     "molecules": GENERATIVE,
     "alae": GENERATIVE | {"score"},
     "style-alae": GENERATIVE | {"score"},
@@ -94,9 +94,9 @@ def narrow(monkeypatch):
 
 def small(name):
     """Arguments that make a recipe small enough for a test, and the side of its images."""
-    function = find(name, RECIPES)
-    extra, size = SMALL.get(name, ({}, card(function).size))
-    short = {"latent": 6} if "latent" in {a.name for a in arguments(function)} else {}
+    function = load_recipe(name, RECIPES)
+    extra, size = SMALL.get(name, ({}, info(function).size))
+    short = {"latent_dim": 6} if "latent_dim" in {a.name for a in arguments(function)} else {}
     return {"batch": 8, **short, **extra}, size
 
 
@@ -105,7 +105,7 @@ def toy_data(size, count=600, channels=1, classes=0):
     data = sparring.load(pixels)
     if size == 13:  # molecules come with concentration and growth
         return measured(data)
-    return labelled(data, classes) if classes else data
+    return labeled(data, classes) if classes else data
 
 
 def measured(data):
@@ -114,9 +114,9 @@ def measured(data):
     return replace(data, values=torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0)), held_out=part)
 
 
-def labelled(data, classes):
+def labeled(data, classes):
     """The same images; their labels go round."""
-    part = data.held_out and labelled(data.held_out, classes)
+    part = data.held_out and labeled(data.held_out, classes)
     return replace(
         data, labels=torch.arange(len(data)) % classes, classes=tuple(map(str, range(classes))), held_out=part
     )
@@ -128,7 +128,7 @@ COURSES += ("mnist-net", "chollet-vae", "vae")
 
 def test_flags_that_docstrings_name_exist_and_courses_have_a_table_of_what_differs():
     for name in RECIPES:
-        function = find(name, RECIPES)
+        function = load_recipe(name, RECIPES)
         known = {a.name for a in (*arguments(function), *arguments(training_options))} | {"data_a", "data_b"}
         named = set(re.findall(r"(?<![-\w])--([a-z][a-z0-9-]*)", function.__doc__))
         assert {word.removeprefix("no-").replace("-", "_") for word in named} <= known, name
@@ -139,8 +139,8 @@ def test_flags_that_docstrings_name_exist_and_courses_have_a_table_of_what_diffe
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_measured_training_is_shorter_and_its_flags_are_those_of_the_recipe(name):
-    function = find(name, RECIPES)
-    short = card(function).measured
+    function = load_recipe(name, RECIPES)
+    short = info(function).measured
     if short is None:
         return
     flags = {a.name: a.type for a in (*arguments(function), *arguments(training_options))}
@@ -148,20 +148,20 @@ def test_a_measured_training_is_shorter_and_its_flags_are_those_of_the_recipe(na
     given = {word[2:].replace("-", "_"): value for word, value in pairs if word.startswith("--")}
     assert given.keys() <= flags.keys()
     given = {n: True if value.startswith("--") else value for n, value in given.items() if n != "size"}
-    settled = settle(function, given)
+    settled = resolve_arguments(function, given)
     with torch.device("meta"):
-        spec = Spec(1, card(function).size, tuple(map(str, range(card(function).classes))))
-        made = prepare_recipe(function, spec, settled)
+        spec = Spec(1, info(function).size, tuple(map(str, range(info(function).classes))))
+        made = build_recipe(function, spec, settled)
     assert 0 < short.rounds < made.rounds
     assert short.minutes < 60
     assert "docs/results" in function.__doc__
 
 
 def test_what_a_training_is_not_is_said_before_it_starts():
-    falling = {player: lambda r: {"lr": 1e-3 * (1 - (r - 1) / 6)} for player in ("discriminator", "generator")}
-    plain, cut = referee(gan()), referee(gan(dropout=0.5), accumulate=2, schedules=falling)
+    lr_decay_rounds = {player: lambda r: {"lr": 1e-3 * (1 - (r - 1) / 6)} for player in ("discriminator", "generator")}
+    plain, cut = referee(gan()), referee(gan(dropout=0.5), grad_accum=2, schedules=lr_decay_rounds)
     assert list(_caveats(plain, 9)) == []
-    assert list(_caveats(referee(gan(), accumulate=2, schedules=falling), 6)) == []
+    assert list(_caveats(referee(gan(), grad_accum=2, schedules=lr_decay_rounds), 6)) == []
     pieces, end = _caveats(cut, 9)
     assert pieces.startswith("dropout: computed for each of the 2 parts of a batch by itself")
     assert end == (
@@ -173,29 +173,29 @@ def test_what_a_training_is_not_is_said_before_it_starts():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     extra, size = small(name)
-    function = find(name, RECIPES)
-    data = toy_data(size, 100, classes=min(card(function).classes, 10))
+    function = load_recipe(name, RECIPES)
+    data = toy_data(size, 100, classes=min(info(function).classes, 10))
     torch.manual_seed(0)
-    made = prepare_recipe(function, data.spec, settle(function, extra))
+    made = build_recipe(function, data.spec, resolve_arguments(function, extra))
     if made.prepare:
         made.prepare(data)
     judge = Referee(
         made.system,
         made.streams(data, 0) if made.streams else {"train": data},
         batch=made.batch,
-        optimisers=made.optimisers,
+        optimizers=made.optimizers,
         schedules=made.schedules,
         precision="fp32",
     )
     for _ in range(3):
         before = {k: v.clone() for k, v in made.system.named_parameters()}
-        told = judge.agree(judge.play())
+        told = judge.reduce_logs(judge.play())
         assert {t["player"] for t in told} == set(made.system.players)
         assert all(np.isfinite([v for k, v in t.items() if k != "player"]).all() for t in told)
         moved = {k.split(".")[0] for k, v in made.system.named_parameters() if not torch.equal(v, before[k])}
         assert moved == {network for networks in made.system.players.values() for network in networks}
-    shown, shape = judge.averaged, (5, *data.spec.shape)
-    can = {ability for ability in ABILITIES if shown.can(ability)}
+    shown, shape = judge.ema_system, (5, *data.spec.shape)
+    can = {ability for ability in CAPABILITIES if shown.supports(ability)}
     assert can - {"equilibrium"} == PROMISED.get(name, PLAYFUL)
     images = to_float(data.images[:5])
     if "sample" in can:
@@ -216,15 +216,15 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     if "reconstruct" in can:
         assert shown.reconstruct(images).shape == shape
         assert shown.encode(images).shape[0] == 5
-    if "prior_codes" in can:
-        codes = shown.prior_codes(5, seed=1)
+    if "sample_latents" in can:
+        codes = shown.sample_latents(5, seed=1)
         assert torch.equal(shown.decode(codes), fake)
     if "walks" in can:
         assert codes.shape == shown.encode(images).shape
-        for walk in shown.walks().values():
+        for walk in shown.traversals().values():
             assert shown.decode(walk.flatten(0, 1)).shape[1:] == shape[1:]
-    if "divergence" in can:
-        assert shown.divergence(images).shape == codes.shape
+    if "kl" in can:
+        assert shown.kl(images).shape == codes.shape
         assert shown.log_likelihood(images, draws=3).shape == (5,)
     if "equilibrium" in can:
         assert set(shown.equilibrium()) <= set(shown.players)
@@ -246,7 +246,7 @@ BATCH_FREE = (
         "smu-vae",
         "aae",
     ),
-    *("aae-labelled-prior", "aae-supervised", "aae-semi-supervised", "aae-reduction", "aae-labelled-reduction"),
+    *("aae-labeled-prior", "aae-supervised", "aae-semi-supervised", "aae-reduction", "aae-labeled-reduction"),
     *("alae", "cyclegan"),
 )
 """Recipes whose networks treat each image by itself and draw nothing: no batch norm, dropout or spectral norm."""
@@ -255,20 +255,20 @@ BATCH_FREE = (
 @pytest.mark.parametrize("name", BATCH_FREE)
 def test_pieces_of_a_batch_equal_the_whole(name):
     extra, size = small(name)
-    function = find(name, RECIPES)
-    data = toy_data(size, 100, classes=min(card(function).classes, 10))
-    extra |= {"noise": 0.0} if name in ("aae-semi-supervised", "aae-reduction", "aae-labelled-reduction") else {}
+    function = load_recipe(name, RECIPES)
+    data = toy_data(size, 100, classes=min(info(function).classes, 10))
+    extra |= {"noise": 0.0} if name in ("aae-semi-supervised", "aae-reduction", "aae-labeled-reduction") else {}
     states = []
-    for accumulate in (1, 2):
+    for grad_accum in (1, 2):
         torch.manual_seed(0)
-        made = prepare_recipe(function, data.spec, settle(function, extra))
+        made = build_recipe(function, data.spec, resolve_arguments(function, extra))
         judge = Referee(
             made.system.double(),
             made.streams(data, 0) if made.streams else {"train": data},
             batch=made.batch,
-            optimisers=made.optimisers,
+            optimizers=made.optimizers,
             schedules=made.schedules,
-            accumulate=accumulate,
+            grad_accum=grad_accum,
             precision="fp32",
         )
         assert judge.batchwise() == []
@@ -282,10 +282,10 @@ def test_pieces_of_a_batch_equal_the_whole(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_resumes_bit_for_bit(name, tmp_path):
     extra, size = small(name)
-    data = toy_data(size, 300, classes=min(card(find(name, RECIPES)).classes, 10))
+    data = toy_data(size, 300, classes=min(info(load_recipe(name, RECIPES)).classes, 10))
     options = {"quiet": True, "log_every": 1, **extra}
     straight = train(name, data, rounds=4, save_every=2, out=tmp_path / "a", **options)
-    stopped = train(name, data, rounds=2, out=tmp_path / "b", **options, measure_every=1, show_every=1)
+    stopped = train(name, data, rounds=2, out=tmp_path / "b", **options, eval_every=1, sample_every=1)
     resumed = resume(stopped, rounds=4, data=data, quiet=True)
     for file in ("log.jsonl", "weights/model.safetensors", "checkpoints/round-00000004/system.safetensors"):
         assert (straight.path / file).read_bytes() == (resumed.path / file).read_bytes(), file
@@ -293,16 +293,16 @@ def test_every_recipe_resumes_bit_for_bit(name, tmp_path):
 
 def test_a_run_leaves_what_the_design_promises(tmp_path):
     data = toy_data(28)
-    run = train("cs231n-mlp", data, rounds=20, out=tmp_path, seed=3, latent=6, batch=16, save_every=5, quiet=True)
+    run = train("cs231n-mlp", data, rounds=20, out=tmp_path, seed=3, latent_dim=6, batch=16, save_every=5, quiet=True)
     assert run.path.name == "0001-cs231n-mlp-array"
-    facts = json.loads((run.path / "recipe.json").read_text())
-    assert facts["arguments"]["latent"] == 6
-    assert facts["arguments"]["generator_lr"] == 1e-3
-    assert facts["spec"] == {"channels": 1, "size": 28, "classes": []}
-    assert facts["data"]["count"] == 540
-    assert facts["seed"] == 3
-    assert facts["equilibrium"] == pytest.approx({"discriminator": 1.386294, "generator": 0.693147})
-    assert {"processor", "threads", "torch"} <= facts["machine"].keys()
+    config = json.loads((run.path / "recipe.json").read_text())
+    assert config["arguments"]["latent_dim"] == 6
+    assert config["arguments"]["generator_lr"] == 1e-3
+    assert config["spec"] == {"channels": 1, "size": 28, "classes": []}
+    assert config["data"]["count"] == 540
+    assert config["seed"] == 3
+    assert config["equilibrium"] == pytest.approx({"discriminator": 1.386294, "generator": 0.693147})
+    assert {"processor", "threads", "torch"} <= config["machine"].keys()
     assert "yield Move" in run.round_source()
 
     log = run.read("log")
@@ -339,7 +339,7 @@ def test_measuring_showing_and_saving_change_nothing(tmp_path):
     data = toy_data(28, 600)
     options = {"rounds": 12, "batch": 16, "log_every": 1, "quiet": True}
     rare = train("raschka-mlp", data, out=tmp_path / "a", **options)
-    often = train("raschka-mlp", data, out=tmp_path / "b", show_every=1, measure_every=1, save_every=1, **options)
+    often = train("raschka-mlp", data, out=tmp_path / "b", sample_every=1, eval_every=1, save_every=1, **options)
     assert rare.read("log") == often.read("log")
 
 
@@ -351,15 +351,15 @@ def test_measuring_showing_and_saving_change_nothing(tmp_path):
         ({"generator_lr": 0}, r"generator_lr \(--generator-lr\) is 0: input should be greater than 0"),
         ({"generator_lr": float("nan")}, "finite number"),
         ({"game": "hing"}, "'hinge'"),
-        ({"latent": "many"}, "valid integer"),
+        ({"latent_dim": "many"}, "valid integer"),
         ({"batch": 10_000}, "larger than the 540 images"),
         ({"rounds": 0}, "rounds is 0: it must be at least 1"),
         ({"save_every": 0}, "save_every is 0"),
-        ({"accumulate": 3}, "cannot be split into 3"),
+        ({"grad_accum": 3}, "cannot be split into 3"),
         ({"size": 28}, "give them to sparring.load"),
         ({"precision": "fp16"}, "auto, fp32 or bf16"),
-        ({"game": "hinge", "smooth": 0.1}, "no labels"),
-        ({"smooth": 0.9}, "less than or equal to 0.5"),
+        ({"game": "hinge", "label_smoothing": 0.1}, "no labels"),
+        ({"label_smoothing": 0.9}, "less than or equal to 0.5"),
     ],
 )
 def test_wrong_arguments_stop_before_anything_is_made(tmp_path, arguments, words):
@@ -381,25 +381,25 @@ def test_wrong_recipes_and_data_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def own_recipe(data: Spec, *, latent: int = 3):
-    function = find("raschka-mlp", RECIPES)
-    return prepare_recipe(function, data, settle(function, {"latent": latent, "batch": 16}))
+def own_recipe(data: Spec, *, latent_dim: int = 3):
+    function = load_recipe("raschka-mlp", RECIPES)
+    return build_recipe(function, data, resolve_arguments(function, {"latent_dim": latent_dim, "batch": 16}))
 
 
-own_recipe.card = card(find("raschka-mlp", RECIPES))
+own_recipe.card = info(load_recipe("raschka-mlp", RECIPES))
 
 
 def test_recipes_outside_the_library_are_functions_and_are_not_imported_unasked(tmp_path):
     run = train(own_recipe, toy_data(28, 200), rounds=2, out=tmp_path, quiet=True)
     name = f"{own_recipe.__module__}:own_recipe"
-    assert run.facts["recipe"] == name
+    assert run.config["recipe"] == name
     with pytest.raises(SparringError, match=f"not one of ours: give --recipe {re.escape(name)}"):
         Run.open(run.path).system()
     assert run.system(recipe=name).sample(2).shape == (2, 1, 28, 28)
 
 
 def test_divergence_leaves_a_note_and_finite_weights(tmp_path):
-    with pytest.raises(Diverged, match="Lower the learning rates") as caught:
+    with pytest.raises(DivergedError, match="Lower the learning rates") as caught:
         train(
             "goodfellow-mlp",
             toy_data(28),
@@ -433,10 +433,10 @@ def test_flags_of_recipes_and_of_training_do_not_collide():
 
     ours = {a.name for a in arguments(training_options)}
     for name in RECIPES:
-        theirs = [a.name for a in arguments(find(name, RECIPES))]
+        theirs = [a.name for a in arguments(load_recipe(name, RECIPES))]
         assert len(theirs) == len(set(theirs))
         assert not ours & set(theirs), name
-        assert all(a.help for a in arguments(find(name, RECIPES))), name
+        assert all(a.help for a in arguments(load_recipe(name, RECIPES))), name
 
 
 def test_small_held_out_parts_are_not_measured(tmp_path, capsys):

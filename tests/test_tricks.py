@@ -16,23 +16,23 @@ from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.losses import game
-from sparring.networks import augment
-from sparring.networks.augment import POLICIES, AdaptiveAugment, DiffAugment, Distortion, distorting
+from sparring.networks import diffaug
+from sparring.networks.diffaug import POLICIES, AdaptiveAugment, DiffAugment, Distortion, with_distortion
 from sparring.networks.ganhacks import ACTIVATIONS, OUTPUTS
-from sparring.networks.labels import LabelChannels, LabelledCode
-from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd, Packed
+from sparring.networks.labels import LabelAsChannels, LabelEmbeddingInput
+from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd, PacDiscriminator
 from sparring.networks.noise import Dropout, GaussianNoise, InstanceNoise
-from sparring.networks.norms import NORMS, Virtual, VirtualBatchNorm
+from sparring.networks.norms import NORMS, VirtualBatchNorm, WithReferenceBatch
 from sparring.networks.resample import DOWN, UP
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, find, prepare_recipe, settle
+from sparring.recipes.recipe import arguments, build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 from sparring.systems.ada import ADA
 from sparring.systems.gan import GAN
 from sparring.systems.replay import Replay
 
-RECIPE = find("ganhacks", RECIPES)
+RECIPE = load_recipe("ganhacks", RECIPES)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ class Seen(nn.Module):
 
 
 def play(judge, rounds):
-    return [judge.agree(judge.play()) for _ in range(rounds)]
+    return [judge.reduce_logs(judge.play()) for _ in range(rounds)]
 
 
 # Noise.
@@ -62,7 +62,7 @@ def play(judge, rounds):
 @pytest.mark.parametrize(("played", "std"), [(0, 0.8), (25, 0.6), (50, 0.4), (99, 0.008), (100, 0), (1000, 0)])
 def test_instance_noise_falls_linearly_to_nothing(played, std):
     layer = InstanceNoise(0.8, over=100)
-    layer.played = played
+    layer.round_index = played
     x = torch.ones(64, 1, 28, 28)
     added = layer(x) - x
     assert float(added.std()) == pytest.approx(std, rel=0.02)
@@ -72,7 +72,7 @@ def test_instance_noise_falls_linearly_to_nothing(played, std):
 
 def test_instance_noise_is_told_the_time():
     toy = gan()
-    system = GAN(toy.G, nn.Sequential(InstanceNoise(0.8, over=4), toy.D), latent=5, game=toy.game)
+    system = GAN(toy.G, nn.Sequential(InstanceNoise(0.8, over=4), toy.D), latent_dim=5, game=toy.game)
     judge = referee(system)
     present = []
     for _ in range(6):
@@ -84,7 +84,7 @@ def test_instance_noise_is_told_the_time():
 @pytest.mark.parametrize("layer", [GaussianNoise(0.3), Dropout(0.5, lasting=True)])
 def test_what_lasts_is_there_in_samples_which_stay_the_same(layer):
     toy = gan()
-    system = GAN(nn.Sequential(toy.G[:2], layer, toy.G[2:]), toy.D, latent=5, game=toy.game)
+    system = GAN(nn.Sequential(toy.G[:2], layer, toy.G[2:]), toy.D, latent_dim=5, game=toy.game)
     assert not torch.equal(system.sample(6, seed=1), toy.sample(6, seed=1))
     assert torch.equal(system.sample(6, seed=1), system.sample(6, seed=1))
 
@@ -131,7 +131,7 @@ def test_minibatch_std_of_known_groups():
     x = torch.zeros(6, 2, 3, 3)
     x[0, 0], x[1, 0] = 1, -1  # std 1 in one of two maps of the first pair, nothing in the second, 2 and 0 in the third
     x[4:, :, 0, 0] = torch.tensor([[2.0, 0], [-2, 0]])
-    y = MinibatchStd(group=2)(x)
+    y = MinibatchStd(mbstd_group=2)(x)
     assert torch.equal(y[:, :2], x)
     expected = torch.tensor([0.5, 0.5, 0, 0, 2 / 18, 2 / 18])
     torch.testing.assert_close(y[:, 2], expected[:, None, None].expand(6, 3, 3), atol=2e-4, rtol=0)
@@ -139,18 +139,18 @@ def test_minibatch_std_of_known_groups():
 
 def test_minibatch_std_fills_the_last_group_and_shrinks_to_a_small_batch():
     x = torch.randn(5, 2, 3, 3)
-    y = MinibatchStd(group=4)(x)[:, 2, 0, 0]
+    y = MinibatchStd(mbstd_group=4)(x)[:, 2, 0, 0]
     assert torch.equal(y[:4], y[:1].expand(4))
     torch.testing.assert_close(y[4], x[[4, 0, 1, 2]].std(0, correction=0).mean(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
-        MinibatchStd(group=8)(x)[0, 2, 0, 0], x.std(0, correction=0).mean(), atol=1e-5, rtol=1e-5
+        MinibatchStd(mbstd_group=8)(x)[0, 2, 0, 0], x.std(0, correction=0).mean(), atol=1e-5, rtol=1e-5
     )
 
 
 def test_packs_are_channels():
     x = torch.randn(6, 3, 4, 4).to(memory_format=torch.channels_last)
     seen = Seen()
-    Packed(nn.Sequential(seen, nn.Flatten()), 2)(x)
+    PacDiscriminator(nn.Sequential(seen, nn.Flatten()), 2)(x)
     packs = seen.inputs[0]
     assert packs.shape == (3, 6, 4, 4)
     for pack in range(3):
@@ -163,13 +163,13 @@ def test_permuting_a_pack_is_permuting_its_channels():
     x = torch.randn(2, 3, 4, 4)
     swapped = nn.Conv2d(6, 1, 4)
     swapped.weight.data, swapped.bias.data = conv.weight.data[:, [3, 4, 5, 0, 1, 2]], conv.bias.data
-    torch.testing.assert_close(Packed(conv, 2)(x[[1, 0]]), Packed(swapped, 2)(x))
-    assert not torch.allclose(Packed(conv, 2)(x[[1, 0]]), Packed(conv, 2)(x))
+    torch.testing.assert_close(PacDiscriminator(conv, 2)(x[[1, 0]]), PacDiscriminator(swapped, 2)(x))
+    assert not torch.allclose(PacDiscriminator(conv, 2)(x[[1, 0]]), PacDiscriminator(conv, 2)(x))
 
 
 def test_every_image_gets_its_packs_score_in_evaluation_mode():
     network = nn.Sequential(nn.Flatten(), nn.Linear(6, 1))
-    packed = Packed(network, 3).eval()
+    packed = PacDiscriminator(network, 3).eval()
     x = torch.randn(7, 2, 1, 1)
     scores = packed(x)
     assert scores.shape == (7, 1)
@@ -181,7 +181,7 @@ def test_every_image_gets_its_packs_score_in_evaluation_mode():
 
 def test_packs_that_do_not_fill_are_refused_in_training():
     with pytest.raises(SparringError, match="7 images cannot be put in packs of 3"):
-        Packed(nn.Flatten(), 3)(torch.randn(7, 1, 2, 2))
+        PacDiscriminator(nn.Flatten(), 3)(torch.randn(7, 1, 2, 2))
 
 
 # Doubling and halving.
@@ -208,7 +208,7 @@ def test_down_halves(name):
 def test_only_resizing_first_leaves_a_constant_image_without_a_board():
     """docs/results/checkerboards.md: four output phases of their own weights, or one."""
     flat = torch.ones(1, 3, 6, 6)
-    inner = {name: up(3, 1)(flat).detach()[0, 0, 3:-3, 3:-3] for name, up in UP.items()}
+    inner = {name: upsampling(3, 1)(flat).detach()[0, 0, 3:-3, 3:-3] for name, upsampling in UP.items()}
     assert float(inner["nearest"].std()) < 1e-6
     assert float(inner["bilinear"].std()) < 1e-6
     assert float(inner["transposed"].std()) > 1e-3
@@ -229,7 +229,7 @@ def test_pooling_and_smoothing_of_known_images():
     assert DOWN["average-pool"](1, 1)[1](x).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
     assert DOWN["max-pool"](1, 1)[1](x).flatten().tolist() == [5, 7, 13, 15]
     line = torch.zeros(1, 1, 8, 8)
-    line[..., 3] = 1  # a column: its two neighbours in the halved image get 3/8 and 1/8 of it
+    line[..., 3] = 1  # a column: its two neighbors in the halved image get 3/8 and 1/8 of it
     assert DOWN["bilinear"](1, 1)[1](line)[0, 0, 2].tolist() == pytest.approx([0, 0.375, 0.125, 0])
 
 
@@ -238,35 +238,35 @@ def test_pooling_and_smoothing_of_known_images():
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4, 4)])
 def test_virtual_batch_norm_is_batch_norm_of_the_reference_and_the_example(shape):
-    reference, x = torch.randn(6, *shape, dtype=torch.float64), 3 * torch.randn(5, *shape, dtype=torch.float64) + 1
+    vbn_size, x = torch.randn(6, *shape, dtype=torch.float64), 3 * torch.randn(5, *shape, dtype=torch.float64) + 1
     layer = VirtualBatchNorm(3).double()
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
-    y = Virtual(layer, reference)(x)
+    y = WithReferenceBatch(layer, vbn_size)(x)
     for i in range(5):
-        together = torch.cat([reference, x[i : i + 1]])
+        together = torch.cat([vbn_size, x[i : i + 1]])
         alone = F.batch_norm(together, None, None, layer.weight, layer.bias, training=True)
         torch.testing.assert_close(y[i], alone[-1])
-    of_reference = F.batch_norm(reference, None, None, layer.weight, layer.bias, training=True)
-    torch.testing.assert_close(layer(torch.cat([reference, x]))[:6], of_reference)
+    of_reference = F.batch_norm(vbn_size, None, None, layer.weight, layer.bias, training=True)
+    torch.testing.assert_close(layer(torch.cat([vbn_size, x]))[:6], of_reference)
 
 
 @pytest.mark.parametrize("norm", ["batch", "virtual"])
 def test_with_virtual_batch_norm_no_example_depends_on_the_others(norm):
     network = nn.Sequential(nn.Conv2d(2, 4, 3), NORMS[norm](4), nn.ReLU(), nn.Conv2d(4, 4, 3), NORMS[norm](4))
-    network = Virtual(network, torch.randn(6, 2, 8, 8))
+    network = WithReferenceBatch(network, torch.randn(6, 2, 8, 8))
     x, others = torch.randn(1, 2, 8, 8), torch.randn(4, 2, 8, 8)
     alone, among = network(x), network(torch.cat([others, x]))[-1:]
     assert torch.allclose(alone, among, atol=1e-5) == (norm == "virtual")
 
 
 def test_virtual_batch_norm_without_a_reference_says_so():
-    with pytest.raises(SparringError, match="wrap the network in Virtual"):
+    with pytest.raises(SparringError, match="wrap the network in WithReferenceBatch"):
         VirtualBatchNorm(3)(torch.randn(2, 3, 4, 4))
 
 
 def test_the_reference_is_saved_with_the_weights():
-    network = Virtual(nn.Sequential(nn.Linear(2, 3), VirtualBatchNorm(3)), torch.randn(4, 2))
+    network = WithReferenceBatch(nn.Sequential(nn.Linear(2, 3), VirtualBatchNorm(3)), torch.randn(4, 2))
     assert torch.equal(network.state_dict()["reference"], network.reference)
 
 
@@ -285,27 +285,27 @@ def test_instance_and_layer_norm_see_one_image(norm):
 
 def test_brightness_moves_the_mean_and_nothing_else():
     x = torch.rand(500, 3, 4, 4)
-    moved = augment.any_brightness(x) - x
+    moved = diffaug.random_brightness(x) - x
     assert float(moved.flatten(1).std(1).max()) < 1e-6
     by = moved.mean((1, 2, 3))
     assert -0.5 <= float(by.min()) < -0.45
     assert 0.45 < float(by.max()) <= 0.5
 
 
-def test_saturation_keeps_the_grey_of_each_pixel():
+def test_saturation_keeps_the_gray_of_each_pixel():
     x = torch.rand(500, 3, 4, 4)
-    y = augment.any_saturation(x)
+    y = diffaug.random_saturation(x)
     torch.testing.assert_close(y.mean(1), x.mean(1))
-    colour = (y - y.mean(1, keepdim=True)).flatten(1).norm(dim=1) / (x - x.mean(1, keepdim=True)).flatten(1).norm(dim=1)
-    assert float(colour.min()) < 0.05
-    assert 1.95 < float(colour.max()) <= 2.0001
-    grey = torch.rand(4, 1, 4, 4)
-    torch.testing.assert_close(augment.any_saturation(grey), grey)
+    color = (y - y.mean(1, keepdim=True)).flatten(1).norm(dim=1) / (x - x.mean(1, keepdim=True)).flatten(1).norm(dim=1)
+    assert float(color.min()) < 0.05
+    assert 1.95 < float(color.max()) <= 2.0001
+    gray = torch.rand(4, 1, 4, 4)
+    torch.testing.assert_close(diffaug.random_saturation(gray), gray)
 
 
 def test_contrast_keeps_the_mean_of_each_image():
     x = torch.rand(500, 3, 4, 4)
-    y = augment.any_contrast(x)
+    y = diffaug.random_contrast(x)
     torch.testing.assert_close(y.mean((1, 2, 3)), x.mean((1, 2, 3)))
     times = y.std((1, 2, 3)) / x.std((1, 2, 3))
     assert 0.5 <= float(times.min()) < 0.55
@@ -331,7 +331,7 @@ def test_distortion_turns_sizes_slants_and_moves_each_image_as_far_as_it_says(am
         ("size", size - 1, 0.15),
         ("slant", slant, 0.15),
         ("right", a[:, 2, 0] / 2, 1 / 14),
-        ("down", a[:, 2, 1] / 2, 1 / 14),
+        ("downsampling", a[:, 2, 1] / 2, 1 / 14),
     ]:
         share = got / (amount * most)
         assert float(share.min()) == pytest.approx(-1, abs=0.01), name
@@ -347,20 +347,20 @@ def test_distortion_is_for_training_only_and_repeats_the_border():
     assert torch.equal(distort.eval()(x), x)
     torch.testing.assert_close(distort.train()(torch.full_like(x, 0.3)), torch.full_like(x, 0.3))
     network = torch.nn.Flatten()
-    assert distorting(network, 0.0) is network
-    assert not torch.equal(distorting(network, 1.0)(x), network(x))
+    assert with_distortion(network, 0.0) is network
+    assert not torch.equal(with_distortion(network, 1.0)(x), network(x))
 
 
 @pytest.mark.parametrize(("side", "most"), [(16, 2), (20, 3), (28, 4), (27, 3)])
 def test_translation_moves_whole_images_up_to_an_eighth_rounded(side, most):
     x = torch.arange(1.0, side**2 + 1).view(1, 1, side, side).expand(2000, 2, side, side)
-    y = augment.any_translation(x)
+    y = diffaug.random_translation(x)
     middle = y[:, 0, side // 2, side // 2].long() - 1  # where this pixel came from
-    down, right = side // 2 - middle // side, side // 2 - middle % side
-    assert set(zip(down.tolist(), right.tolist(), strict=True)) == {
+    downsampling, right = side // 2 - middle // side, side // 2 - middle % side
+    assert set(zip(downsampling.tolist(), right.tolist(), strict=True)) == {
         (i, j) for i in range(-most, most + 1) for j in range(-most, most + 1)
     }
-    for one, i, j in zip(y[:50], down.tolist(), right.tolist(), strict=False):
+    for one, i, j in zip(y[:50], downsampling.tolist(), right.tolist(), strict=False):
         window = F.pad(x[0], [most] * 4)[:, most - i : most - i + side, most - j : most - j + side]
         assert torch.equal(one, window)
 
@@ -368,12 +368,12 @@ def test_translation_moves_whole_images_up_to_an_eighth_rounded(side, most):
 def test_translation_keeps_what_is_not_at_the_border():
     x = torch.zeros(50, 1, 16, 16)
     x[:, :, 2:-2, 2:-2] = torch.rand(50, 1, 12, 12)
-    torch.testing.assert_close(augment.any_translation(x).sum((1, 2, 3)), x.sum((1, 2, 3)))
+    torch.testing.assert_close(diffaug.random_translation(x).sum((1, 2, 3)), x.sum((1, 2, 3)))
 
 
 def test_cutout_makes_a_square_of_half_the_side_nothing():
     x = torch.ones(2000, 3, 28, 28)
-    hole = augment.any_cutout(x) == 0
+    hole = diffaug.random_cutout(x) == 0
     assert torch.equal(hole[:, 0], hole[:, 1])
     rows, columns = hole[:, 0].any(2).sum(1), hole[:, 0].any(1).sum(1)
     assert torch.equal(hole[:, 0].sum((1, 2)), rows * columns)  # a full rectangle
@@ -383,21 +383,21 @@ def test_cutout_makes_a_square_of_half_the_side_nothing():
 
 
 def test_cutout_of_an_odd_side_is_rounded_up():
-    hole = augment.any_cutout(torch.ones(500, 1, 27, 27))[:, 0] == 0
+    hole = diffaug.random_cutout(torch.ones(500, 1, 27, 27))[:, 0] == 0
     assert int(hole.any(2).sum(1).max()) == int(hole.any(1).sum(1).max()) == 14
 
 
 @pytest.mark.parametrize(("side", "first", "last"), [(8, -2, 6), (7, -2, 5), (5, -1, 3)])
 def test_cutout_falls_where_the_authors_code_lets_it(side, first, last, monkeypatch):
     """Its middle lies on 0 ... side for squares of an even side, on 0 ... side - 1 for those of an odd one."""
-    monkeypatch.setattr(augment, "cut_out", lambda x, top, left: torch.stack([top, left]))
-    corners = augment.any_cutout(torch.ones(500, 1, side, side))
+    monkeypatch.setattr(diffaug, "cut_out", lambda x, top, left: torch.stack([top, left]))
+    corners = diffaug.random_cutout(torch.ones(500, 1, side, side))
     assert (int(corners.min()), int(corners.max())) == (first, last)
 
 
 def test_cutting_out_where_it_is_told():
     x = torch.ones(2, 1, 8, 8)
-    y = augment.cut_out(x, torch.tensor([2, -1]), torch.tensor([3, 6]))
+    y = diffaug.cut_out(x, torch.tensor([2, -1]), torch.tensor([3, 6]))
     expected = torch.ones(2, 1, 8, 8)
     expected[0, :, 2:6, 3:7], expected[1, :, :3, 6:] = 0, 0
     assert torch.equal(y, expected)
@@ -430,10 +430,10 @@ def test_gradients_flow_through_diffaugment():
 
 def test_moves_mirror_the_image_at_its_border():
     x = torch.arange(6.0).expand(2, 1, 6, 6)
-    y = augment.move_mirrored(x, torch.tensor([0, 3]), torch.tensor([2, -2]))
+    y = diffaug.translate_mirrored(x, torch.tensor([0, 3]), torch.tensor([2, -2]))
     assert y[0, 0, 0].tolist() == [2, 1, 0, 1, 2, 3]
     assert y[1, 0, 0].tolist() == [2, 3, 4, 5, 4, 3]
-    turned = augment.move_mirrored(x.mT, torch.tensor([0, 3]), torch.tensor([2, -2]))
+    turned = diffaug.translate_mirrored(x.mT, torch.tensor([0, 3]), torch.tensor([2, -2]))
     assert turned[1, 0, :, 0].tolist() == [3, 2, 1, 0, 1, 2]
 
 
@@ -443,7 +443,7 @@ def test_each_change_befalls_an_image_with_probability_p(p):
     layer.p.fill_(p)
     x = torch.rand(6000, 3, 8, 8)
     same = float((layer(x) == x).flatten(1).all(1).float().mean())
-    stays = (1 - p / 2) * (1 - p * 3 / 4) * (1 - p * 3 / 4) * (1 - p) ** 3  # mirror, turn, move by -1, 0 or 1, colour
+    stays = (1 - p / 2) * (1 - p * 3 / 4) * (1 - p * 3 / 4) * (1 - p) ** 3  # mirror, turn, move by -1, 0 or 1, color
     assert same == pytest.approx(stays, abs=0.02)
     assert torch.equal(layer.eval()(x), x)
 
@@ -456,9 +456,9 @@ def test_turning_and_mirroring_reach_all_eight_positions():
     y = layer(x).mean(1)
     y = y - y.mean((1, 2), keepdim=True)
     across = (y[:, :, 5] - y[:, :, 2]).mean(1)
-    down = (y[:, 5] - y[:, 2]).mean(1)
-    flat = across.abs() > down.abs()
-    assert len({(bool(f), bool(a > 0), bool(d > 0)) for f, a, d in zip(flat, across, down, strict=True)}) == 8
+    downsampling = (y[:, 5] - y[:, 2]).mean(1)
+    flat = across.abs() > downsampling.abs()
+    assert len({(bool(f), bool(a > 0), bool(d > 0)) for f, a, d in zip(flat, across, downsampling, strict=True)}) == 8
 
 
 def test_p_takes_500_000_images_from_0_to_1():
@@ -492,28 +492,28 @@ def test_p_rises_when_the_discriminator_overfits():
     """Sixteen images and a generator that stands still: D learns them by heart."""
     adam = lambda lr: lambda weights: torch.optim.Adam(weights, lr=lr, betas=(0.5, 0.999))  # noqa: E731
     rates = {"discriminator": adam(1e-2), "generator": adam(1e-12)}
-    judge = referee(ada(), images(16), optimisers=rates)
+    judge = referee(ada(), images(16), optimizers=rates)
     told = play(judge, 120)
-    p = [move["p"] for moves in told for move in moves if "p" in move]
+    p = [move["augment_p"] for moves in told for move in moves if "augment_p" in move]
     assert p[:5] == [0.0] * 4 + [pytest.approx(p[4])]  # it may move before every fourth round
     assert p[-1] > 0.5
-    still = referee(ada(), images(16), optimisers={"discriminator": adam(1e-12), "generator": adam(1e-12)})
+    still = referee(ada(), images(16), optimizers={"discriminator": adam(1e-12), "generator": adam(1e-12)})
     assert play(still, 120)[-1][0]["p"] < 0.1
 
 
-@pytest.mark.parametrize("mixed", [True, False])
-def test_the_discriminator_sees_augmented_images_only(mixed):
-    system = gan(lambda G, D, **rest: ADA(G, D, AdaptiveAugment(), mixed=mixed, **rest))
+@pytest.mark.parametrize("joint_batch", [True, False])
+def test_the_discriminator_sees_augmented_images_only(joint_batch):
+    system = gan(lambda G, D, **rest: ADA(G, D, AdaptiveAugment(), joint_batch=joint_batch, **rest))
     system.augment.forward = lambda x: x + 100
     shown = Seen()
     system.D = nn.Sequential(shown, system.D)
     referee(system).play()
-    assert len(shown.inputs) == (2 if mixed else 3)
+    assert len(shown.inputs) == (2 if joint_batch else 3)
     assert all(float(x.min()) > 90 for x in shown.inputs)
 
 
 def test_pieces_observe_what_the_whole_batch_observes():
-    whole, pieces = referee(ada(10_000)), referee(ada(10_000), accumulate=2)
+    whole, pieces = referee(ada(10_000)), referee(ada(10_000), grad_accum=2)
     for judge in (whole, pieces):
         play(judge, 4)
         assert float(judge.system.augment.seen) == 4 * 16
@@ -535,7 +535,7 @@ def test_a_score_leads_where_real_images_are():
 
 def test_wasserstein_scores_adapt_nothing():
     with pytest.raises(SparringError, match="Wasserstein scores have no zero"):
-        ADA(nn.Linear(5, 2), nn.Linear(2, 1), AdaptiveAugment(), latent=5, game=game("wasserstein"))
+        ADA(nn.Linear(5, 2), nn.Linear(2, 1), AdaptiveAugment(), latent_dim=5, game=game("wasserstein"))
 
 
 # Old fakes.
@@ -545,9 +545,9 @@ def replay(memory=3, **options):
     return gan(Replay, batch=16, shape=SHAPE, memory=memory, **options)
 
 
-@pytest.mark.parametrize("fresh_noise", [True, False])
-def test_every_second_fake_is_an_old_one_from_the_pool(fresh_noise):
-    system = replay(fresh_noise=fresh_noise)
+@pytest.mark.parametrize("resample_noise", [True, False])
+def test_every_second_fake_is_an_old_one_from_the_pool(resample_noise):
+    system = replay(resample_noise=resample_noise)
     made, shown = Seen(), Seen()
     system.G.append(made)
     system.D = nn.Sequential(shown, system.D)
@@ -584,15 +584,15 @@ def test_old_fakes_come_from_all_rounds_that_are_kept():
 
 
 def test_with_an_empty_pool_it_is_a_gan():
-    plain, remembering = referee(gan(fresh_noise=False)), referee(replay(fresh_noise=False))
+    plain, remembering = referee(gan(resample_noise=False)), referee(replay(resample_noise=False))
     assert play(plain, 1) == play(remembering, 1)
     assert play(plain, 3) != play(remembering, 3)
 
 
-@pytest.mark.parametrize("fresh_noise", [True, False])
-def test_pieces_remember_what_the_whole_batch_remembers(fresh_noise):
-    whole = referee(replay(fresh_noise=fresh_noise).double())
-    pieces = referee(replay(fresh_noise=fresh_noise).double(), accumulate=2)
+@pytest.mark.parametrize("resample_noise", [True, False])
+def test_pieces_remember_what_the_whole_batch_remembers(resample_noise):
+    whole = referee(replay(resample_noise=resample_noise).double())
+    pieces = referee(replay(resample_noise=resample_noise).double(), grad_accum=2)
     play(whole, 6)
     play(pieces, 6)
     ours, theirs = state(pieces), state(whole)
@@ -602,7 +602,7 @@ def test_pieces_remember_what_the_whole_batch_remembers(fresh_noise):
 
 def test_odd_pieces_share_the_pool_too():
     make = lambda: gan(Replay, batch=30, shape=SHAPE, memory=3).double()  # noqa: E731
-    whole, pieces = referee(make(), batch=30), referee(make(), batch=30, accumulate=2)
+    whole, pieces = referee(make(), batch=30), referee(make(), batch=30, grad_accum=2)
     play(whole, 4)
     play(pieces, 4)
     assert int(pieces.system.kept.sum()) == 3 * 15
@@ -614,14 +614,14 @@ def test_what_is_remembered_is_resumed(make):
     straight, stopped, resumed = (referee(make()) for _ in range(3))
     play(straight, 7)
     play(stopped, 4)
-    resumed.restore(state_files(stopped), stopped.numbers())
+    resumed.load_state(state_files(stopped), stopped.state_numbers())
     play(resumed, 3)
     ours, theirs = state(resumed), state(straight)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def state_files(judge):
-    return {file: {k: v.clone() for k, v in named.items()} for file, named in judge.tensors().items()}
+    return {file: {k: v.clone() for k, v in named.items()} for file, named in judge.state_tensors().items()}
 
 
 def test_a_batch_of_one_has_no_old_fakes():
@@ -635,7 +635,7 @@ def test_a_batch_of_one_has_no_old_fakes():
 def test_labels_are_channels_that_nothing_else_touches():
     seen, blank = Seen(), nn.Module()
     blank.forward = torch.zeros_like
-    network = LabelChannels(blank, nn.Sequential(seen, nn.Flatten()), classes=3, maps=2)
+    network = LabelAsChannels(blank, nn.Sequential(seen, nn.Flatten()), classes=3, maps=2)
     network(torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 0]))
     shown = seen.inputs[0]
     assert shown.shape == (4, 3, 28, 28)
@@ -647,7 +647,7 @@ def test_labels_are_channels_that_nothing_else_touches():
 
 
 def test_labels_are_numbers_of_the_code():
-    network = LabelledCode(nn.Identity(), classes=3, length=2)
+    network = LabelEmbeddingInput(nn.Identity(), classes=3, length=2)
     z, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
     assert torch.equal(network(z, y), torch.cat([z, network.embedding.weight[y]], 1))
 
@@ -655,41 +655,41 @@ def test_labels_are_numbers_of_the_code():
 # The recipe.
 
 SPEC = Spec(3, 28, ("a", "b"))
-TINY = {"width": 4, "batch": 8, "latent": 6, "reference": 4}
+TINY = {"width": 4, "batch": 8, "latent_dim": 6, "vbn_size": 4}
 OTHERS = {
-    "latent": [1],
+    "latent_dim": [1],
     "width": [3],
     "batch": [4],
     "layer_noise": [0.1],
     "generator_dropout": [0.5],
     "discriminator_dropout": [0.4],
     "instance_noise": [0.1],
-    "noise_over": [1],
-    "group": [2, 3],
+    "instance_noise_rounds": [1],
+    "mbstd_group": [2, 3],
     "packing": [2, 4],
     "discriminator_lr": [0.01],
     "generator_lr": [0.01],
     "beta1": [0.0],
     "replay": [1, 3],
     "label_channels": [2],
-    "reference": [2],
-    "average": [0.0],
+    "vbn_size": [2],
+    "ema_decay": [0.0],
     "real_label": [0.0],
     "fake_label": [1.0],
-    "smooth": [0.2],
+    "label_smoothing": [0.2],
     "label_noise": [0.3],
-    "flips": [0.1],
+    "label_flip_prob": [0.1],
 }
 """What is tried of arguments that are numbers; of the others every value is."""
 
 TOGETHER = {
-    "noise_over": {"instance_noise": 0.5},
-    "group": {"minibatch": "std"},
-    "lasting_dropout": {"generator_dropout": 0.5},
-    "reference": {"generator_norm": "virtual", "discriminator_norm": "virtual"},
+    "instance_noise_rounds": {"instance_noise": 0.5},
+    "mbstd_group": {"minibatch": "std"},
+    "dropout_at_sampling": {"generator_dropout": 0.5},
+    "vbn_size": {"generator_norm": "virtual", "discriminator_norm": "virtual"},
     "real_label": {"fake_label": 1.0},
     "fake_label": {"real_label": 0.0},
-    "game": {"smooth": 0.0},
+    "game": {"label_smoothing": 0.0},
 }
 """Arguments that do something only beside others."""
 
@@ -704,11 +704,11 @@ def values():
 
 def made(spec=SPEC, **given):
     torch.manual_seed(0)
-    return prepare_recipe(RECIPE, spec, settle(RECIPE, {**TINY, **given}))
+    return build_recipe(RECIPE, spec, resolve_arguments(RECIPE, {**TINY, **given}))
 
 
 def toy_data(spec=SPEC, count=30):
-    pixels = torch.randint(0, 256, (count, *spec.shape), dtype=torch.uint8, generator=generator("toy"))
+    pixels = torch.randint(0, 256, (count, *spec.shape), dtype=torch.uint8, generator=make_generator("toy"))
     return Dataset("toy", pixels, torch.arange(count) % 2, ("a", "b"))
 
 
@@ -717,19 +717,19 @@ def two_rounds(**given):
     data, recipe = toy_data(), made(**given)
     recipe.prepare(data)
     judge = Referee(
-        recipe.system, {"train": data}, batch=recipe.batch, optimisers=recipe.optimisers, average=0, precision="bf16"
+        recipe.system, {"train": data}, batch=recipe.batch, optimizers=recipe.optimizers, ema_decay=0, precision="bf16"
     )
     before = {k: v.detach().clone() for k, v in recipe.system.named_parameters()}
     told = play(judge, 2)
     assert [[t["player"] for t in moves] for moves in told] == [["discriminator", "generator"]] * 2
     moved = {k.split(".")[0] for k, v in recipe.system.named_parameters() if not torch.equal(v, before[k])}
     assert moved == {"G", "D"}
-    fake = judge.averaged.sample(5, seed=1)
+    fake = judge.ema_system.sample(5, seed=1)
     assert fake.shape == (5, 3, 28, 28)
     assert float(fake.abs().max()) <= 1
-    assert torch.equal(fake, judge.averaged.sample(5, seed=1))
-    assert judge.averaged.score(fake).shape == (5,)
-    return told, fake.tolist(), recipe.average
+    assert torch.equal(fake, judge.ema_system.sample(5, seed=1))
+    assert judge.ema_system.score(fake).shape == (5,)
+    return told, fake.tolist(), recipe.ema_decay
 
 
 PLAIN = cache(two_rounds)
@@ -748,8 +748,8 @@ def test_every_value_of_every_argument_plays_and_makes_a_difference(name, value)
 
 def test_choices_are_the_tables():
     choices = {a.name: get_args(get_args(a.type)[0]) for a in arguments(RECIPE)}
-    assert set(choices["up"]) == set(UP)
-    assert set(choices["down"]) == set(DOWN)
+    assert set(choices["upsampling"]) == set(UP)
+    assert set(choices["downsampling"]) == set(DOWN)
     assert set(choices["generator_norm"]) == set(choices["discriminator_norm"]) == set(NORMS)
     assert set(choices["generator_activation"]) == set(choices["discriminator_activation"]) == set(ACTIVATIONS)
     assert set(choices["output"]) == set(OUTPUTS)
@@ -760,7 +760,7 @@ def test_choices_are_the_tables():
     ("size", "g", "d"), [(28, 766_017, 138_817), (32, 1_071_169, 661_697), (64, 3_583_297, 2_764_481)]
 )
 def test_parameters_of_the_recipe_as_it_comes(size, g, d):
-    system = prepare_recipe(RECIPE, Spec(1, size), settle(RECIPE, {})).system
+    system = build_recipe(RECIPE, Spec(1, size), resolve_arguments(RECIPE, {})).system
     assert sum(p.numel() for p in system.G.parameters()) == g
     assert sum(p.numel() for p in system.D.parameters()) == d
     assert system.G(torch.randn(2, 100)).shape == (2, 1, size, size)
@@ -773,9 +773,16 @@ def test_packing_costs_the_first_layers_weights_only():
 
 @pytest.mark.parametrize("other", [{}, {"replay": 3}, {"augment": "adaptive"}])
 def test_every_round_plays_by_the_rules(other):
-    system = made(**other, noise="uniform", mixed=True, fresh_noise=True, game="hinge", smooth=0).system
-    assert (system.noise_kind, system.mixed, system.fresh_noise, system.game.name) == ("uniform", True, True, "hinge")
-    assert system.latent == 6
+    system = made(
+        **other, noise="uniform", joint_batch=True, resample_noise=True, game="hinge", label_smoothing=0
+    ).system
+    assert (system.noise_distribution, system.joint_batch, system.resample_noise, system.game.name) == (
+        "uniform",
+        True,
+        True,
+        "hinge",
+    )
+    assert system.latent_dim == 6
     if "replay" in other:
         assert system.pool.shape == (3 * 4, 3, 28, 28)  # half of 8 images a round
 
@@ -786,8 +793,8 @@ def test_every_round_plays_by_the_rules(other):
         ({"replay": 2, "augment": "adaptive"}, "--replay and --augment adaptive are different rounds"),
         ({"replay": 2, "label_channels": 2}, "--replay and --label-channels are different rounds"),
         ({"label_channels": 2, "generator_norm": "virtual"}, "has no labels"),
-        ({"label_channels": 2, "mixed": True}, "no --mixed"),
-        ({"augment": "adaptive", "game": "wasserstein", "smooth": 0}, "Wasserstein"),
+        ({"label_channels": 2, "joint_batch": True}, "no --joint-batch"),
+        ({"augment": "adaptive", "game": "wasserstein", "label_smoothing": 0}, "Wasserstein"),
         ({"augment": "cutup"}, "augment"),
     ],
 )
@@ -796,7 +803,7 @@ def test_what_cannot_be_is_refused(given, words):
         made(**given)
 
 
-def test_labels_need_labelled_data():
+def test_labels_need_labeled_data():
     with pytest.raises(SparringError, match="the data has none"):
         made(Spec(1, 28), label_channels=2)
 
@@ -811,7 +818,7 @@ def test_references_are_codes_and_real_images_in_packs():
     recipe.prepare(data)
     of_g, of_d = (
         recipe.system.G.reference,
-        next(m for m in recipe.system.D.modules() if isinstance(m, Virtual)).reference,
+        next(m for m in recipe.system.D.modules() if isinstance(m, WithReferenceBatch)).reference,
     )
     assert of_g.shape == (4, 6)
     assert 0.5 < float(of_g.abs().max()) <= 1
@@ -824,15 +831,15 @@ def test_references_are_codes_and_real_images_in_packs():
     ("name", "kind"), [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD), ("rmsprop", torch.optim.RMSprop)]
 )
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
-def test_each_player_has_its_own_optimiser(name, kind, player):
-    recipe = made(**{f"{player}_optimiser": name, f"{player}_lr": 0.125, "beta1": 0.25})
+def test_each_player_has_its_own_optimizer(name, kind, player):
+    recipe = made(**{f"{player}_optimizer": name, f"{player}_lr": 0.125, "beta1": 0.25})
     for each in ("discriminator", "generator"):
-        optimiser = recipe.optimisers[each]([nn.Parameter(torch.zeros(1))])
-        assert type(optimiser) is (kind if each == player else torch.optim.Adam)
-        assert optimiser.defaults["lr"] == (
+        optimizer = recipe.optimizers[each]([nn.Parameter(torch.zeros(1))])
+        assert type(optimizer) is (kind if each == player else torch.optim.Adam)
+        assert optimizer.defaults["lr"] == (
             0.125 if each == player else {"discriminator": 2e-4, "generator": 1e-3}[each]
         )
-        assert optimiser.defaults.get("betas", (0.25, 0.999)) == (0.25, 0.999)
+        assert optimizer.defaults.get("betas", (0.25, 0.999)) == (0.25, 0.999)
 
 
 # The page.
@@ -851,7 +858,7 @@ def test_the_parts_go_together_as_the_page_says():
 def test_every_command_of_the_page_is_one_that_its_recipe_takes(command):
     _, _, recipe, data, mnist, *flags = shlex.split(command)
     assert (data, mnist) == ("--data", "mnist")
-    function = find(recipe, RECIPES)
+    function = load_recipe(recipe, RECIPES)
     given = {}
     while flags:
         name = flags.pop(0).removeprefix("--")
@@ -860,6 +867,6 @@ def test_every_command_of_the_page_is_one_that_its_recipe_takes(command):
         else:
             given[name.removeprefix("no-").replace("-", "_")] = not name.startswith("no-")
     known = {a.name: a.default for a in arguments(function)}
-    settled = settle(function, given)
+    settled = resolve_arguments(function, given)
     assert all(settled[name] != known[name] for name in given), "the command changes nothing"
-    prepare_recipe(function, Spec(1, 28, tuple("0123456789")), settled)
+    build_recipe(function, Spec(1, 28, tuple("0123456789")), settled)

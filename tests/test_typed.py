@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparring import latent, losses, metrics, pictures, priors
+from sparring import image_grid, latent, losses, metrics, priors
 from sparring.data.dataset import Dataset
-from sparring.errors import SparringError, short
+from sparring.errors import SparringError, abbreviated
 
 TEXTS = ("", "x", "²", "a\0b", "\udcff")
 NUMBERS = (0, 1, 3, -1, 10**20, 2.5, -math.inf, math.inf, math.nan, np.int64(3), np.float32(0.5))
@@ -47,11 +47,13 @@ def variants(x):
 def system():
     from sparring.data.dataset import Spec
     from sparring.recipes import RECIPES
-    from sparring.recipes.recipe import find, prepare_recipe, settle
+    from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 
-    function = find("vae", RECIPES)
+    function = load_recipe("vae", RECIPES)
     with torch.random.fork_rng():
-        return prepare_recipe(function, Spec(1, 28, ("a", "b")), settle(function, {"latent": 3})).system.eval()
+        return build_recipe(
+            function, Spec(1, 28, ("a", "b")), resolve_arguments(function, {"latent_dim": 3})
+        ).system.eval()
 
 
 def calls(system):
@@ -62,7 +64,7 @@ def calls(system):
     floats, counts = images[:3, :, :12, :12] / 127.5 - 1, torch.tensor([3, 0, 5])
     labels, classes = torch.arange(40) % 2, ("a", "b")
     histogram = metrics.class_histogram(real=labels, fake=labels, classes=classes)
-    judge, paint = metrics.extractor(metrics.RANDOM_CONV64), latent.painter(system)
+    judge, paint = metrics.extractor(metrics.RANDOM_CONV64), latent.latent_decoder(system)
     data = Dataset("toy", images, labels, classes)
     spectrum = metrics.power_spectrum(floats)
     codes = torch.randn(20, 3, generator=g)
@@ -74,84 +76,84 @@ def calls(system):
         metrics.active_units: {"codes": codes},
         metrics.authenticity: {"train": real, "fake": fake},
         metrics.blur_ratio: {"real": real[:, 0].abs(), "fake": fake[:, 0].abs(), "paired": True},
-        metrics.brought: {"name": "inception", "file": "nowhere.safetensors"},
-        metrics.cell_z: histograms,
+        metrics.load_pretrained: {"name": "inception", "file": "nowhere.safetensors"},
+        metrics.bin_z: histograms,
         metrics.chi_square_p: histograms,
         metrics.class_histogram: {"real": labels, "fake": labels, "classes": classes},
         metrics.classifier_test: {**both, "seed": 0},
-        metrics.different_cells: {**histograms, "beyond": 3.0},
-        metrics.duplicate_distance: {"sets": real, "share": 0.001},
+        metrics.ndb: {**histograms, "beyond": 3.0},
+        metrics.duplicate_threshold: {"sets": real, "share": 0.001},
         metrics.duplicates: {"fake": fake, "within": 0.1},
-        metrics.edges: {"images": floats},
+        metrics.laplacian_variance: {"images": floats},
         metrics.effective_support: {"pairs": 3, "n": 20, "sets": 2},
         metrics.energy_distance: both,
-        metrics.exchangeability: {"train": real, "held_out": third, "fake": fake},
+        metrics.nearest_train_test: {"train": real, "held_out": third, "fake": fake},
         metrics.extractor: {"name": metrics.RANDOM_CONV64},
         metrics.extractor_for: {"images": images, "labels": labels, "classes": classes},
-        metrics.fit_cells: {"features": real, "k": 3, "standardise": True, "seed": 0},
+        metrics.fit_cells: {"features": real, "k": 3, "standardize": True, "seed": 0},
         metrics.frechet_distance: both,
         metrics.frechet_infinity: {**both, "seed": 0},
-        metrics.high_frequencies: {"spectrum": spectrum},
+        metrics.high_frequency_share: {"spectrum": spectrum},
         metrics.jensen_shannon: histograms,
         metrics.kernel_distance: both,
         metrics.knows: {"extractor": judge, "accuracy": 0.5},
         metrics.mean_interval: {"values": (1.0, 2.0)},
         metrics.missing_cells: histograms,
         metrics.missing_share: histograms,
-        metrics.modes_reached: {"fake": fake, "centres": real[:2], "std": 1.0},
-        metrics.named_by_examples: {"log_probabilities": real, "labels": torch.arange(20)},
+        metrics.mode_coverage: {"fake": fake, "centers": real[:2], "std": 1.0},
+        metrics.cluster_to_class: {"log_probabilities": real, "labels": torch.arange(20)},
         metrics.nearest: {"of": fake, "among": real, "itself": None},
-        metrics.nearest_alike: both,
-        metrics.nearest_modes: {"points": fake, "centres": real[:2], "std": 1.0, "within": 3.0},
+        metrics.one_nn_accuracy: both,
+        metrics.nearest_modes: {"points": fake, "centers": real[:2], "std": 1.0, "within": 3.0},
         metrics.nearest_other: {"points": real},
-        metrics.neighbours: {**both, "k": 5},
+        metrics.prdc: {**both, "k": 5},
         metrics.nyquist_energy: {"images": floats},
         metrics.parzen_log_likelihood: {"real": real.sigmoid(), "fake": fake.sigmoid(), "chosen_on": third.sigmoid()},
-        metrics.peak: {"spectrum": spectrum, "period": 2},
+        metrics.checkerboard_power: {"spectrum": spectrum, "period": 2},
         metrics.pixels_pca64: {"images": images[:4]},
         metrics.posterior_collapsed: {"active": 1, "units": 20},
         metrics.power_spectrum: {"images": floats},
         metrics.prominence: {"spectrum": spectrum, "period": 4},
         metrics.reverse_kl: {"counts": counts},
-        metrics.self64: {"images": images[:4]},
+        metrics.simclr64: {"images": images[:4]},
         metrics.squared_errors: {"real": images, "fake": images},
         metrics.total_variation: {"histogram": histogram},
         metrics.wilson_interval: {"hits": 3, "n": 7},
         latent.analogy: {"start": codes, "minus": codes, "plus": codes},
-        latent.by_class: {"codes": torch.cat([codes] * 3), "labels": torch.arange(60) % 2, "classes": classes},
-        latent.first_layers: {"paint": paint, "d": 3},
+        latent.interfacegan: {"codes": torch.cat([codes] * 3), "labels": torch.arange(60) % 2, "classes": classes},
+        latent.latent_weights: {"paint": paint, "d": 3},
         latent.interpolate: {"start": codes, "end": codes, "steps": 3, "how": "lerp"},
         latent.invert: {"paint": paint, "images": images[:1], "way": "both", "steps": 1, "restarts": 1, "lr": 0.1},
-        latent.judge_of: {"system": system, "classes": classes, "data": lambda: data},
+        latent.classifier_for: {"system": system, "classes": classes, "data": lambda: data},
         latent.lerp: {"a": codes, "b": codes, "t": 0.5},
         latent.lerp_gaussian: {"a": codes, "b": codes, "t": 0.5},
         latent.nearest: {"these": real, "others": fake, "k": 2},
-        latent.neighbourhood: {"code": codes[0], "spread": 0.2, "seed": 0},
-        latent.painter: {"system": system, "labels": None},
-        latent.path: {"stops": codes[None], "steps": 3, "how": "slerp"},
-        latent.principal: {"codes": codes, "features": codes, "count": 2},
-        latent.semantic: {"weight": codes, "codes": codes, "count": 2},
+        latent.jitter_grid: {"code": codes[0], "spread": 0.2, "seed": 0},
+        latent.latent_decoder: {"system": system, "labels": None},
+        latent.open_path: {"stops": codes[None], "steps": 3, "how": "slerp"},
+        latent.ganspace: {"codes": codes, "features": codes, "count": 2},
+        latent.sefa: {"weight": codes, "codes": codes, "count": 2},
         latent.slerp: {"a": codes, "b": codes, "t": 0.5},
-        latent.steps_along: {"code": codes[0], "directions": [way], "reach": 3.0, "columns": 7},
-        latent.steps_of: {"paint": paint, "way": "both", "steps": 3, "restarts": 2},
+        latent.traverse: {"code": codes[0], "directions": [way], "reach": 3.0, "columns": 7},
+        latent.total_steps: {"paint": paint, "way": "both", "steps": 3, "restarts": 2},
         latent.truncations: {"paint": paint, "levels": [0.5], "n": 2, "seed": 0},
-        latent.usual: {"system": system},
-        latent.walk: {"stops": codes[None], "steps": 3, "how": "lerp"},
-        losses.Labels: {"real": 1.0, "fake": 0.0, "smooth": 0.0, "noise": 0.0, "flips": 0.0},
-        losses.game: {"name": "hinge", "real_label": 1.0, "smooth": 0.0, "flips": 0.0},
-        priors.gaussian: {"latent": 3, "std": 1.0},
-        priors.uniform: {"latent": 3, "bound": 1.0},
-        priors.gaussians: {"components": 3, "shift": 1.0, "long": 0.5, "short": 0.1},
+        latent.default_interpolation: {"system": system},
+        latent.closed_path: {"stops": codes[None], "steps": 3, "how": "lerp"},
+        losses.Targets: {"real": 1.0, "fake": 0.0, "label_smoothing": 0.0, "noise": 0.0, "label_flip_prob": 0.0},
+        losses.game: {"name": "hinge", "real_label": 1.0, "label_smoothing": 0.0, "label_flip_prob": 0.0},
+        priors.gaussian: {"latent_dim": 3, "std": 1.0},
+        priors.uniform: {"latent_dim": 3, "bound": 1.0},
+        priors.gaussian_mixture: {"components": 3, "shift": 1.0, "long": 0.5, "short": 0.1},
         priors.swiss_roll: {"components": 3},
-        priors.categories: {"count": 3},
-        priors.plane: {"side": 3},
-        pictures.single: {"pixels": images[0]},
-        pictures.grid: {"images": floats, "columns": 2},
-        pictures.enlarged: {"picture": pictures.single(images[0]), "times": 2},
-        pictures.beside: {"rows": ["a"], "picture": pictures.single(images[0]), "size": 13},
-        pictures.paired: {"above": images[:3], "below": images[:3], "columns": 2},
-        pictures.png: {"picture": pictures.single(images[0])},
-        pictures.webp: {"frames": [pictures.single(images[0])], "milliseconds": 80},
+        priors.categorical: {"count": 3},
+        priors.icdf_grid: {"side": 3},
+        image_grid.to_pil: {"pixels": images[0]},
+        image_grid.grid: {"images": floats, "columns": 2},
+        image_grid.upscale: {"picture": image_grid.to_pil(images[0]), "times": 2},
+        image_grid.with_row_labels: {"rows": ["a"], "picture": image_grid.to_pil(images[0]), "size": 13},
+        image_grid.interleave_rows: {"above": images[:3], "below": images[:3], "columns": 2},
+        image_grid.png: {"picture": image_grid.to_pil(images[0])},
+        image_grid.webp: {"frames": [image_grid.to_pil(images[0])], "milliseconds": 80},
     }  # fmt: skip
 
 
@@ -168,25 +170,25 @@ def answer(function, given):
 
 
 def test_every_public_function_of_tensors_answers_or_refuses_in_one_line(system, monkeypatch):
-    monkeypatch.setattr("sparring.metrics.fitted.STEPS", 1)
-    monkeypatch.setattr("sparring.metrics.fitted.BATCH", 8)
+    monkeypatch.setattr("sparring.metrics.data_driven.STEPS", 1)
+    monkeypatch.setattr("sparring.metrics.data_driven.BATCH", 8)
     every, wrong = calls(system), []
     for function, right in every.items():
         assert not isinstance(answer(function, right), str) or function in (
-            metrics.brought,
-            latent.judge_of,
-            latent.usual,
+            metrics.load_pretrained,
+            latent.classifier_for,
+            latent.default_interpolation,
         )
         for name, value in right.items():
             for other in (*ANYTHING, *(variants(value) if isinstance(value, Tensor) else ())):
                 try:
                     came = answer(function, {**right, name: other})
                 except Exception as error:
-                    what = f"{tuple(other.shape)} {other.dtype}" if isinstance(other, Tensor) else short(other)
+                    what = f"{tuple(other.shape)} {other.dtype}" if isinstance(other, Tensor) else abbreviated(other)
                     wrong.append(f"{function.__name__}({name}={what}): {type(error).__name__}: {error}")
                 else:
                     if isinstance(came, float) and math.isnan(came):
-                        wrong.append(f"{function.__name__}({name}={short(other)}) is NaN")
+                        wrong.append(f"{function.__name__}({name}={abbreviated(other)}) is NaN")
     assert not wrong, "\n".join(wrong)
 
 
@@ -206,8 +208,8 @@ def test_no_public_function_is_forgotten(system):
         (lambda: losses.relativistic(torch.zeros(3, 1), torch.zeros(3)), "(3, 1) and (3,)"),
         (lambda: losses.cross_entropy(torch.zeros(3, 1), torch.zeros(3)), "(3, 1) and (3,)"),
         (lambda: losses.squared_error(torch.zeros(3, 1), torch.zeros(3)), "(3, 1) and (3,)"),
-        (lambda: losses.between(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(1)), "a share for each of 3"),
-        (lambda: losses.divergence_from_normal(torch.zeros(3, 2), torch.zeros(3, 1)), "(3, 2) and (3, 1)"),
+        (lambda: losses.interpolate(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(1)), "a share for each of 3"),
+        (lambda: losses.kl_to_standard_normal(torch.zeros(3, 2), torch.zeros(3, 1)), "(3, 2) and (3, 1)"),
     ],
 )
 def test_losses_do_not_broadcast(loss, words):

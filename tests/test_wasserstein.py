@@ -9,11 +9,11 @@ from torch import nn
 from toys import SHAPE, images, referee, state
 
 from sparring.data.dataset import Spec
-from sparring.losses import between, gradient_penalty
-from sparring.networks import gulrajani, mlp
+from sparring.losses import gradient_penalty, interpolate
+from sparring.networks import mlp, wgan_gp
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import find, prepare_recipe, settle
-from sparring.seeds import generator
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
+from sparring.seeds import make_generator
 from sparring.systems.wgan import WGAN
 from sparring.systems.wgan_gp import WGANGP
 
@@ -26,11 +26,11 @@ def networks(hidden=16):
 
 
 def play(judge, rounds):
-    return [judge.agree(judge.play()) for _ in range(rounds)]
+    return [judge.reduce_logs(judge.play()) for _ in range(rounds)]
 
 
 def test_every_weight_of_the_critic_stays_within_the_clip():
-    judge = referee(WGAN(*networks(), latent=5, clip=0.03, critic_steps=2, warm_start=3))
+    judge = referee(WGAN(*networks(), latent_dim=5, clip=0.03, critic_steps=2, warm_start=3))
     play(judge, 2)
     largest = max(float(p.detach().abs().max()) for p in judge.system.D.parameters())
     assert largest == pytest.approx(0.03, rel=1e-5)
@@ -40,7 +40,7 @@ def test_every_weight_of_the_critic_stays_within_the_clip():
 def test_the_authors_code_clips_before_the_step():
     """So every gradient is taken at clipped weights, and the generator meets weights beyond the clip."""
     clipped = []
-    system = WGAN(*networks(), latent=5, clip=0.03, critic_steps=2, warm_start=2, clip_first=True)
+    system = WGAN(*networks(), latent_dim=5, clip=0.03, critic_steps=2, warm_start=2, clip_first=True)
 
     def look(D, _):
         clipped.append(max(float(p.detach().abs().max()) for p in D.parameters()) <= 0.03)
@@ -54,7 +54,7 @@ def test_the_authors_code_clips_before_the_step():
     ("played", "moves"), [(0, 7), (24, 7), (25, 2), (26, 2), (499, 2), (500, 7), (501, 2), (1000, 7)]
 )
 def test_the_critic_starts_warm_and_is_warmed_every_500th_round(played, moves):
-    judge = referee(WGAN(*networks(), latent=5, critic_steps=2, warm_start=7))
+    judge = referee(WGAN(*networks(), latent_dim=5, critic_steps=2, warm_start=7))
     judge.round = played
     told = judge.play()
     assert [t.player for t in told] == ["critic"] * moves + ["generator"]
@@ -62,7 +62,7 @@ def test_the_critic_starts_warm_and_is_warmed_every_500th_round(played, moves):
 
 
 def test_pieces_do_not_warm_the_critic_twice():
-    judge = referee(WGAN(*networks(), latent=5, critic_steps=2, warm_start=3), accumulate=2)
+    judge = referee(WGAN(*networks(), latent_dim=5, critic_steps=2, warm_start=3), grad_accum=2)
     judge.round = 24
     assert [len(judge.play()) for _ in range(2)] == [4, 3]
 
@@ -72,8 +72,8 @@ def test_pieces_do_not_warm_the_critic_twice():
     [partial(WGAN, warm_start=3, critic_steps=2), partial(WGANGP, critic_steps=2, generator_batch=2, dequantize=True)],
 )
 def test_two_pieces_equal_the_whole(kind):
-    whole = referee(kind(*networks(), latent=5).double())
-    pieces = referee(kind(*networks(), latent=5).double(), accumulate=2)
+    whole = referee(kind(*networks(), latent_dim=5).double())
+    pieces = referee(kind(*networks(), latent_dim=5).double(), grad_accum=2)
     play(whole, 4)
     play(pieces, 4)
     ours, theirs = state(pieces), state(whole)
@@ -86,8 +86,8 @@ def test_a_linear_critic_has_the_same_slope_everywhere(unit, steeper):
     G, _ = networks()
     D = nn.Sequential(nn.Flatten(), nn.Linear(16, 1))
     norm = D[1].weight.detach().norm()
-    told = referee(WGANGP(G, D, latent=5, unit=unit)).play()[0]
-    torch.testing.assert_close(told.numbers["slope"], (steeper * norm - 1) ** 2)
+    told = referee(WGANGP(G, D, latent_dim=5, unit=unit)).play()[0]
+    torch.testing.assert_close(told.numbers["gradient_penalty"], (steeper * norm - 1) ** 2)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,11 @@ def test_a_linear_critic_has_the_same_slope_everywhere(unit, steeper):
 )
 def test_the_slope_is_that_of_the_authors_pixels(name, size, bright):
     """gan_mnist.py has pixels in [0, 1], the other two in [-1, 1]: from black to white it is `bright`."""
-    function = find(name, RECIPES)
+    function = load_recipe(name, RECIPES)
     torch.manual_seed(0)
-    made = prepare_recipe(function, Spec(1, size), settle(function, {} if "smu" in name else {"width": 4})).system
+    made = build_recipe(
+        function, Spec(1, size), resolve_arguments(function, {} if "smu" in name else {"width": 4})
+    ).system
     theirs = torch.rand(3, 1, size, size, requires_grad=True)
     (slope,) = torch.autograd.grad(made.D(2 * theirs - 1).sum(), theirs)
     expected = (slope.flatten(1).norm(dim=1) / bright - 1).square().mean()
@@ -107,7 +109,7 @@ def test_the_slope_is_that_of_the_authors_pixels(name, size, bright):
 
 def test_the_generator_may_move_with_a_larger_batch():
     sizes = []
-    system = WGANGP(*networks(), latent=5, critic_steps=1, generator_batch=2)
+    system = WGANGP(*networks(), latent_dim=5, critic_steps=1, generator_batch=2)
     system.G.register_forward_pre_hook(lambda G, given: sizes.append(len(given[0])))
     referee(system, batch=8).play()
     assert sizes == [8, 16]
@@ -116,10 +118,10 @@ def test_the_generator_may_move_with_a_larger_batch():
 def test_each_sample_has_its_own_place_between_real_and_fake():
     x, fake = torch.ones(4, 1, 2, 2), torch.zeros(4, 1, 2, 2)
     share = torch.tensor([0.0, 0.25, 0.5, 1.0])
-    mixed = between(x, fake, share)
-    assert torch.equal(mixed.flatten(1).amin(1), share)
-    assert torch.equal(mixed.flatten(1).amax(1), share)
-    system = WGANGP(*networks(), latent=5)
+    joint_batch = interpolate(x, fake, share)
+    assert torch.equal(joint_batch.flatten(1).amin(1), share)
+    assert torch.equal(joint_batch.flatten(1).amax(1), share)
+    system = WGANGP(*networks(), latent_dim=5)
     drawn = system.uniform(500)
     assert drawn.shape == (500,)
     assert len(drawn.unique()) > 490
@@ -128,17 +130,17 @@ def test_each_sample_has_its_own_place_between_real_and_fake():
 
 def test_the_critics_loss_agrees_with_a_second_implementation():
     """Algorithm 1, lines 4 to 8, written out again with torch.autograd.grad: equal loss, equal step."""
-    judge = referee(WGANGP(*networks(), latent=5, critic_steps=1, penalty=10.0).double())
+    judge = referee(WGANGP(*networks(), latent_dim=5, critic_steps=1, gp_weight=10.0).double())
     G, D = (n.double() for n in networks())
     told = judge.play()
 
-    draws = generator(0, "noise", 1)
+    draws = make_generator(0, "noise", 1)
     x = images().images[judge.feeds[0].rows("train", 0)].double() / 127.5 - 1
     with torch.no_grad():
         fake = G(torch.randn(16, 5, generator=draws).double())
     epsilon = ((torch.rand(16, generator=draws) * 2 - 1).double() + 1) / 2
-    mixed = (epsilon[:, None, None, None] * x + (1 - epsilon[:, None, None, None]) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(D(mixed).sum(), mixed, create_graph=True)
+    joint_batch = (epsilon[:, None, None, None] * x + (1 - epsilon[:, None, None, None]) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(D(joint_batch).sum(), joint_batch, create_graph=True)
     norms = slope.square().sum((1, 2, 3)).sqrt()
     loss = (D(fake).mean() - D(x).mean()) + 10 * (norms - 1).square().mean()
     torch.testing.assert_close(told[0].numbers["loss"], loss.detach())
@@ -151,7 +153,7 @@ def test_the_critics_loss_agrees_with_a_second_implementation():
 
 
 def test_dequantized_images_are_uniform_between_two_levels():
-    system = WGANGP(*networks(), latent=5, dequantize=True)
+    system = WGANGP(*networks(), latent_dim=5, dequantize=True)
     level = torch.arange(256.0).repeat(100, 1)
     x = system.dequantized(level / 127.5 - 1)
     above = (x + 1) * 128 - level
@@ -163,7 +165,7 @@ def test_dequantized_images_are_uniform_between_two_levels():
 
 def test_permuting_or_doubling_the_batch_changes_no_penalty():
     torch.manual_seed(0)
-    D = gulrajani.mnist_critic(4).double()
+    D = wgan_gp.mnist_critic(4).double()
     x = torch.randn(5, 1, 28, 28, dtype=torch.float64)
     once = gradient_penalty(D, x, target=1.0)
     torch.testing.assert_close(gradient_penalty(D, x[[3, 1, 4, 0, 2]], target=1.0), once)
@@ -173,13 +175,13 @@ def test_permuting_or_doubling_the_batch_changes_no_penalty():
 def test_in_bf16_the_penalty_and_its_gradient_are_near_those_of_float32():
     """Slopes come of bf16 networks, their norms and the penalty of float32 numbers."""
     torch.manual_seed(0)
-    D, x = gulrajani.mnist_critic(32), torch.randn(16, 1, 28, 28)
+    D, x = wgan_gp.mnist_critic(32), torch.randn(16, 1, 28, 28)
     weights = [w for w in D.parameters() if w.ndim > 1]
 
     def found():
-        penalty = gradient_penalty(D, x, target=1.0)
-        assert penalty.dtype == torch.float32
-        return penalty, torch.cat([g.flatten() for g in torch.autograd.grad(penalty, weights)])
+        gp_weight = gradient_penalty(D, x, target=1.0)
+        assert gp_weight.dtype == torch.float32
+        return gp_weight, torch.cat([g.flatten() for g in torch.autograd.grad(gp_weight, weights)])
 
     exact, exact_gradient = found()
     with torch.autocast("cpu", torch.bfloat16):
@@ -190,21 +192,21 @@ def test_in_bf16_the_penalty_and_its_gradient_are_near_those_of_float32():
 
 @pytest.mark.parametrize("seed", range(2))
 def test_wgan_gp_makes_both_kinds_in_equal_parts(seed):
-    """The two-tone images on which an unpenalised GAN drops a mode; the distance estimate falls on the way."""
+    """The two-tone images on which an unpenalized GAN drops a mode; the distance estimate falls on the way."""
     torch.manual_seed(seed)
     G = mlp.generator(5, [64, 64], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     adam = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9))
     judge = referee(
-        WGANGP(G, D, latent=5, penalty=1.0),
+        WGANGP(G, D, latent_dim=5, gp_weight=1.0),
         two_tone(),
         batch=64,
         seed=seed,
-        average=0.99,
-        optimisers={"critic": adam, "generator": adam},
+        ema_decay=0.99,
+        optimizers={"critic": adam, "generator": adam},
     )
     log = play(judge, 300)
-    tone = judge.averaged.sample(1000).mean((1, 2, 3))
+    tone = judge.ema_system.sample(1000).mean((1, 2, 3))
     assert float((tone < -0.4).float().mean()) == pytest.approx(0.5, abs=0.15)
     assert float((tone > 0.4).float().mean()) == pytest.approx(0.5, abs=0.15)
     largest = max(move["distance"] for told in log for move in told if "distance" in move)

@@ -12,12 +12,12 @@ import torch
 from test_cli import TRAIN, fails
 
 from sparring.cli import VERBS, find_verb, main, synonyms
-from sparring.cli.reading import flag, unboxed
+from sparring.cli.parser import flag, unboxed
 from sparring.data.chosen import numbers_of
 from sparring.data.dataset import Spec
 from sparring.errors import SparringError
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, find, prepare_recipe, settle
+from sparring.recipes.recipe import arguments, build_recipe, load_recipe, resolve_arguments
 from sparring.run import Run
 
 
@@ -45,7 +45,7 @@ def out(toy_file, tmp_path_factory):
         (["train", "cs231n-mlp", "--device", "cpu"], "ACCELERATE_USE_CPU"),
         (["train", "cs231n-mlp", "--batch-size", "8"], "did you mean --batch?"),
         (["train", "cs231n-mlp", "--resume", "x"], "sparring resume RUN"),
-        (["train", "cs231n-mlp", "--latnet", "8"], "did you mean '--latent'"),
+        (["train", "cs231n-mlp", "--latnet", "8"], "did you mean '--latent-dim'"),
         (["sample", "RUN", "--num", "8"], "did you mean -n?"),
         (["sample", "RUN", "--class", "8"], "did you mean --labels?"),
     ],
@@ -61,7 +61,7 @@ def test_every_synonym_leads_to_something_that_there_is():
     assert set(synonyms.VERBS) <= set(VERBS)
     assert len(verbs) == len(set(verbs))
     assert not {*verbs, *synonyms.SAID} & {*VERBS, "list", "help", "version"}
-    flags = {flag(a) for name in RECIPES for a in arguments(find(name, RECIPES))}
+    flags = {flag(a) for name in RECIPES for a in arguments(load_recipe(name, RECIPES))}
     flags |= {flag(a) for name in VERBS for a in arguments(find_verb(name))}
     from sparring.cli.training import training_options
 
@@ -134,9 +134,9 @@ def test_the_table_of_runs(out, monkeypatch, capsys):
 
 def test_a_log_that_is_torn_still_tells_how_far_a_run_is(out, tmp_path):
     run = Run.open(out / "runs" / "0001-csc321-mlp-toy")
-    torn = Run(tmp_path, {**run.facts, "rounds": 30}, run.disk)
+    torn = Run(tmp_path, {**run.config, "rounds": 30}, run.disk)
     (tmp_path / "log.jsonl").write_text('{"round": 10}\n{"round": 20}\n{"rou')
-    assert torn.played()[0] == 20
+    assert torn.round_index()[0] == 20
     assert torn.state() == "stopped"
     (tmp_path / "failure").mkdir()
     assert torn.state() == "diverged"
@@ -197,7 +197,7 @@ def test_every_verb_can_print_on_every_terminal(encoding, out, toy_file, monkeyp
             ["toy", "xy", "--help"],
         ),
         *(["check-data", str(toy_file)], ["runs", str(out / "runs")], ["\udcff±猫"]),
-        *(["evaluate", run, "--n", "20"], ["interpolate", run], ["neighbours", run, "-n", "2"]),
+        *(["evaluate", run, "--n", "20"], ["interpolate", run], ["neighbors", run, "-n", "2"]),
     ):
         raw = [io.BytesIO(), io.BytesIO()]
         for name, stream in zip(("stdout", "stderr"), raw, strict=True):
@@ -227,11 +227,11 @@ def test_recipes_of_one_size_name_others_that_make_the_size():
 
 
 def refused_at_64(name):
-    """What a recipe says of colour images of 64x64 with two classes; "" if it takes them."""
-    function = find(name, RECIPES)
+    """What a recipe says of color images of 64x64 with two classes; "" if it takes them."""
+    function = load_recipe(name, RECIPES)
     try:
         with torch.device("meta"):
-            prepare_recipe(function, Spec(3, 64, ("a", "b")), settle(function, {}))
+            build_recipe(function, Spec(3, 64, ("a", "b")), resolve_arguments(function, {}))
     except SparringError as error:
         return str(error)
     return ""

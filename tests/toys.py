@@ -9,14 +9,14 @@ from sparring.data.dataset import Dataset
 from sparring.losses import game
 from sparring.networks import mlp
 from sparring.referee import Referee
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 from sparring.systems.gan import GAN
 
 SHAPE = (1, 4, 4)
 
 
 def images(count: int = 64, shape: tuple[int, int, int] = SHAPE) -> Dataset:
-    pixels = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator("toy"))
+    pixels = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=make_generator("toy"))
     return Dataset("toy", pixels)
 
 
@@ -24,7 +24,7 @@ def gan(kind: type[GAN] = GAN, *, dropout: float = 0.0, **options) -> GAN:
     torch.manual_seed(11)
     G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [16], activation=partial(nn.LeakyReLU, 0.2), dropout=dropout)
-    return kind(G, D, latent=5, game=game("non-saturating"), **options)
+    return kind(G, D, latent_dim=5, game=game("non-saturating"), **options)
 
 
 def adam(lr: float = 1e-3):
@@ -33,16 +33,16 @@ def adam(lr: float = 1e-3):
 
 def referee(system=None, data=None, *, batch: int = 16, precision: str = "fp32", **options) -> Referee:
     system = gan() if system is None else system
-    optimisers = options.pop("optimisers", None) or {player: adam() for player in system.players}
+    optimizers = options.pop("optimizers", None) or {player: adam() for player in system.players}
     return Referee(
         system,
         {"train": images() if data is None else data},
         batch=batch,
-        optimisers=optimisers,
+        optimizers=optimizers,
         precision=precision,
         **options,
     )
 
 
 def state(judge: Referee) -> dict[str, torch.Tensor]:
-    return {f"{file}/{name}": v.clone() for file, named in judge.tensors().items() for name, v in named.items()}
+    return {f"{file}/{name}": v.clone() for file, named in judge.state_tensors().items() for name, v in named.items()}

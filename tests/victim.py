@@ -43,7 +43,7 @@ def child(order):
     disk = Deadly(order["die_at"]) if order.get("die_at") is not None else Disk()
     run_class = sparring.training.Run
     create, opened = Run.create.__func__, Run.open.__func__
-    run_class.create = classmethod(lambda cls, out, name, facts, source: create(cls, out, name, facts, source, disk))
+    run_class.create = classmethod(lambda cls, out, name, config, source: create(cls, out, name, config, source, disk))
     run_class.open = classmethod(lambda cls, path: opened(cls, path, disk))
     if order["verb"] == "train":
         sparring.training.train(order["recipe"], order["data"], out=order["out"], quiet=True, **order["options"])
@@ -58,7 +58,7 @@ def warm():
     """What a first training imports, compiles and looks up; here, so that children need not."""
     data = sparring.load(np.arange(200 * 64, dtype=np.uint8).reshape(200, 8, 8), held_out=60)
     with TemporaryDirectory() as folder:
-        options = {"rounds": 1, "latent": 4, "batch": 8, "quiet": True, "out": folder}
+        options = {"rounds": 1, "latent_dim": 4, "batch": 8, "quiet": True, "out": folder}
         sparring.resume(sparring.train("csc321-mlp", data, **options), rounds=2, data=data, quiet=True)
     gc.collect()
     gc.freeze()  # so that a child's collections do not copy the pages that it shares

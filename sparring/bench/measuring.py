@@ -23,7 +23,7 @@ from torch.utils.flop_counter import flop_registry
 
 from sparring.bench.workloads import WAYS, start
 from sparring.machine import commit, processor
-from sparring.system import choose_precision
+from sparring.system import resolve_precision
 
 AT_LEAST = 0.5
 """Seconds that one reading takes, or one round if that is longer."""
@@ -35,7 +35,7 @@ def peaks() -> dict[str, float]:
     bf16 only where the hardware multiplies it natively; elsewhere it is emulated, and a hundred times slower.
     """
     found = {}
-    native = choose_precision("auto", torch.device("cpu")) == torch.bfloat16
+    native = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
     for precision, dtype in (("fp32", torch.float32), *([("bf16", torch.bfloat16)] if native else [])):
         a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
         found[f"matrix_{precision}"] = 2 * 2048**3 / _fastest(partial(torch.matmul, a, b)) / 1e12
@@ -72,7 +72,7 @@ class Reading:
 
     @property
     def images(self) -> float:
-        """Median of images per second: rounds times the batch of one optimiser step."""
+        """Median of images per second: rounds times the batch of one optimizer step."""
         return self.batch * self.rounds
 
     @property

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from sparring.bench.workloads import WORKLOADS, by_the_textbook, refereed
 from sparring.data.dataset import Dataset
+from sparring.data.loading import load
 from sparring.data.pixels import to_uint8
-from sparring.data.sources import load
 from sparring.errors import SparringError
-from sparring.evaluation import judge_for
+from sparring.evaluation import choose_extractor
 from sparring.metrics import Extractor, frechet_distance
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import card, find
+from sparring.recipes.recipe import info, load_recipe
 from sparring.system import System
 
 LOOKS = 20
@@ -38,14 +38,14 @@ def race(
     no samples.
     """
     for name in names:
-        if card(find(WORKLOADS[name].recipe, RECIPES)).domains:
+        if info(load_recipe(WORKLOADS[name].recipe, RECIPES)).domains:
             raise SparringError(f"{name} makes no samples from noise, so no FD: choose others with --only")
     found = {}
     for name in names:
         workload = WORKLOADS[name]
         data = load("digits", size=workload.size, channels=workload.channels)
         assert data.held_out is not None
-        judge = judge_for(data)
+        judge = choose_extractor(data)
         real = judge.features(data.held_out.images)[0]
         runs: dict[str, list[list[tuple[float, float]]]] = {way: [] for way in RACERS}
         for seed in range(seeds):

@@ -1,8 +1,8 @@
 """The loops of lectures and tutorials, as they are written on the blackboard: what `sparring` is measured against.
 
 Each is a generator that yields after every iteration. All of them take pictures from torchvision's kind of data set
-with a transform per picture, compute in float32, and let PyTorch choose layouts and optimiser kernels. Their networks
-have the shapes of ours; their optimisers have our settings.
+with a transform per picture, compute in float32, and let PyTorch choose layouts and optimizer kernels. Their networks
+have the shapes of ours; their optimizers have our settings.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def batches(data: Dataset, batch: int) -> Batches:
     if data.augment is not None:  # CycleGAN's: enlarge, cut, mirror
         side = data.images.shape[-1]
         steps += [transforms.Resize(side * 286 // 256), transforms.RandomCrop(side), transforms.RandomHorizontalFlip()]
-    grey = data.images.shape[1] == 1
-    steps += [transforms.ToTensor(), transforms.Normalize((0.5,) * (1 if grey else 3), (0.5,) * (1 if grey else 3))]
+    gray = data.images.shape[1] == 1
+    steps += [transforms.ToTensor(), transforms.Normalize((0.5,) * (1 if gray else 3), (0.5,) * (1 if gray else 3))]
     loader = DataLoader(Pictures(data, transforms.Compose(steps)), batch, shuffle=True, drop_last=True)
     while True:
         yield from loader
@@ -62,12 +62,12 @@ def in_the_librarys_kernels(system: System) -> System:
     for layer in system.modules():
         if isinstance(layer, strided.Conv2d):
             layer.forward = MethodType(nn.Conv2d.forward, layer)  # type: ignore[method-assign]
-        elif isinstance(layer, strided.ConvTranspose2d | strided.Unfold):
+        elif isinstance(layer, strided.ConvTranspose2d | strided.PointToPatch):
             layer.forward = MethodType(nn.ConvTranspose2d.forward, layer)  # type: ignore[method-assign]
     return system
 
 
-def gan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
+def gan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
     """The first GAN of every course: two labels, binary cross-entropy, a step of D, a step of G."""
     G, D = system.G, system.D
     judge = nn.BCEWithLogitsLoss()
@@ -75,19 +75,19 @@ def gan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, 
         fake = G(_noise(len(x), system))
         real_score, fake_score = D(x), D(fake.detach())
         loss = judge(real_score, torch.ones_like(real_score)) + judge(fake_score, torch.zeros_like(fake_score))
-        optimisers["discriminator"].zero_grad()
+        optimizers["discriminator"].zero_grad()
         loss.backward()
-        optimisers["discriminator"].step()
+        optimizers["discriminator"].step()
 
         score = D(G(_noise(len(x), system)))
         loss = judge(score, torch.ones_like(score))
-        optimisers["generator"].zero_grad()
+        optimizers["generator"].zero_grad()
         loss.backward()
-        optimisers["generator"].step()
+        optimizers["generator"].step()
         yield
 
 
-def wgan_gp(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
+def wgan_gp(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
     """Gulrajani et al. 2017, algorithm 1, line by line; the slope is that of pixels in [0, 1]."""
     G, D = system.G, system.D
     while True:
@@ -97,20 +97,20 @@ def wgan_gp(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[s
             share = torch.rand(len(x), 1, 1, 1)
             between = (share * x + (1 - share) * fake).requires_grad_()
             (slope,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
-            penalty = (2 * slope.flatten(1).norm(dim=1) - 1).square().mean()
-            loss = D(fake).mean() - D(x).mean() + 10 * penalty
-            optimisers["critic"].zero_grad()
+            gp_weight = (2 * slope.flatten(1).norm(dim=1) - 1).square().mean()
+            loss = D(fake).mean() - D(x).mean() + 10 * gp_weight
+            optimizers["critic"].zero_grad()
             loss.backward()
-            optimisers["critic"].step()
+            optimizers["critic"].step()
 
         loss = -D(G(_noise(len(x), system))).mean()
-        optimisers["generator"].zero_grad()
+        optimizers["generator"].zero_grad()
         loss.backward()
-        optimisers["generator"].step()
+        optimizers["generator"].step()
         yield
 
 
-def biggan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
+def biggan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
     """The hinge game with classes, four steps of D for one of G."""
     G, D = system.G, system.D
     while True:
@@ -119,20 +119,20 @@ def biggan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[st
             told = torch.randint(system.classes, (len(x),))
             fake = G(_noise(len(x), system), told).detach()
             loss = F.relu(1 - D(x, y)).mean() + F.relu(1 + D(fake, told)).mean()
-            optimisers["discriminator"].zero_grad()
+            optimizers["discriminator"].zero_grad()
             loss.backward()
-            optimisers["discriminator"].step()
+            optimizers["discriminator"].step()
 
         told = torch.randint(system.classes, (len(x),))
         loss = -D(G(_noise(len(x), system), told), told).mean()
-        optimisers["generator"].zero_grad()
+        optimizers["generator"].zero_grad()
         loss.backward()
-        optimisers["generator"].step()
+        optimizers["generator"].step()
         yield
 
 
 def aae_semi_supervised(
-    system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]
+    system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]
 ) -> Iterator[None]:
     """Makhzani et al. 2016, section 5: reconstruction, both discriminators, both deceptions, the few labels."""
     encoder, decoder, Dz, Dy = system.encoder, system.decoder, system.Dz, system.Dy
@@ -143,12 +143,12 @@ def aae_semi_supervised(
         return code[:, :classes].softmax(1), code[:, classes:]
 
     def step(player: str, loss: Tensor) -> None:
-        for optimiser in optimisers.values():
-            optimiser.zero_grad()
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
         loss.backward()
-        optimisers[player].step()
+        optimizers[player].step()
 
-    for x, _ in streams["unlabelled"]:
+    for x, _ in streams["unlabeled"]:
         y, z = parts(x)
         error = (decoder(torch.cat([y, z], 1)) - x) / 2  # of pixels in [0, 1]
         step("autoencoder", error.square().sum() / 2 / len(x))
@@ -163,12 +163,12 @@ def aae_semi_supervised(
         y, z = parts(x)
         step("encoder", judge(Dy(y), ones) + judge(Dz(z), ones))
 
-        x, told = next(streams["labelled"])
+        x, told = next(streams["labeled"])
         step("classifier", F.cross_entropy(encoder(x)[:, :classes], told))
         yield
 
 
-def cyclegan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
+def cyclegan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
     """Zhu et al. 2017: deceive, come back, leave alone what is there already; then the judges, from pools of 50."""
     G, back, DA, DB = system.G, system.F, system.DA, system.DB
     old: dict[str, list[Tensor]] = {"a": [], "b": []}
@@ -195,19 +195,19 @@ def cyclegan(system: Any, optimisers: Mapping[str, Optimizer], streams: Mapping[
         loss = is_real(DB(fake_b)) + is_real(DA(fake_a))
         loss = loss + 10 * (F.l1_loss(back(fake_b), a) + F.l1_loss(G(fake_a), b))
         loss = loss + 5 * (F.l1_loss(G(b), b) + F.l1_loss(back(a), a))
-        optimisers["translators"].zero_grad()
+        optimizers["translators"].zero_grad()
         loss.backward()
-        optimisers["translators"].step()
+        optimizers["translators"].step()
 
         shown_a, shown_b = from_pool(fake_a, old["a"]), from_pool(fake_b, old["b"])
         loss = (is_real(DA(a)) + is_fake(DA(shown_a)) + is_real(DB(b)) + is_fake(DB(shown_b))) / 2
-        optimisers["discriminators"].zero_grad()
+        optimizers["discriminators"].zero_grad()
         loss.backward()
-        optimisers["discriminators"].step()
+        optimizers["discriminators"].step()
         yield
 
 
 def _noise(n: int, system: Any) -> Tensor:
     """As the system draws it for its samples."""
-    uniform = system.noise_kind == "uniform"
-    return 2 * torch.rand(n, system.latent) - 1 if uniform else torch.randn(n, system.latent)
+    uniform = system.noise_distribution == "uniform"
+    return 2 * torch.rand(n, system.latent_dim) - 1 if uniform else torch.randn(n, system.latent_dim)

@@ -12,9 +12,9 @@ from sparring.bench import textbook
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import Recipe, find, prepare_recipe, settle
-from sparring.referee import Referee, keep_freed_memory
-from sparring.system import choose_precision
+from sparring.recipes.recipe import Recipe, build_recipe, load_recipe, resolve_arguments
+from sparring.referee import Referee, disable_malloc_trim
+from sparring.system import resolve_precision
 
 LOG_EVERY = 10
 """Rounds between two readings of the players' numbers, as in `sparring train`."""
@@ -39,10 +39,10 @@ class Workload:
         return Dataset("noise", images, labels, tuple(map(str, range(self.classes))))
 
     def prepare(self, data: Dataset, seed: int = 0) -> tuple[Recipe, Mapping[str, Dataset]]:
-        """The recipe for this data, freshly initialised, and its streams."""
+        """The recipe for this data, freshly initialized, and its streams."""
         torch.manual_seed(seed)
-        function = find(self.recipe, RECIPES)
-        made = prepare_recipe(function, data.spec, settle(function, self.arguments))
+        function = load_recipe(self.recipe, RECIPES)
+        made = build_recipe(function, data.spec, resolve_arguments(function, self.arguments))
         return made, made.streams(data, seed) if made.streams else {"train": data}
 
 
@@ -62,26 +62,26 @@ WORKLOADS: dict[str, Workload] = {
 def by_the_textbook(made: Recipe, streams: Mapping[str, Dataset], loop: textbook.Loop) -> Iterator[None]:
     """PIL pictures, a transform for each, float32, PyTorch's choice of everything."""
     system = textbook.in_the_librarys_kernels(made.system).train()
-    optimisers = {
+    optimizers = {
         player: make([p for net in system.players[player] for p in getattr(system, net).parameters()])
-        for player, make in made.optimisers.items()
+        for player, make in made.optimizers.items()
     }
-    yield from loop(system, optimisers, {name: textbook.batches(data, made.batch) for name, data in streams.items()})
+    yield from loop(system, optimizers, {name: textbook.batches(data, made.batch) for name, data in streams.items()})
 
 
 def bare(made: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
     """Our rounds, kernels, layouts, precision and memory in the shortest loop that plays them: no guard, no average."""
-    keep_freed_memory()
+    disable_malloc_trim()
     system = made.system.to(memory_format=torch.channels_last).train()
     weights = {
         player: list(dict.fromkeys(p for net in nets for p in getattr(system, net).parameters() if p.requires_grad))
         for player, nets in system.players.items()
     }
-    optimisers = {player: make(weights[player]) for player, make in made.optimisers.items()}
-    for optimiser in optimisers.values():
-        for group in optimiser.param_groups:
+    optimizers = {player: make(weights[player]) for player, make in made.optimizers.items()}
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
             group["fused"] = True
-    precision = choose_precision("auto" if made.precision == "auto" else made.precision, system.device)
+    precision = resolve_precision("auto" if made.precision == "auto" else made.precision, system.device)
     feed = Feed(streams, made.batch, seed=0)
     while True:
         moves = system.round(feed)
@@ -91,8 +91,8 @@ def bare(made: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
             if move is None:
                 break
             move.loss.backward(inputs=weights[move.player])
-            optimisers[move.player].step()
-            optimisers[move.player].zero_grad()
+            optimizers[move.player].step()
+            optimizers[move.player].zero_grad()
         yield
 
 
@@ -102,17 +102,17 @@ def refereed(made: Recipe, streams: Mapping[str, Dataset], seed: int = 0) -> Ite
         made.system,
         streams,
         batch=made.batch,
-        optimisers=made.optimisers,
+        optimizers=made.optimizers,
         schedules=made.schedules,
-        average=made.average,
-        average_from=made.average_from,
+        ema_decay=made.ema_decay,
+        ema_start=made.ema_start,
         precision=made.precision,
         seed=seed,
     )
     while True:
         told = referee.play()
         if referee.round % LOG_EVERY == 0:
-            referee.agree(told)
+            referee.reduce_logs(told)
         yield
 
 

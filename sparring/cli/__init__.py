@@ -13,9 +13,9 @@ from shutil import get_terminal_size
 from typing import NoReturn
 
 import sparring
-from sparring.cli.reading import call
+from sparring.cli.parser import call
 from sparring.cli.synonyms import meant
-from sparring.errors import SparringError, shown, unknown
+from sparring.errors import SparringError, shown, unknown_name_error
 
 VERBS = {
     "train": "training:train",
@@ -33,7 +33,7 @@ VERBS = {
     "arithmetic": "latent:arithmetic",
     "directions": "latent:directions",
     "invert": "latent:invert",
-    "neighbours": "latent:neighbours",
+    "neighbors": "latent:neighbors",
     "probe": "probe:probe",
     "recipes": "recipes:recipes",
     "check-data": "data:check_data",
@@ -55,7 +55,7 @@ def find_verb(name: str) -> Callable[..., None]:
     if name not in VERBS:
         if hint := meant(name):
             raise SparringError(f"unknown verb '{name}': {hint} (all verbs: sparring help)")
-        raise unknown("verb", name, VERBS)
+        raise unknown_name_error("verb", name, VERBS)
     module, _, function = VERBS[name].partition(":")
     return getattr(import_module(f"sparring.cli.{module}"), function)
 
@@ -112,7 +112,7 @@ def _fail(message: str, code: int) -> NoReturn:
     """One line on stderr; on a terminal it is broken between words."""
     message = shown(re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", f"sparring: {message}"), keep="\n\t")
     if sys.stderr.isatty():
-        from sparring.display import wrapped
+        from sparring.progress import wrapped
 
         message = wrapped(message, get_terminal_size().columns)
     with suppress(OSError):  # a terminal that has been closed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sparring.errors import unknown
+from sparring.errors import unknown_name_error
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +38,7 @@ def bench(
     names = [name.strip() for name in only.split(",")] if only else [*WORKLOADS]
     for name in names:
         if name not in WORKLOADS:
-            raise unknown("workload", name, WORKLOADS)
+            raise unknown_name_error("workload", name, WORKLOADS)
     if json is not None:
         require_place(json)
 
@@ -57,13 +57,13 @@ def bench(
     if json is not None:
         write(json, dumps(found, indent=1).encode())
     console = Console()
-    facts, peak = found["machine"], found["peaks"]
-    console.print(f"{facts['processor']}, {facts['threads']} threads, torch {facts['torch']}", highlight=False)
+    config, peak = found["machine"], found["peaks"]
+    console.print(f"{config['processor']}, {config['threads']} threads, torch {config['torch']}", highlight=False)
     console.print("peaks, TFLOP/s: " + ", ".join(f"{n.replace('_', ' ')} {v:.2f}" for n, v in peak.items()))
     console.print("seconds to start: " + ", ".join(f"{n} {v:.2f}" for n, v in found["startup"].items()))
     console.print(_table(found["workloads"]))
-    if facts["load"] > 1.2 * facts["cores"]:
-        console.print(f"The machine is busy (load {facts['load']:.1f}): only the ratios mean something.")
+    if config["load"] > 1.2 * config["cores"]:
+        console.print(f"The machine is busy (load {config['load']:.1f}): only the ratios mean something.")
 
 
 def _table(workloads: dict[str, Any]) -> "Table":

@@ -46,7 +46,7 @@ def whole_number(value: Any) -> Any:
 
 
 Channels = Annotated[
-    Literal[1, 3] | None, BeforeValidator(whole_number), Field(description="1 grey, 3 colour (default: as the data is)")
+    Literal[1, 3] | None, BeforeValidator(whole_number), Field(description="1 gray, 3 color (default: as the data is)")
 ]
 HeldOut = Annotated[
     int | float,
@@ -77,22 +77,22 @@ def run_folder(given: str) -> Path:
     return found[0]
 
 
-def given(
+def load_run_and_images(
     run: Path, images: Path, ability: str, most: int, recipe: str | None
 ) -> "tuple[System, Dataset, list[str], list[str]]":
     """A run's system, the user's images as that system knows images, their names, and the names of the classes.
 
     Raises SparringError when the system has not the ability. What was passed over is said on stderr.
     """
-    from sparring.data.sources import load_few
+    from sparring.data.loading import load_images
     from sparring.run import Run
 
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    if not system.can(ability):
+    if not system.supports(ability):
         raise SparringError(f"{type(system).__name__} cannot {ability} images")
-    spec = opened.facts["spec"]
-    part, names = load_few(images, size=spec["size"], channels=spec["channels"], most=most)
+    spec = opened.config["spec"]
+    part, names = load_images(images, size=spec["size"], channels=spec["channels"], most=most)
     for note in part.notes:
         print(f"sparring: {note}", file=sys.stderr)
     return system, part, names, spec["classes"]
@@ -105,7 +105,7 @@ def class_labels(text: str, classes: Sequence[str]) -> list[int]:
     return numbers_of(text, classes)
 
 
-def told_labels(
+def image_labels(
     system: "System", ability: str, labels: str | None, part: "Dataset", classes: Sequence[str]
 ) -> "Tensor | None":
     """The images' classes as numbers, for a system whose ability is told the class of an image; None for the others."""
@@ -117,7 +117,7 @@ def told_labels(
             raise SparringError(f"--labels: {kind} {ability}s images without labels")
         return None
     if labels is not None:
-        return system.labels_for(len(part), class_labels(labels, classes)).cpu()
+        return system.expand_labels(len(part), class_labels(labels, classes)).cpu()
     if part.labels is None or not set(part.classes) <= set(classes):
         raise SparringError(
             f"{kind} must know the class of an image: give --labels, or folders named {', '.join(classes)}"
@@ -125,10 +125,10 @@ def told_labels(
     return torch.tensor([list(classes).index(name) for name in part.classes])[part.labels]
 
 
-def sampling(system: "System", asked: Mapping[str, Any]) -> dict[str, Any]:
+def sample_kwargs(system: "System", asked: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for and this system's `sample` understands; an error for what it does not."""
     given = {name: value for name, value in asked.items() if value is not None}
-    possible = inspect.signature(system.sample).parameters if system.can("sample") else {}
+    possible = inspect.signature(system.sample).parameters if system.supports("sample") else {}
     for name in given:
         if name not in possible:
             raise SparringError(f"--{name}: samples of {type(system).__name__} have no {name}")

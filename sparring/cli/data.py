@@ -39,7 +39,7 @@ def check_data(
         )
     if preview is not None:
         from sparring.data.pixels import to_float
-        from sparring.pictures import grid, png
+        from sparring.image_grid import grid, png
 
         seen = preview_of(path, size=size, channels=channels, labels_from=labels_from, root=data_root)
         write(preview, png(grid(to_float(seen.images))))

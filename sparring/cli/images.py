@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sparring.cli.common import ImagesPath, RecipeName, RunPath, given, require_png, told_labels, write
+from sparring.cli.common import ImagesPath, RecipeName, RunPath, image_labels, load_run_and_images, require_png, write
 from sparring.errors import shown
 
 
@@ -25,15 +25,15 @@ def reconstruct(
 ) -> None:
     """images, and below them what their codes keep:  sparring reconstruct RUN my-pictures/ --out pairs.png"""
     from sparring.data.pixels import to_float
-    from sparring.evaluation import reconstructed
+    from sparring.evaluation import reconstruct_all
+    from sparring.image_grid import grid, interleave_rows, png
     from sparring.metrics import squared_errors
-    from sparring.pictures import grid, paired, png
 
     require_png(out)
-    system, part, _, classes = given(run, images, "reconstruct", n, recipe)
-    part = replace(part, labels=told_labels(system, "reconstruct", labels, part, classes))
-    pictures = reconstructed(system, part)
-    write(out, png(grid(to_float(paired(part.images, pictures, 8)), columns=min(8, len(part)))))
+    system, part, _, classes = load_run_and_images(run, images, "reconstruct", n, recipe)
+    part = replace(part, labels=image_labels(system, "reconstruct", labels, part, classes))
+    pictures = reconstruct_all(system, part)
+    write(out, png(grid(to_float(interleave_rows(part.images, pictures, 8)), columns=min(8, len(part)))))
     error = squared_errors(real=part.images, fake=pictures).mean()
     print(f"reconstruction error {error:.4g} per pixel (0 to 1), n = {len(part):,}")
     print(out)
@@ -50,7 +50,7 @@ def classify(
     """the class of each image, and how sure it is:  sparring classify RUN my-pictures/ [--json]"""
     from sparring.evaluation import in_chunks
 
-    system, part, names, classes = given(run, images, "classify", n, recipe)
+    system, part, names, classes = load_run_and_images(run, images, "classify", n, recipe)
     surest = in_chunks(system.classify, part.images).max(1)
     found = zip(names, surest.indices.tolist(), surest.values.exp().tolist(), strict=True)
     rows = [{"file": name, "class": classes[kind], "probability": sure} for name, kind, sure in found]

@@ -15,18 +15,18 @@ from sparring.cli.common import (
     RunPath,
     Truncation,
     class_labels,
-    given,
+    image_labels,
+    load_run_and_images,
     require_place,
     require_png,
-    told_labels,
     write,
 )
-from sparring.errors import SparringError, is_number, shown, unknown
+from sparring.errors import SparringError, is_number, shown, unknown_name_error
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparring.latent import Direction, Painter
+    from sparring.latent import Direction, LatentDecoder
     from sparring.run import Run
 
 Seed = Annotated[int, Field(ge=0, description="of the codes: samples 0, 1, ... are those of sparring sample --seed")]
@@ -46,7 +46,7 @@ SIGN = 22
 SURE = 0.9
 """A sample is of a class if a classifier gives it at least this probability."""
 
-OF_A_CONCEPT = 3
+SAMPLES_PER_CONCEPT = 3
 """Samples that stand for a class (Radford et al. 2016: three a concept)."""
 
 
@@ -71,26 +71,26 @@ def interpolate(
     recipe: RecipeName = None,
 ) -> None:
     """images on the way from one code to another:  sparring interpolate RUN --how slerp --out walk.webp"""
-    from sparring.latent import path, usual, walk
-    from sparring.pictures import enlarged, grid, png, webp
+    from sparring.image_grid import grid, png, upscale, webp
+    from sparring.latent import closed_path, default_interpolation, open_path
 
     moves = out.suffix.lower() == ".webp"
     if not moves and out.suffix.lower() != ".png":
         raise SparringError(f"--out is {out}: the picture is a PNG or a WebP, let its name end in .png or .webp")
     require_place(out)
     _, paint = _painter(run, labels, recipe)
-    chosen: str = how or usual(paint.system)
+    chosen: str = how or default_interpolation(paint.system)
     count = stops or (4 if moves else 2)
     ends = paint.codes(rows * count, seed=seed, truncation=truncation).unflatten(0, (rows, count))
-    way = (walk if moves else path)(ends, steps, chosen)
+    way = (closed_path if moves else open_path)(ends, steps, chosen)
     images = paint.rows(way)
     if moves:
         columns, frames = math.ceil(math.sqrt(rows)), images.unflatten(0, way.shape[:2]).unbind(1)
-        pictures = [enlarged(grid(frame, columns), _times(frame)) for frame in frames]
+        pictures = [upscale(grid(frame, columns), _zoom_factor(frame)) for frame in frames]
         write(out, webp(pictures, milliseconds=80))
     else:
         write(out, png(grid(images, way.shape[1])))
-    half = path(ends, 3, chosen)[:, 1::2].norm(dim=2).mean()
+    half = open_path(ends, 3, chosen)[:, 1::2].norm(dim=2).mean()
     print(f"{chosen}: codes have length {ends.norm(dim=2).mean():.3g} at the stops, {half:.3g} half-way between them")
     print(out)
 
@@ -111,22 +111,22 @@ def arithmetic(
     """concept - concept + concept:  sparring arithmetic RUN --start 3,17,25 --minus 4,8,9 --plus 11,12,13 --seed 7"""
     import torch
 
-    from sparring.latent import Painter, analogy, neighbourhood
+    from sparring.latent import LatentDecoder, analogy, jitter_grid
 
     require_png(out)
     opened, paint = _painter(run, labels, recipe)
     kinds = paint.labels if isinstance(paint.labels, list) else []
-    columns = len(kinds) if len(kinds) > 1 else paint.system.columns
+    columns = len(kinds) if len(kinds) > 1 else paint.system.grid_columns
     samples = paint.codes(n or 8 * columns, seed=seed)
     told = [("start", start), ("minus", minus), ("plus", plus)]
     concepts = [_concept(opened, paint, flag, text, samples, seed) for flag, text in told]
     result = analogy(*(codes for codes, _ in concepts))
-    one_kind = Painter(paint.system, concepts[0][1] and concepts[0][1][0])
+    one_kind = LatentDecoder(paint.system, concepts[0][1] and concepts[0][1][0])
     strips = [
-        Painter(paint.system, kinds and [*kinds, kinds[0]]).paint(torch.cat([codes, codes.mean(0)[None]]))
+        LatentDecoder(paint.system, kinds and [*kinds, kinds[0]]).paint(torch.cat([codes, codes.mean(0)[None]]))
         for codes, kinds in concepts
     ]
-    write(out, _equation(strips, one_kind.paint(neighbourhood(result, spread=spread, seed=seed))))
+    write(out, _equation(strips, one_kind.paint(jitter_grid(result, spread=spread, seed=seed))))
     means = ", ".join(f"{codes.mean(0).norm():.3g}" for codes, _ in concepts)
     usual = f"{samples.norm(dim=1).mean():.3g}"
     print(f"codes have length {usual}, the means of the concepts {means}, the result {result.norm():.3g}")
@@ -153,23 +153,23 @@ def directions(
     recipe: RecipeName = None,
 ) -> None:
     """ways through the codes along which images change:  sparring directions RUN --method sefa --out ways.png"""
-    from sparring.latent import steps_along
-    from sparring.pictures import beside, enlarged, grid, png
+    from sparring.image_grid import grid, png, upscale, with_row_labels
+    from sparring.latent import traverse
 
     require_png(out)
     opened, paint = _painter(run, labels, recipe)
     samples = paint.codes(max(n, at + 1), seed=seed)
     found = _directions(opened, paint, samples, method, of, count)
-    codes = steps_along(samples[at], found, reach=reach, columns=columns)
+    codes = traverse(samples[at], found, reach=reach, columns=columns)
     if paint.told:
-        from sparring.latent import Painter
+        from sparring.latent import LatentDecoder
 
-        kind = int(paint.system.labels_for(at + 1, paint.labels)[at])
-        images = Painter(paint.system, kind).rows(codes)
+        kind = int(paint.system.expand_labels(at + 1, paint.labels)[at])
+        images = LatentDecoder(paint.system, kind).rows(codes)
     else:
         images = paint.rows(codes)
-    picture = enlarged(grid(images, columns), _times(images))
-    write(out, png(beside([one.name for one in found], picture)))
+    picture = upscale(grid(images, columns), _zoom_factor(images))
+    write(out, png(with_row_labels([one.name for one in found], picture)))
     if json:
         rows = [{"name": d.name, "sigma": d.sigma, "words": d.words, "unit": d.unit.tolist()} for d in found]
         return print(dumps(rows, indent=1))
@@ -184,7 +184,7 @@ def invert(
     *,
     n: Annotated[int, Field(ge=1, le=256, description="at most so many images, evenly spaced")] = 16,
     way: Annotated[
-        Literal["both", "optimisation", "encoder"],
+        Literal["both", "optimization", "encoder"],
         Field(description="start from the encoder's code and from samples; from samples; or take the encoder's code"),
     ] = "both",
     steps: Annotated[int, Field(ge=1, le=100_000, description="of Adam, from every start")] = 200,
@@ -207,16 +207,16 @@ def invert(
     from rich.table import Table
 
     from sparring.data.pixels import to_float
-    from sparring.latent import invert, painter, steps_of
-    from sparring.pictures import enlarged, grid, paired, png
+    from sparring.image_grid import grid, interleave_rows, png, upscale
+    from sparring.latent import invert, latent_decoder, total_steps
 
     require_png(out)
-    system, part, names, classes = given(run, images, "decode", n, recipe)
-    paint = painter(system, told_labels(system, "decode", labels, part, classes))
+    system, part, names, classes = load_run_and_images(run, images, "decode", n, recipe)
+    paint = latent_decoder(system, image_labels(system, "decode", labels, part, classes))
     columns = (TextColumn("looking for codes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     terminal = Console(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        task = bar.add_task("", total=steps_of(paint, way=way, steps=steps, restarts=restarts))
+        task = bar.add_task("", total=total_steps(paint, way=way, steps=steps, restarts=restarts))
         found = invert(
             paint,
             part.images,
@@ -227,8 +227,8 @@ def invert(
             seed=seed,
             told=lambda more: bar.advance(task, more),
         )
-    picture = grid(to_float(paired(part.images, found.images, 8)), columns=min(8, len(part)))
-    write(out, png(enlarged(picture, _times(part.images))))
+    picture = grid(to_float(interleave_rows(part.images, found.images, 8)), columns=min(8, len(part)))
+    write(out, png(upscale(picture, _zoom_factor(part.images))))
     by_encoder = [None] * len(part) if found.encoded is None else found.encoded.tolist()
     worst = found.tried.max(1).values.tolist()
     if json:
@@ -246,7 +246,7 @@ def invert(
     print(out)
 
 
-def neighbours(
+def neighbors(
     run: RunPath,
     *,
     n: Annotated[int, Field(ge=1, le=64, description="samples")] = 8,
@@ -255,29 +255,29 @@ def neighbours(
         Literal["pixels", "features"], Field(description="distance of pixels, or of the shipped extractor's features")
     ] = "pixels",
     seed: Seed = 0,
-    out: Annotated[Path, Field(description="the picture, a PNG: a sample, then its neighbours, per row")] = Path(
-        "neighbours.png"
+    out: Annotated[Path, Field(description="the picture, a PNG: a sample, then its neighbors, per row")] = Path(
+        "neighbors.png"
     ),
     data: DataPlace = None,
     recipe: RecipeName = None,
 ) -> None:
-    """samples and the training images nearest to them:  sparring neighbours RUN --by features --out near.png"""
+    """samples and the training images nearest to them:  sparring neighbors RUN --by features --out near.png"""
     import torch
 
     from sparring.data.pixels import to_float, to_uint8
-    from sparring.evaluation import judge_for
+    from sparring.evaluation import choose_extractor
+    from sparring.image_grid import grid, png, upscale
     from sparring.latent import nearest
-    from sparring.pictures import enlarged, grid, png
     from sparring.run import Run
 
     require_png(out)
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    if not system.can("sample"):
+    if not system.supports("sample"):
         raise SparringError(f"{type(system).__name__} cannot sample")
     images = opened.data(data)
     samples = to_uint8(system.sample(n, seed=seed))
-    extractor = judge_for(images)
+    extractor = choose_extractor(images)
 
     def seen(pixels: "Tensor") -> "Tensor":
         return extractor.features(pixels)[0] if by == "features" else pixels
@@ -285,7 +285,7 @@ def neighbours(
     training = seen(images.images)
     near = nearest(seen(samples), training, k)
     rows = torch.cat([samples[:, None], images.images[near.rows]], 1).flatten(0, 1)
-    write(out, png(enlarged(grid(to_float(rows), k + 1), _times(rows))))
+    write(out, png(upscale(grid(to_float(rows), k + 1), _zoom_factor(rows))))
     what, unit = ("pixels (0 to 1)", 255) if by == "pixels" else (f"features of {extractor.name}", 1)
     typical = near.distance[:, 0].median() / unit
     told = f"median distance to the nearest training image, in {what}: samples {typical:.4g}"
@@ -296,17 +296,17 @@ def neighbours(
     print(out)
 
 
-def _painter(run: Path, labels: str | None, recipe: str | None) -> "tuple[Run, Painter]":
-    from sparring.latent import painter
+def _painter(run: Path, labels: str | None, recipe: str | None) -> "tuple[Run, LatentDecoder]":
+    from sparring.latent import latent_decoder
     from sparring.run import Run
 
     opened = Run.open(run)
-    asked = None if labels is None else class_labels(labels, opened.facts["spec"]["classes"])
-    return opened, painter(opened.system(recipe=recipe), asked)
+    asked = None if labels is None else class_labels(labels, opened.config["spec"]["classes"])
+    return opened, latent_decoder(opened.system(recipe=recipe), asked)
 
 
 def _concept(
-    run: "Run", paint: "Painter", flag: str, text: str, samples: "Tensor", seed: int
+    run: "Run", paint: "LatentDecoder", flag: str, text: str, samples: "Tensor", seed: int
 ) -> "tuple[Tensor, list[int] | None]":
     """(k, d) codes, and the classes they are painted in where the system is told the class."""
     if text.startswith("class:"):
@@ -323,45 +323,47 @@ def _concept(
                 f"--{flag}: there is no sample {number} of {len(samples)} (0 to {len(samples) - 1}; more: -n)"
             )
         rows.append(int(number))
-    kinds = paint.system.labels_for(len(samples), paint.labels)[rows].tolist() if paint.told else None
+    kinds = paint.system.expand_labels(len(samples), paint.labels)[rows].tolist() if paint.told else None
     return samples[rows], kinds
 
 
-def _of_class(run: "Run", paint: "Painter", name: str, seed: int) -> "Tensor":
+def _of_class(run: "Run", paint: "LatentDecoder", name: str, seed: int) -> "Tensor":
     """(3, d): codes of the first samples that a classifier takes for the class."""
-    from sparring.latent import judge_of
+    from sparring.latent import classifier_for
 
     if paint.told:
         raise SparringError(
             f"class:{name}: {type(paint.system).__name__} is told the class beside the code, so no code is of a class; "
             "give numbers of samples"
         )
-    judge, classes = judge_of(paint.system, run.facts["spec"]["classes"], run.data)
+    judge, classes = classifier_for(paint.system, run.config["spec"]["classes"], run.data)
     if name not in classes:
-        raise unknown("concept", f"class:{name}", [f"class:{one}" for one in classes])
+        raise unknown_name_error("concept", f"class:{name}", [f"class:{one}" for one in classes])
     codes = paint.codes(1000, seed=seed)
     surely = judge(paint.paint(codes))[:, classes.index(name)].exp() >= SURE
-    if int(surely.sum()) < OF_A_CONCEPT:
+    if int(surely.sum()) < SAMPLES_PER_CONCEPT:
         raise SparringError(f"class:{name}: only {int(surely.sum())} of 1,000 samples are surely of this class")
-    return codes[surely][:OF_A_CONCEPT]
+    return codes[surely][:SAMPLES_PER_CONCEPT]
 
 
-def _directions(run: "Run", paint: "Painter", samples: "Tensor", method: str, of: str, count: int) -> "list[Direction]":
-    from sparring.latent import by_class, first_layers, judge_of, principal, semantic
+def _directions(
+    run: "Run", paint: "LatentDecoder", samples: "Tensor", method: str, of: str, count: int
+) -> "list[Direction]":
+    from sparring.latent import classifier_for, ganspace, interfacegan, latent_weights, sefa
 
     if method == "sefa":
-        return semantic(first_layers(paint, samples.shape[1]), samples, count)
+        return sefa(latent_weights(paint, samples.shape[1]), samples, count)
     if method == "classes":
         if paint.told:
             raise SparringError(
                 f"{type(paint.system).__name__} is told the class beside the code: no direction of codes leads to one"
             )
-        judge, classes = judge_of(paint.system, run.facts["spec"]["classes"], run.data)
-        return by_class(samples, judge(paint.paint(samples)).argmax(1), classes)
-    return principal(samples, samples if of == "codes" else paint.paint(samples).flatten(1), count)
+        judge, classes = classifier_for(paint.system, run.config["spec"]["classes"], run.data)
+        return interfacegan(samples, judge(paint.paint(samples)).argmax(1), classes)
+    return ganspace(samples, samples if of == "codes" else paint.paint(samples).flatten(1), count)
 
 
-def _times(images: "Tensor") -> int:
+def _zoom_factor(images: "Tensor") -> int:
     """How many times images (..., H, W) are enlarged to be seen."""
     return max(1, round(SEEN / images.shape[-1]))
 
@@ -371,20 +373,20 @@ def _equation(strips: "Sequence[Tensor]", nine: "Tensor") -> bytes:
     import torch
     from PIL import Image, ImageDraw, ImageFont
 
-    from sparring.pictures import GAP, beside, enlarged, grid, png
+    from sparring.image_grid import PADDING, grid, png, upscale, with_row_labels
 
     wide = max(len(strip) for strip in strips)
     blank = torch.ones(1, *nine.shape[1:])
     padded = [torch.cat([strip[:-1], blank.expand(wide - len(strip), -1, -1, -1), strip[-1:]]) for strip in strips]
-    times = _times(nine)
-    left = beside(["", "-", "+"], enlarged(grid(torch.cat(padded), wide), times), size=SIGN)
-    right = enlarged(grid(nine, 3), times).convert("RGB")
+    times = _zoom_factor(nine)
+    left = with_row_labels(["", "-", "+"], upscale(grid(torch.cat(padded), wide), times), size=SIGN)
+    right = upscale(grid(nine, 3), times).convert("RGB")
     between, above = 40, 20
     picture = Image.new("RGB", (left.width + between + right.width, above + left.height), "white")
     picture.paste(left, (0, above))
     picture.paste(right, (left.width + between, above))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=SIGN)
-    tile = times * (nine.shape[-1] + GAP)
+    tile = times * (nine.shape[-1] + PADDING)
     draw.text((left.width + between / 2, above + left.height / 2), "=", fill="black", font=font, anchor="mm")
     draw.text((left.width - tile / 2, above / 2), "mean", fill="black", anchor="mm")
     return png(picture)

@@ -55,13 +55,13 @@ def runs(
 
 
 def _row(run: Any) -> dict[str, Any]:
-    played, at = run.played()
+    played, at = run.round_index()
     distances = [line["value"] for line in run.read("metrics") if str(line.get("name")).startswith("FD-")]
     return {
-        "recipe": run.facts["recipe"],
-        "data": run.facts["data"]["name"],
+        "recipe": run.config["recipe"],
+        "data": run.config["data"]["name"],
         "played": played,
-        "rounds": run.facts["rounds"],
+        "rounds": run.config["rounds"],
         "FD": distances[-1] if distances else None,
         "at": at,
         "state": run.state(),

@@ -11,7 +11,7 @@ from sparring.errors import SparringError
 
 if TYPE_CHECKING:
     from sparring.latent.features import Features
-    from sparring.latent.probe import Probed, Protocol
+    from sparring.latent.probe import ProbeResult, ProbeSplit
     from sparring.run import Run
     from sparring.system import System
 
@@ -20,10 +20,10 @@ def probe(
     run: RunPath,
     *,
     data: Annotated[
-        str | None, Field(description="labelled images: a name, a folder or zip (default: the run's own data)")
+        str | None, Field(description="labeled images: a name, a folder or zip (default: the run's own data)")
     ] = None,
     labels: Annotated[
-        int | None, Field(ge=2, description="labelled images to learn from, as many of each class (default: all)")
+        int | None, Field(ge=2, description="labeled images to learn from, as many of each class (default: all)")
     ] = None,
     draws: Annotated[int, Field(ge=1, le=1000, description="times these are drawn anew; the spread is over them")] = 10,
     supervised: Annotated[
@@ -38,29 +38,29 @@ def probe(
     from rich.console import Console
     from rich.table import Table
 
-    from sparring.data.sources import load
-    from sparring.display import Progress
-    from sparring.latent.features import learned, pixels
-    from sparring.latent.probe import fits, networks, protocol, svm
+    from sparring.data.loading import load
+    from sparring.latent.features import available_features, pixels
+    from sparring.latent.probe import n_fits, n_networks, protocol, svm
     from sparring.latent.probe import probe as probed
     from sparring.latent.probe import supervised as from_labels
+    from sparring.progress import Progress
     from sparring.run import Run
 
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    spec = opened.facts["spec"]
+    spec = opened.config["spec"]
     asked = opened.data() if data is None else load(data, size=spec["size"], channels=spec["channels"], root=data_root)
     plan = protocol(asked, labels=labels, draws=draws, seed=seed)
     svm()
-    unlabelled = plan.validation.images  # of all classes: folders come class by class
+    unlabeled = plan.validation.images  # of all classes: folders come class by class
     every: dict[str, Features] = {}
-    random = learned(_fresh(opened, seed, recipe), unlabelled)
-    for name, features in learned(system, unlabelled).items():
+    random = available_features(_fresh(opened, seed, recipe), unlabeled)
+    for name, features in available_features(system, unlabeled).items():
         every |= {name: features, f"{name}, random": random[name]}
     every["pixels"] = pixels
     if supervised and "discriminator" not in every:
         raise SparringError(f"--supervised: {type(system).__name__} has no convolutional discriminator to train anew")
-    steps = len(every) * fits(plan) + supervised * networks(plan)
+    steps = len(every) * n_fits(plan) + supervised * n_networks(plan)
     with Progress("", steps) as progress:
         rows = []
         for name, features in every.items():
@@ -78,7 +78,7 @@ def probe(
     table = Table("features", "numbers", "right", "1-NN", "C or rate", box=None, header_style="bold")
     for row in rows:
         spread = f" ± {100 * row.spread:.2f}" if len(row.right) > 1 else ""
-        near = f"{100 * sum(row.neighbour) / len(row.neighbour):.2f} %" if row.neighbour else ""
+        near = f"{100 * sum(row.neighbor) / len(row.neighbor):.2f} %" if row.neighbor else ""
         edge = " (edge)" if row.edge else ""
         table.add_row(row.name, f"{row.numbers:,}", f"{100 * row.mean:.2f}{spread} %", near, f"{row.chosen:g}{edge}")
     Console(highlight=False, markup=False).print(table)
@@ -87,17 +87,17 @@ def probe(
 
 def _fresh(run: "Run", seed: int, recipe: str | None) -> "System":
     """The run's system with new random weights."""
-    from sparring.recipes.recipe import prepare_recipe
-    from sparring.run import settled_recipe, spec_of
-    from sparring.seeds import derive, isolated
+    from sparring.recipes.recipe import build_recipe
+    from sparring.run import resolved_recipe, spec_of
+    from sparring.seeds import derive_seed, isolated
 
-    function, settled = settled_recipe(run.facts, recipe)
-    with isolated(derive("probe", "random weights", seed)):
-        made = prepare_recipe(function, spec_of(run.facts), settled)
+    function, settled = resolved_recipe(run.config, recipe)
+    with isolated(derive_seed("probe", "random weights", seed)):
+        made = build_recipe(function, spec_of(run.config), settled)
     return made.system.eval()
 
 
-def _numbers(rows: "list[Probed]", plan: "Protocol", data: str) -> dict:
-    facts = {"data": data, "labels": len(plan.asked[0]), "draws": len(plan.asked), "n": len(plan.exam)}
-    keys = ("name", "numbers", "mean", "spread", "right", "neighbour", "chosen", "edge", "validation")
-    return {**facts, "features": [{key: getattr(row, key) for key in keys} for row in rows]}
+def _numbers(rows: "list[ProbeResult]", plan: "ProbeSplit", data: str) -> dict:
+    config = {"data": data, "labels": len(plan.asked[0]), "draws": len(plan.asked), "n": len(plan.exam)}
+    keys = ("name", "numbers", "mean", "spread", "right", "neighbor", "chosen", "edge", "validation")
+    return {**config, "features": [{key: getattr(row, key) for key in keys} for row in rows]}

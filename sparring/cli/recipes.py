@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from json import dumps
 from typing import TYPE_CHECKING
 
-from sparring.cli.reading import flag, metavar
-from sparring.errors import SparringError, unknown
+from sparring.cli.parser import flag, metavar
+from sparring.errors import SparringError, unknown_name_error
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import MakeRecipe, arguments, card, find, settle
+from sparring.recipes.recipe import RecipeFunction, arguments, info, load_recipe, resolve_arguments
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +19,7 @@ def recipes(argv: Sequence[str]) -> None:
     names = [a for a in argv if not a.startswith("-")]
     for word in argv:
         if word.startswith("-") and word not in ("--json", "-h", "--help"):
-            raise unknown("option", word, ["--json"])
+            raise unknown_name_error("option", word, ["--json"])
     if "-h" in argv or "--help" in argv:
         print(
             "usage: sparring recipes [NAME] [--json]\n\nWithout a name: the list. With one: " + (recipes.__doc__ or "")
@@ -29,42 +29,42 @@ def recipes(argv: Sequence[str]) -> None:
     elif names:
         _one_recipe(names[0], as_json="--json" in argv)
     elif "--json" in argv:
-        print(dumps({name: {"paper": card(f).paper, "about": _first(f)} for name, f in _all().items()}, indent=1))
+        print(dumps({name: {"paper": info(f).paper, "about": _first(f)} for name, f in _all().items()}, indent=1))
     else:
         from rich.console import Console
         from rich.table import Table
 
         table = Table("recipe", "what it is", "source", box=None, header_style="bold", padding=(0, 2, 0, 0))
         for name, function in _all().items():
-            table.add_row(name, _first(function), card(function).paper)
+            table.add_row(name, _first(function), info(function).paper)
         Console().print(table)
         print("\nAll about one: sparring recipes NAME")
 
 
-def _all() -> dict[str, MakeRecipe]:
-    return {name: find(name, RECIPES) for name in RECIPES}
+def _all() -> dict[str, RecipeFunction]:
+    return {name: load_recipe(name, RECIPES) for name in RECIPES}
 
 
-def _first(function: MakeRecipe) -> str:
+def _first(function: RecipeFunction) -> str:
     return (inspect.getdoc(function) or "").splitlines()[0]
 
 
 def _one_recipe(name: str, *, as_json: bool) -> None:
-    function = find(name, RECIPES)
+    function = load_recipe(name, RECIPES)
 
     import torch
 
     from sparring.data.dataset import Spec
-    from sparring.recipes.recipe import prepare_recipe
+    from sparring.recipes.recipe import build_recipe
 
-    channels = 1 if card(function).size in (13, 28) else 3
-    spec = Spec(channels, card(function).size, tuple(map(str, range(card(function).classes))))
+    channels = 1 if info(function).size in (13, 28) else 3
+    spec = Spec(channels, info(function).size, tuple(map(str, range(info(function).classes))))
     with torch.device("meta"):
-        made = prepare_recipe(function, spec, settle(function, {}))
+        made = build_recipe(function, spec, resolve_arguments(function, {}))
     networks = {n: sum(p.numel() for p in net.parameters()) for n, net in made.system.named_children()}
-    facts = {
+    config = {
         "name": name,
-        "paper": card(function).paper,
+        "paper": info(function).paper,
         "about": inspect.getdoc(function),
         "data": {"channels": spec.channels, "size": spec.size},
         "rounds": made.rounds,
@@ -77,14 +77,14 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
         ],
     }
     if as_json:
-        return print(dumps(facts, indent=1))
+        return print(dumps(config, indent=1))
 
     from rich.console import Console
     from rich.table import Table
 
     out = Console(highlight=False)
-    out.print(f"[bold]{name}[/bold]   {facts['paper']}", end="\n\n")
-    for paragraph in str(facts["about"]).split("\n\n"):
+    out.print(f"[bold]{name}[/bold]   {config['paper']}", end="\n\n")
+    for paragraph in str(config["about"]).split("\n\n"):
         if paragraph.startswith("|"):
             out.print(_table(paragraph), "")
         else:
@@ -92,7 +92,7 @@ def _one_recipe(name: str, *, as_json: bool) -> None:
     out.print(
         f"Rounds {made.rounds}, batch {made.batch}; counted for {spec.channels}x{spec.size}x{spec.size} images.\n"
     )
-    if short := card(function).measured:
+    if short := info(function).measured:
         flags = f"{short.options} --rounds {short.rounds}".strip()
         out.print(f"Shorter, on {short.data}: {flags}, {short.minutes:g} minutes, gave {short.result}.\n", markup=False)
     table = Table("player", "network", "parameters", box=None, header_style="bold", padding=(0, 2, 0, 0))

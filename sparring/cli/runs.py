@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation, sampling, whole_number
+from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation, sample_kwargs, whole_number
 from sparring.errors import SparringError, StorageError
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def evaluate(
     json: Annotated[bool, Field(description="print eval.json instead of tables")] = False,
 ) -> None:
     """measure a run or images, each number beside its real-vs-real floor:  sparring evaluate RUN --level full"""
-    from sparring.data.sources import load
-    from sparring.evaluation import evaluate, judge_for
-    from sparring.pictures import png
+    from sparring.data.loading import load
+    from sparring.evaluation import choose_extractor, evaluate
+    from sparring.image_grid import png
     from sparring.run import Run
 
     if against is not None:
@@ -84,7 +84,7 @@ def evaluate(
         real = load(against, held_out=0.1 if held_out is None else held_out, root=data_root)
         for note in real.notes:
             print(f"sparring: {note}", file=sys.stderr)
-        judge = judge_for(real, extractor, weights)
+        judge = choose_extractor(real, extractor, weights)
         result = evaluate(run, real, level=level, n=n, split=split, seed=seed, extractor=judge, parzen=parzen)
         _show(result, result.as_dict() if json else None)
         return
@@ -112,11 +112,11 @@ def evaluate(
         n=n,
         split="other_half" if checkpoint == "best" and split == "held_out" else split,
         seed=seed,
-        extractor=judge_for(images, extractor, weights),
-        averaged=bool(system.averaged) and opened.facts["arguments"].get("average") != 0,
-        sampling=sampling(system, {"truncation": truncation}),
+        extractor=choose_extractor(images, extractor, weights),
+        averaged=bool(system.ema_networks) and opened.config["arguments"].get("ema_decay") != 0,
+        sampling=sample_kwargs(system, {"truncation": truncation}),
         parzen=parzen,
-        pairs=_pairs(pairs_a, pairs_b, opened.facts["spec"]),
+        pairs=_pairs(pairs_a, pairs_b, opened.config["spec"]),
     )
     plain = {**result.as_dict(), "checkpoint": checkpoint}
     try:
@@ -149,7 +149,7 @@ def _show(result: "Evaluation", plain: Mapping[str, Any] | None) -> None:
 
 def _pairs(a: Path | None, b: Path | None, spec: Mapping[str, Any]) -> "tuple[Dataset, Dataset] | None":
     """The images of the two domains, row by row the same thing; what has no partner is said on stderr."""
-    from sparring.data.sources import load_pairs
+    from sparring.data.loading import load_pairs
 
     if a is None and b is None:
         return None

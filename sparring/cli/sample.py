@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sparring.cli.common import RecipeName, RunPath, Truncation, class_labels, require_place, sampling, write
+from sparring.cli.common import RecipeName, RunPath, Truncation, class_labels, require_place, sample_kwargs, write
 from sparring.errors import SparringError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 GRID = 4096
 """The most images of one picture."""
 
-PIECE = 250
+BATCH = 250
 """Images made at a time where each becomes a file, so that memory does not grow with their number."""
 
 UNFINISHED = ".unfinished.json"
@@ -42,7 +42,7 @@ def sample(
     recipe: RecipeName = None,
 ) -> None:
     """a picture of new images, or a folder of them:  sparring sample RUN -n 10000 --out samples/"""
-    from sparring.pictures import grid, png
+    from sparring.image_grid import grid, png
     from sparring.run import Run
 
     alone = out.suffix.lower() != ".png"
@@ -54,10 +54,10 @@ def sample(
         require_place(out)
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    if not system.can("sample"):
+    if not system.supports("sample"):
         raise SparringError(f"{type(system).__name__} cannot sample")
-    asked = sampling(system, {"labels": labels, "truncation": truncation})
-    columns, classes = system.columns, opened.facts["spec"]["classes"]
+    asked = sample_kwargs(system, {"labels": labels, "truncation": truncation})
+    columns, classes = system.grid_columns, opened.config["spec"]["classes"]
     if labels is not None:
         asked["labels"] = kinds = class_labels(labels, classes)
         columns = len(kinds) if len(kinds) > 1 else columns
@@ -86,13 +86,13 @@ def _check_folder(out: Path) -> None:
 
 def _begin(order: dict[str, Any], out: Path) -> None:
     """Note in the folder what it is filled with. Raises SparringError when it is half full of something else."""
-    from sparring.durable import DamagedError, Disk, read_file, sealed, unsealed, write_file
+    from sparring.durable import CorruptCheckpointError, Disk, read_file, sealed, unsealed, write_file
 
     disk, note = Disk(), out / UNFINISHED
     if note.exists():
         try:
             begun = unsealed(read_file(note))
-        except (DamagedError, OSError):
+        except (CorruptCheckpointError, OSError):
             begun = {}
         other = [f"{name} {begun.get(name, 'unknown')}" for name in order if begun.get(name) != order[name]]
         if other or begun != order:
@@ -119,13 +119,13 @@ def _write_each(
     from sparring.data.chosen import folders_of
     from sparring.data.pixels import to_uint8
     from sparring.durable import Disk, sweep
-    from sparring.pictures import png, single
-    from sparring.seeds import derive
+    from sparring.image_grid import png, to_pil
+    from sparring.seeds import derive_seed
 
     kinds, folders = [0] * n, [""]
     told = "labels" in inspect.signature(system.sample).parameters
     if told:
-        kinds = system.labels_for(n, asked.pop("labels", None)).tolist()
+        kinds = system.expand_labels(n, asked.pop("labels", None)).tolist()
         folders = folders_of(classes)
     _begin(order, out)
     disk, console = Disk(), Console(stderr=True)
@@ -135,15 +135,15 @@ def _write_each(
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with bar, ThreadPoolExecutor(2) as pool:
         task = bar.add_task("images", total=n)
-        for first in range(0, n, PIECE):
-            rows = range(first, min(n, first + PIECE))
+        for first in range(0, n, BATCH):
+            rows = range(first, min(n, first + BATCH))
             files = [out / folders[kinds[row]] / f"{row:0{len(str(n - 1))}}.png" for row in rows]
             if all(file.is_file() and file.stat().st_size for file in files):  # empty after a power loss
                 bar.advance(task, len(rows))
                 continue
             given = {**asked, "labels": kinds[first : rows.stop]} if told else asked
-            made = system.sample(len(rows), seed=derive("images", seed, first) if first else seed, **given)
-            encoded = pool.map(lambda pixels: png(single(pixels)), to_uint8(made))
+            made = system.sample(len(rows), seed=derive_seed("images", seed, first) if first else seed, **given)
+            encoded = pool.map(lambda pixels: png(to_pil(pixels)), to_uint8(made))
             for file, data in zip(files, encoded, strict=True):
                 aside = file.with_name(f".tmp-{file.name}-{os.getpid()}")  # a file of its name is whole
                 disk.write(aside, data)

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sparring.cli.reading import read
+from sparring.cli.parser import read
 from sparring.cli.training import training_options
 from sparring.errors import SparringError, is_number
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, card, find, settle
+from sparring.recipes.recipe import arguments, info, load_recipe, resolve_arguments
 
 TOLD = (
-    *("data", "seed", "precision", "accumulate", "size", "channels", "classes", "labels_from", "held_out"),
+    *("data", "seed", "precision", "grad_accum", "size", "channels", "classes", "labels_from", "held_out"),
     *("data_root", "save_every"),
 )
 """Options of `sparring train` that a sweep passes on."""
@@ -60,24 +60,24 @@ def sweep(argv: Sequence[str]) -> None:
         return
     if name.startswith("-"):
         raise SparringError(f"the recipe comes first: sparring sweep RECIPE {name} ... (recipes: {', '.join(RECIPES)})")
-    function = find(name, RECIPES)
-    if card(function).domains:
+    function = load_recipe(name, RECIPES)
+    if info(function).domains:
         raise SparringError(f"{name} translates images: no samples, so no FD to make small")
     mine = arguments(sweep_options)
     ours = [a for a in arguments(training_options) if a.name in TOLD]
     theirs = arguments(function)
     about = f"Searches for arguments of {name}: {inspect.getdoc(function)}"
     given = read(f"sparring sweep {name}", about, [*mine, *ours, *theirs], argv[1:])
-    asked = settle(sweep_options, {a.name: given[a.name] for a in mine if a.name in given})
-    told = settle(training_options, {a.name: given[a.name] for a in ours if a.name in given})
-    settled = settle(function, {a.name: given[a.name] for a in theirs if a.name in given})
+    asked = resolve_arguments(sweep_options, {a.name: given[a.name] for a in mine if a.name in given})
+    told = resolve_arguments(training_options, {a.name: given[a.name] for a in ours if a.name in given})
+    settled = resolve_arguments(function, {a.name: given[a.name] for a in theirs if a.name in given})
     fixed = {a.name: settled[a.name] for a in theirs if a.name in given}
     _search(name, asked, {key: told[key] for key in TOLD}, fixed)
 
 
 def _search(name: str, asked: dict[str, Any], told: dict[str, Any], fixed: dict[str, Any]) -> None:
-    from sparring.data.sources import labels_place
-    from sparring.sweeping import Sweep, on_slurm, read_space, require_one_process, work
+    from sparring.data.loading import labels_place
+    from sparring.sweeping import Sweep, on_slurm, read_space, require_one_process, run_worker
 
     require_one_process()
     space = read_space(asked["space"], name)
@@ -90,7 +90,7 @@ def _search(name: str, asked: dict[str, Any], told: dict[str, Any], fixed: dict[
     told["data_root"] = str(Path(told["data_root"]).resolve()) if told["data_root"] else None
     sweep = Sweep(name, data, asked["rounds"], space, fixed, told, seed, asked["objective"], asked["n"])
     journal = asked["journal"].resolve()
-    task = partial(work, sweep, journal, asked["trials"], prune=asked["prune"])
+    task = partial(run_worker, sweep, journal, asked["trials"], prune=asked["prune"])
     if asked["slurm"]:
         jobs = on_slurm(asked["slurm"], _scheduler(asked["slurm_options"]), Path(f"{journal}.slurm"), task)
         print(f"submitted: {', '.join(str(job.job_id) for job in jobs)}\njournal    {journal}")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from sparring.cli.common import require_place, write
-from sparring.cli.reading import read
-from sparring.errors import SparringError, unknown
-from sparring.recipes.recipe import arguments, settle
+from sparring.cli.parser import read
+from sparring.errors import SparringError, unknown_name_error
+from sparring.recipes.recipe import arguments, resolve_arguments
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,9 +38,9 @@ def toy(argv: Sequence[str]) -> None:
     if name.startswith("-"):
         raise SparringError(f"the toy comes first: sparring toy NAME {name} ... (toys: {', '.join(TOYS)})")
     if name not in TOYS:
-        raise unknown("toy", name, TOYS)
+        raise unknown_name_error("toy", name, TOYS)
     function = TOYS[name]
-    given = settle(
+    given = resolve_arguments(
         function, read(f"sparring toy {name}", inspect.getdoc(function) or "", arguments(function), argv[1:])
     )
     out = given["out"]
@@ -81,8 +81,8 @@ def xy(
     kept = game.kept(rule, pairs, first=first, step=step)
     growth = game.growth(rule, first=first, step=step)
     if json:
-        facts: dict[str, Any] = {"rule": rule, "first": first if rule == "alternating" else None, "step": step}
-        print(_plain({**facts, "growth": growth, "pairs": pairs, "conserved": kept}))
+        config: dict[str, Any] = {"rule": rule, "first": first if rule == "alternating" else None, "step": step}
+        print(_plain({**config, "growth": growth, "pairs": pairs, "conserved": kept}))
     else:
         columns = {"round": range(len(pairs)), "x": [p[0] for p in pairs], "y": [p[1] for p in pairs]}
         product = f"{'+' if first == 'y' else '-'} {'' if step == 1 else f'{step:g} '}xy"
@@ -119,7 +119,7 @@ def dirac(
     """one generated point, one weight: the orbit, and the eigenvalues that explain it.
 
     Mescheder et al. 2018. The library's own systems play: discriminator first, then generator, by gradient descent.
-    Without a penalty theta and psi go round and round; zero-centred penalties and instance noise lead to (0, 0).
+    Without a penalty theta and psi go round and round; zero-centered penalties and instance noise lead to (0, 0).
     """
     from sparring.toys import dirac as toy
 
@@ -194,7 +194,7 @@ def ring(
 ) -> None:
     """eight Gaussians on a circle: modes, high-quality share, reverse KL, and the decision surface.
 
-    Centres on a circle of radius 1, std .01 (Lin et al. 2018). A sample is of high quality within 3 std of its nearest
+    Centers on a circle of radius 1, std .01 (Lin et al. 2018). A sample is of high quality within 3 std of its nearest
     mode; a mode is found if one is; reverse KL is that of their histogram from the uniform one. 2,500 samples.
     """
     _mixture("ring", system, seed, rounds, json, out)
@@ -205,7 +205,7 @@ def grid(
 ) -> None:
     """twenty-five Gaussians on a grid: the same numbers.
 
-    Centres {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}, std .05 (Lin et al. 2018).
+    Centers {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}, std .05 (Lin et al. 2018).
     """
     _mixture("grid", system, seed, rounds, json, out)
 
@@ -222,9 +222,9 @@ def _mixture(name: str, system: str, seed: int, rounds: int, json: bool, out: Pa
     minutes = (monotonic() - started) / 60
     last = states[-1].modes
     if json:
-        facts = {"toy": name, "system": system, "seed": seed, "rounds": rounds, "minutes": round(minutes, 2)}
+        config = {"toy": name, "system": system, "seed": seed, "rounds": rounds, "minutes": round(minutes, 2)}
         history = [{"round": state.round, **state.modes._asdict()} for state in states]
-        print(_plain({**facts, "modes": len(mixture.centres), **last._asdict(), "history": history}))
+        print(_plain({**config, "modes": len(mixture.centers), **last._asdict(), "history": history}))
     else:
         some = [*states[:: max(1, len(states) // 10)], states[-1]]
         columns = {"round": [s.round for s in some], "modes found": [s.modes.found for s in some]}
@@ -232,7 +232,7 @@ def _mixture(name: str, system: str, seed: int, rounds: int, json: bool, out: Pa
         rest = {"reverse KL": [s.modes.reverse_kl for s in some], "spread": [s.modes.spread for s in some]}
         _table({**columns, **shares, **rest})
         print(
-            f"\n{last.found} of {len(mixture.centres)} modes, {100 * last.high_quality:.1f} % of high quality (real "
+            f"\n{last.found} of {len(mixture.centers)} modes, {100 * last.high_quality:.1f} % of high quality (real "
             f"points: 98.9 %), reverse KL {last.reverse_kl:.4f} nats, spread {last.spread:.2f} of the real one"
         )
     _animate(out, lambda: toy.figures(mixture, states))
@@ -243,7 +243,7 @@ TOYS: dict[str, Callable[..., None]] = {"xy": xy, "dirac": dirac, "line": line, 
 
 def _watched(states: "Iterable[T]", title: str, rounds: int) -> "Iterator[T]":
     """The same states; how far they are is shown."""
-    from sparring.display import Progress
+    from sparring.progress import Progress
 
     with Progress(title, rounds) as progress:
         for state in states:
@@ -251,7 +251,7 @@ def _watched(states: "Iterable[T]", title: str, rounds: int) -> "Iterator[T]":
             yield state
 
 
-def _plain(facts: Mapping[str, Any]) -> str:
+def _plain(config: Mapping[str, Any]) -> str:
     """JSON has no infinity."""
 
     def finite(value: Any) -> Any:
@@ -261,7 +261,7 @@ def _plain(facts: Mapping[str, Any]) -> str:
             return [finite(one) for one in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return dumps(finite(facts))
+    return dumps(finite(config))
 
 
 def _table(columns: Mapping[str, Iterable[float]]) -> None:
@@ -280,7 +280,7 @@ def _animate(out: Path | None, figures: "Callable[[], Iterable[Figure]]") -> Non
     """Write the moving picture, if one was asked for."""
     if out is None:
         return
-    from sparring.display import Progress
+    from sparring.progress import Progress
     from sparring.toys.frames import MOST, webp
 
     with Progress("frames of the animation, at most", MOST) as progress:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from sparring.cli.common import Channels, DataPlace, HeldOut, LabelsFrom, RecipeName, Rounds, RunPath, Threads
-from sparring.cli.reading import read
+from sparring.cli.parser import read
 from sparring.cli.recipes import recipes
-from sparring.errors import Interrupted, SparringError
+from sparring.errors import InterruptedRun, SparringError
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, card, find, settle
+from sparring.recipes.recipe import arguments, info, load_recipe, resolve_arguments
 
 if TYPE_CHECKING:
     from sparring.run import Run
@@ -33,7 +33,7 @@ def training_options(
         Literal["auto", "fp32", "bf16"],
         Field(description="auto: bf16 where the hardware multiplies it natively and the recipe allows it"),
     ] = "auto",
-    accumulate: Annotated[
+    grad_accum: Annotated[
         int, Field(ge=1, description="pieces each batch is cut into, to save memory; batch norm and dropout see pieces")
     ] = 1,
     size: Annotated[
@@ -45,11 +45,11 @@ def training_options(
     held_out: HeldOut = 0.1,
     data_root: Annotated[Path | None, Field(description="folder with a local copy of a named data set")] = None,
     log_every: Annotated[int, Field(ge=1, description="rounds between log lines")] = 10,
-    show_every: Annotated[
+    sample_every: Annotated[
         int | None,
         Field(ge=1, description="rounds between sample grids (default: rounds/40, and 1, 2, 5, 10, 20 ... before)"),
     ] = None,
-    measure_every: Annotated[
+    eval_every: Annotated[
         int | None, Field(ge=1, description="rounds between FDs (default: rounds/10, and 20, 50, 100 ... before)")
     ] = None,
     save_every: Annotated[int, Field(ge=1, description="rounds between checkpoints")] = 500,
@@ -76,15 +76,17 @@ def train(argv: Sequence[str]) -> None:
         return recipes([])
     if name.startswith("-"):
         raise SparringError(f"the recipe comes first: sparring train RECIPE {name} ... (recipes: {', '.join(RECIPES)})")
-    function = find(name, RECIPES)
-    about = f"{inspect.getdoc(function)}\n\nPaper: {card(function).paper}"
+    function = load_recipe(name, RECIPES)
+    about = f"{inspect.getdoc(function)}\n\nPaper: {info(function).paper}"
     ours, theirs = arguments(training_options), arguments(function)
-    domains = arguments(domain_options) if card(function).domains else []
+    domains = arguments(domain_options) if info(function).domains else []
     ours = [*domains, *(a for a in ours if not domains or a.name != "data")]
     given = read(f"sparring train {name}", about, [*ours, *theirs], argv[1:])
     found: Any = _domains(*(given.pop(a.name, None) for a in domains)) if domains else given["data"]
-    options = settle(training_options, {"data": "", **{a.name: given[a.name] for a in ours if a.name in given}})
-    chosen = settle(function, {a.name: given[a.name] for a in theirs if a.name in given})
+    options = resolve_arguments(
+        training_options, {"data": "", **{a.name: given[a.name] for a in ours if a.name in given}}
+    )
+    chosen = resolve_arguments(function, {a.name: given[a.name] for a in theirs if a.name in given})
 
     from sparring.training import train
 
@@ -124,7 +126,7 @@ def finish(training: Callable[[], "Run"], recipe: str | None = None, data: str |
 
     try:
         run = training()
-    except Interrupted as stopped:
+    except InterruptedRun as stopped:
         if stopped.run is not None:
             with suppress(SparringError, OSError):  # what counts is saved, and the terminal may be gone
                 show(Run.open(stopped.run), recipe, data)
@@ -134,8 +136,8 @@ def finish(training: Callable[[], "Run"], recipe: str | None = None, data: str |
 
 def show(run: "Run", recipe: str | None = None, data: str | None = None) -> None:
     """Write the report and say where it is; once, when several processes have trained together."""
-    from sparring.distributed import processes
+    from sparring.distributed import process_group
     from sparring.reporting import report
 
-    if processes().is_main_process:
+    if process_group().is_main_process:
         print(f"run     {run.path}\nreport  {report(run, data=data, recipe=recipe)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from sparring.cli.common import ImagesPath, RecipeName, RunPath
-from sparring.errors import SparringError, shown, unknown
+from sparring.errors import SparringError, shown, unknown_name_error
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,18 +32,18 @@ def translate(
     from rich.console import Console
     from rich.progress import track
 
-    from sparring.data.pixels import BadImage, open_image, upright
-    from sparring.data.sources import listing_of
+    from sparring.data.loading import listing_of
+    from sparring.data.pixels import BadImage, normalize_orientation, open_image
     from sparring.durable import Disk, write_file
     from sparring.run import Run
 
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    if not system.can("translate"):
+    if not system.supports("translate"):
         raise SparringError(f"{type(system).__name__} cannot translate images")
-    spec = opened.facts["spec"]
+    spec = opened.config["spec"]
     if to not in spec["classes"]:
-        raise unknown("domain", to, spec["classes"])
+        raise unknown_name_error("domain", to, spec["classes"])
     listing = listing_of(images)
     _check_names(listing, images, out)
     _look(listing, spec["size"])
@@ -55,7 +55,7 @@ def translate(
         ):
             try:
                 with open_image(open_name(name)) as image:
-                    picture = upright(image, channels=spec["channels"])
+                    picture = normalize_orientation(image, channels=spec["channels"])
             except BadImage as bad:
                 raise SparringError(f"cannot read {shown(name)} ({bad}); those before it are translated") from None
             made = translated(system, picture, spec["size"], spec["classes"].index(to))
@@ -75,7 +75,7 @@ def translated(system: "System", picture: "Image", size: int, to: int) -> "Image
     from PIL import Image
 
     from sparring.data.pixels import to_float, to_uint8
-    from sparring.pictures import single
+    from sparring.image_grid import to_pil
 
     scale = size / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
@@ -83,7 +83,7 @@ def translated(system: "System", picture: "Image", size: int, to: int) -> "Image
     x = to_float(torch.from_numpy(np.array(small)).reshape(height, width, -1).permute(2, 0, 1)[None])
     x = F.pad(x, (0, -width % 4, 0, -height % 4), mode="reflect")
     made = to_uint8(system.translate(x, to))[0, :, :height, :width]
-    return single(made).resize(picture.size, Image.Resampling.LANCZOS)
+    return to_pil(made).resize(picture.size, Image.Resampling.LANCZOS)
 
 
 def _check_names(listing: "Listing", images: Path, out: Path) -> None:
@@ -100,15 +100,15 @@ def _check_names(listing: "Listing", images: Path, out: Path) -> None:
 
 def _look(listing: "Listing", size: int) -> None:
     """Read all headers, so that a bad image is named before the first is translated; say which sizes are others."""
-    from sparring.data.decoded import in_parallel, listed
-    from sparring.data.pixels import BadImage, probe
+    from sparring.data.decode_cache import format_bad_files, in_parallel
+    from sparring.data.pixels import BadImage, read_header
 
     for note in listing.notes:
         print(f"sparring: {note}", file=sys.stderr)
     bad: dict[str, str] = {}
     others, example = 0, ""
     with listing.opener() as open_name:
-        for name, header in in_parallel(lambda name: probe(open_name(name)), listing.names, "reading sizes"):
+        for name, header in in_parallel(lambda name: read_header(open_name(name)), listing.names, "reading sizes"):
             if isinstance(header, BadImage):
                 bad[name] = str(header)
                 continue
@@ -119,7 +119,7 @@ def _look(listing: "Listing", size: int) -> None:
                 others += 1
                 example = example or f"{shown(name)} ({width} x {height})"
     if bad:
-        raise SparringError(f"cannot translate {len(bad)} of {len(listing.names)} images: {listed(bad)}")
+        raise SparringError(f"cannot translate {len(bad)} of {len(listing.names)} images: {format_bad_files(bad)}")
     if others:
         print(
             f"sparring: {others:,} of {len(listing.names):,} images are not of the size {size} that the run learned "

@@ -2,6 +2,6 @@
 
 from sparring.data.check import check
 from sparring.data.dataset import Dataset, Spec
-from sparring.data.sources import load
+from sparring.data.loading import load
 
 __all__ = ["Dataset", "Spec", "check", "load"]

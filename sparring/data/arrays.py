@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparring.data.archive import members, regular, unpacked
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import scale_of
+from sparring.data.zip_members import members, regular, unpacked
 from sparring.errors import SparringError, shown
 
 LONGEST_HEADER = 10_000

@@ -20,31 +20,31 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from sparring.data.dataset import FEWEST_HELD_OUT, Dataset, held_out_of
-from sparring.data.decoded import (
+from sparring.data.builtin import celeba_folder
+from sparring.data.dataset import MIN_HELD_OUT, Dataset, held_out_of
+from sparring.data.decode_cache import (
     FALLBACK_SIZE,
-    MOST_BAD,
+    MAX_BAD_FRACTION,
     SetScale,
     in_parallel,
     natural_channels,
     natural_size,
 )
 from sparring.data.listing import Listing, list_images
-from sparring.data.named import celeba_folder
-from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, require_shape
-from sparring.data.sources import (
+from sparring.data.loading import (
     NAMES,
     cache_folder,
-    existing,
     is_table,
     labels_place,
     load,
-    load_few,
+    load_images,
     require_held_out,
     require_texts,
+    resolve_path,
     search_roots,
 )
-from sparring.errors import shown, whole
+from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, require_shape
+from sparring.errors import require_int, shown
 
 DECODE_ALL = 20_000  # above this, headers of all files and pixels of a sample of this many
 FEW = 1_000
@@ -64,7 +64,7 @@ USUAL_BATCH = 64
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found. `print` shows it as text; a rich console shows it in colour.
+    """What `check` found. `print` shows it as text; a rich console shows it in color.
 
     images       image files, good and bad
     decoded      those of which the pixels were read too
@@ -95,7 +95,7 @@ class CheckReport:
     @property
     def ok(self) -> bool:
         """Whether `load` accepts it: at most 1 % bad files, and at least two good ones."""
-        return len(self.bad) <= MOST_BAD * self.images and self.images - len(self.bad) >= 2
+        return len(self.bad) <= MAX_BAD_FRACTION * self.images and self.images - len(self.bad) >= 2
 
     def __rich__(self) -> RenderableType:
         table = Table(
@@ -190,7 +190,7 @@ def preview(
     count: int = 64,
 ) -> Dataset:
     """Up to `count` images, evenly spaced, as training will see them; the other arguments are those of `load`."""
-    whole("count", count)
+    require_int("count", count)
     require_shape(size, channels)
     require_texts(root=root, cache=cache, labels_from=labels_from)
     path = files_of(source, root, cache)
@@ -202,7 +202,9 @@ def preview(
     listing = list_images(path, labels_from=labels)
     side = size or natural_size(listing) or FALLBACK_SIZE
     side = side if side <= MAX_SIZE else FALLBACK_SIZE
-    return load_few(path, size=side, channels=channels or natural_channels(listing), most=count, labels_from=labels)[0]
+    return load_images(path, size=side, channels=channels or natural_channels(listing), most=count, labels_from=labels)[
+        0
+    ]
 
 
 def files_of(source: object, root: str | Path | None, cache: str | Path | None) -> Path | None:
@@ -210,7 +212,7 @@ def files_of(source: object, root: str | Path | None, cache: str | Path | None) 
     if isinstance(source, str) and source == "celeba":
         folder = cache_folder(cache)
         return celeba_folder(search_roots(root, folder), folder)
-    if isinstance(source, str | Path) and source not in NAMES and not is_table(path := existing(source)):
+    if isinstance(source, str | Path) and source not in NAMES and not is_table(path := resolve_path(source)):
         return path
     return None
 
@@ -294,7 +296,11 @@ def _advice(
     good = headers.total()
     if bad:
         share = bad / len(listing.names)
-        limit = f"more than {MOST_BAD:.0%} stop the training" if share > MOST_BAD else "they would be skipped"
+        limit = (
+            f"more than {MAX_BAD_FRACTION:.0%} stop the training"
+            if share > MAX_BAD_FRACTION
+            else "they would be skipped"
+        )
         yield f"repair or take away the {bad:,} bad files ({share:.1%}): {limit}"
     if good < 2:
         yield "add images: at least 2 good ones are needed"
@@ -317,7 +323,7 @@ def _advice(
         twice = f", {n:,} of them to more than twice their size" if (n := int((2 * sides < size).sum())) else ""
         yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be enlarged{twice}"
     if not same:
-        yield "images are cropped to their centre square: crop them yourself where the middle is not what matters"
+        yield "images are cropped to their center square: crop them yourself where the middle is not what matters"
     path = shlex.quote(shown(str(listing.source)))
     yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(listing)}{flags}"
 
@@ -325,10 +331,10 @@ def _advice(
 def _few(good: int, held_out: float) -> Iterator[str]:
     """What it means that there are few images, if there are."""
     number = held_out_of(good, held_out)
-    if number < FEWEST_HELD_OUT and good >= 2 * FEWEST_HELD_OUT:
+    if number < MIN_HELD_OUT and good >= 2 * MIN_HELD_OUT:
         yield (
-            f"FD is measured against {FEWEST_HELD_OUT} held-out images or more, and {number:,} would be held out: "
-            f"give --held-out {FEWEST_HELD_OUT} to training"
+            f"FD is measured against {MIN_HELD_OUT} held-out images or more, and {number:,} would be held out: "
+            f"give --held-out {MIN_HELD_OUT} to training"
         )
     if good < USUAL_BATCH:
         yield f"{good:,} images are fewer than a batch of most recipes: give --batch {max(2, good // 2)} or so"
@@ -340,7 +346,7 @@ def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
     images = data.images.contiguous().numpy()
     digests = b"".join(blake2b(image.tobytes(), digest_size=DIGEST).digest() for image in images)
     copies = _copies(np.frombuffer(digests, f"V{DIGEST}"))
-    kind = "grey" if data.spec.channels == 1 else "RGB"
+    kind = "gray" if data.spec.channels == 1 else "RGB"
     names = data.spec.classes
     counts = [] if data.labels is None else torch.bincount(data.labels, minlength=len(names)).tolist()
     test = () if data.test is None else (f"{len(data.test):,} more images are the source's own test set",)

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 
-from sparring.errors import SparringError, is_number, short, unknown
+from sparring.errors import SparringError, abbreviated, is_number, unknown_name_error
 
 
 def numbers_of(text: str, classes: Sequence[str]) -> list[int]:
@@ -19,7 +19,7 @@ def numbers_of(text: str, classes: Sequence[str]) -> list[int]:
     try:
         words = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
-        raise SparringError(f"classes {short(text)} cannot be read ({error}): put commas between names") from None
+        raise SparringError(f"classes {abbreviated(text)} cannot be read ({error}): put commas between names") from None
     if not words:
         raise SparringError(f"no class is named (possible: {', '.join(classes) or 'numbers'})")
     return [number_of(word.strip(), classes) for word in words]
@@ -41,7 +41,7 @@ def number_of(name: str, classes: Sequence[str]) -> int:
     if name in classes:
         return list(classes).index(name)
     if not is_number(name):
-        raise unknown("class", name, [f'"{one}"' if "," in one else one for one in classes])
+        raise unknown_name_error("class", name, [f'"{one}"' if "," in one else one for one in classes])
     if any(map(is_number, classes)):
         raise SparringError(
             f"unknown class '{name}': these classes are named by numbers, so a number is a name, not a place in the "

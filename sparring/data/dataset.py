@@ -12,20 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, short, shown, whole
-from sparring.seeds import generator
+from sparring.errors import SparringError, abbreviated, require_int, shown
+from sparring.seeds import make_generator
 from sparring.typed import typed
 
 BLOCK = 1 << 22
 """Numbers whose bytes are looked at in one go: images in another order in memory are copied."""
 
-FEWEST_HELD_OUT = 50
+MIN_HELD_OUT = 50
 """With fewer held-out images an FD says nothing."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a network must know about the data: channels, side in pixels, names of the classes (none: unlabelled)."""
+    """What a network must know about the data: channels, side in pixels, names of the classes (none: unlabeled)."""
 
     channels: int
     size: int
@@ -71,22 +71,26 @@ class Dataset:
         """Raises SparringError unless everything is of its type, and there are labels and values for all images."""
         images = self.images
         if not isinstance(self.name, str):
-            raise SparringError(f"name is {short(self.name)}: it must be a text")
+            raise SparringError(f"name is {abbreviated(self.name)}: it must be a text")
         if not isinstance(images, Tensor) or images.ndim < 1 or images.is_meta or images.layout != torch.strided:
-            raise SparringError(f"images are {short(images)}: give a tensor (N, C, S, S) uint8, as sparring.load makes")
+            raise SparringError(
+                f"images are {abbreviated(images)}: give a tensor (N, C, S, S) uint8, as sparring.load makes"
+            )
         for what, numbers in (("labels", self.labels), ("values", self.values)):
             if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != images.shape[:1]):
-                raise SparringError(f"{what} are {short(numbers)}: give a tensor with a row for each image, or None")
+                raise SparringError(
+                    f"{what} are {abbreviated(numbers)}: give a tensor with a row for each image, or None"
+                )
         for what, texts in (("classes", self.classes), ("notes", self.notes)):
             if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
-                raise SparringError(f"{what} are {short(texts)}: give a tuple of texts")
+                raise SparringError(f"{what} are {abbreviated(texts)}: give a tuple of texts")
         for what, part in (("held_out", self.held_out), ("test", self.test)):
             if part is not None and not isinstance(part, Dataset):
-                raise SparringError(f"{what} is {short(part)}: give a Dataset, or None")
+                raise SparringError(f"{what} is {abbreviated(part)}: give a Dataset, or None")
         if self.augment is not None and not callable(self.augment):
-            raise SparringError(f"augment is {short(self.augment)}: give a function, or None")
+            raise SparringError(f"augment is {abbreviated(self.augment)}: give a function, or None")
         if self.source is not None and not isinstance(self.source, Mapping):
-            raise SparringError(f"source is {short(self.source)}: give the arguments of sparring.load, or None")
+            raise SparringError(f"source is {abbreviated(self.source)}: give the arguments of sparring.load, or None")
 
     def __repr__(self) -> str:
         """One line, without pixels."""
@@ -157,37 +161,37 @@ class Dataset:
         return replace(part, held_out=held_out, test=test)
 
     @typed
-    def few_labels(self, count: int, seed: int) -> Dataset:
+    def labeled_subset(self, count: int, seed: int) -> Dataset:
         """`count` images, as many of each class, chosen by the seed.
 
-        Raises SparringError for unlabelled data, for fewer labels than classes, and when a class has too few images.
+        Raises SparringError for unlabeled data, for fewer labels than classes, and when a class has too few images.
         """
         return self.rows(self._of_each_class(count, seed))
 
     def _of_each_class(self, count: int, seed: int) -> Tensor:
         if self.labels is None or not self.classes:
             raise SparringError(f"'{shown(self.name)}' has no labels")
-        if whole("labels asked for", count) < len(self.classes):
+        if require_int("labels asked for", count) < len(self.classes):
             raise SparringError(
                 f"{count} labels are fewer than the {len(self.classes)} classes of '{shown(self.name)}'"
             )
         each = count // len(self.classes)
-        order = torch.randperm(len(self), generator=generator(seed, "few labels"))
+        order = torch.randperm(len(self), generator=make_generator(seed, "few labels"))
         chosen = []
         for y, name in enumerate(self.classes):
             of_class = order[self.labels[order] == y]
             if len(of_class) < each:
                 raise SparringError(
-                    f"{each} labelled images of each class asked for; class '{name}' has {len(of_class)}"
+                    f"{each} labeled images of each class asked for; class '{name}' has {len(of_class)}"
                 )
             chosen.append(of_class[:each])
         return torch.cat(chosen)
 
     @typed
-    def tell_labels(self, count: int, seed: int) -> Dataset:
+    def mask_labels(self, count: int, seed: int) -> Dataset:
         """All images; the label of all but `count` (as many of each class, chosen by the seed) becomes "not known".
 
-        That is one more than the classes have. Raises SparringError as `few_labels` does.
+        That is one more than the classes have. Raises SparringError as `labeled_subset` does.
         """
         told = self._of_each_class(count, seed)
         assert self.labels is not None
@@ -198,7 +202,7 @@ class Dataset:
     @typed
     def repeated(self, at_least: int) -> Dataset:
         """The same images over and over, so that there are at least that many: a batch may exceed a handful."""
-        whole("at_least", at_least, most=1 << 24)
+        require_int("at_least", at_least, most=1 << 24)
         if not len(self):
             raise SparringError(f"'{shown(self.name)}' has no images to repeat")
         return self.rows(torch.arange(len(self)).repeat(-(-at_least // len(self))))
@@ -209,8 +213,10 @@ class Dataset:
         """
         most = len(self) + 1 if isinstance(part, Integral) else 1
         if not isinstance(part, Real) or isinstance(part, bool) or not 0 <= part < most:
-            raise SparringError(f"cannot hold out {short(part)} of {len(self):,} images: give a share or a number")
-        order = torch.randperm(len(self), generator=generator("held-out"))
+            raise SparringError(
+                f"cannot hold out {abbreviated(part)} of {len(self):,} images: give a share or a number"
+            )
+        order = torch.randperm(len(self), generator=make_generator("held-out"))
         kept = len(self) - held_out_of(len(self), part)
         train, rest = order[:kept].sort().values, order[kept:].sort().values
         return replace(self.rows(train), held_out=self.rows(rest), test=self.test, notes=self.notes)
@@ -218,7 +224,7 @@ class Dataset:
     @typed
     def hold_out_last(self, number: int) -> Dataset:
         """Move the last `number` images into `held_out`, without a copy."""
-        whole("number", number, least=0, most=len(self))
+        require_int("number", number, least=0, most=len(self))
         train, rest = self.rows(slice(0, len(self) - number)), self.rows(slice(len(self) - number, None))
         return replace(train, held_out=rest, test=self.test, notes=self.notes)
 

@@ -1,4 +1,4 @@
-"""Two sets of images without pairs, as one labelled data set: every image says which domain it is from."""
+"""Two sets of images without pairs, as one labeled data set: every image says which domain it is from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sparring.data.dataset import Dataset
 from sparring.errors import SparringError
 
 
-def merged(domains: Mapping[str, Dataset]) -> Dataset:
+def merge_domains(domains: Mapping[str, Dataset]) -> Dataset:
     """The images of all domains, one domain after the other; the classes are the domains. Their own labels are lost.
 
     What is held out of each stays held out, so that pictures at the same places of two equally long lists are held out
@@ -37,7 +37,7 @@ def require_one_shape(shapes: Mapping[str, tuple[int, int, int]]) -> None:
         sizes = ", ".join(f"{name} {height} x {width}" for name, (_, height, width) in shapes.items())
         if len({shape[1:] for shape in shapes.values()}) > 1:
             raise SparringError(f"the images of the domains differ in size ({sizes}): give --size, to make them one")
-        kinds = ", ".join(f"{name} {'grey' if shape[0] == 1 else 'colour'}" for name, shape in shapes.items())
+        kinds = ", ".join(f"{name} {'gray' if shape[0] == 1 else 'color'}" for name, shape in shapes.items())
         raise SparringError(f"the images of the domains differ in channels ({kinds}): give --channels 1 or 3")
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
-from sparring.errors import SparringError, unknown
-from sparring.machine import onto
-from sparring.seeds import generator
+from sparring.errors import SparringError, unknown_name_error
+from sparring.machine import to_device
+from sparring.seeds import make_generator
 
 
 class Feed:
@@ -23,7 +23,7 @@ class Feed:
 
     What augments a batch draws from (seed, stream, k) too, and every share takes its own rows of these draws.
 
-    streams    name -> data; batch: images of one optimiser step, over all shares
+    streams    name -> data; batch: images of one optimizer step, over all shares
     positions  stream -> k, the number of batches given so far: all that a resumed run needs
     """
 
@@ -51,19 +51,19 @@ class Feed:
 
     def __call__(self, stream: str = "train") -> tuple[Tensor, Tensor | None]:
         if stream not in self.streams:
-            raise unknown("stream", stream, self.streams)
+            raise unknown_name_error("stream", stream, self.streams)
         data = self.streams[stream]
         k = self.positions[stream]
         rows = self.rows(stream, k)
         self.positions[stream] += 1
-        x = onto(data.images[rows], self.device)
+        x = to_device(data.images[rows], self.device)
         x = (x if x.is_floating_point() else to_float(x)).to(self.dtype)
         if data.augment is not None:
-            draws = torch.rand(self.batch, 3, generator=generator(self.seed, "augment", stream, k))
+            draws = torch.rand(self.batch, 3, generator=make_generator(self.seed, "augment", stream, k))
             x = data.augment(x, draws[self.share * len(x) : (self.share + 1) * len(x)])
         if data.values is not None:
-            return x, onto(data.values[rows].to(self.dtype), self.device)
-        y = None if data.labels is None else onto(data.labels[rows], self.device)
+            return x, to_device(data.values[rows].to(self.dtype), self.device)
+        y = None if data.labels is None else to_device(data.labels[rows], self.device)
         return x, y
 
     def rows(self, stream: str, k: int) -> Tensor:
@@ -85,6 +85,6 @@ class Feed:
     def _order(self, stream: str, epoch: int, total: int) -> Tensor:
         known = self._orders.get(stream)
         if known is None or known[0] != epoch:
-            known = (epoch, torch.randperm(total, generator=generator(self.seed, "order", stream, epoch)))
+            known = (epoch, torch.randperm(total, generator=make_generator(self.seed, "order", stream, epoch)))
             self._orders[stream] = known
         return known[1]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
-from sparring.data.found import Files, natural
+from sparring.data.file_index import FileIndex, natural_key
 from sparring.errors import SparringError, shown
 
 FILE_COLUMNS = (
@@ -49,7 +49,7 @@ def read_labels(text: bytes, name: str, what: str) -> list[tuple[str, str]] | No
 
 
 def assign(
-    files: Files, base: str, pairs: Iterable[tuple[str, str]], what: str
+    files: FileIndex, base: str, pairs: Iterable[tuple[str, str]], what: str
 ) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
     """The label of each image, by its name in `files`; the classes that labels count; and what is to be said.
 
@@ -77,11 +77,11 @@ def assign(
         raise SparringError(
             f"no file that {what} names is an image here{example}: give names as they are in the source"
         )
-    classes = tuple(sorted(set(chosen.values()), key=natural))
+    classes = tuple(sorted(set(chosen.values()), key=natural_key))
     number = {name: label for label, name in enumerate(classes)}
     notes = [f"labels are from {what}: {len(chosen):,} images of {len(classes):,} classes"]
     if len(chosen) < len(by_path):
-        missing = next(name for name in sorted(by_path.values(), key=natural) if name not in chosen)
+        missing = next(name for name in sorted(by_path.values(), key=natural_key) if name not in chosen)
         notes.append(f"passed over {len(by_path) - len(chosen):,} images without a label, as {shown(missing)}")
     if unknown:
         notes.append(f"{what} names {unknown:,} files that are no images here, as {shown(first)}")

@@ -18,23 +18,23 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from sparring.data.archive import (
+from sparring.data.dataset import held_out_of
+from sparring.data.file_index import FileEntry, FileIndex, LazyColumn, folder, natural_key
+from sparring.data.labels import SUFFIXES as TABLES
+from sparring.data.labels import assign, read_labels
+from sparring.data.pixels import MAX_BYTES
+from sparring.data.zip_members import (
     LOCAL,
-    content,
     gunzipped,
     kind_of,
     members,
+    read_member,
     regular,
     require_plausible,
     tar_members,
 )
-from sparring.data.dataset import held_out_of
-from sparring.data.found import Column, Files, Found, folder, natural
-from sparring.data.labels import SUFFIXES as TABLES
-from sparring.data.labels import assign, read_labels
-from sparring.data.pixels import MAX_BYTES
 from sparring.errors import SparringError, StorageError, shown
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 
 SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"]
@@ -64,8 +64,8 @@ SPLITS = {
 }
 """Folders of a set that somebody has split, by what their names mean."""
 
-DEEPEST = 8  # levels of folders to look at
-FEW = 0.2  # of images in other places than the rest are passed over and named; of more the user is asked
+MAX_DEPTH = 8  # levels of folders to look at
+MAX_PASSED_OVER = 0.2  # of images in other places than the rest are passed over and named; of more the user is asked
 
 Open = Callable[[str], Path | BytesIO]
 
@@ -83,7 +83,7 @@ class Listing:
     """
 
     source: Path
-    files: Files
+    files: FileIndex
     numbers: np.ndarray
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -92,26 +92,26 @@ class Listing:
     passed: int = 0
 
     @property
-    def names(self) -> Column[str]:
+    def names(self) -> LazyColumn[str]:
         """Path of each image inside the source, with '/'."""
-        return Column(self.files.name, self.numbers)
+        return LazyColumn(self.files.name, self.numbers)
 
     @property
-    def labels(self) -> Column[int] | None:
+    def labels(self) -> LazyColumn[int] | None:
         """Index into `classes` of each image, or None when there are no classes."""
-        return Column(self.files.label, self.numbers) if self.classes else None
+        return LazyColumn(self.files.label, self.numbers) if self.classes else None
 
     @property
-    def sizes(self) -> Column[int]:
+    def sizes(self) -> LazyColumn[int]:
         """Bytes of each image, compressed or not."""
-        return Column(self.files.size, self.numbers)
+        return LazyColumn(self.files.size, self.numbers)
 
     def held_out_last(self, held_out: float) -> tuple[Listing, int]:
         """The same images, those held out (the same ones every time) behind the others; and how many these others are.
 
         held_out  a share below 1, or a number of images
         """
-        order = torch.randperm(len(self.names), generator=generator("held-out")).numpy()
+        order = torch.randperm(len(self.names), generator=make_generator("held-out")).numpy()
         kept = max(0, len(order) - held_out_of(len(order), held_out))
         for part in (order[:kept], order[kept:]):
             part.sort()
@@ -125,12 +125,12 @@ class Listing:
 
 
 @contextmanager
-def _opener(source: Path, unzipped: BinaryIO | None) -> Iterator[Callable[[Found], Path | BytesIO]]:
+def _opener(source: Path, unzipped: BinaryIO | None) -> Iterator[Callable[[FileEntry], Path | BytesIO]]:
     if source.is_dir():
         yield lambda found: source / found.name
         return
     with nullcontext(unzipped) if unzipped else open(source, "rb") as archive:
-        yield lambda found: content(archive.fileno(), _member(found))
+        yield lambda found: read_member(archive.fileno(), _member(found))
 
 
 def list_images(source: Path, *, labels_from: str | None = None, part: str | None = None) -> Listing:
@@ -143,7 +143,7 @@ def list_images(source: Path, *, labels_from: str | None = None, part: str | Non
 
     Raises `SparringError` when there are none, or when it would be a guess which of them are meant.
     """
-    passed = _Passed()
+    passed = _ScanNotes()
     unzipped = None
     kind = None if source.is_dir() else kind_of(source)
     if source.is_dir():
@@ -158,7 +158,7 @@ def list_images(source: Path, *, labels_from: str | None = None, part: str | Non
             f"'{shown(str(source))}' is neither a folder nor a zip; give one of these, or a tar, a .npy or a .npz file"
         )
     try:
-        files = Files(passed.images(found))
+        files = FileIndex(passed.images(found))
         if kind is not None:
             _refuse_bombs(source, files, 0 if unzipped else LOCAL.size)
         return _listing(source, files, passed, labels_from, part, unzipped)
@@ -169,7 +169,7 @@ def list_images(source: Path, *, labels_from: str | None = None, part: str | Non
         ) from error
 
 
-def _refuse_bombs(source: Path, files: Files, header: int) -> None:
+def _refuse_bombs(source: Path, files: FileIndex, header: int) -> None:
     place = f"'{shown(str(source))}'"
     if (name := files.overlapping(header)) is not None:
         raise SparringError(f"{place} is no sound archive: {shown(name)} lies within another file")
@@ -178,12 +178,17 @@ def _refuse_bombs(source: Path, files: Files, header: int) -> None:
 
 def one_image(path: Path) -> Listing:
     """A file that is an image, or is said to be."""
-    files = Files([Found(path.name, path.stat().st_size, path.stat().st_mtime_ns)])
+    files = FileIndex([FileEntry(path.name, path.stat().st_size, path.stat().st_mtime_ns)])
     return Listing(path.parent, files, np.arange(files.use({"": None})))
 
 
 def _listing(
-    source: Path, files: Files, passed: _Passed, labels_from: str | None, part: str | None, unzipped: BinaryIO | None
+    source: Path,
+    files: FileIndex,
+    passed: _ScanNotes,
+    labels_from: str | None,
+    part: str | None,
+    unzipped: BinaryIO | None,
 ) -> Listing:
     counts = files.folders()
     place = f"'{shown(str(source))}'"
@@ -212,7 +217,7 @@ def _listing(
         if pairs is None:
             raise SparringError(f"{what} has no labels, they are null: leave it out")
         labels, classes, more = assign(files, base, pairs, what)
-        used = files.use_labelled(labels)
+        used = files.use_labeled(labels)
     elif labels_from is None and (table := passed.tables.get(f"{base}dataset.json")) is not None:
         with _opener(source, unzipped) as open_found:
             opened = open_found(table)
@@ -222,13 +227,13 @@ def _listing(
             used, classes, more = files.use(dict.fromkeys(_path(base, name) for name in inside)), (), []
         else:
             labels, classes, more = assign(files, base, pairs, "dataset.json")
-            used = files.use_labelled(labels)
+            used = files.use_labeled(labels)
     else:
         shards = all(SHARD.fullmatch(name) for name in inside) and all(
             SHARD_IMAGE.match(PurePosixPath(files.first_in(_path(base, name))).name) for name in inside
         )
         chosen, more = _classes(inside, "none" if shards else labels_from, place, passed, base, files)
-        classes = tuple(sorted({name for name in chosen.values() if name is not None}, key=natural))
+        classes = tuple(sorted({name for name in chosen.values() if name is not None}, key=natural_key))
         number = {name: label for label, name in enumerate(classes)}
         used = files.use({_path(base, name): None if c is None else number[c] for name, c in chosen.items()})
         if classes and labels_from is None:
@@ -270,7 +275,7 @@ def _split(inside: Mapping[str, int]) -> dict[str, str]:
 
 
 def _classes(
-    inside: Mapping[str, int], labels_from: str | None, place: str, passed: _Passed, base: str, files: Files
+    inside: Mapping[str, int], labels_from: str | None, place: str, passed: _ScanNotes, base: str, files: FileIndex
 ) -> tuple[dict[str, str | None], list[str]]:
     """The class of each folder that is used, None for images without; and what is passed over."""
     if labels_from == "none":
@@ -286,23 +291,26 @@ def _classes(
             raise SparringError(f"labels are to come from folders, and the images lie directly in {place}")
         return {"": None}, []
     wins = (
-        labels_from == "folders" or not direct or nested > (1 - FEW) * total or (len(tops) > 1 and 2 * direct <= nested)
+        labels_from == "folders"
+        or not direct
+        or nested > (1 - MAX_PASSED_OVER) * total
+        or (len(tops) > 1 and 2 * direct <= nested)
     )
-    if not wins and nested <= FEW * total:
-        example = files.first_in(_path(base, min((name for name in inside if name), key=natural)))
+    if not wins and nested <= MAX_PASSED_OVER * total:
+        example = files.first_in(_path(base, min((name for name in inside if name), key=natural_key)))
         return {"": None}, [
             f"passed over {nested:,} images in deeper folders, as {shown(example)}: most lie directly in the source; "
             "--labels-from none takes all"
         ]
     if not wins:
-        folders = ", ".join(map(shown, sorted(tops, key=natural)[:5]))
+        folders = ", ".join(map(shown, sorted(tops, key=natural_key)[:5]))
         raise SparringError(
             f"{direct:,} images lie directly in {place} and {nested:,} in its folders ({folders}): choose with "
             "--labels-from folders (those in folders, which are the classes) or none (all of them, without classes)"
         )
     deep = {name: count for name, count in inside.items() if "/" in name}
     if labels_from is None and len(deep) == len(inside):
-        example = files.first_in(_path(base, min(deep, key=natural)))
+        example = files.first_in(_path(base, min(deep, key=natural_key)))
         better = shown(f"{place.strip(chr(39))}/{PurePosixPath(example).parent.parent}")
         raise SparringError(
             f"the images in {place} lie too deep, as {shown(example)}: give the folder whose subfolders are the "
@@ -316,16 +324,16 @@ def _classes(
             "images, without classes"
         )
     if deep:
-        example = files.first_in(_path(base, min(deep, key=natural)))
+        example = files.first_in(_path(base, min(deep, key=natural_key)))
         notes.append(
             f"{sum(deep.values()):,} images in deeper folders are of their first folder's class, as {shown(example)}"
         )
     return {name: name.partition("/")[0] for name in inside if name}, notes
 
 
-def _strange_classes(classes: tuple[str, ...], passed: _Passed, base: str) -> Iterator[str]:
+def _strange_classes(classes: tuple[str, ...], passed: _ScanNotes, base: str) -> Iterator[str]:
     """Class folders that hold no images, and those that are called as masks are."""
-    empty = sorted({f.removeprefix(base) for f in passed.folders if f.startswith(base)} - {*classes}, key=natural)
+    empty = sorted({f.removeprefix(base) for f in passed.folders if f.startswith(base)} - {*classes}, key=natural_key)
     empty = [name for name in empty if name and "/" not in name]
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
@@ -343,7 +351,7 @@ def _is_utf8(name: str) -> bool:
 
 
 @dataclass
-class _Passed:
+class _ScanNotes:
     """What is noted on the way through the files.
 
     unread         folders that cannot be read
@@ -361,12 +369,12 @@ class _Passed:
     examples: dict[str, str] = field(default_factory=dict)
     masks: int = 0
     mask: str = ""
-    tables: dict[str, Found] = field(default_factory=dict)
+    tables: dict[str, FileEntry] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     tops: set[str] = field(default_factory=set)
     bare: bool = False
 
-    def images(self, found: Iterator[Found]) -> Iterator[Found]:
+    def images(self, found: Iterator[FileEntry]) -> Iterator[FileEntry]:
         last = None
         for file in found:
             suffix = os.path.splitext(file.name)[1].lower()
@@ -400,11 +408,13 @@ class _Passed:
     def top(self) -> str:
         return f"{min(self.tops)}/"
 
-    def notes(self, files: Files, base: str, labels_from: str | None) -> Iterator[str]:
+    def notes(self, files: FileIndex, base: str, labels_from: str | None) -> Iterator[str]:
         yield from (f"passed over a folder that cannot be read: {shown(name)}" for name in self.unread)
-        yield from (f"passed over a folder more than {DEEPEST} levels deep: {shown(name)}" for name in self.deepest[:3])
+        yield from (
+            f"passed over a folder more than {MAX_DEPTH} levels deep: {shown(name)}" for name in self.deepest[:3]
+        )
         yield from (self.of_kind(kind) for kind in sorted(self.kinds) if kind)
-        tables = [name for name in sorted(self.tables, key=natural) if name != f"{base}dataset.json"]
+        tables = [name for name in sorted(self.tables, key=natural_key) if name != f"{base}dataset.json"]
         tables = [name for name in tables if folder(name) in ("", base.removesuffix("/"))]
         if tables and labels_from is None:
             yield f"{shown(tables[0])} was seen and not read: labels are taken from a table by --labels-from FILE"
@@ -427,7 +437,7 @@ class _Passed:
 MASK = re.compile(r"[-_ ](mask|seg|segmentation|gt)\.\w+$", re.IGNORECASE)
 
 
-def _files_of_folder(source: Path, passed: _Passed) -> Iterator[Found]:
+def _files_of_folder(source: Path, passed: _ScanNotes) -> Iterator[FileEntry]:
     """Everything that is no folder.
 
     Links to class folders are followed, unless they lead to a folder that holds the source; deeper ones are not: so a
@@ -447,21 +457,21 @@ def _files_of_folder(source: Path, passed: _Passed) -> Iterator[Found]:
                         if entry.is_symlink() and f"{home}/".startswith(f"{os.path.realpath(entry.path)}/"):
                             continue
                         passed.see(name)
-                        if depth < DEEPEST:
+                        if depth < MAX_DEPTH:
                             waiting.append((name, depth + 1))
                         else:
                             passed.deepest.append(name)
                     elif not (entry.is_symlink() and entry.is_dir()):
                         exists = os.path.exists(entry.path)  # a dangling link is a bad file
                         status = entry.stat(follow_symlinks=exists)
-                        yield Found(name, status.st_size, status.st_mtime_ns)
+                        yield FileEntry(name, status.st_size, status.st_mtime_ns)
         except OSError as error:
             if not inside:
                 raise SparringError(f"cannot read the folder '{shown(str(source))}': {error.strerror}") from error
             passed.unread.append(inside)
 
 
-def _files_of_archive(source: Path, members: Iterator[zipfile.ZipInfo], passed: _Passed) -> Iterator[Found]:
+def _files_of_archive(source: Path, members: Iterator[zipfile.ZipInfo], passed: _ScanNotes) -> Iterator[FileEntry]:
     try:
         for info in members:
             name = _plain(info.filename)
@@ -471,7 +481,7 @@ def _files_of_archive(source: Path, members: Iterator[zipfile.ZipInfo], passed: 
                 passed.see(name)
                 continue
             member = (info.header_offset, info.compress_size, info.compress_type, info.CRC, info.flag_bits)
-            yield Found(name, info.file_size, 0, member)
+            yield FileEntry(name, info.file_size, 0, member)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise SparringError(f"cannot read the archive '{shown(str(source))}': {error}") from error
 
@@ -487,14 +497,14 @@ def _plain(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
 
 
-def _member(found: Found) -> zipfile.ZipInfo:
+def _member(found: FileEntry) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(found.name)
     info.file_size = found.size
     info.header_offset, info.compress_size, info.compress_type, info.CRC, info.flag_bits = found.member
     return info
 
 
-def _none_found(place: str, passed: _Passed) -> SparringError:
+def _none_found(place: str, passed: _ScanNotes) -> SparringError:
     if kind := next((kind for kind in sorted(passed.kinds) if kind), None):
         return SparringError(f"no images in {place}: {passed.of_kind(kind)}")
     others = passed.kinds.total()

@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from sparring.data.archive import regular
 from sparring.data.dataset import Dataset
-from sparring.data.decoded import MOST_BAD, listed
+from sparring.data.decode_cache import MAX_BAD_FRACTION, format_bad_files
+from sparring.data.zip_members import regular
 from sparring.errors import SparringError, shown
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 
 KEYS, SIDE = 166, 13
 SUFFIXES = (".smi", ".csv")
@@ -36,20 +36,20 @@ LARGEST_TABLE = 1_000_000_000  # bytes of a file of molecules, which is read as 
 MEAN, DEVIATION = -5.82, 1.68
 """Of the log10 concentrations (mol/l) in the measurements of Kadurin et al. 2017, as their code has them."""
 
-HALF = -4.8
-POTENT = {125: -1.2, 121: -0.8, 103: -0.6, 139: 0.6}
+BASE_LOG_IC50 = -4.8
+KEY_EFFECTS = {125: -1.2, 121: -0.8, 103: -0.6, 139: 0.6}
 """Synthetic growth is halfway down at HALF, moved by each of these keys: aromatic rings, N in a ring, Cl, OH."""
 
 
 # Between cells and keys.
 
 
-def keys_of(images: Tensor) -> Tensor:
+def to_keys(images: Tensor) -> Tensor:
     """(n, 1, 13, 13) images in [-1, 1] -> (n, 166) keys in [0, 1]."""
     return (images.flatten(1)[:, :KEYS] + 1) / 2
 
 
-def image_of(keys: Tensor) -> Tensor:
+def to_image(keys: Tensor) -> Tensor:
     """(n, 166) keys in [0, 1] -> (n, 1, 13, 13) images in [-1, 1]; their last 3 cells are -1."""
     cells = torch.nn.functional.pad(2 * keys - 1, (0, SIDE**2 - KEYS), value=-1.0)
     return cells.unflatten(1, (1, SIDE, SIDE))
@@ -166,15 +166,15 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
     images, unread = fingerprints(smiles)
     bad |= {lines[position]: reason for position, reason in unread.items()}
     named = {f"line {line}": bad[line] for line in sorted(bad)}
-    if len(bad) > MOST_BAD * len(rows):
+    if len(bad) > MAX_BAD_FRACTION * len(rows):
         raise SparringError(
             f"{len(bad):,} of {len(rows):,} molecules in '{shown(str(path))}' cannot be used, more than "
-            f"{MOST_BAD:.0%}: {listed(named)}; repair them or take them away"
+            f"{MAX_BAD_FRACTION:.0%}: {format_bad_files(named)}; repair them or take them away"
         )
     good = [values for line, values in zip(lines, numbers, strict=True) if line not in bad]
-    values, notes = _completed(images, torch.tensor(good).view(len(images), len(has)))
+    values, notes = _fill_missing(images, torch.tensor(good).view(len(images), len(has)))
     if bad:
-        notes = (f"skipped {len(bad)} of {len(rows):,} molecules: {listed(named)}", *notes)
+        notes = (f"skipped {len(bad)} of {len(rows):,} molecules: {format_bad_files(named)}", *notes)
     if others := [column for column in columns if column not in COLUMNS]:
         notes = (f"passed over the columns {', '.join(map(shown, others))}", *notes)
     return Dataset(name or path.resolve().stem, images, values=values, notes=notes)
@@ -257,20 +257,20 @@ def _is_number(text: str) -> bool:
 # What was not measured.
 
 
-def _completed(images: Tensor, measured: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+def _fill_missing(images: Tensor, measured: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     """(M, 2) concentration and growth, of which `measured` (M, 0 to 2) has the first columns; and what to say of it."""
     notes: list[str] = []
     if measured.shape[1] == 0:
-        draws = torch.randn(len(images), 1, generator=generator("synthetic concentration"))
+        draws = torch.randn(len(images), 1, generator=make_generator("synthetic concentration"))
         measured = MEAN + DEVIATION * draws
         notes.append(f"synthetic concentration: none is given; log10 of mol/l is drawn from N({MEAN}, {DEVIATION}^2)")
     if measured.shape[1] == 1:
         growth = synthetic_growth(images.flatten(1)[:, :KEYS] > 0, measured[:, 0])
         measured = torch.cat([measured, growth[:, None]], 1)
-        moved = "".join(f" {'-' if shift < 0 else '+'} {abs(shift)} k{key}" for key, shift in POTENT.items())
+        moved = "".join(f" {'-' if shift < 0 else '+'} {abs(shift)} k{key}" for key, shift in KEY_EFFECTS.items())
         notes.append(
             "synthetic growth: none is given and nothing was measured; it is 1 - 2 / (1 + 10^(h - concentration)) "
-            f"with h = {HALF}{moved}, where kN is 1 if the molecule has MACCS key N"
+            f"with h = {BASE_LOG_IC50}{moved}, where kN is 1 if the molecule has MACCS key N"
         )
     return measured.float(), tuple(notes)
 
@@ -280,5 +280,5 @@ def synthetic_growth(keys: Tensor, concentration: Tensor) -> Tensor:
 
     A Hill curve with a made-up potency: something to learn, not a fact about any molecule.
     """
-    half = HALF + sum(shift * keys[:, key - 1].float() for key, shift in POTENT.items())
+    half = BASE_LOG_IC50 + sum(shift * keys[:, key - 1].float() for key, shift in KEY_EFFECTS.items())
     return 1 - 2 / (1 + torch.exp(math.log(10) * (half - concentration)))

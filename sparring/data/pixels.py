@@ -23,7 +23,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from sparring.errors import SparringError, short
+from sparring.errors import SparringError, abbreviated
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
@@ -32,12 +32,12 @@ MAX_SIZE = 4096
 MAX_SCANS = 100  # of a JPEG; a progressive one has about 10, and each takes a pass over all pixels
 
 Scale = Mapping[str, tuple[float, float]]
-"""What grey values of more than 8 bits lie between: "16-bit", "32-bit" or "float" -> (lowest, highest)."""
+"""What gray values of more than 8 bits lie between: "16-bit", "32-bit" or "float" -> (lowest, highest)."""
 
 BITS = (8, 10, 12, 14, 16)  # that 16-bit files may in truth have
 
 ORIENTATION = 0x0112  # the EXIF tag, and what undoes each of its values
-UPRIGHT = {
+TRANSPOSE_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -93,8 +93,8 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def fit(images: Tensor, *, size: int, channels: int) -> Tensor:
-    """(N, C, H, W) uint8 -> (N, channels, size, size) uint8: centre crop, antialiased bilinear; luma or repeated grey.
+def resize(images: Tensor, *, size: int, channels: int) -> Tensor:
+    """(N, C, H, W) uint8 -> (N, channels, size, size) uint8: center crop, antialiased bilinear; luma or repeated gray.
 
     What already fits is returned as it is.
     """
@@ -111,7 +111,7 @@ def fit(images: Tensor, *, size: int, channels: int) -> Tensor:
             chunk = torch.einsum("nchw,c->nhw", chunk, torch.tensor([0.299, 0.587, 0.114])).unsqueeze(1)
         if side != size:
             chunk = torch.nn.functional.interpolate(chunk, (size, size), mode="bilinear", antialias=True)
-        fitted[start : start + 1024] = chunk.round().clamp(0, 255).to(torch.uint8)  # grey is repeated by assignment
+        fitted[start : start + 1024] = chunk.round().clamp(0, 255).to(torch.uint8)  # gray is repeated by assignment
     return fitted
 
 
@@ -119,9 +119,9 @@ def require_shape(size: int | None, channels: int | None) -> None:
     """Raise `SparringError` unless these are a side and a number of channels that images can have here."""
     for name, value in (("size", size), ("channels", channels)):
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
-            raise SparringError(f"{name} is {short(value)}, a {type(value).__name__}; give a whole number")
+            raise SparringError(f"{name} is {abbreviated(value)}, a {type(value).__name__}; give a whole number")
     if channels not in (None, 1, 3):
-        raise SparringError(f"channels is {channels}; images here have 1 (grey) or 3 (red, green, blue)")
+        raise SparringError(f"channels is {channels}; images here have 1 (gray) or 3 (red, green, blue)")
     if size is not None and not 1 <= size <= MAX_SIZE:
         raise SparringError(f"size is {size}; the side of the images must be between 1 and {MAX_SIZE} pixels")
 
@@ -139,17 +139,17 @@ class Header:
     height: int
     conversions: tuple[str, ...]
     values: str | None = None
-    """The kind of grey values of more than 8 bits, a key of `Scale`."""
+    """The kind of gray values of more than 8 bits, a key of `Scale`."""
 
 
 def read_image(
     source: str | Path | BinaryIO, *, size: int, channels: int, background: int = 255, scale: Scale | None = None
 ) -> np.ndarray:
-    """(channels, size, size) uint8 of an image file: the short side is scaled to `size`, the centre kept.
+    """(channels, size, size) uint8 of an image file: the short side is scaled to `size`, the center kept.
 
     More than 8 bits are scaled by `scale`, the range of the set that the image is of; without it by the range that the
-    file declares (32 bits, and floats outside [0, 1]: by its own minimum and maximum). Transparency is laid on the grey
-    value `background`, EXIF orientation is applied, animations give their first frame, texts and colour profiles are
+    file declares (32 bits, and floats outside [0, 1]: by its own minimum and maximum). Transparency is laid on the gray
+    value `background`, EXIF orientation is applied, animations give their first frame, texts and color profiles are
     passed over. Raises `BadImage` with the reason for everything else: it never hangs and never guesses.
     """
     require_shape(size, channels)
@@ -157,7 +157,7 @@ def read_image(
         return decode(image, size=size, channels=channels, background=background, scale=scale)
 
 
-def probe(source: str | Path | BinaryIO) -> Header:
+def read_header(source: str | Path | BinaryIO) -> Header:
     """The header of an image file, without decoding pixels. Raises `BadImage`."""
     with open_image(source) as image:
         return inspect(image)
@@ -191,10 +191,10 @@ def inspect(image: Image.Image) -> Header:
         "16-bit scaled to 8 bits": image.mode.startswith("I;16") or deep,
         "32-bit or float scaled to 8 bits": image.mode in ("I", "F") and not deep,
         "1-bit turned into black and white": image.mode == "1",
-        "palette turned into colours": image.mode in ("P", "PA"),
+        "palette turned into colors": image.mode in ("P", "PA"),
         "CMYK turned into RGB": image.mode == "CMYK",
         "transparency laid on the background": _is_transparent(image),
-        "turned upright as EXIF says": _orientation(image) in UPRIGHT,
+        "turned upright as EXIF says": _orientation(image) in TRANSPOSE_OF_ORIENTATION,
         "only the first frame of an animation used": getattr(image, "is_animated", False),
     }
     conversions = tuple(kind for kind, applies in kinds.items() if applies)
@@ -207,7 +207,7 @@ def decode(
     """The pixels of an opened image as (channels, size, size) uint8, as `read_image` says."""
     image.draft(None, (4 * size, 4 * size))  # large JPEGs decode at 1/2, 1/4 or 1/8
     with PIXELS.hold(image.width * image.height):
-        image = upright(image, channels=channels, background=background, scale=scale)
+        image = normalize_orientation(image, channels=channels, background=background, scale=scale)
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
@@ -216,17 +216,17 @@ def decode(
 
 
 def has_color(image: Image.Image) -> bool:
-    """Whether an opened image is grey neither by its mode nor in all its pixels."""
+    """Whether an opened image is gray neither by its mode nor in all its pixels."""
     if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
         return False
     image.draft(None, (256, 256))
     with PIXELS.hold(image.width * image.height):
-        red, green, blue = np.moveaxis(np.asarray(upright(image, channels=3)), 2, 0)
+        red, green, blue = np.moveaxis(np.asarray(normalize_orientation(image, channels=3)), 2, 0)
         return bool((red != green).any() or (green != blue).any())
 
 
 def value_range(image: Image.Image) -> tuple[str, float, float] | None:
-    """Of an opened image with grey values of more than 8 bits: their kind, the lowest and the highest; else None."""
+    """Of an opened image with gray values of more than 8 bits: their kind, the lowest and the highest; else None."""
     kind = _values(image)
     if kind is None:
         return None
@@ -256,24 +256,26 @@ def scale_of(ranges: Iterable[tuple[str, float, float]]) -> Scale:
     return extremes
 
 
-def upright(image: Image.Image, *, channels: int, background: int = 255, scale: Scale | None = None) -> Image.Image:
-    """An opened image as 8-bit grey or RGB, in its own size, as `read_image` says."""
+def normalize_orientation(
+    image: Image.Image, *, channels: int, background: int = 255, scale: Scale | None = None
+) -> Image.Image:
+    """An opened image as 8-bit gray or RGB, in its own size, as `read_image` says."""
     _refuse_many_scans(image)
     image.load()
     orientation = _orientation(image)
     if _values(image):
         image = _eight_bits(image, background, scale)
     elif _is_transparent(image):
-        colours = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (background,) * 3 + (255,)), colours)
+        colors = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (background,) * 3 + (255,)), colors)
     image = image.convert("L" if channels == 1 else "RGB")
-    if orientation in UPRIGHT:
-        image = image.transpose(UPRIGHT[orientation])
+    if orientation in TRANSPOSE_OF_ORIENTATION:
+        image = image.transpose(TRANSPOSE_OF_ORIENTATION[orientation])
     return image
 
 
 def _values(image: Image.Image) -> str | None:
-    """The kind of grey values of more than 8 bits."""
+    """The kind of gray values of more than 8 bits."""
     tags = getattr(image, "tag_v2", None)  # of a TIFF
     if image.mode.startswith("I;16") or (image.mode == "I" and not tags):  # "I" is Pillow's mode for 16-bit PGM, too
         return "16-bit"
@@ -281,7 +283,7 @@ def _values(image: Image.Image) -> str | None:
 
 
 def _eight_bits(image: Image.Image, background: int, scale: Scale | None) -> Image.Image:
-    """A grey image of more than 8 bits, scaled by the range of its set, or else of its file."""
+    """A gray image of more than 8 bits, scaled by the range of its set, or else of its file."""
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
         raise BadImage("pixels that are not finite numbers")
@@ -336,7 +338,7 @@ def _regular_file(path: Path) -> BinaryIO:
 
 
 def _without_texts(file: BinaryIO) -> BinaryIO:
-    """A PNG without its texts and its colour profile, which Pillow would unpack and refuses when they are large; other
+    """A PNG without its texts and its color profile, which Pillow would unpack and refuses when they are large; other
     files as they are.
     """
     start = file.tell()

@@ -11,27 +11,34 @@ from PIL.Image import Image
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
-from sparring.errors import SparringError, unknown, whole
-from sparring.evaluation.cards import Cell, Evaluation, Finding, Measure, Rate, Unit
+from sparring.errors import SparringError, require_int, unknown_name_error
 from sparring.evaluation.classes import classification_error, clustering_error
-from sparring.evaluation.codes import codes_of, likelihood, reconstructed, reconstruction_error
 from sparring.evaluation.comparison import Difference, compare
-from sparring.evaluation.domains import paired_errors, translations_of
+from sparring.evaluation.domains import evaluate_translation, paired_errors
 from sparring.evaluation.given import Images, as_system
-from sparring.evaluation.images import (
-    FEWEST,
-    OTHER_HALF,
-    can,
-    facts_of,
-    in_chunks,
-    judge_for,
-    part_of,
-    reference_of,
-    shown_to_classifiers,
-)
+from sparring.evaluation.measurement import Cell, Evaluation, Finding, Measure, Rate, Unit
 from sparring.evaluation.panel import POOL
 from sparring.evaluation.power import needed
-from sparring.evaluation.samples import Yardstick, blur, class_agreement, compared, parzen_window, sample_seed
+from sparring.evaluation.reconstruction import evaluate_latents, likelihood, reconstruct_all, reconstruction_error
+from sparring.evaluation.sample_quality import (
+    TrainingEvaluator,
+    blur,
+    class_agreement,
+    evaluate_samples,
+    parzen_window,
+    sample_seed,
+)
+from sparring.evaluation.splits import (
+    FEWEST,
+    HELD_OUT_B,
+    can,
+    choose_extractor,
+    facts_of,
+    in_chunks,
+    reference_split,
+    shown_to_classifiers,
+    split_of,
+)
 from sparring.evaluation.stacked import stacked_modes
 from sparring.metrics import SELF, SHIPPED, ClassShare, Extractor, accuracy_on, knows
 from sparring.metrics import extractor as shipped
@@ -44,16 +51,16 @@ __all__ = [
     "Finding",
     "Measure",
     "Rate",
+    "TrainingEvaluator",
     "Unit",
-    "Yardstick",
+    "choose_extractor",
     "class_agreement",
     "classification_error",
     "clustering_error",
     "compare",
     "evaluate",
     "in_chunks",
-    "judge_for",
-    "reconstructed",
+    "reconstruct_all",
 ]
 
 MEASURED = ("sample", "classify", "cluster", "reconstruct", "encode", "translate")
@@ -94,12 +101,12 @@ def evaluate(
     reference and the training images can give; with split="train" the two halves of the training images play the two
     parts, and "other_half" is the half of the held-out images that did not choose the best checkpoint. Copies of
     training images are looked for where images are held out. The extractor is the one that knows the data best, unless
-    given: a shipped classifier, if it recognizes labelled real images, else random features; classes of samples are
+    given: a shipped classifier, if it recognizes labeled real images, else random features; classes of samples are
     counted only by one that does. `averaged` is only noted on the cards. `sampling` goes to `system.sample`
     (truncation=.5) and is kept.
 
     Reconstructions, codes and likelihoods are of the same reference images; errors of classes and clusters, of all
-    labelled images of the split. `parzen` adds the log-likelihood that Goodfellow et al. 2014 published. Translations
+    labeled images of the split. `parzen` adds the log-likelihood that Goodfellow et al. 2014 published. Translations
     are of both domains of the split; `pairs` holds images of the two, row by row the same thing: their known errors.
 
     Reference and floor depend on data, split and n, not on the seed. Raises SparringError for a system that can do
@@ -117,16 +124,16 @@ def evaluate(
         raise SparringError(f"{asked} is about samples, and {type(system).__name__} cannot sample")
     if pairs is not None and not can(system, "translate"):
         raise SparringError(f"pairs are about translations, and {type(system).__name__} cannot translate")
-    whole("repeats", repeats, most=1000)
-    whole("seed", seed, least=0)
+    require_int("repeats", repeats, most=1000)
+    require_int("seed", seed, least=0)
     if n is not None and n < FEWEST:
         raise SparringError(f"n is {n}: it is the number of images per measurement, at least {FEWEST}")
     if level not in LEVELS:
-        raise unknown("level", level, LEVELS)
+        raise unknown_name_error("level", level, LEVELS)
     if extractor is not None and extractor.name == SELF and split == "held_out":
-        split = OTHER_HALF  # it has learnt from the first
-    reference, others = reference_of(data, split, n or LEVELS[level], POOL[level])
-    part = part_of(data, split)
+        split = HELD_OUT_B  # it has learnt from the first
+    reference, others = reference_split(data, split, n or LEVELS[level], POOL[level])
+    part = split_of(data, split)
     samples = can(system, "sample")
     if isinstance(system, Images):
         if len(system) < FEWEST:
@@ -148,14 +155,14 @@ def evaluate(
     pictures: dict[str, Image] = {}
 
     if samples:
-        extractor = extractor or judge_for(data)
+        extractor = extractor or choose_extractor(data)
         classes, note = _classes_known(extractor, data)
         notes += [note] if note else []
         sample = partial(system.sample, len(reference), **sampling)
         unseen = None if split == "train" else data.held_out
-        if unseen is not None and split == OTHER_HALF:
+        if unseen is not None and split == HELD_OUT_B:
             unseen = part
-        made = compared(sample, reference, others, unseen, extractor, classes, split, averaged, seed, repeats)
+        made = evaluate_samples(sample, reference, others, unseen, extractor, classes, split, averaged, seed, repeats)
         measures, histogram, cells, pictures = made.measures, made.histogram, made.cells, made.pictures
         pixels = made.range._asdict()
         notes += _too_few(measures, data, split, len(system) if isinstance(system, Images) else None)
@@ -178,13 +185,13 @@ def evaluate(
     reconstruction: tuple[Finding, ...] = ()
     rebuilt: Tensor | None = None
     if can(system, "reconstruct"):
-        rebuilt = reconstructed(system, reference)
+        rebuilt = reconstruct_all(system, reference)
         reconstruction = (reconstruction_error(reference, rebuilt, others, split),)
-    codes, units = codes_of(system, reference, split, seed, repeats)
+    codes, units = evaluate_latents(system, reference, split, seed, repeats)
     domains: tuple[Finding, ...] = ()
     if can(system, "translate"):
-        judge = extractor or judge_for(data)
-        domains = translations_of(system, data, part, judge, split, n or LEVELS[level])
+        judge = extractor or choose_extractor(data)
+        domains = evaluate_translation(system, data, part, judge, split, n or LEVELS[level])
         domains += paired_errors(system, pairs, data.classes) if pairs else ()
     return Evaluation(
         data=data.name,
@@ -218,27 +225,27 @@ def evaluate(
 
 
 def _too_few(measures: Sequence[Measure], data: Dataset, split: str, samples: int | None) -> list[str]:
-    """At most one sentence: whose lights are grey for want of images, how many are needed, and how to have them.
+    """At most one sentence: whose lights are gray for want of images, how many are needed, and how to have them.
 
     samples  how many there are, where they are given
     """
-    grey = [one for one in measures if one.light == "grey"]
-    if not grey:
+    gray = [one for one in measures if one.light == "gray"]
+    if not gray:
         return []
-    n, enough = measures[0].n, max(needed(one.name) for one in grey)
+    n, enough = measures[0].n, max(needed(one.name) for one in gray)
     total = len(data) + (len(data.held_out) if data.held_out else 0)
-    part, share = part_of(data, split), -(-100 * enough // total) / 100
+    part, share = split_of(data, split), -(-100 * enough // total) / 100
     if samples is not None and samples < enough:
         how = f"measure {enough:,} samples or more"
     elif len(part) >= enough:
         how = f"measure with n = {enough:,} or more"
-    elif split in ("held_out", OTHER_HALF) and share <= 0.5:
+    elif split in ("held_out", HELD_OUT_B) and share <= 0.5:
         how = f"hold out {share:.0%} of the {total:,} images (held_out={share:.2g}), or take more images"
     else:
         how = f"take more images, {enough:,} or more to measure against"
     return [
-        f"{n:,} {split.replace('_', '-')} images are too few for {len(grey)} of {len(measures)} numbers, whose lights "
-        f"are grey: with {enough:,} they would show gross faults; {how}"
+        f"{n:,} {split.replace('_', '-')} images are too few for {len(gray)} of {len(measures)} numbers, whose lights "
+        f"are gray: with {enough:,} they would show gross faults; {how}"
     ]
 
 

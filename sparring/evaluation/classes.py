@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from sparring.data.dataset import Dataset
-from sparring.evaluation.cards import Rate
-from sparring.evaluation.images import in_chunks, shuffled
-from sparring.metrics import named_by_examples, wilson_interval
+from sparring.evaluation.measurement import Rate
+from sparring.evaluation.splits import in_chunks, shuffled
+from sparring.metrics import cluster_to_class, wilson_interval
 
 EXAMPLES = 10_000
-"""At most so many labelled images are looked at to name clusters."""
+"""At most so many labeled images are looked at to name clusters."""
 
 
 def classification_error(system: Any, part: Dataset, split: str) -> Rate:
-    """How often `system.classify` is wrong on labelled images."""
+    """How often `system.classify` is wrong on labeled images."""
     assert part.labels is not None
     wrong = int((in_chunks(system.classify, part.images).argmax(1) != part.labels).sum())
     return Rate("classification error", wrong / len(part), len(part), wilson_interval(wrong, len(part)), split)
@@ -32,7 +32,7 @@ def clustering_error(system: Any, data: Dataset, split: str) -> Rate:
     part: Dataset = data.rows(order[len(examples) :]) if split == "train" else getattr(data, split)
     assert examples.labels is not None
     assert part.labels is not None
-    names = named_by_examples(in_chunks(system.cluster, examples.images), examples.labels)
+    names = cluster_to_class(in_chunks(system.cluster, examples.images), examples.labels)
     wrong = int((names[in_chunks(system.cluster, part.images).argmax(1)] != part.labels).sum())
     alone = 1 - float(part.labels.bincount().max()) / len(part)
     note = (

@@ -8,7 +8,7 @@ from statistics import NormalDist
 from typing import Any
 
 from sparring.errors import SparringError
-from sparring.evaluation.cards import FORMAT, short
+from sparring.evaluation.measurement import FORMAT, format_number
 from sparring.metrics.intervals import Z
 
 ALIKE = {
@@ -47,8 +47,8 @@ class Difference:
         return f"the {'first' if self.closer > 0.5 else 'second'} is closer to real images"
 
     def __str__(self) -> str:
-        between = f" ({short(self.interval[0])} to {short(self.interval[1])})" if self.interval else ""
-        return f"{self.name} {short(self.first)} - {short(self.second)}{between}: {self.words}"
+        between = f" ({format_number(self.interval[0])} to {format_number(self.interval[1])})" if self.interval else ""
+        return f"{self.name} {format_number(self.first)} - {format_number(self.second)}{between}: {self.words}"
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> Difference:

@@ -12,11 +12,11 @@ from torch import Tensor
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError
-from sparring.evaluation.cards import Finding
-from sparring.evaluation.images import finite, shuffled
+from sparring.evaluation.measurement import Finding
+from sparring.evaluation.splits import finite, shuffled
 from sparring.metrics import Extractor, frechet_distance, mean_interval
 from sparring.metrics.ssim import WINDOW, structural_similarity
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 
 MOST = 2000
 """At most so many images of a domain are translated."""
@@ -34,7 +34,7 @@ RISE = 2
 Translate = Callable[[Tensor], Tensor]
 
 
-def translations_of(
+def evaluate_translation(
     system: Any, data: Dataset, part: Dataset, extractor: Extractor, split: str, n: int
 ) -> tuple[Finding, ...]:
     """Of `part`, in both directions: cycle error, identity distance, Fréchet distance, hidden information.
@@ -52,11 +52,11 @@ def translations_of(
             domain.rows(shuffled(domain, "domain")[: min(n, MOST)]) for domain in (source, target, known)
         )
         there, back = (partial(_checked, system, to=to) for to in (1 - label, label))
-        found += _one_way(there, back, source, target, known, extractor, split, part.classes[label], label)
+        found += _direction(there, back, source, target, known, extractor, split, part.classes[label], label)
     return tuple(found)
 
 
-def _one_way(
+def _direction(
     there: Translate,
     back: Translate,
     source: Dataset,
@@ -70,15 +70,15 @@ def _one_way(
     b = source.classes[1 - label]
     x = to_float(source.images)
     made = there(x)
-    clean = apart(back(made), x)
-    others = apart(x.roll(1, 0), x)
+    clean = l1(back(made), x)
+    others = l1(x.roll(1, 0), x)
     cycle = Finding(
         f"cycle error {a} to {b} to {a}",
         *_mean(clean), *_beside(others), f"another image of {a}", split,
     )  # fmt: skip
 
     # Did anything happen?
-    moved = apart(made, x)
+    moved = l1(made, x)
     nearest = _nearest(source.images, known.images)
     n = min(len(source), len(target), len(known))
     features = [extractor.features(images[:n])[0] for images in (to_uint8(made), source.images, known.images)]
@@ -102,18 +102,18 @@ def _one_way(
         f"FD-{extractor.name}@{n} {a} to {b}",
         arrived, "", n, None, floor, None, f"real training images of {b}", split, words,
     )  # fmt: skip
-    return [cycle, identity, distance, _hidden(back, made, x, clean, split, f"{a} to {b} to {a}")]
+    return [cycle, identity, distance, _steganography(back, made, x, clean, split, f"{a} to {b} to {a}")]
 
 
-def _hidden(back: Translate, made: Tensor, x: Tensor, clean: Tensor, split: str, way: str) -> Finding:
+def _steganography(back: Translate, made: Tensor, x: Tensor, clean: Tensor, split: str, way: str) -> Finding:
     """Does the way back read faint patterns? Chu et al. 2017; as in Bashkirova et al. 2019, noise destroys them.
 
     A way back that paints what it sees changes its picture about as much as the noise changed the translation.
     """
-    noise = 2 * NOISE * torch.randn(made.shape, generator=generator("evaluate", "hidden information"))
+    noise = 2 * NOISE * torch.randn(made.shape, generator=make_generator("evaluate", "hidden information"))
     disturbed = (made + noise).clamp(-1, 1)
-    noisy = apart(back(disturbed), x)
-    rise, seen = float((noisy - clean).mean()), float(apart(disturbed, made).mean())
+    noisy = l1(back(disturbed), x)
+    rise, seen = float((noisy - clean).mean()), float(l1(disturbed, made).mean())
     words = "what comes back is in the picture"
     if rise > RISE * seen and rise > float(clean.mean()) / 2:
         words = "hidden information: the way back reads patterns too faint to see, which the noise destroys"
@@ -127,7 +127,7 @@ def paired_errors(system: Any, pairs: tuple[Dataset, Dataset], names: tuple[str,
         x, y = pairs[label].images, pairs[1 - label].images
         made = to_uint8(_checked(system, to_float(x), to=1 - label))
         way = f"{names[label]} to {names[1 - label]}"
-        errors = [apart(to_float(z), to_float(y)) for z in (made, x)]
+        errors = [l1(to_float(z), to_float(y)) for z in (made, x)]
         found.append(_paired(f"paired L1 {way}", "per pixel", errors, smaller=True))
         if min(x.shape[2:]) >= WINDOW:
             alike = [structural_similarity(real=y, fake=z) for z in (made, x)]
@@ -148,7 +148,7 @@ def _paired(name: str, unit: str, numbers: list[Tensor], *, smaller: bool) -> Fi
     return Finding(name, *card, *_beside(copied), "the image itself, copied", "pairs", words)
 
 
-def apart(x: Tensor, y: Tensor) -> Tensor:
+def l1(x: Tensor, y: Tensor) -> Tensor:
     """(N,) mean absolute difference of (N, C, H, W) images in [-1, 1], pixels from 0 to 1."""
     return finite((x - y).abs().flatten(1).mean(1) / 2, "translations")
 

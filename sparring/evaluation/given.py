@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sparring.data.chosen import folders_of
 from sparring.data.dataset import Dataset
-from sparring.data.sources import load
+from sparring.data.loading import load
 from sparring.errors import SparringError, shown
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 
 
 class Images:
@@ -27,7 +27,7 @@ class Images:
     """
 
     def __init__(self, images: Tensor, labels: Tensor | None = None, note: str = "") -> None:
-        order = torch.randperm(len(images), generator=generator("evaluate", "given"))
+        order = torch.randperm(len(images), generator=make_generator("evaluate", "given"))
         self.images, self.labels, self.note = images[order], None if labels is None else labels[order], note
         self.next = 0
 

@@ -17,44 +17,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.evaluation.cards import Cell, Measure
+from sparring.evaluation.measurement import Cell, Measure
 from sparring.metrics import (
     Cells,
     ClassShare,
     Extractor,
     authenticity,
-    cell_z,
+    bin_z,
+    checkerboard_power,
     chi_square_p,
     class_histogram,
     classifier_test,
-    different_cells,
-    duplicate_distance,
+    duplicate_threshold,
     duplicates,
-    edges,
     effective_support,
-    exchangeability,
     fit_cells,
     frechet_distance,
     frechet_infinity,
-    high_frequencies,
+    high_frequency_share,
     jensen_shannon,
     kernel_distance,
+    laplacian_variance,
     mean_interval,
     missing_cells,
     missing_share,
+    ndb,
     nearest,
-    nearest_alike,
     nearest_other,
-    neighbours,
-    peak,
+    nearest_train_test,
+    one_nn_accuracy,
     power_spectrum,
+    prdc,
     prominence,
     total_variation,
     wilson_interval,
 )
 from sparring.metrics.distances import pairwise
 from sparring.metrics.intervals import Z, t_quantile
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 
 FLOORS = 10
 """Sets of real images that take the place of samples, to know what each number is when nothing is wrong."""
@@ -77,8 +77,8 @@ MEANING = {
     "KID": "how far the features' distribution is from that of real images",
     "precision": "share of samples that lie among real images",
     "recall": "share of real images that lie among samples",
-    "density": "how crowded the real images are around a sample; above 1: too close to the centres",
-    "coverage": "share of real images with a sample in their neighbourhood",
+    "density": "how crowded the real images are around a sample; above 1: too close to the centers",
+    "coverage": "share of real images with a sample in their neighborhood",
     "cells-JS": "how unevenly the regions of the data are made",
     "cells-NDB": "share of regions that are made too often or too rarely",
     "missing": "share of the real images in regions that are hardly ever made",
@@ -97,7 +97,7 @@ MEANING = {
     "quarter peak": "the same power over that of the frequencies around it",
     "copied-features": "share of samples that must be copies of training images",
     "copied-pixels": "the same, by pixels",
-    "authentic": "share of samples that are not nearer to a training image than its own neighbour",
+    "authentic": "share of samples that are not nearer to a training image than its own neighbor",
 }
 """What each number says, in plain words."""
 
@@ -114,13 +114,13 @@ FROM_PIXELS = (
 """Numbers that no feature extractor had a part in."""
 
 
-class View(NamedTuple):
+class Features(NamedTuple):
     """A set of images, and what is seen of them.
 
     images    (N, C, S, S) uint8
     features  (N, F)
     labels    (N,) classes that the extractor sees; None if it knows none
-    edges     (N,) variance of the Laplacian
+    laplacian_variance  (N,) variance of the Laplacian
     spectrum  (S, S) mean power spectrum
     coarse    (N, P) pixels, averaged to 12 x 12 where there are more
     """
@@ -133,20 +133,20 @@ class View(NamedTuple):
     coarse: Tensor
 
 
-def view(images: Tensor, extractor: Extractor) -> View:
+def describe(images: Tensor, extractor: Extractor) -> Features:
     features, logits = extractor.features(images)
     labels = None if logits is None else logits.argmax(1)
     side = min(COARSE, images.shape[-1])
     coarse = torch.cat([F.adaptive_avg_pool2d(part.float(), side).flatten(1) for part in images.split(1000)])
-    return View(images, features, labels, edges(images), power_spectrum(images), coarse)
+    return Features(images, features, labels, laplacian_variance(images), power_spectrum(images), coarse)
 
 
-def view_of(whole: View, rows: Tensor) -> View:
+def subset(whole: Features, rows: Tensor) -> Features:
     """The view of some rows of a set that was seen."""
     labels = None if whole.labels is None else whole.labels[rows]
     images = whole.images[rows]
     spectrum = power_spectrum(images)
-    return View(images, whole.features[rows], labels, whole.edges[rows], spectrum, whole.coarse[rows])
+    return Features(images, whole.features[rows], labels, whole.edges[rows], spectrum, whole.coarse[rows])
 
 
 @dataclass
@@ -161,7 +161,7 @@ class Panel:
     classes    of the data; () if the extractor does not know them, or not these images
     """
 
-    real: View
+    real: Features
     extractor: Extractor
     cells: Cells
     twin: float
@@ -169,15 +169,15 @@ class Panel:
     classes: tuple[str, ...]
 
     @classmethod
-    def of(cls, real: View, others: Sequence[View], extractor: Extractor, classes: tuple[str, ...]) -> Panel:
+    def of(cls, real: Features, others: Sequence[Features], extractor: Extractor, classes: tuple[str, ...]) -> Panel:
         """others: sets of other real images, as large as the reference; classes: those that the extractor knows."""
         known = torch.cat([one.features for one in others])[:CELLS_FROM]
         cells = fit_cells(known, max(2, min(CELLS, len(real.features) // IN_A_CELL)))
-        twin = duplicate_distance(real.features, *(one.features for one in others))
-        twin_pixels = duplicate_distance(real.coarse, *(one.coarse for one in others))
+        twin = duplicate_threshold(real.features, *(one.features for one in others))
+        twin_pixels = duplicate_threshold(real.coarse, *(one.coarse for one in others))
         return cls(real, extractor, cells, twin, twin_pixels, classes)
 
-    def measure(self, made: View) -> dict[str, float]:
+    def measure(self, made: Features) -> dict[str, float]:
         """Every number of one set of images; of the effective support, the pairs of twins it comes from.
 
         Numbers that these images cannot have are left out.
@@ -185,14 +185,14 @@ class Panel:
         real, fake = self.real.features, made.features
         kinds, made_kinds = self.cells.counts(real), self.cells.counts(fake)
         judge, n = self.extractor.name, len(real)
-        alike, twins = nearest_alike(real=real, fake=fake), duplicates(fake=fake, within=self.twin)
+        alike, twins = one_nn_accuracy(real=real, fake=fake), duplicates(fake=fake, within=self.twin)
         numbers: dict[str, float] = {
             f"FD-{judge}@{n}": frechet_distance(real=real, fake=fake),
             **({"FD-infinity": frechet_infinity(real=real, fake=fake)} if n >= 8 * real.shape[1] else {}),
             f"KID-{judge}@{n}": kernel_distance(real=real, fake=fake),
-            **neighbours(real=real, fake=fake)._asdict(),
+            **prdc(real=real, fake=fake)._asdict(),
             "cells-JS": jensen_shannon(real=kinds, fake=made_kinds),
-            "cells-NDB": different_cells(real=kinds, fake=made_kinds),
+            "cells-NDB": ndb(real=kinds, fake=made_kinds),
             "missing": missing_share(real=kinds, fake=made_kinds),
             **({"classes-TV": total_variation(self.histogram([made]))} if self.classes else {}),
             "duplicates": twins.share,
@@ -217,13 +217,13 @@ class Panel:
     def bands(self) -> dict[str, Callable[[Tensor], float]]:
         """Bands of the spectrum that images of this size have."""
         size = self.real.images.shape[-1]
-        found: dict[str, Callable[[Tensor], float]] = {"HF ratio": high_frequencies}
+        found: dict[str, Callable[[Tensor], float]] = {"HF ratio": high_frequency_share}
         for name, period in PATTERNS.items():
             if size % period == 0:
-                found[f"{name} ratio"] = partial(peak, period=period)
+                found[f"{name} ratio"] = partial(checkerboard_power, period=period)
         return found
 
-    def histogram(self, made: Sequence[View]) -> list[ClassShare]:
+    def histogram(self, made: Sequence[Features]) -> list[ClassShare]:
         """Shares of the classes in all of these sets; [] if the extractor does not know the classes."""
         if not self.classes:
             return []
@@ -231,7 +231,7 @@ class Panel:
         assert self.real.labels is not None
         return class_histogram(real=self.real.labels, fake=torch.cat(labels), classes=self.classes)
 
-    def p_values(self, made: Sequence[View]) -> dict[str, float]:
+    def p_values(self, made: Sequence[Features]) -> dict[str, float]:
         """How likely so large a difference from the reference is by chance, for the numbers that have a known law."""
         features = torch.cat([one.features for one in made])
         counts = {"real": self.cells.counts(self.real.features), "fake": self.cells.counts(features)}
@@ -245,12 +245,12 @@ class Panel:
             found["classes-TV"] = chi_square_p(real=real, fake=fake)
         return found
 
-    def odd_cells(self, made: Sequence[View], most: int = 6) -> list[Cell]:
+    def odd_cells(self, made: Sequence[Features], most: int = 6) -> list[Cell]:
         """The cells that are furthest from their share: the rarest of the missing ones first, then the overfull."""
         member = self.cells.of(self.real.features)
-        real = torch.bincount(member, minlength=len(self.cells.centres))
+        real = torch.bincount(member, minlength=len(self.cells.centers))
         fake = self.cells.counts(torch.cat([one.features for one in made]))
-        z, missing = cell_z(real=real, fake=fake), missing_cells(real=real, fake=fake)
+        z, missing = bin_z(real=real, fake=fake), missing_cells(real=real, fake=fake)
         shares = torch.stack([real / real.sum(), fake / fake.sum()], 1).tolist()
         gone = [k for k in (real * missing).argsort(descending=True, stable=True).tolist() if missing[k]][:most]
         full = [k for k in z.argsort(descending=True, stable=True).tolist() if z[k] > 5][: most if not gone else 2]
@@ -275,10 +275,10 @@ def floor_rows(total: int, n: int) -> list[Tensor]:
         return [torch.arange(n)]
     if total >= FLOORS * n:
         return list(torch.arange(FLOORS * n).split(n))
-    return [torch.randperm(total, generator=generator("floor", i))[:n] for i in range(FLOORS)]
+    return [torch.randperm(total, generator=make_generator("floor", i))[:n] for i in range(FLOORS)]
 
 
-def spread_of(floors: Sequence[float], n: int, total: int) -> float | None:
+def floor_interval(floors: Sequence[float], n: int, total: int) -> float | None:
     """Standard deviation of a number among sets of n real images, from sets out of `total`; None for a single set.
 
     Sets drawn from a small pile overlap and differ less than new ones would, by 1 - n / total (sampling without
@@ -293,7 +293,7 @@ def spread_of(floors: Sequence[float], n: int, total: int) -> float | None:
 
 def measures_of(
     panel: Panel,
-    made: Sequence[View],
+    made: Sequence[Features],
     nulls: Sequence[Mapping[str, float]],
     total: int,
     stamp: Mapping[str, Any],
@@ -310,18 +310,18 @@ def measures_of(
     found = []
     for name in values[0]:
         repeated, floor = [row[name] for row in values], [row[name] for row in nulls]
-        card = {**judged_by(None if name in FROM_PIXELS else panel.extractor), **stamp}
+        card = {**extractor_record(None if name in FROM_PIXELS else panel.extractor), **stamp}
         if name == "effective support":
             ours, real = (effective_support(round(sum(pairs)), n, len(pairs)) for pairs in (repeated, floor))
             found.append(Measure(name, ours[0], n, ours[1], real[0], real[1], against=n, **card))
         else:
-            card |= {"spread": spread_of(floor, n, total), "p": chances.get(name), "against": n}
+            card |= {"spread": floor_interval(floor, n, total), "p": chances.get(name), "against": n}
             value, null = mean(repeated), mean(floor)
             found.append(Measure(name, value, n, mean_interval(repeated), null, mean_interval(floor), **card))
     return found
 
 
-def judged_by(extractor: Extractor | None) -> dict[str, Any]:
+def extractor_record(extractor: Extractor | None) -> dict[str, Any]:
     """The extractor of a card; None: the pixels themselves."""
     return (
         {"extractor": "pixels", "digest": ""}
@@ -333,10 +333,10 @@ def judged_by(extractor: Extractor | None) -> dict[str, Any]:
     )
 
 
-# Memorisation.
+# Memorization.
 
 
-class Memorised(NamedTuple):
+class Memorization(NamedTuple):
     """Its numbers, and for pictures the closest pairs: rows of the samples and of the training images."""
 
     measures: list[Measure]
@@ -344,14 +344,14 @@ class Memorised(NamedTuple):
     training: Tensor
 
 
-def memorisation(
-    made: Sequence[View],
-    train: View,
-    held_out: View,
+def memorization(
+    made: Sequence[Features],
+    train: Features,
+    held_out: Features,
     extractor: Extractor,
     pixels: Sequence[Tensor],
     stamp: Mapping[str, Any],
-) -> Memorised:
+) -> Memorization:
     """Copies of training images among the samples: by exchangeability in features and in pixels, and by AuthPct.
 
     pixels  principal components of the pixels of all samples, of the training images and of the held-out ones
@@ -363,17 +363,17 @@ def memorisation(
         ("copied-features", extractor, features),
         ("copied-pixels", None, pixels),
     ):
-        test = exchangeability(train=known, held_out=unseen, fake=fake)
+        test = nearest_train_test(train=known, held_out=unseen, fake=fake)
         spread = test.deviation / (1 - test.expected)
         interval, null = ((middle - Z * spread, middle + Z * spread) for middle in (test.copied, 0.0))
-        card = {**judged_by(judge), **stamp, "spread": spread, "p": test.p, "against": len(unseen)}
+        card = {**extractor_record(judge), **stamp, "spread": spread, "p": test.p, "against": len(unseen)}
         found.append(Measure(name, test.copied, len(fake), interval, 0.0, null, **card))
 
     fake, known, unseen = features
     copies, real = authenticity(train=known, fake=fake), authenticity(train=known, fake=unseen)
     interval, null = (wilson_interval(round(one.share * len(one.at)), len(one.at)) for one in (copies, real))
     spread = (real.share * (1 - real.share) * (1 / len(fake) + 1 / len(unseen))) ** 0.5
-    card = {**judged_by(extractor), **stamp, "spread": spread, "against": len(unseen)}
+    card = {**extractor_record(extractor), **stamp, "spread": spread, "against": len(unseen)}
     found.append(Measure("authentic", copies.share, len(fake), interval, real.share, null, **card))
 
     first = len(made[0].features)
@@ -381,10 +381,10 @@ def memorisation(
     closest: dict[int, int] = {}  # training image -> sample
     for i in closeness.argsort(stable=True).tolist():
         closest.setdefault(int(copies.at[i]), i)
-    return Memorised(found, torch.tensor([*closest.values()][:10]), torch.tensor([*closest][:10]))
+    return Memorization(found, torch.tensor([*closest.values()][:10]), torch.tensor([*closest][:10]))
 
 
-def far_and_near(panel: Panel, made: View, count: int = 16) -> tuple[Tensor, Tensor]:
+def far_and_near(panel: Panel, made: Features, count: int = 16) -> tuple[Tensor, Tensor]:
     """Rows of the samples farthest from every real image, and of the nearest, in units of that image's own distance."""
     distance, at = nearest(of=made.features, among=panel.real.features)
     own = nearest_other(panel.real.features).float()
@@ -392,7 +392,7 @@ def far_and_near(panel: Panel, made: View, count: int = 16) -> tuple[Tensor, Ten
     return order[:count], order[-count:].flip(0)
 
 
-def groups_of_twins(panel: Panel, made: View, groups: int = 5, shown: int = 8) -> list[Tensor]:
+def groups_of_twins(panel: Panel, made: Features, groups: int = 5, shown: int = 8) -> list[Tensor]:
     """The largest groups of duplicates: for each, rows of samples that are twins of one and the same sample."""
     left, found = torch.ones(len(made.features), dtype=torch.bool), []
     near = torch.cat([pairwise(rows, made.features) <= panel.twin for rows in made.features.split(500)])

@@ -4,7 +4,7 @@ A light is green where a number is not told apart from that of real images, and 
 number has a smallest number of images, measured by benchmarks/power.py: real images stand on one side, samples with a
 gross fault that this number is there to see on the other (no detail left, half of the data missing, a tenth as many
 images again and again, half of the samples copied, a checkerboard), and the light must not be green in all but at
-most one of the trials, on the data set that needs most of three. Below it the light is grey. The faults are gross and
+most one of the trials, on the data set that needs most of three. Below it the light is gray. The faults are gross and
 the trials few (docs/evaluation.md): a green light above it makes these unlikely, and says nothing about finer ones.
 """
 

@@ -9,7 +9,7 @@ import pydantic
 from pydantic import BaseModel, Field
 
 from sparring.errors import MOST, SparringError
-from sparring.evaluation.cards import FORMAT
+from sparring.evaluation.measurement import FORMAT
 
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
 Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
@@ -30,7 +30,7 @@ class Card(BaseModel, strict=True):
     floor_interval: Interval | None
     floor_name: str | None
     z: Number | None = None
-    light: Literal["green", "amber", "red", "grey", ""] | None = None
+    light: Literal["green", "amber", "red", "gray", ""] | None = None
     extractor: str | None = None
     digest: str | None = None
     split: str | None = None
@@ -45,7 +45,7 @@ class SampleCard(Card, strict=True):
     n: Whole
     floor: Number
     z: Number | None
-    light: Literal["green", "amber", "red", "grey", ""] | None
+    light: Literal["green", "amber", "red", "gray", ""] | None
     averaged: bool | None
     extractor: str
     digest: str
@@ -79,7 +79,7 @@ class Diagnosis(BaseModel, strict=True):
 
 
 class Unit(BaseModel, strict=True):
-    divergence: Number
+    kl: Number
     variance: Number
 
 

@@ -1,50 +1,59 @@
 """What can be done with the codes of a system that paints codes, and what is in its features.
 
-Every tool asks a system for `prior_codes` and `decode` only, so it is one tool for GANs, autoencoders and ALAE.
+Every tool asks a system for `sample_latents` and `decode` only, so it is one tool for GANs, autoencoders and ALAE.
 """
 
-from sparring.latent.arithmetic import NEIGHBOURHOOD, SPREAD, analogy, neighbourhood
+from sparring.latent.arithmetic import NEIGHBORHOOD, SPREAD, analogy, jitter_grid
+from sparring.latent.classifier import classifier_for
+from sparring.latent.decoder import LatentDecoder, latent_decoder
 from sparring.latent.directions import (
     Direction,
-    by_class,
-    first_layers,
-    principal,
-    semantic,
-    steps_along,
+    ganspace,
+    interfacegan,
+    latent_weights,
+    sefa,
+    traverse,
 )
-from sparring.latent.interpolation import INTERPOLATIONS, interpolate, lerp, lerp_gaussian, path, slerp, usual, walk
-from sparring.latent.inversion import WAYS, Inversion, invert, steps_of
-from sparring.latent.judging import judge_of
-from sparring.latent.neighbours import nearest
-from sparring.latent.painting import Painter, painter
+from sparring.latent.interpolation import (
+    INTERPOLATIONS,
+    closed_path,
+    default_interpolation,
+    interpolate,
+    lerp,
+    lerp_gaussian,
+    open_path,
+    slerp,
+)
+from sparring.latent.inversion import INITS, Inversion, invert, total_steps
+from sparring.latent.neighbors import nearest
 from sparring.latent.truncation import truncations
 
 __all__ = [
+    "INITS",
     "INTERPOLATIONS",
-    "NEIGHBOURHOOD",
+    "NEIGHBORHOOD",
     "SPREAD",
-    "WAYS",
     "Direction",
     "Inversion",
-    "Painter",
+    "LatentDecoder",
     "analogy",
-    "by_class",
-    "first_layers",
+    "classifier_for",
+    "closed_path",
+    "default_interpolation",
+    "ganspace",
+    "interfacegan",
     "interpolate",
     "invert",
-    "judge_of",
+    "jitter_grid",
+    "latent_decoder",
+    "latent_weights",
     "lerp",
     "lerp_gaussian",
     "nearest",
-    "neighbourhood",
-    "painter",
-    "path",
-    "principal",
-    "semantic",
+    "open_path",
+    "sefa",
     "slerp",
-    "steps_along",
-    "steps_of",
+    "total_steps",
+    "traverse",
     "truncations",
-    "usual",
-    "walk",
 ]

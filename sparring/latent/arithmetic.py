@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from sparring.errors import SparringError
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 from sparring.typed import typed
 
-NEIGHBOURHOOD = 9
+NEIGHBORHOOD = 9
 """Codes of a 3x3 picture: the result, and eight around it."""
 
 SPREAD = 0.25
@@ -32,10 +32,10 @@ def analogy(start: Tensor, minus: Tensor, plus: Tensor) -> Tensor:
 
 
 @typed
-def neighbourhood(code: Tensor, *, spread: float = SPREAD, seed: int = 0) -> Tensor:
+def jitter_grid(code: Tensor, *, spread: float = SPREAD, seed: int = 0) -> Tensor:
     """(9, d) codes row by row for a 3x3 picture: `code` (d,) in the middle, and around it code + U(-spread, spread)."""
     if code.ndim != 1:
         raise SparringError(f"one code (d,) is in the middle; got {tuple(code.shape)}")
-    noise = 2 * torch.rand(NEIGHBOURHOOD, len(code), generator=generator("neighbourhood", seed)) - 1
-    noise[NEIGHBOURHOOD // 2] = 0
+    noise = 2 * torch.rand(NEIGHBORHOOD, len(code), generator=make_generator("neighborhood", seed)) - 1
+    noise[NEIGHBORHOOD // 2] = 0
     return code + spread * noise.to(code)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from sparring.errors import SparringError, whole
-from sparring.latent.painting import Painter
-from sparring.seeds import generator
+from sparring.errors import SparringError, require_int
+from sparring.latent.decoder import LatentDecoder
+from sparring.seeds import make_generator
 from sparring.typed import require_finite, typed
 
 AT_ONCE = 200
@@ -39,7 +39,7 @@ class Direction:
 
 
 @typed
-def principal(codes: Tensor, features: Tensor, count: int) -> list[Direction]:
+def ganspace(codes: Tensor, features: Tensor, count: int) -> list[Direction]:
     """Haerkoenen et al. 2020, "GANSpace", section 2: principal components of features, as directions of codes.
 
     codes     (n, d) of samples
@@ -71,10 +71,10 @@ def principal(codes: Tensor, features: Tensor, count: int) -> list[Direction]:
 
 
 @typed
-def semantic(weight: Tensor, codes: Tensor, count: int) -> list[Direction]:
+def sefa(weight: Tensor, codes: Tensor, count: int) -> list[Direction]:
     """Shen and Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs" (SeFa), eq. 4.
 
-    weight  (outputs, d) A of the layers that take the code, as `first_layers` gives it
+    weight  (outputs, d) A of the layers that take the code, as `latent_weights` gives it
     codes   (n, d) of samples, for the deviations
 
     The eigenvectors of A^T A with the largest eigenvalues: unit steps that move what the layers give the most. Raises
@@ -94,7 +94,7 @@ def semantic(weight: Tensor, codes: Tensor, count: int) -> list[Direction]:
 
 
 @typed
-def by_class(codes: Tensor, labels: Tensor, classes: Sequence[str]) -> list[Direction]:
+def interfacegan(codes: Tensor, labels: Tensor, classes: Sequence[str]) -> list[Direction]:
     """One direction towards each class: the normal of the plane that tells its codes from all others best.
 
     codes   (n, d) of samples; labels: (n,) what a classifier takes their images for
@@ -108,7 +108,7 @@ def by_class(codes: Tensor, labels: Tensor, classes: Sequence[str]) -> list[Dire
         raise SparringError(f"labels must be ({len(codes)},), one of each code; got {tuple(labels.shape)}")
     scale = codes.std(0).clamp(min=1e-6)
     x = ((codes - codes.mean(0)) / scale).double()
-    order = torch.randperm(len(x), generator=generator("directions"))
+    order = torch.randperm(len(x), generator=make_generator("directions"))
     learnt, asked = order[: len(x) // 2], order[len(x) // 2 :]
     found = []
     for y, name in enumerate(classes):
@@ -129,7 +129,7 @@ def by_class(codes: Tensor, labels: Tensor, classes: Sequence[str]) -> list[Dire
 
 
 def _require_codes(codes: Tensor, count: int) -> None:
-    whole("count", count)
+    require_int("count", count)
     if codes.ndim != 2 or len(codes) < 2 or not codes.shape[1]:
         raise SparringError(f"codes must be (n, d), n > 1; got {tuple(codes.shape)}")
     require_finite(codes=codes)
@@ -138,17 +138,17 @@ def _require_codes(codes: Tensor, count: int) -> None:
 def _separate(x: Tensor, is_it: Tensor) -> tuple[Tensor, Tensor]:
     """Weights (d,) and offset of a logistic regression with a small penalty; both sides weigh the same."""
     weight = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
     share = is_it / is_it.sum() + (1 - is_it) / (1 - is_it).sum()
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value = F.binary_cross_entropy_with_logits(x @ weight[1:] + weight[0], is_it, weight=share, reduction="sum")
         value = value + 1e-2 * weight[1:].square().sum()
         value.backward()
         return value
 
-    optimiser.step(loss)
+    optimizer.step(loss)
     return weight.detach()[1:], weight.detach()[0]
 
 
@@ -163,16 +163,16 @@ def _direction(name: str, vector: Tensor, codes: Tensor, words: str) -> Directio
 
 
 @typed
-def steps_along(code: Tensor, directions: Sequence[Direction], *, reach: float = 3.0, columns: int = 7) -> Tensor:
+def traverse(code: Tensor, directions: Sequence[Direction], *, reach: float = 3.0, columns: int = 7) -> Tensor:
     """(directions, columns, d): code (d,) moved along each direction from -reach to reach deviations."""
     if not directions:
         raise SparringError("there is no direction to move a code along")
-    far = torch.linspace(-reach, reach, whole("columns", columns, most=10_000))
+    far = torch.linspace(-reach, reach, require_int("columns", columns, most=10_000))
     return torch.stack([code + (far * one.sigma)[:, None] * one.unit for one in directions])
 
 
 @typed
-def first_layers(paint: Painter, d: int) -> Tensor:
+def latent_weights(paint: LatentDecoder, d: int) -> Tensor:
     """(outputs, d) A: the weights of all layers that take numbers of the code as they are, one below the other.
 
     Found by asking: when unit codes e_i are painted, the input of such a layer differs from that of the code 0 by ones
@@ -182,7 +182,7 @@ def first_layers(paint: Painter, d: int) -> Tensor:
     """
     if d != (known := paint.codes(1).shape[1]):
         raise SparringError(f"d is {d}: codes of {type(paint.system).__name__} have {known} numbers")
-    one_class = Painter(paint.system, 0 if paint.told else paint.labels)
+    one_class = LatentDecoder(paint.system, 0 if paint.told else paint.labels)
     one_class.paint(torch.zeros(1, d))  # whatever is made at the first picture (standing statistics) is made now
     columns: dict[nn.Module, list[Tensor]] = {}
 

@@ -26,8 +26,8 @@ Features = Callable[[Tensor], Tensor]
 """features(images (n, C, S, S) uint8) -> (n, f) float32."""
 
 
-class Maps:
-    """What every convolutional layer gave in one forward pass, after its own normalisation and activation.
+class ConvActivations:
+    """What every convolutional layer gave in one forward pass, after its own normalization and activation.
 
     That is the last output of its shape before the next convolutional layer. Use as a context manager; `each` are
     tensors (B, C, H, W) in the order of the layers. Maps of one pixel, such as a score, are no features.
@@ -36,7 +36,7 @@ class Maps:
     def __init__(self) -> None:
         self.each: list[Tensor] = []
 
-    def __enter__(self) -> Maps:
+    def __enter__(self) -> ConvActivations:
         self._handle = register_module_forward_hook(self._keep)
         return self
 
@@ -59,7 +59,7 @@ def pooled(maps: Tensor) -> Tensor:
 
 
 @typed
-def learned(system: System, images: Tensor) -> dict[str, Features]:
+def available_features(system: System, images: Tensor) -> dict[str, Features]:
     """What a system knows of images, by name: its codes, its encoder's hidden layer, its discriminator's layers.
 
     images  (n, C, S, S) uint8 without labels: the discriminator's batch norms measure them. Raises SparringError for a
@@ -67,12 +67,12 @@ def learned(system: System, images: Tensor) -> dict[str, Features]:
     """
     require_images(2, torch.uint8, images=images)
     found: dict[str, Features] = {}
-    if system.can("encode"):
+    if system.supports("encode"):
         found["codes"] = partial(_in_pieces, system.encode)
     if callable(hidden := getattr(system, "features", None)):
         found["hidden layer"] = partial(_in_pieces, hidden)
-    if system.can("score") and convolutional(system, images[:2]):
-        found["discriminator"] = partial(discriminator_features, with_statistics(system, images))
+    if system.supports("score") and convolutional(system, images[:2]):
+        found["discriminator"] = partial(discriminator_features, recalibrate_batchnorm(system, images))
     if not found:
         raise SparringError(
             f"this {type(system).__name__} has nothing to probe: neither codes nor a discriminator of images with "
@@ -93,7 +93,7 @@ def discriminator_features(system: System, images: Tensor) -> Tensor:
     """
     pieces = []
     for rows in images.split(AT_ONCE):
-        with Maps() as maps:
+        with ConvActivations() as maps:
             score(system, rows)
         pieces.append(torch.cat([pooled(one).float().cpu() for one in maps.each], 1))
     return torch.cat(pieces)
@@ -101,7 +101,7 @@ def discriminator_features(system: System, images: Tensor) -> Tensor:
 
 def convolutional(system: System, images: Tensor) -> bool:
     """Whether `score` runs through convolutional layers."""
-    with Maps() as maps:
+    with ConvActivations() as maps:
         score(system, images)
     return bool(maps.each)
 
@@ -112,7 +112,7 @@ def score(system: System, images: Tensor) -> Tensor:
     return system.score(to_float(images), **told)
 
 
-def with_statistics(system: System, images: Tensor) -> System:
+def recalibrate_batchnorm(system: System, images: Tensor) -> System:
     """A copy whose discriminator's batch norms have measured these (n, C, S, S) uint8 images (paper: the train set)."""
     measured = copy.deepcopy(system)
     handles = []

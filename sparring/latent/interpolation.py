@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, unknown, whole
+from sparring.errors import SparringError, require_int, unknown_name_error
 from sparring.system import System
 from sparring.typed import typed
 
@@ -67,9 +67,9 @@ INTERPOLATIONS: dict[str, Interpolation] = {"lerp": lerp, "slerp": slerp, "lerp-
 
 
 @typed
-def usual(system: System) -> str:
+def default_interpolation(system: System) -> str:
     """The interpolation that fits the system's codes: slerp for those of N(0, 1), lerp for uniform ones and for w."""
-    return "slerp" if system.curved else "lerp"
+    return "slerp" if system.spherical_latent else "lerp"
 
 
 @typed
@@ -79,14 +79,14 @@ def interpolate(start: Tensor, end: Tensor, steps: int, how: str) -> Tensor:
     Raises SparringError for an unknown interpolation and fewer than 2 steps.
     """
     if how not in INTERPOLATIONS:
-        raise unknown("interpolation", how, INTERPOLATIONS)
-    whole("steps", steps, least=2)
+        raise unknown_name_error("interpolation", how, INTERPOLATIONS)
+    require_int("steps", steps, least=2)
     _check_ends(start, end)
     return INTERPOLATIONS[how](start[:, None], end[:, None], torch.linspace(0, 1, steps)[:, None])
 
 
 @typed
-def path(stops: Tensor, steps: int, how: str) -> Tensor:
+def open_path(stops: Tensor, steps: int, how: str) -> Tensor:
     """(rows, (stops - 1) (steps - 1) + 1, d) codes through stops (rows, stops, d): `steps` from each to the next.
 
     Raises SparringError as `interpolate` does, and for fewer than 2 stops.
@@ -100,14 +100,14 @@ def path(stops: Tensor, steps: int, how: str) -> Tensor:
 
 
 @typed
-def walk(stops: Tensor, steps: int, how: str) -> Tensor:
+def closed_path(stops: Tensor, steps: int, how: str) -> Tensor:
     """(rows, stops * steps, d) codes of round trips: `steps` from each of the stops (rows, stops, d) to the next.
 
     From the last stop the way leads back to the first, so that the pictures of a walk can be shown over and over.
-    Raises SparringError as `path` does.
+    Raises SparringError as `open_path` does.
     """
     _check_stops(stops)
-    whole("steps", steps)
+    require_int("steps", steps)
     legs = [
         interpolate(start, end, steps + 1, how)[:, :-1]
         for start, end in zip(stops.unbind(1), stops.roll(-1, 1).unbind(1), strict=True)

@@ -1,4 +1,4 @@
-"""From an image back to a code: by optimisation with restarts, by the encoder where there is one, or by both.
+"""From an image back to a code: by optimization with restarts, by the encoder where there is one, or by both.
 
 The error of the best code found is the measure IvOM (Srivastava et al. 2017, "VEEGAN"; Metz et al. 2017).
 """
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from sparring.data.pixels import to_float, to_uint8
-from sparring.errors import SparringError, unknown, whole
-from sparring.latent.painting import Painter
+from sparring.errors import SparringError, require_int, unknown_name_error
+from sparring.latent.decoder import LatentDecoder
 from sparring.metrics import squared_errors
-from sparring.seeds import derive
+from sparring.seeds import derive_seed
 from sparring.typed import require_images, typed
 
-WAYS = ("both", "optimisation", "encoder")
+INITS = ("both", "optimization", "encoder")
 """Start from the encoder's code and from codes of samples; from the latter only; the encoder's code as it is."""
 
 
@@ -43,7 +43,7 @@ class Inversion:
 
 @typed
 def invert(
-    paint: Painter,
+    paint: LatentDecoder,
     images: Tensor,
     *,
     way: str = "both",
@@ -55,26 +55,26 @@ def invert(
 ) -> Inversion:
     """Codes whose images are nearest to (n, C, S, S) uint8 images, pixel by pixel.
 
-    way       one of WAYS; "both" is "optimisation" for a system that cannot encode
+    way       one of WAYS; "both" is "optimization" for a system that cannot encode
     steps     of Adam on the squared error, whose rate rises over the first 5 % and falls on half a cosine over the
               last 25 % (Karras et al. 2020, the authors' projector)
     restarts  starts at codes of samples, beside the encoder's; the best end counts, for each image by itself
-    told      is called with the number of steps just taken; `steps_of` says how many there will be
+    told      is called with the number of steps just taken; `total_steps` says how many there will be
 
     Labels of the painter are those of the images. Raises SparringError for an unknown way, and for "encoder" where
     there is none.
     """
     system = paint.system
     require_images(1, torch.uint8, images=images)
-    whole("steps", steps)
-    whole("restarts", restarts)
+    require_int("steps", steps)
+    require_int("restarts", restarts)
     if not 0 < lr < math.inf:
         raise SparringError(f"lr is {lr:g}: it must be a positive number")
-    if way not in WAYS:
-        raise unknown("way", way, WAYS)
-    encodes = way != "optimisation" and system.can("encode")
+    if way not in INITS:
+        raise unknown_name_error("way", way, INITS)
+    encodes = way != "optimization" and system.supports("encode")
     if way == "encoder" and not encodes:
-        raise SparringError(f"{type(system).__name__} has no encoder: invert by optimisation")
+        raise SparringError(f"{type(system).__name__} has no encoder: invert by optimization")
     target = to_float(images)
     starts, encoded = [], None
     if encodes:
@@ -84,7 +84,7 @@ def invert(
         assert encoded is not None
         return Inversion(starts[0], to_uint8(paint.paint(starts[0])), encoded, encoded, encoded[:, None])
 
-    starts += [paint.codes(len(images), seed=derive("invert", seed, i)) for i in range(restarts)]
+    starts += [paint.codes(len(images), seed=derive_seed("invert", seed, i)) for i in range(restarts)]
     ends = [_descend(paint, target, start, steps, lr, told) for start in starts]
     painted = [to_uint8(paint.paint(end)) for end in ends]
     tried = torch.stack([squared_errors(real=images, fake=one) for one in painted], 1)
@@ -96,17 +96,17 @@ def invert(
 
 
 @typed
-def steps_of(paint: Painter, *, way: str, steps: int, restarts: int) -> int:
+def total_steps(paint: LatentDecoder, *, way: str, steps: int, restarts: int) -> int:
     """How many steps `invert` will tell of."""
     if way == "encoder":
         return 0
-    return steps * (restarts + (way == "both" and paint.system.can("encode")))
+    return steps * (restarts + (way == "both" and paint.system.supports("encode")))
 
 
-def _descend(paint: Painter, target: Tensor, start: Tensor, steps: int, lr: float, told: Callable) -> Tensor:
+def _descend(paint: LatentDecoder, target: Tensor, start: Tensor, steps: int, lr: float, told: Callable) -> Tensor:
     """(n, d) the codes with the least squared error on the way of Adam from `start` (n, d)."""
     code = start.clone().requires_grad_()
-    optimiser = torch.optim.Adam([code], betas=(0.9, 0.999))
+    optimizer = torch.optim.Adam([code], betas=(0.9, 0.999))
     best, least = start.clone(), torch.full((len(start),), math.inf)
     for step in range(steps + 1):
         error = (paint.paint(code) - target).square().flatten(1).mean(1)
@@ -115,8 +115,8 @@ def _descend(paint: Painter, target: Tensor, start: Tensor, steps: int, lr: floa
         best = torch.where(better[:, None], code.detach(), best)
         if step < steps:
             (code.grad,) = torch.autograd.grad(error.sum(), [code])
-            optimiser.param_groups[0]["lr"] = lr * _ramp((step + 1) / steps)
-            optimiser.step()
+            optimizer.param_groups[0]["lr"] = lr * _ramp((step + 1) / steps)
+            optimizer.step()
             told(1)
     return best
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
-from sparring.errors import SparringError, whole
-from sparring.latent.features import Features, Maps, pooled, score
-from sparring.latent.neighbours import nearest
-from sparring.seeds import derive, generator
+from sparring.errors import SparringError, require_int
+from sparring.latent.features import ConvActivations, Features, pooled, score
+from sparring.latent.neighbors import nearest
+from sparring.seeds import derive_seed, make_generator
 from sparring.system import System
 from sparring.typed import typed
 
@@ -36,14 +36,14 @@ LOOK_EVERY, LOOKS = 3, 1000
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeResult:
     """How well one kind of features does.
 
     numbers      length of a feature vector
     right        share of test images that are classified right, for every draw of labels
     chosen       C of the SVM, or the rate of the network; edge: it is the first or last that was tried
     validation   share of validation images that are right with it
-    neighbour    the same as `right` for the nearest labelled image, () where it is not asked
+    neighbor    the same as `right` for the nearest labeled image, () where it is not asked
     """
 
     name: str
@@ -52,7 +52,7 @@ class Probed:
     chosen: float
     edge: bool
     validation: float
-    neighbour: tuple[float, ...] = ()
+    neighbor: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -65,11 +65,11 @@ class Probed:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ProbeSplit:
     """Which images have labels, for choosing and for the test; the same for all kinds of features.
 
     validation  images to choose C with
-    choosing    draws of labelled images for that
+    choosing    draws of labeled images for that
     asked       other draws, for the test
     exam        the test images
     """
@@ -81,7 +81,7 @@ class Protocol:
 
 
 @typed
-def protocol(data: Dataset, *, labels: int | None, draws: int, seed: int = 0) -> Protocol:
+def protocol(data: Dataset, *, labels: int | None, draws: int, seed: int = 0) -> ProbeSplit:
     """`draws` times `labels` images of the training set, as many of each class, to choose with, and as many to test.
 
     labels  None: all, in one draw. The test images are the data's own, else those held out.
@@ -89,29 +89,34 @@ def protocol(data: Dataset, *, labels: int | None, draws: int, seed: int = 0) ->
     Raises SparringError for data without labels or test images, and for fewer labels than classes or more than
     there are.
     """
-    whole("draws", draws)
+    require_int("draws", draws)
     exam = data.test or data.held_out
     if data.labels is None or exam is None or exam.labels is None:
         missing = "labels" if data.labels is None else "test or held-out images"
-        raise SparringError(f"'{data.name}' has no {missing}: features are probed with labelled images")
+        raise SparringError(f"'{data.name}' has no {missing}: features are probed with labeled images")
     if labels is not None and labels < len(data.classes):
         raise SparringError(f"{labels} labels are fewer than the {len(data.classes)} classes of '{data.name}'")
-    order = torch.randperm(len(data), generator=generator("probe", "validation"))
+    order = torch.randperm(len(data), generator=make_generator("probe", "validation"))
     kept = min(VALIDATION, len(data) // 5)
     pool = data.rows(order[kept:].sort().values)
 
     def draw(purpose: str) -> tuple[Dataset, ...]:
         if labels is None:
             return (pool,)
-        return tuple(pool.few_labels(labels, derive("probe", seed, purpose, i)) for i in range(draws))
+        return tuple(pool.labeled_subset(labels, derive_seed("probe", seed, purpose, i)) for i in range(draws))
 
-    return Protocol(data.rows(order[:kept].sort().values), draw("choosing"), draw("asked"), exam)
+    return ProbeSplit(data.rows(order[:kept].sort().values), draw("choosing"), draw("asked"), exam)
 
 
 @typed
 def probe(
-    name: str, features: Features, plan: Protocol, *, neighbours: bool = True, told: Callable[[], object] = lambda: None
-) -> Probed:
+    name: str,
+    features: Features,
+    plan: ProbeSplit,
+    *,
+    neighbors: bool = True,
+    told: Callable[[], object] = lambda: None,
+) -> ProbeResult:
     """A linear SVM (squared hinge, one class against the rest) on features; C is the best on validation images.
 
     told  is called `fits(plan)` times
@@ -133,14 +138,14 @@ def probe(
         x = features(part.images)
         span = _span(x)
         right.append(_share(fit(x @ span, _labels(part), best)(exam @ span), answers))
-        if neighbours:
+        if neighbors:
             near.append(_share(_labels(part)[nearest(exam, x).rows[:, 0]], answers))
         told()
     edge = best in (PENALTIES[0], PENALTIES[-1])
-    return Probed(name, exam.shape[1], tuple(right), best, edge, mean(scores[best]), tuple(near))
+    return ProbeResult(name, exam.shape[1], tuple(right), best, edge, mean(scores[best]), tuple(near))
 
 
-def fits(plan: Protocol) -> int:
+def n_fits(plan: ProbeSplit) -> int:
     """How many times `probe` tells of progress."""
     return len(plan.choosing) * len(PENALTIES) + len(plan.asked)
 
@@ -197,7 +202,7 @@ class Supervised(nn.Module):
             self.head = nn.Linear(self.maps(example).shape[1], classes)
 
     def maps(self, x: Tensor) -> Tensor:
-        with Maps() as maps:
+        with ConvActivations() as maps:
             self.network(x, torch.zeros(len(x), dtype=torch.long)) if self.told else self.network(x)
         return pooled(maps.each[-1])
 
@@ -205,7 +210,9 @@ class Supervised(nn.Module):
         return self.head(self.maps(x))
 
 
-def supervised(fresh: Callable[[int], System], plan: Protocol, *, told: Callable[[], object] = lambda: None) -> Probed:
+def supervised(
+    fresh: Callable[[int], System], plan: ProbeSplit, *, told: Callable[[], object] = lambda: None
+) -> ProbeResult:
     """The discriminator's convolutional layers with new weights, learning the labels and nothing else.
 
     For a system with a convolutional discriminator.
@@ -221,10 +228,10 @@ def supervised(fresh: Callable[[int], System], plan: Protocol, *, told: Callable
     tried = {rate: learn(plan.choosing[0], rate, 0)[0] for rate in RATES}
     best = max(RATES, key=lambda rate: tried[rate])
     right = tuple(learn(part, best, i + 1)[1] for i, part in enumerate(plan.asked))
-    return Probed("supervised network", learn.numbers, right, best, best in (RATES[0], RATES[-1]), tried[best])
+    return ProbeResult("supervised network", learn.numbers, right, best, best in (RATES[0], RATES[-1]), tried[best])
 
 
-def networks(plan: Protocol) -> int:
+def n_networks(plan: ProbeSplit) -> int:
     """How many networks `supervised` trains."""
     return len(RATES) + len(plan.asked)
 
@@ -242,15 +249,15 @@ class _Learner:
         x, y = to_float(part.images), _labels(part)
         network = Supervised(_network(self.fresh(seed), part.images[:2]), len(part.classes), x[:2])
         self.numbers = network.head.in_features
-        optimiser = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.999))
+        optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.999))
         best, weights = -1.0, network.state_dict()
         for epoch in range(1, EPOCHS + 1):
-            order = torch.randperm(len(x), generator=generator("supervised", seed, epoch))
+            order = torch.randperm(len(x), generator=make_generator("supervised", seed, epoch))
             for rows in order[: len(order) // MINIBATCH * MINIBATCH or len(order)].split(MINIBATCH):
                 loss = F.cross_entropy(network.train()(x[rows]), y[rows])
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
-                optimiser.step()
+                optimizer.step()
             if epoch % LOOK_EVERY == 0:
                 seen = self.right(network, self.looks)
                 if seen > best:

@@ -1,45 +1,33 @@
 """Functions of features, keyword-only `real=` and `fake=`, and the networks that make the features."""
 
-from sparring.metrics.blur import blur_ratio, edges
-from sparring.metrics.brought import BROUGHT, brought
-from sparring.metrics.cells import (
+from sparring.metrics.bins import (
     Cells,
-    cell_z,
+    bin_z,
     chi_square_p,
-    different_cells,
     fit_cells,
     jensen_shannon,
     missing_cells,
     missing_share,
+    ndb,
 )
+from sparring.metrics.blur import blur_ratio, laplacian_variance
 from sparring.metrics.classes import ClassShare, class_histogram, total_variation
 from sparring.metrics.codes import (
     ACTIVE,
     COLLAPSED,
     active_units,
+    cluster_to_class,
     energy_distance,
-    named_by_examples,
     posterior_collapsed,
     squared_errors,
 )
-from sparring.metrics.copies import (
-    Authenticity,
-    Duplicates,
-    Exchangeability,
-    authenticity,
-    duplicate_distance,
-    duplicates,
-    effective_support,
-    exchangeability,
-    nearest,
-    nearest_other,
-)
+from sparring.metrics.data_driven import PIXELS, SELF, pixels_pca64, simclr64
 from sparring.metrics.distances import (
-    Neighbours,
+    PRDC,
     frechet_distance,
     frechet_infinity,
     kernel_distance,
-    neighbours,
+    prdc,
 )
 from sparring.metrics.extractors import (
     EXTRACTORS,
@@ -57,16 +45,33 @@ from sparring.metrics.extractors import (
     extractor_for,
     knows,
 )
-from sparring.metrics.fitted import PIXELS, SELF, pixels_pca64, self64
 from sparring.metrics.intervals import mean_interval, wilson_interval
-from sparring.metrics.modes import Modes, modes_reached, nearest_modes, reverse_kl
+from sparring.metrics.memorization import (
+    Authenticity,
+    Duplicates,
+    NearestTrainTest,
+    authenticity,
+    duplicate_threshold,
+    duplicates,
+    effective_support,
+    nearest,
+    nearest_other,
+    nearest_train_test,
+)
+from sparring.metrics.modes import Modes, mode_coverage, nearest_modes, reverse_kl
 from sparring.metrics.parzen import SIGMAS, Parzen, parzen_log_likelihood
-from sparring.metrics.spectrum import high_frequencies, nyquist_energy, peak, power_spectrum, prominence
-from sparring.metrics.two_samples import NearestAlike, TwoSampleTest, classifier_test, nearest_alike
+from sparring.metrics.pretrained import PRETRAINED, load_pretrained
+from sparring.metrics.spectrum import (
+    checkerboard_power,
+    high_frequency_share,
+    nyquist_energy,
+    power_spectrum,
+    prominence,
+)
+from sparring.metrics.two_samples import OneNNAccuracy, TwoSampleTest, classifier_test, one_nn_accuracy
 
 __all__ = [
     "ACTIVE",
-    "BROUGHT",
     "COLLAPSED",
     "EXTRACTORS",
     "LENET_FASHION_MNIST",
@@ -74,6 +79,8 @@ __all__ = [
     "LENET_MNIST",
     "LENET_MNIST_2",
     "PIXELS",
+    "PRDC",
+    "PRETRAINED",
     "RANDOM_CONV64",
     "SELF",
     "SHIPPED",
@@ -84,57 +91,56 @@ __all__ = [
     "Cells",
     "ClassShare",
     "Duplicates",
-    "Exchangeability",
     "Extractor",
     "Modes",
-    "NearestAlike",
-    "Neighbours",
+    "NearestTrainTest",
+    "OneNNAccuracy",
     "Parzen",
     "TwoSampleTest",
     "accuracy_on",
     "active_units",
     "authenticity",
+    "bin_z",
     "blur_ratio",
-    "brought",
-    "cell_z",
+    "checkerboard_power",
     "chi_square_p",
     "class_histogram",
     "classifier_test",
-    "different_cells",
-    "duplicate_distance",
+    "cluster_to_class",
+    "duplicate_threshold",
     "duplicates",
-    "edges",
     "effective_support",
     "energy_distance",
-    "exchangeability",
     "extractor",
     "extractor_for",
     "fit_cells",
     "frechet_distance",
     "frechet_infinity",
-    "high_frequencies",
+    "high_frequency_share",
     "jensen_shannon",
     "kernel_distance",
     "knows",
+    "laplacian_variance",
+    "load_pretrained",
     "mean_interval",
     "missing_cells",
     "missing_share",
-    "modes_reached",
-    "named_by_examples",
+    "mode_coverage",
+    "ndb",
     "nearest",
-    "nearest_alike",
     "nearest_modes",
     "nearest_other",
-    "neighbours",
+    "nearest_train_test",
     "nyquist_energy",
+    "one_nn_accuracy",
     "parzen_log_likelihood",
-    "peak",
     "pixels_pca64",
     "posterior_collapsed",
     "power_spectrum",
+    "prdc",
     "prominence",
     "reverse_kl",
-    "self64",
+    "simclr64",
     "squared_errors",
     "total_variation",
     "wilson_interval",

@@ -12,16 +12,16 @@ from sparring.typed import require_finite, typed
 LUMA = (0.299, 0.587, 0.114)
 
 
-def grey(images: Tensor) -> Tensor:
+def gray(images: Tensor) -> Tensor:
     """(N, H, W) luma of (N, 1 or 3, H, W) floats."""
     return images[:, 0] if images.shape[1] == 1 else torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))
 
 
 @typed
-def edges(images: Tensor) -> Tensor:
+def laplacian_variance(images: Tensor) -> Tensor:
     """(N,) variance of the Laplacian within each of (N, C, H, W) images, C = 1 or 3 (luma), any range; float64.
 
-    The Laplacian is the sum of the four neighbours less four times the pixel; pixels at the border have none, and
+    The Laplacian is the sum of the four neighbors less four times the pixel; pixels at the border have none, and
     images of border only have no edges: 0. Raises SparringError for other shapes, and for pixels that are not finite.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
@@ -33,15 +33,15 @@ def edges(images: Tensor) -> Tensor:
 
 
 def _edges(images: Tensor) -> Tensor:
-    x = grey(images)
+    x = gray(images)
     middle = x[:, 1:-1, 1:-1]
-    neighbours = x[:, :-2, 1:-1] + x[:, 2:, 1:-1] + x[:, 1:-1, :-2] + x[:, 1:-1, 2:]
-    return (neighbours - 4 * middle).flatten(1).var(1, correction=0)
+    neighbors = x[:, :-2, 1:-1] + x[:, 2:, 1:-1] + x[:, 1:-1, :-2] + x[:, 1:-1, 2:]
+    return (neighbors - 4 * middle).flatten(1).var(1, correction=0)
 
 
 @typed
 def blur_ratio(*, real: Tensor, fake: Tensor, paired: bool = False) -> tuple[float, tuple[float, float]]:
-    """Mean `edges` of fakes (M,) over those of reals (N,), with 95 % interval: 1 healthy, below blurred, above noisy.
+    """Mean `laplacian_variance` of fakes (M,) over that of reals (N,) (95 % CI): 1 sharp, less blurred, more noisy.
 
     paired  fake i was made from real i: what they share moves the ratio less
 

@@ -73,13 +73,13 @@ def posterior_collapsed(active: int, units: int) -> bool:
 
 
 @typed
-def named_by_examples(log_probabilities: Tensor, labels: Tensor) -> Tensor:
+def cluster_to_class(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     """(clusters,) the class of each cluster: that of the image that is in it most certainly.
 
     log_probabilities  (N, clusters) of each image's cluster
     labels             (N,)
 
-    As the authors of Makhzani et al. 2016 name the clusters of section 6: one labelled example for each. Raises
+    As the authors of Makhzani et al. 2016 name the clusters of section 6: one labeled example for each. Raises
     SparringError unless there is a label for each image.
     """
     if log_probabilities.ndim != 2 or not labels.numel() or labels.shape != log_probabilities.shape[:1]:

@@ -1,4 +1,4 @@
-"""Distances between two sets of features, real and fake: FD, KID, and the four neighbour metrics. All in float64."""
+"""Distances between two sets of features, real and fake: FD, KID, and the four neighbor metrics. All in float64."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, whole
-from sparring.seeds import generator
+from sparring.errors import SparringError, require_int
+from sparring.seeds import make_generator
 from sparring.typed import typed
 
 BLOCK = 128  # rows of a distance or kernel matrix held at once
@@ -20,7 +20,7 @@ ROUNDING = 1e-6
 """A feature that varies by less than this share of its size is constant: float32 ends there."""
 
 FAR = 10.0
-"""Standard deviations of real features at which standardised ones are clipped, so that no single one outweighs all."""
+"""Standard deviations of real features at which standardized ones are clipped, so that no single one outweighs all."""
 
 
 @typed
@@ -52,7 +52,7 @@ def frechet_infinity(*, real: Tensor, fake: Tensor, seed: int = 0) -> float:
     """
     real, fake = checked(real, fake, at_least=8 * real.shape[-1])
     n = min(len(real), len(fake))
-    stream = generator("extrapolate", seed)
+    stream = make_generator("extrapolate", seed)
     sizes = [round(n / (1 + 2 * i / 11)) for i in range(12)]
     distances = []
     for size in sizes:
@@ -70,7 +70,7 @@ def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
     mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),   k(x, y) = (x.y / F + 1)^3
 
     (Gretton et al. 2012, eq. 3; Binkowski et al. 2018.) The full U-statistic, no random subsets; on features
-    standardised by the real ones and clipped at 10 deviations, without which the cubic kernel sees only the largest
+    standardized by the real ones and clipped at 10 deviations, without which the cubic kernel sees only the largest
     features, or the one that varies least among the real ones. May be slightly negative. Raises SparringError for
     features that are not finite or larger than 1e15, of different F, or fewer than 2.
     """
@@ -82,8 +82,8 @@ def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
     return within - 2 * between
 
 
-class Neighbours(NamedTuple):
-    """The four neighbour metrics; see `neighbours`."""
+class PRDC(NamedTuple):
+    """The four neighbor metrics; see `prdc`."""
 
     precision: float
     recall: float
@@ -92,7 +92,7 @@ class Neighbours(NamedTuple):
 
 
 @typed
-def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
+def prdc(*, real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
     """Precision, recall, density and coverage of fake (N, F) against as many real (N, F).
 
     A point's ball reaches to its k-th nearest other point of the same set, border included, as in Kynkaanniemi et al.
@@ -105,14 +105,14 @@ def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     coverage   share of reals whose ball holds a fake              (Naeem et al. 2020, eq. 4)
 
     For equal distributions coverage is 1 - prod_{i=1..k} (N - i) / (2 N - i) on average. Density above 1 means fakes
-    too close to the centres of the data (blur, shrinkage), not better ones. Where more than k points coincide their
+    too close to the centers of the data (blur, shrinkage), not better ones. Where more than k points coincide their
     balls are points: equal images still count as inside. Raises SparringError for features that are not finite, of
     different F, of different N, or N <= k.
     """
-    whole("k", k)
+    require_int("k", k)
     real, fake = checked(real, fake, at_least=k + 1)
     if len(real) != len(fake):
-        raise SparringError(f"neighbours needs as many fakes as reals; got {len(real)} real, {len(fake)} fake")
+        raise SparringError(f"neighbors needs as many fakes as reals; got {len(real)} real, {len(fake)} fake")
     reach_real, reach_fake = _reach(real, k), _reach(fake, k)
     precise, balls = 0, 0
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
@@ -125,7 +125,7 @@ def neighbours(*, real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
         covered |= in_real_ball.any(0)
         recalled |= (distance <= reach[:, None]).any(0)
     n = len(real)
-    return Neighbours(precise / n, int(recalled.sum()) / n, balls / (k * n), int(covered.sum()) / n)
+    return PRDC(precise / n, int(recalled.sum()) / n, balls / (k * n), int(covered.sum()) / n)
 
 
 def scale_of(real: Tensor) -> Tensor:
@@ -158,8 +158,8 @@ def checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
 
 
 def _covariance(features: Tensor) -> Tensor:
-    centred = features - features.mean(0)
-    return centred.T @ centred / (len(features) - 1)
+    centered = features - features.mean(0)
+    return centered.T @ centered / (len(features) - 1)
 
 
 def _symmetric_root(matrix: Tensor) -> Tensor:

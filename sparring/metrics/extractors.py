@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from sparring.errors import SparringError, unknown
-from sparring.seeds import generator
+from sparring.errors import SparringError, unknown_name_error
+from sparring.seeds import make_generator
 from sparring.typed import typed
 
 LENET_MNIST, LENET_MNIST_2 = "lenet-mnist", "lenet-mnist-2"
@@ -54,7 +54,7 @@ class LeNet(nn.Module):
 
 
 class SmallConv(nn.Module):
-    """Three 3x3 convolutions with batch normalisation and max-pooling, averaged over places: 128 features.
+    """Three 3x3 convolutions with batch normalization and max-pooling, averaged over places: 128 features.
 
     (N, channels, size, size) in [-1, 1] -> features (N, 128), before their ReLU, and logits (N, classes).
     """
@@ -80,7 +80,7 @@ class Extractor:
 
     name      goes into the name of every number made with it: FD-lenet-mnist@2000
     digest    SHA-256 of its weights
-    channels  1: images are made grey first; 3: grey images are repeated
+    channels  1: images are made gray first; 3: gray images are repeated
     size      images of another side are resized to this (bilinear, antialiased); None: the network does that itself
     classes   names of its classes; () if it knows none
     accuracy  share of its training data's test set that it classifies right; None if it was not trained
@@ -129,7 +129,7 @@ def digest_of(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def blank(kind: type[LeNet | SmallConv], channels: int, size: int, classes: int) -> LeNet | SmallConv:
+def empty_network(kind: type[LeNet | SmallConv], channels: int, size: int, classes: int) -> LeNet | SmallConv:
     """A network to be filled with weights: made without drawing any, so the user's random numbers are left alone."""
     with torch.device("meta"):
         network = kind(channels, size, classes)
@@ -145,7 +145,7 @@ def trained(name: str) -> Extractor:
     folder = resources.files("sparring.metrics") / "weights"
     log = json.loads((folder / f"{name}.json").read_text())
     kind, channels, size = (SmallConv, 3, 32) if name.startswith("smallconv") else (LeNet, 1, 28)
-    network = blank(kind, channels, size, len(log["classes"]))
+    network = empty_network(kind, channels, size, len(log["classes"]))
     try:
         network.load_state_dict(load((folder / f"{name}.safetensors").read_bytes()))
     except (SafetensorError, RuntimeError) as error:
@@ -157,13 +157,13 @@ def trained(name: str) -> Extractor:
 
 
 def random_conv64() -> Extractor:
-    """A LeNet for colour images, 32x32, whose weights are random and were never trained; always the same ones.
+    """A LeNet for color images, 32x32, whose weights are random and were never trained; always the same ones.
 
     Such features see most faults, more weakly than trained ones, and need nothing to be known about the images
     (Naeem et al. 2020, section 4, use random VGG-16 features in the same way).
     """
-    network = blank(LeNet, channels=3, size=32, classes=1)
-    stream = generator(RANDOM_CONV64)
+    network = empty_network(LeNet, channels=3, size=32, classes=1)
+    stream = make_generator(RANDOM_CONV64)
     for weight in network.parameters():
         bound = (6 / weight[0].numel()) ** 0.5 if weight.ndim > 1 else 0.1  # of weights: He et al. 2015
         weight.copy_((2 * torch.rand(weight.shape, generator=stream) - 1) * bound)
@@ -188,7 +188,7 @@ KNOWS = 0.75
 """A classifier knows images if its accuracy on them is at least this share of that on its own test set."""
 
 EXAMINED = 1000
-"""Labelled images at most that it shows this on."""
+"""Labeled images at most that it shows this on."""
 
 
 @typed
@@ -196,13 +196,13 @@ EXAMINED = 1000
 def extractor(name: str) -> Extractor:
     """The extractor of that name, loaded once. Raises SparringError for an unknown one."""
     if name not in EXTRACTORS:
-        raise unknown("extractor", name, EXTRACTORS)
+        raise unknown_name_error("extractor", name, EXTRACTORS)
     return EXTRACTORS[name]()
 
 
 @typed
 def accuracy_on(extractor: Extractor, images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> float | None:
-    """The share of labelled images (N, C, S, S) uint8 whose class the extractor sees, on up to 1,000, evenly spaced.
+    """The share of labeled images (N, C, S, S) uint8 whose class the extractor sees, on up to 1,000, evenly spaced.
 
     labels (N,) into `classes`. None where it cannot be known: no labels, or a class that the extractor has not.
     """
@@ -225,7 +225,7 @@ def knows(extractor: Extractor, accuracy: float | None) -> bool:
 
 @typed
 def extractor_for(images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> Extractor:
-    """The trained extractor that knows these labelled images (N, C, S, S) uint8, or random-conv64 if none does.
+    """The trained extractor that knows these labeled images (N, C, S, S) uint8, or random-conv64 if none does.
 
     Chosen by content: it has their classes, by name, and shows on them that it `knows` them. What the data set is
     called does not count.

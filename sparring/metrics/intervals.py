@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import NormalDist, mean, stdev
 
-from sparring.errors import whole
+from sparring.errors import require_int
 from sparring.typed import typed
 
 Z = NormalDist().inv_cdf(0.975)
@@ -16,10 +16,10 @@ T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.
 @typed
 def wilson_interval(hits: int, n: int) -> tuple[float, float]:
     """95 % interval of a probability after `hits` of `n` trials, within [0, 1] (Wilson 1927)."""
-    share = whole("hits", hits, least=0, most=whole("n", n)) / n
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    share = require_int("hits", hits, least=0, most=require_int("n", n)) / n
+    center = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 @typed

@@ -11,7 +11,7 @@ from torch import Tensor
 from sparring.errors import SparringError
 from sparring.typed import require_finite, typed
 
-WITHIN = 3.0
+HIGH_QUALITY_SIGMAS = 3.0
 """Standard deviations within which a sample is of high quality; in the plane 98.9 % of the mixture's own points are."""
 
 
@@ -31,33 +31,35 @@ class Modes(NamedTuple):
 
 
 @typed
-def nearest_modes(points: Tensor, centres: Tensor, std: float, *, within: float = WITHIN) -> Tensor:
-    """(N,) the nearest centre of each of the points (N, D), or -1 beyond `within` standard deviations.
+def nearest_modes(points: Tensor, centers: Tensor, std: float, *, within: float = HIGH_QUALITY_SIGMAS) -> Tensor:
+    """(N,) the nearest center of each of the points (N, D), or -1 beyond `within` standard deviations.
 
-    Raises SparringError unless there are centres (M, D) and std is positive.
+    Raises SparringError unless there are centers (M, D) and std is positive.
     """
-    if points.ndim != 2 or centres.ndim != 2 or points.shape[1] != centres.shape[1] or not len(centres) or not std > 0:
-        shapes = f"{tuple(points.shape)}, {tuple(centres.shape)}, {std:g}"
-        raise SparringError(f"modes are centres (M, D), M > 0, of points (N, D), with std above 0; got {shapes}")
-    require_finite(centres=centres)
-    distance, mode = torch.cdist(points.double(), centres.double()).min(1)
+    if points.ndim != 2 or centers.ndim != 2 or points.shape[1] != centers.shape[1] or not len(centers) or not std > 0:
+        shapes = f"{tuple(points.shape)}, {tuple(centers.shape)}, {std:g}"
+        raise SparringError(f"modes are centers (M, D), M > 0, of points (N, D), with std above 0; got {shapes}")
+    require_finite(centers=centers)
+    distance, mode = torch.cdist(points.double(), centers.double()).min(1)
     return torch.where(distance <= within * std, mode, -1)
 
 
 @typed
-def modes_reached(*, fake: Tensor, centres: Tensor, std: float) -> Modes:
-    """Samples fake (N, 2) against a mixture of N(centre, std^2), equally likely centres (M, 2).
+def mode_coverage(*, fake: Tensor, centers: Tensor, std: float) -> Modes:
+    """Samples fake (N, 2) against a mixture of N(center, std^2), equally likely centers (M, 2).
 
     Raises SparringError for no points and for points that are not finite.
     """
     if fake.ndim != 2 or fake.shape[1] != 2 or not len(fake) or not fake.isfinite().all():
         raise SparringError(f"samples must be (N, 2) finite numbers, N > 0; got {tuple(fake.shape)}")
-    mode = nearest_modes(fake, centres, std)
+    mode = nearest_modes(fake, centers, std)
     good = mode >= 0
-    counts = torch.bincount(mode[good], minlength=len(centres))
-    away = (fake[good] - centres[mode[good]]).double().square().sum(1).mean()
-    beyond = math.exp(-(WITHIN**2) / 2)  # share of real points; below: mean of r^2 < 9 where r^2 / 2 is exponential
-    usual = std**2 * (2 - (2 + WITHIN**2) * beyond) / (1 - beyond)
+    counts = torch.bincount(mode[good], minlength=len(centers))
+    away = (fake[good] - centers[mode[good]]).double().square().sum(1).mean()
+    beyond = math.exp(
+        -(HIGH_QUALITY_SIGMAS**2) / 2
+    )  # share of real points; below: mean of r^2 < 9 where r^2 / 2 is exponential
+    usual = std**2 * (2 - (2 + HIGH_QUALITY_SIGMAS**2) * beyond) / (1 - beyond)
     return Modes(int((counts > 0).sum()), float(good.double().mean()), reverse_kl(counts), float((away / usual).sqrt()))
 
 

@@ -1,6 +1,6 @@
 """The Parzen-window log-likelihood of Goodfellow et al. 2014: a historical number, and no measure of quality.
 
-Theis et al. 2016, "A note on the evaluation of generative models", section 5.2: centres found by k-means get a higher
+Theis et al. 2016, "A note on the evaluation of generative models", section 5.2: centers found by k-means get a higher
 one than samples of the true distribution.
 """
 
@@ -51,13 +51,13 @@ def parzen_log_likelihood(*, real: Tensor, fake: Tensor, chosen_on: Tensor) -> P
     return Parzen(float(tested.mean()), float(tested.std(correction=0)) / len(tested) ** 0.5, sigma)
 
 
-def _log_likelihoods(x: Tensor, centres: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """(sigmas, N) log p of points (N, d), with Gaussians around centres (M, d)."""
-    centres = centres.double()
-    lengths, blocks = centres.square().sum(1), []
+def _log_likelihoods(x: Tensor, centers: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """(sigmas, N) log p of points (N, d), with Gaussians around centers (M, d)."""
+    centers = centers.double()
+    lengths, blocks = centers.square().sum(1), []
     for rows in x.split(BLOCK):
         rows = rows.double()
-        squares = torch.addmm(lengths + rows.square().sum(1, keepdim=True), rows, centres.T, alpha=-2).clamp_(min=0)
+        squares = torch.addmm(lengths + rows.square().sum(1, keepdim=True), rows, centers.T, alpha=-2).clamp_(min=0)
         blocks.append(torch.stack([(squares / (-2 * s**2)).logsumexp(1) for s in sigmas]))
-    norms = [math.log(len(centres)) + x.shape[1] * math.log(s * math.sqrt(2 * math.pi)) for s in sigmas]
+    norms = [math.log(len(centers)) + x.shape[1] * math.log(s * math.sqrt(2 * math.pi)) for s in sigmas]
     return torch.cat(blocks, 1) - torch.tensor(norms, dtype=torch.float64)[:, None]

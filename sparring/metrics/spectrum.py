@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, whole
-from sparring.metrics.blur import grey
+from sparring.errors import SparringError, require_int
+from sparring.metrics.blur import gray
 from sparring.typed import require_finite, require_images, typed
 
 HIGH = 0.35
@@ -43,13 +43,13 @@ def power_spectrum(images: Tensor) -> Tensor:
         raise SparringError(f"images must be (N, C, H, W) with C = 1 or 3; got {tuple(images.shape)}")
     total = torch.zeros(tuple(images.shape[2:]), dtype=torch.float64)
     for chunk in images.split(500):
-        x = grey(chunk.float())
+        x = gray(chunk.float())
         total += torch.fft.fft2(x - x.mean((1, 2), keepdim=True)).abs().square().sum(0)
     return total / total.sum() if float(total.sum()) > 0 else total
 
 
 @typed
-def high_frequencies(spectrum: Tensor) -> float:
+def high_frequency_share(spectrum: Tensor) -> float:
     """The share of a power spectrum (H, W) beyond 0.35 cycles per pixel: blur lowers it, noise raises it."""
     _require_spectrum(spectrum)
     rows, columns = (torch.fft.fftfreq(side, dtype=torch.float64) for side in spectrum.shape)
@@ -57,7 +57,7 @@ def high_frequencies(spectrum: Tensor) -> float:
 
 
 @typed
-def peak(spectrum: Tensor, period: int) -> float:
+def checkerboard_power(spectrum: Tensor, period: int) -> float:
     """The share of a power spectrum (H, W) at the corners of 1/period: 2 for Nyquist's, 4 for two-stage upsampling.
 
     At the frequencies (f, 0), (0, f) and (f, f) with f = 1/period, and where these are mirrored. Raises SparringError
@@ -72,7 +72,7 @@ def prominence(spectrum: Tensor, period: int) -> float:
 
     Around a corner are the frequencies two steps away in each direction in which it is not 0, so that the power that
     images have along the axes is no peak. About 1 for noise and for smooth spectra; 0 where there is no power at all.
-    Raises SparringError as `peak` does.
+    Raises SparringError as `checkerboard_power` does.
     """
     corners, at, around = _corners(spectrum, period), 0.0, 0.0
     height, width = spectrum.shape
@@ -94,7 +94,7 @@ def _require_spectrum(spectrum: Tensor) -> None:
 
 def _corners(spectrum: Tensor, period: int) -> list[tuple[int, int]]:
     _require_spectrum(spectrum)
-    whole("period", period, least=2)
+    require_int("period", period, least=2)
     height, width = spectrum.shape
     if height % period or width % period:
         raise SparringError(f"images of {height} x {width} have no frequency 1/{period}")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparring.errors import SparringError
 from sparring.metrics.distances import FAR, checked, scale_of
-from sparring.seeds import generator
+from sparring.seeds import make_generator
 from sparring.typed import typed
 
 BLOCK = 500  # rows of a distance matrix held at once
@@ -28,7 +28,7 @@ class TwoSampleTest(NamedTuple):
 def classifier_test(*, real: Tensor, fake: Tensor, seed: int = 0) -> TwoSampleTest:
     """Classifier two-sample test (Lopez-Paz and Oquab 2017): learnt on one half of reals and fakes, tried on the other.
 
-    real (N, F), fake (N, F); the classifier is a logistic regression on the features, standardised by the reals of its
+    real (N, F), fake (N, F); the classifier is a logistic regression on the features, standardized by the reals of its
     half, and on their squares. Accuracy 1/2 when nothing tells them apart, 1 when everything does. Under equal
     distributions the accuracy is normal with mean 1/2 and variance 1 / 4N. Raises SparringError for unequal numbers.
     """
@@ -36,7 +36,7 @@ def classifier_test(*, real: Tensor, fake: Tensor, seed: int = 0) -> TwoSampleTe
     if len(real) != len(fake):
         raise SparringError(f"the classifier test needs as many fakes as reals; got {len(real)}, {len(fake)}")
     half = len(real) // 2
-    order = torch.randperm(len(real), generator=generator("two samples", seed))
+    order = torch.randperm(len(real), generator=make_generator("two samples", seed))
     learn, tried = order[:half], order[half:]
     mean, scale = real[learn].mean(0), scale_of(real[learn])
 
@@ -78,7 +78,7 @@ def _logistic(x: Tensor, y: Tensor) -> Tensor:
     return weight
 
 
-class NearestAlike(NamedTuple):
+class OneNNAccuracy(NamedTuple):
     """How often the nearest other point is of the same kind, for reals and for fakes; 1/2 for equal distributions."""
 
     real: float
@@ -86,7 +86,7 @@ class NearestAlike(NamedTuple):
 
 
 @typed
-def nearest_alike(*, real: Tensor, fake: Tensor) -> NearestAlike:
+def one_nn_accuracy(*, real: Tensor, fake: Tensor) -> OneNNAccuracy:
     """1-NN accuracy, leave one out (Xu et al. 2018), for reals (N, F) and fakes (N, F) apart; ties count half.
 
     Both high: the fakes lie elsewhere, or on top of each other. Fakes below 1/2: they sit on real images, as copies.
@@ -94,10 +94,10 @@ def nearest_alike(*, real: Tensor, fake: Tensor) -> NearestAlike:
     real, fake = checked(real, fake, at_least=2)
     if len(real) != len(fake):
         raise SparringError(f"1-NN accuracy needs as many fakes as reals; got {len(real)} real, {len(fake)} fake")
-    return NearestAlike(_alike(real, fake), _alike(fake, real))
+    return OneNNAccuracy(_one_nn(real, fake), _one_nn(fake, real))
 
 
-def _alike(these: Tensor, those: Tensor) -> float:
+def _one_nn(these: Tensor, those: Tensor) -> float:
     alike = 0.0
     for rows in these.split(BLOCK):
         own = torch.cdist(rows, these).topk(2, largest=False).values[:, 1]

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sparring.data.dataset import Dataset
-from sparring.monitor.advice import CAUSES, command, told
-from sparring.monitor.causes import Suspicion, findings
-from sparring.monitor.looks import Looker, Row
+from sparring.monitor.advice import CAUSES, command, explain
+from sparring.monitor.observer import Observer, Row
+from sparring.monitor.rules import Suspect, findings
 from sparring.system import System
 
 __all__ = ["CAUSES", "Alarm", "Monitor", "Row"]
@@ -51,7 +51,7 @@ class Monitor:
     """Watches one training.
 
     live, shown  the system that plays, and the same with averaged networks
-    facts        of the run, as in recipe.json: recipe, arguments, data, seed, rounds, equilibrium
+    config       of the run, as in recipe.json: recipe, arguments, data, seed, rounds, equilibrium
     length       rounds that the recipe is made for
     run          its directory, for commands that look at it
     known        lines that an interrupted run has left in health.jsonl: what was told is not told again
@@ -63,13 +63,13 @@ class Monitor:
         live: System,
         shown: System,
         data: Dataset,
-        facts: Mapping[str, Any],
+        config: Mapping[str, Any],
         length: int,
         known: Iterable[Mapping[str, Any]] = (),
         run: str = "RUN",
     ) -> None:
-        self.facts, self.length, self.run = facts, length, run
-        self._looker = Looker(live, shown, data, batch=facts["batch"], seed=facts["seed"])
+        self.config, self.length, self.run = config, length, run
+        self._looker = Observer(live, shown, data, batch=config["batch"], seed=config["seed"])
         known = list(known)
         self.rows: list[Row] = [dict(line) for line in known if "alarm" not in line]
         told = [Alarm(**line["alarm"]) for line in known if "alarm" in line]
@@ -91,14 +91,14 @@ class Monitor:
         Lines for health.jsonl: the look, alarms that have passed, and new ones.
         """
         self.rows.append(self._looker.look(round_number, moves, rates))
-        found = findings(self.rows, self.facts["equilibrium"], self.facts["rounds"], self.length)
+        found = findings(self.rows, self.config["equilibrium"], self.config["rounds"], self.length)
         passed = [replace(alarm, passed=round_number) for alarm in self._open() if alarm.cause in found.denied]
         return [self.rows[-1], *map(self._tell, passed), *self._new(found.suspicions, round_number)]
 
     def failed(self, round_number: int) -> list[dict[str, Any]]:
         """Training cannot go on; lines for health.jsonl."""
         seen = {"growth": f"a loss or a gradient, in round {round_number}"}
-        return self._new([Suspicion("running-away", round_number, math.inf, seen)], round_number)
+        return self._new([Suspect("divergence", round_number, math.inf, seen)], round_number)
 
     def _open(self) -> list[Alarm]:
         """Alarms that have not passed."""
@@ -109,7 +109,7 @@ class Monitor:
         self.alarms[alarm.cause, alarm.began] = alarm
         return {"alarm": asdict(alarm)}
 
-    def _new(self, found: Sequence[Suspicion], round_number: int) -> list[dict[str, Any]]:
+    def _new(self, found: Sequence[Suspect], round_number: int) -> list[dict[str, Any]]:
         """New causes as alarms, the likeliest first."""
         lines = []
         for one in found:
@@ -122,8 +122,8 @@ class Monitor:
                 one.began,
                 round_number,
                 "unsure" if open_ else "sure" if one.value >= 2 else "likely",
-                told(one, [alarm.title for alarm in open_]),
-                command(one.cause, self.facts, self.run),
+                explain(one, [alarm.title for alarm in open_]),
+                command(one.cause, self.config, self.run),
             )
             lines.append(self._tell(alarm))
         return lines

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.errors import SparringError
-from sparring.monitor.causes import Suspicion
+from sparring.monitor.rules import Suspect
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, find
+from sparring.recipes.recipe import arguments, load_recipe
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,25 @@ class Cause:
 RATES = ("discriminator_lr", "generator_lr", "reconstruction_lr", "adversarial_lr", "lr")
 
 CAUSES: dict[str, Cause] = {
-    "running-away": Cause(
+    "divergence": Cause(
         "The networks are running away",
         "A loss, a score or the weights grow without end, or a number is not finite any more ({growth}).",
         "Usually learning rates are too high, or nothing holds the discriminator.",
         high=RATES,
-        low=("penalty", "gamma"),
+        low=("gp_weight", "gamma"),
     ),
     "schedule-ended": Cause(
         "The schedule has ended",
         "The learning rate of the {ended} is 0: further rounds change nothing.",
         "Stop here, or plan the schedule of the next training for more rounds.",
     ),
-    "frozen": Cause(
+    "no-update": Cause(
         "A player does not learn",
         "The weights of the {player} have not moved at all.",
-        "Its learning rate is 0, or its optimiser holds other weights: look at the recipe's optimisers and schedules.",
+        "Its learning rate is 0, or its optimizer holds other weights: look at the recipe's optimizers and schedules.",
         otherwise="sparring recipes {recipe}",
     ),
-    "same-side": Cause(
+    "losses-inconsistent": Cause(
         "Both players win",
         "The losses of both lie far below equilibrium ({losses}); opponents cannot both win.",
         "A label or a sign is the wrong way round: one of them helps the other.",
@@ -66,69 +66,69 @@ CAUSES: dict[str, Cause] = {
         "It scores a sample above a real image in {fooled} of 100 pairs, though they are far apart ({distance}; "
         "{losses}). A falling loss of the generator is no success here: it wins without making better samples.",
         "The discriminator needs a higher learning rate, more steps, or to be larger.",
-        high=("gamma", "penalty"),
+        high=("gamma", "gp_weight"),
         low=("discriminator_lr", "critic_steps", "lr"),
     ),
-    "big-steps": Cause(
+    "large-steps": Cause(
         "The steps are too big",
         "In one round the {player} changes by {step} of the size of its weights.",
         "Usually its learning rate is too high.",
         high=RATES,
     ),
-    "deaf-code": Cause(
+    "posterior-collapse": Cause(
         "The code says nothing (posterior collapse)",
         "The codes of all images are nearly the same: {nats} nats in all.",
         "The weight of the divergence is too high for what the decoder gains from the code.",
         high=("beta",),
     ),
-    "slope": Cause(
+    "gradient-penalty": Cause(
         "The critic is not held",
         "The critic's slope is far from 1: on average {slope} squared away.",
         "The penalty is too weak, or the critic has too few steps.",
-        low=("penalty", "critic_steps"),
+        low=("gp_weight", "critic_steps"),
     ),
-    "average-lags": Cause(
+    "ema-lag": Cause(
         "The averaged weights lag behind",
         "Samples of the averaged weights are far from images ({shown}), those of the live ones are not ({distance}).",
         "The average remembers too long for a training of this length; with more rounds it catches up.",
-        high=("half_life",),
-        to=(("average", 0.99),),
+        high=("ema_half_life",),
+        to=(("ema_decay", 0.99),),
     ),
-    "collapse": Cause(
+    "mode-collapse": Cause(
         "The samples look alike (mode collapse)",
         "Two samples are {diversity} as far apart as two images, a sample and the one nearest to it "
-        "{neighbours}, and that does not grow.",
+        "{neighbors}, and that does not grow.",
         "Look at the grids: this can pass by itself; if it does not, further rounds will not help.",
         high=("generator_lr", "lr"),
-        low=("discriminator_lr", "gamma", "penalty"),
+        low=("discriminator_lr", "gamma", "gp_weight"),
     ),
-    "range": Cause(
+    "value-range": Cause(
         "Samples and images have other ranges",
         "The {end} pixels of samples stay {gap} of the range away from those of the images.",
         "Generator and data must mean the same by black and white: both in [-1, 1], as tanh gives.",
         otherwise="sparring check-data {data}",
     ),
-    "idle-judge": Cause(
+    "weak-scores": Cause(
         "The discriminator has given up",
         "It tells {separation} of samples from images, by scores of size {scores}, though they are far apart "
         "({distance}). Balanced losses do not mean success here.",
         "It is too small, too slow, or held too tightly.",
-        high=("gamma", "penalty"),
+        high=("gamma", "gp_weight"),
         low=("discriminator_lr", "adversarial_lr", "critic_steps", "lr"),
     ),
-    "overpowered": Cause(
+    "strong-discriminator": Cause(
         "The discriminator is too strong",
         "It tells every sample from every image ({separation} of 1), and samples no longer get closer ({distance}).",
         "It learns too fast for the generator, or nothing holds it.",
         high=("discriminator_lr", "critic_steps", "lr"),
-        low=("generator_lr", "gamma", "penalty"),
+        low=("generator_lr", "gamma", "gp_weight"),
     ),
     "checkerboard": Cause(
         "Checkerboards",
         "Samples have {checker} times as much of the finest stripes and checkers as images.",
         "Transposed convolutions start with them, and they may stay; resizing before a convolution makes none.",
     ),
-    "memorising": Cause(
+    "discriminator-overfit": Cause(
         "The discriminator learns the images by heart",
         "It scores an image that it was trained on above one that it was not in {memory} of 100 pairs.",
         "There are too few images for it, or the training is too long for so few.",
@@ -138,13 +138,13 @@ CAUSES: dict[str, Cause] = {
         "The labels do nothing",
         "What is asked for and what is made have little to do with each other (agreement {labels} of 1).",
         "The labels of the data are wrong, or one of the networks ignores them.",
-        low=("wanted", "told"),
+        low=("g_class_weight", "d_class_weight"),
         otherwise="sparring check-data {data}",
     ),
-    "unlike": Cause(
+    "abnormal-samples": Cause(
         "The samples are unlike images",
         "They have {edges} times the edges of images and {checker} times their finest stripes, two of them are "
-        "{diversity} as far apart as two images, a sample and the one nearest to it {neighbours}: no healthy training "
+        "{diversity} as far apart as two images, a sample and the one nearest to it {neighbors}: no healthy training "
         "ends like this.",
         "Look at the pictures for what is blurred, rough or repeated: the generator cannot make it better, or the "
         "discriminator cannot see it.",
@@ -158,7 +158,7 @@ CAUSES: dict[str, Cause] = {
 """Cause -> what is said. The order is that of `causes.RULES`."""
 
 
-def told(one: Suspicion, before: Sequence[str]) -> str:
+def explain(one: Suspect, before: Sequence[str]) -> str:
     """What was seen and what helps; and what else was told before, which may be the root of it."""
     about = CAUSES[one.cause]
     said = f"{about.seen.format_map(one.seen)} {about.helps}"
@@ -167,11 +167,11 @@ def told(one: Suspicion, before: Sequence[str]) -> str:
     return said
 
 
-def command(cause: str, facts: Mapping[str, Any], run: str = "RUN") -> str:
+def command(cause: str, config: Mapping[str, Any], run: str = "RUN") -> str:
     """One thing to try: the same training with other arguments, or a look at something."""
-    about, given, source = CAUSES[cause], facts["arguments"], facts["data"]["source"]
+    about, given, source = CAUSES[cause], config["arguments"], config["data"]["source"]
     try:
-        own = {argument.name: argument.default for argument in arguments(find(facts["recipe"], RECIPES))}
+        own = {argument.name: argument.default for argument in arguments(load_recipe(config["recipe"], RECIPES))}
     except SparringError:  # a recipe of the user's that is not importable
         own = {}
     known = [name for name in given if name in own]
@@ -180,9 +180,9 @@ def command(cause: str, facts: Mapping[str, Any], run: str = "RUN") -> str:
     if not tried:
         tried = dict([(name, value) for name, value in about.to if name in known and given[name] != value][:1])
     if tried:
-        return _again(facts, {**given, **tried})
+        return _again(config, {**given, **tried})
     data = "DATA" if source is None else " ".join(map(_word, _sources(source)))
-    return about.otherwise.format(recipe=_word(facts["recipe"]), data=data, run=_word(run))
+    return about.otherwise.format(recipe=_word(config["recipe"]), data=data, run=_word(run))
 
 
 def _sources(source: Mapping[str, Any]) -> list[str]:
@@ -190,10 +190,10 @@ def _sources(source: Mapping[str, Any]) -> list[str]:
     return list(found.values()) if isinstance(found, Mapping) else [found]
 
 
-def _again(facts: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _again(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """`sparring train` as before, with these arguments of the recipe."""
-    source = facts["data"]["source"]
-    words = ["sparring", "train", facts["recipe"]]
+    source = config["data"]["source"]
+    words = ["sparring", "train", config["recipe"]]
     if source is None:
         words += ["--data", "DATA"]
     elif isinstance(source["source"], Mapping):
@@ -206,8 +206,8 @@ def _again(facts: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if source and source.get(name) is not None
         for word in (f"--{name}", str(source[name]))
     ]
-    words += ["--rounds", str(facts["rounds"]), "--seed", str(facts["seed"])]
-    for argument in arguments(find(facts["recipe"], RECIPES)):
+    words += ["--rounds", str(config["rounds"]), "--seed", str(config["seed"])]
+    for argument in arguments(load_recipe(config["recipe"], RECIPES)):
         flag, value = "--" + argument.name.replace("_", "-"), wanted[argument.name]
         if value == argument.default:
             continue

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sparring.networks.initial import he
-from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.init import kaiming
+from sparring.networks.mlp import FromUnitRange, ToUnitRange
 from sparring.networks.noise import Dropout, TrainingNoise
 
 
@@ -37,7 +37,7 @@ def encoder(
     again = [nn.BatchNorm1d(width)] if norm else []
     return started(
         nn.Sequential(
-            ToUnit(),
+            ToUnitRange(),
             nn.Flatten(),
             *([TrainingNoise(noise)] if noise else []),
             *([Dropout(dropout)] if dropout else []),
@@ -64,9 +64,9 @@ def convolutional(
     rates tear some trainings apart in the first hundred rounds. Weights start as He et al. 2015 have it.
     """
     side = ((shape[1] - 4) // 2 - 4) // 2
-    network = he(
+    network = kaiming(
         nn.Sequential(
-            ToUnit(),
+            ToUnitRange(),
             *([TrainingNoise(noise)] if noise else []),
             *([Dropout(dropout)] if dropout else []),
             nn.Conv2d(shape[0], 32, 5),
@@ -95,9 +95,9 @@ class EvenLogits(nn.Module):
     discriminator says comes through a softmax that has closed.
     """
 
-    def __init__(self, clusters: int, latent: int) -> None:
+    def __init__(self, clusters: int, latent_dim: int) -> None:
         super().__init__()
-        self.sizes = [clusters, latent]
+        self.sizes = [clusters, latent_dim]
         self.norm = nn.BatchNorm1d(clusters, affine=False)
         self.gain = nn.Parameter(torch.ones(()))
 
@@ -106,9 +106,9 @@ class EvenLogits(nn.Module):
         return torch.cat([self.gain * self.norm(logits), z], 1)
 
 
-def evened(encoder: nn.Module, clusters: int, latent: int, even: bool) -> nn.Module:
+def evened(encoder: nn.Module, clusters: int, latent_dim: int, even: bool) -> nn.Module:
     """The encoder, its clusters kept equally likely if they are to be."""
-    return nn.Sequential(encoder, EvenLogits(clusters, latent)) if even else encoder
+    return nn.Sequential(encoder, EvenLogits(clusters, latent_dim)) if even else encoder
 
 
 def decoder(inputs: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
@@ -121,7 +121,7 @@ def decoder(inputs: int, width: int, shape: tuple[int, int, int]) -> nn.Sequenti
             nn.ReLU(),
             nn.Linear(width, math.prod(shape)),
             nn.Sigmoid(),
-            FromUnit(),
+            FromUnitRange(),
             nn.Unflatten(1, shape),
         )
     )

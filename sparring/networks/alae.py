@@ -1,6 +1,6 @@
 """The fully connected networks of Pidhorskyi et al. 2020 (ALAE) for MNIST, from the authors' code (branch mnist_ref).
 
-Layers have an equalised learning rate. Images are (B, C, H, W); the authors' pixels lie in [0, 1], ours in [-1, 1].
+Layers have an equalized learning rate. Images are (B, C, H, W); the authors' pixels lie in [0, 1], ours in [-1, 1].
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import math
 
 from torch import Tensor, nn
 
-from sparring.networks.equalised import Linear
-from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.equalized import Linear
+from sparring.networks.mlp import FromUnitRange, ToUnitRange
 
 
 class PixelNorm(nn.Module):
@@ -27,33 +27,33 @@ class First(nn.Module):
         return x[:, :1]
 
 
-def mapping(latent: int, layers: int) -> nn.Sequential:
+def mapping(latent_dim: int, layers: int) -> nn.Sequential:
     """F: (B, latent) codes z -> (B, latent) codes w; pixel norm, then layers with LeakyReLU .2, a tenth as fast."""
     hidden: list[nn.Module] = []
     for _ in range(layers):
-        hidden += [Linear(latent, latent, speed=0.1), nn.LeakyReLU(0.2)]
+        hidden += [Linear(latent_dim, latent_dim, speed=0.1), nn.LeakyReLU(0.2)]
     return nn.Sequential(PixelNorm(), *hidden)
 
 
-def discriminator(latent: int, outputs: int) -> nn.Sequential:
+def discriminator(latent_dim: int, outputs: int) -> nn.Sequential:
     """D: (B, latent) codes w -> (B, 1) logits; three layers with nothing between them, a tenth as fast.
 
     The last layer has `outputs`, of which the first is the logit: in the authors' code of MNIST, as many as the code.
     """
-    first, second, last = (Linear(latent, wide, speed=0.1) for wide in (latent, latent, outputs))
+    first, second, last = (Linear(latent_dim, wide, speed=0.1) for wide in (latent_dim, latent_dim, outputs))
     return nn.Sequential(first, second, last, First())
 
 
-def generator(latent: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
+def generator(latent_dim: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
     """G: (B, latent) codes w -> (B, *shape), about [-1, 1] and not bounded; LeakyReLU .01."""
     return nn.Sequential(
-        Linear(latent, width),
+        Linear(latent_dim, width),
         nn.LeakyReLU(0.01),
         Linear(width, width),
         nn.LeakyReLU(0.01),
         Linear(width, math.prod(shape)),
         nn.Unflatten(1, shape),
-        FromUnit(),
+        FromUnitRange(),
     )
 
 
@@ -63,17 +63,17 @@ class Encoder(nn.Module):
     features  (B, *shape) -> (B, width), the last hidden layer
     """
 
-    def __init__(self, shape: tuple[int, int, int], width: int, latent: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], width: int, latent_dim: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            ToUnit(),
+            ToUnitRange(),
             nn.Flatten(),
             Linear(math.prod(shape), width),
             nn.LeakyReLU(0.2),
             Linear(width, width),
             nn.LeakyReLU(0.2),
         )
-        self.code = nn.Sequential(Linear(width, latent), nn.LeakyReLU(0.01))
+        self.code = nn.Sequential(Linear(width, latent_dim), nn.LeakyReLU(0.01))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.code(self.features(x))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError
 from sparring.networks.attention import NonLocal
-from sparring.networks.initial import orthogonal
+from sparring.networks.init import orthogonal
 from sparring.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear
 
 GENERATOR: dict[int, tuple[int, ...]] = {
@@ -96,7 +96,7 @@ class GeneratorBlock(nn.Module):
 class Generator(nn.Module):
     """(B, latent), (B,) int64 -> (B, channels, size, size) in [-1, 1].
 
-    shared     length of the class embedding that all blocks share. The code is cut into equal chunks: the first makes
+    embed_dim  length of the class embedding that all blocks share. The code is cut into equal chunks: the first makes
                the first feature maps, each of the others joins the embedding in one block's batch norms. None: every
                batch norm has gains and biases per class, and the whole code makes the first feature maps.
     attention  a non-local block follows the block that ends with feature maps of this size; 0: none
@@ -104,13 +104,13 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        latent: int,
+        latent_dim: int,
         width: int,
         channels: int,
         size: int,
         *,
         classes: int,
-        shared: int | None = 128,
+        embed_dim: int | None = 128,
         attention: int = 0,
     ) -> None:
         super().__init__()
@@ -118,12 +118,12 @@ class Generator(nn.Module):
         maps = [width * multiple for multiple in GENERATOR[size]]
         blocks = len(maps) - 1
         self.classes = classes
-        self.embedding = nn.Embedding(classes, shared) if shared else None  # not normalised: it cripples G
-        self.chunk = _chunk(latent, blocks + 1) if shared else latent
+        self.embedding = nn.Embedding(classes, embed_dim) if embed_dim else None  # not normalized: it cripples G
+        self.chunk = _chunk(latent_dim, blocks + 1) if embed_dim else latent_dim
         norm: Norm
-        if shared:
+        if embed_dim:
             linear = partial(SpectralLinear, bias=False)
-            norm = partial(ConditionalBatchNorm, condition=shared + self.chunk, linear=linear)
+            norm = partial(ConditionalBatchNorm, condition=embed_dim + self.chunk, linear=linear)
         else:
             norm = partial(ConditionalBatchNorm, condition=classes, linear=Table)
 
@@ -133,7 +133,7 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(
             GeneratorBlock(maps[i], maps[i + 1], norm, attend=attention == start << (i + 1)) for i in range(blocks)
         )
-        self.ending = Ending(maps[-1], channels)
+        self.ending = ToImage(maps[-1], channels)
         orthogonal(self)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -155,18 +155,18 @@ class Generator(nn.Module):
         return self.ending(h)
 
 
-def _chunk(latent: int, chunks: int) -> int:
+def _chunk(latent_dim: int, chunks: int) -> int:
     """The length of each of `chunks` equal parts of a code."""
-    if latent % chunks:
-        fewer, more = latent // chunks * chunks, (latent // chunks + 1) * chunks
+    if latent_dim % chunks:
+        fewer, more = latent_dim // chunks * chunks, (latent_dim // chunks + 1) * chunks
         raise SparringError(
-            f"a code of {latent} numbers cannot be cut into {chunks} equal chunks, one for the first layer and one "
-            f"for each block: choose --latent {f'{fewer} or {more}' if fewer else more}"
+            f"a code of {latent_dim} numbers cannot be cut into {chunks} equal chunks, one for the first layer and one "
+            f"for each block: choose --latent-dim {f'{fewer} or {more}' if fewer else more}"
         )
-    return latent // chunks
+    return latent_dim // chunks
 
 
-class Ending(nn.Sequential):
+class ToImage(nn.Sequential):
     """(B, width, H, W) -> (B, channels, H, W) in [-1, 1]: BN ReLU conv3 tanh."""
 
     def __init__(self, width: int, channels: int) -> None:
@@ -195,7 +195,7 @@ class DiscriminatorBlock(nn.Module):
         return self.attention(h + self.shortcut(self.resize(x)))
 
 
-class Projection(nn.Module):
+class ProjectionHead(nn.Module):
     """Miyato and Koyama 2018, figure 1d: (B, C, H, W), (B,) int64 -> (B, 1) scores w.h + b + <e_y, h>.
 
     h is the sum of the rectified features over the image.
@@ -236,7 +236,7 @@ class Discriminator(nn.Module):
                 for i in range(len(multiples))
             )
         )
-        self.ending = Projection(maps[-1], classes)
+        self.ending = ProjectionHead(maps[-1], classes)
         orthogonal(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

@@ -17,12 +17,12 @@ from sparring.networks.biggan import (
     DISCRIMINATOR,
     GENERATOR,
     ConditionalBatchNorm,
-    Ending,
     Norm,
-    Projection,
+    ProjectionHead,
+    ToImage,
     check,
 )
-from sparring.networks.initial import orthogonal
+from sparring.networks.init import orthogonal
 from sparring.networks.spectral import SpectralConv2d, SpectralLinear
 
 RATIO = 4
@@ -57,19 +57,19 @@ class GeneratorBlock(nn.Module):
 class Generator(nn.Module):
     """(B, latent), (B,) int64 -> (B, channels, size, size) in [-1, 1].
 
-    The whole code joins the class embedding (`shared` numbers) in the first layer and in every batch norm.
+    The whole code joins the class embedding (`embed_dim` numbers) in the first layer and in every batch norm.
     attention as in BigGAN.
     """
 
     def __init__(
         self,
-        latent: int,
+        latent_dim: int,
         width: int,
         channels: int,
         size: int,
         *,
         classes: int,
-        shared: int = 128,
+        embed_dim: int = 128,
         attention: int = 0,
     ) -> None:
         super().__init__()
@@ -77,12 +77,12 @@ class Generator(nn.Module):
         _check_width(width, min(GENERATOR[size][:-1]))
         maps = [width * multiple for multiple in GENERATOR[size]]
         stages = len(maps) - 1
-        self.embedding = nn.Embedding(classes, shared)
+        self.embedding = nn.Embedding(classes, embed_dim)
         linear = partial(SpectralLinear, bias=False)
-        norm: Norm = partial(ConditionalBatchNorm, condition=shared + latent, linear=linear)
+        norm: Norm = partial(ConditionalBatchNorm, condition=embed_dim + latent_dim, linear=linear)
 
         start = size >> stages
-        self.linear = SpectralLinear(shared + latent, maps[0] * start**2)
+        self.linear = SpectralLinear(embed_dim + latent_dim, maps[0] * start**2)
         self.unflatten = nn.Unflatten(1, (maps[0], start, start))
         blocks: list[nn.Module] = []
         for i in range(stages):
@@ -91,7 +91,7 @@ class Generator(nn.Module):
                 GeneratorBlock(maps[i], maps[i + 1], norm, double=True, attend=attention == start << (i + 1)),
             ]
         self.blocks = nn.ModuleList(blocks)
-        self.ending = Ending(maps[-1], channels)
+        self.ending = ToImage(maps[-1], channels)
         orthogonal(self)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class Discriminator(nn.Module):
                 DiscriminatorBlock(maps[i + 1], maps[i + 1], halve=False, attend=attention == size >> (i + 1)),
             ]
         self.blocks = nn.Sequential(*layers)
-        self.ending = Projection(maps[-1], classes)
+        self.ending = ProjectionHead(maps[-1], classes)
         orthogonal(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

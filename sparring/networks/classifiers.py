@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from sparring.networks.mlp import ToUnit
+from sparring.networks.mlp import ToUnitRange
 
 
 class Normalize(nn.Module):
@@ -26,7 +26,7 @@ def mnist_net(classes: int, channels: int = 1, *, normalize: bool = True) -> nn.
     normalize  pixels less the mean of MNIST's training images, over their deviation; no: pixels in [0, 1]
     """
     return nn.Sequential(
-        ToUnit(),
+        ToUnitRange(),
         Normalize(0.1307, 0.3081) if normalize else nn.Identity(),
         nn.Conv2d(channels, 20, 5),
         nn.ReLU(),
@@ -44,7 +44,7 @@ def mnist_net(classes: int, channels: int = 1, *, normalize: bool = True) -> nn.
 def perceptron(shape: tuple[int, int, int], width: int, classes: int) -> nn.Sequential:
     """(B, *shape) in [-1, 1] -> (B, classes) logits: two hidden ReLU layers."""
     return nn.Sequential(
-        ToUnit(),
+        ToUnitRange(),
         nn.Flatten(),
         nn.Linear(math.prod(shape), width),
         nn.ReLU(),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from sparring.networks.initial import xavier_uniform
+from sparring.networks.init import xavier_uniform
 
 
-def generator(latent: int, channels: int = 1) -> nn.Module:
+def generator(latent_dim: int, channels: int = 1) -> nn.Module:
     """(B, latent) -> (B, channels, 28, 28) in [-1, 1]. Batch norm comes after ReLU here, as in the notebook."""
     network = nn.Sequential(
-        nn.Linear(latent, 1024),
+        nn.Linear(latent_dim, 1024),
         nn.ReLU(),
         nn.BatchNorm1d(1024),
         nn.Linear(1024, 128 * 7 * 7),

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError
 
-SMALLEST = {1: 8, 2: 12, 3: 24}
+MIN_SIZE = {1: 8, 2: 12, 3: 24}
 """Layers of the discriminator -> the smallest image, a multiple of 4, that they leave something of."""
 
-MEASURED = 1000
+FIT_IMAGES = 1000
 """Images of a domain, evenly spaced, that a zoom is fitted to."""
 
 
@@ -36,7 +36,7 @@ class Residual(nn.Module):
         return x + self.branch(x)
 
 
-class OnTop(nn.Module):
+class ResidualOutput(nn.Module):
     """(B, C, H, W) in [-1, 1] -> tanh(body(x) + artanh(.95 x)): where the body gives 0, nearly the image itself."""
 
     def __init__(self, body: nn.Module) -> None:
@@ -47,8 +47,8 @@ class OnTop(nn.Module):
         return torch.tanh(self.body(x) + torch.atanh(0.95 * x.float()))
 
 
-class Zoom(nn.Module):
-    """(B, C, H, W) -> the same shape: enlarged about its centre by `factor`; where an image ends its edge goes on."""
+class ScaleMatch(nn.Module):
+    """(B, C, H, W) -> the same shape: enlarged about its center by `factor`; where an image ends its edge goes on."""
 
     factor: Tensor
 
@@ -61,7 +61,7 @@ class Zoom(nn.Module):
 
         Where one of them is nothing but background the factor stays.
         """
-        here, there = filled(images), filled(others)
+        here, there = foreground_fraction(images), foreground_fraction(others)
         if here and there:
             self.factor.fill_(math.sqrt(there / here))
 
@@ -71,12 +71,12 @@ class Zoom(nn.Module):
         return F.grid_sample(x.to(grid.dtype), grid, padding_mode="border", align_corners=False)
 
 
-def filled(images: Tensor) -> float:
+def foreground_fraction(images: Tensor) -> float:
     """The share of (n, C, S, S) uint8 images that is not background.
 
     That is the median of all edges, and what differs from it by at most a tenth of the range.
     """
-    images = images[:: -(-len(images) // MEASURED)]
+    images = images[:: -(-len(images) // FIT_IMAGES)]
     edges = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]], 2)
     background = edges.transpose(0, 1).flatten(1).median(1).values.float()[:, None, None]
     shares = [((rows.float() - background).abs() > 25.5).any(1).float().mean((1, 2)) for rows in images.split(50)]
@@ -84,48 +84,53 @@ def filled(images: Tensor) -> float:
 
 
 def generator(
-    channels: int, width: int = 64, blocks: int = 9, *, on_top: bool = False, zoom: Zoom | None = None
+    channels: int,
+    width: int = 64,
+    blocks: int = 9,
+    *,
+    residual_output: bool = False,
+    match_scale: ScaleMatch | None = None,
 ) -> nn.Module:
     """(B, channels, H, W) -> the same shape in [-1, 1]; H and W multiples of 4, 8 or more, need not be equal.
 
     c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3 for a width of 64. Instance norm has no weights of its own.
-    11,378,179 parameters with 9 blocks (256x256 images), 7,837,699 with 6 (128x128). `on_top` and `zoom`, which comes
-    first, are not the paper's.
+    11,378,179 parameters with 9 blocks (256x256 images), 7,837,699 with 6 (128x128). `residual_output` and
+    `match_scale`, which comes first, are not the paper's.
     """
-    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), *_normed(width)]
+    d_layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), *_normed(width)]
     for maps in (width, 2 * width):
-        layers += [nn.Conv2d(maps, 2 * maps, 3, stride=2, padding=1), *_normed(2 * maps)]
-    layers += [Residual(4 * width) for _ in range(blocks)]
+        d_layers += [nn.Conv2d(maps, 2 * maps, 3, stride=2, padding=1), *_normed(2 * maps)]
+    d_layers += [Residual(4 * width) for _ in range(blocks)]
     for maps in (4 * width, 2 * width):
         up = nn.ConvTranspose2d(maps, maps // 2, 3, stride=2, padding=1, output_padding=1)
-        layers += [up, *_normed(maps // 2)]
-    layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7)]
-    body = _initial(nn.Sequential(*layers))
-    painter = OnTop(body) if on_top else body.append(nn.Tanh())
-    return nn.Sequential(zoom, painter) if zoom else painter
+        d_layers += [up, *_normed(maps // 2)]
+    d_layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7)]
+    body = _init(nn.Sequential(*d_layers))
+    painter = ResidualOutput(body) if residual_output else body.append(nn.Tanh())
+    return nn.Sequential(match_scale, painter) if match_scale else painter
 
 
-def discriminator(channels: int, width: int = 64, layers: int = 3) -> nn.Module:
+def discriminator(channels: int, width: int = 64, d_layers: int = 3) -> nn.Module:
     """(B, channels, H, W) -> (B, 1, h, w) scores of patches: 70x70 pixels with 3 layers, 34x34 with 2, 16x16 with 1.
 
     C64 (without norm), C128, C256, C512 for 3 layers, and one that gives the score; 2,764,737 parameters.
     """
     stack: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
     maps = width
-    for layer in range(layers):
-        stride = 2 if layer < layers - 1 else 1
+    for layer in range(d_layers):
+        stride = 2 if layer < d_layers - 1 else 1
         stack += [nn.Conv2d(maps, 2 * maps, 4, stride=stride, padding=1), nn.InstanceNorm2d(2 * maps)]
         stack += [nn.LeakyReLU(0.2, inplace=True)]
         maps *= 2
-    return _initial(nn.Sequential(*stack, nn.Conv2d(maps, 1, 4, padding=1)))
+    return _init(nn.Sequential(*stack, nn.Conv2d(maps, 1, 4, padding=1)))
 
 
-def require_side(side: int, layers: int) -> None:
+def require_side(side: int, d_layers: int) -> None:
     """Raises SparringError unless both networks can take images of this side."""
-    if side % 4 or side < SMALLEST[layers]:
+    if side % 4 or side < MIN_SIZE[d_layers]:
         raise SparringError(
             f"CycleGAN's networks cannot take {side}x{side} images: --size must be a multiple of 4 and, for "
-            f"discriminators of {layers} layers, at least {SMALLEST[layers]}"
+            f"discriminators of {d_layers} layers, at least {MIN_SIZE[d_layers]}"
         )
 
 
@@ -133,7 +138,7 @@ def _normed(maps: int) -> list[nn.Module]:
     return [nn.InstanceNorm2d(maps), nn.ReLU(inplace=True)]
 
 
-def _initial(network: nn.Sequential) -> nn.Sequential:
+def _init(network: nn.Sequential) -> nn.Sequential:
     """The authors' code: N(0, .02) weights, biases 0."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):

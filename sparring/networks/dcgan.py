@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from sparring.errors import SparringError
-from sparring.networks.initial import radford
-from sparring.networks.strided import Conv2d, ConvTranspose2d, Unfold
+from sparring.networks.init import dcgan
+from sparring.networks.strided import Conv2d, ConvTranspose2d, PointToPatch
 
 SIZES = (16, 32, 64, 128, 256)
 
@@ -18,12 +18,12 @@ def _halvings(size: int) -> int:
     return SIZES.index(size) + 2
 
 
-def generator(latent: int, width: int, channels: int, size: int = 64) -> nn.Module:
+def generator(latent_dim: int, width: int, channels: int, size: int = 64) -> nn.Module:
     """(B, latent) -> (B, channels, size, size) in [-1, 1]; `width` feature maps before the last layer."""
     maps = width << (_halvings(size) - 1)
     layers: list[nn.Module] = [
-        nn.Unflatten(1, (latent, 1, 1)),
-        Unfold(latent, maps, 4),
+        nn.Unflatten(1, (latent_dim, 1, 1)),
+        PointToPatch(latent_dim, maps, 4),
         nn.BatchNorm2d(maps),
         nn.ReLU(inplace=True),
     ]
@@ -35,7 +35,7 @@ def generator(latent: int, width: int, channels: int, size: int = 64) -> nn.Modu
         ]
         maps //= 2
     layers += [ConvTranspose2d(width, channels), nn.Tanh()]
-    return radford(nn.Sequential(*layers))
+    return dcgan(nn.Sequential(*layers))
 
 
 def discriminator(width: int, channels: int, size: int = 64) -> nn.Module:
@@ -50,4 +50,4 @@ def discriminator(width: int, channels: int, size: int = 64) -> nn.Module:
         ]
         maps *= 2
     layers += [nn.Conv2d(maps, 1, 4, 1, 0, bias=False), nn.Flatten()]
-    return radford(nn.Sequential(*layers))
+    return dcgan(nn.Sequential(*layers))

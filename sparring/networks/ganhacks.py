@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from sparring.errors import SparringError
-from sparring.networks.initial import radford
+from sparring.networks.init import dcgan
 from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd
-from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.mlp import FromUnitRange, ToUnitRange
 from sparring.networks.noise import Dropout, GaussianNoise
-from sparring.networks.norms import NORMS, Virtual
+from sparring.networks.norms import NORMS, WithReferenceBatch
 from sparring.networks.resample import DOWN, UP
 
 STARTS = {28: 7, 32: 4, 64: 4}
@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 OUTPUTS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
-    "sigmoid": lambda: nn.Sequential(nn.Sigmoid(), FromUnit()),
+    "sigmoid": lambda: nn.Sequential(nn.Sigmoid(), FromUnitRange()),
 }
 
 
@@ -38,25 +38,25 @@ def _sides(size: int) -> tuple[int, int]:
 
 
 def generator(
-    latent: int,
+    latent_dim: int,
     width: int,
     channels: int,
     size: int,
     *,
-    up: str = "transposed",
+    upsampling: str = "transposed",
     norm: str = "batch",
     activation: str = "relu",
     output: str = "tanh",
     noise: float = 0.0,
     dropout: float = 0.0,
     lasting: bool = True,
-    reference: int = 64,
+    vbn_size: int = 64,
 ) -> nn.Module:
     """(B, latent) -> (B, channels, size, size) in [-1, 1]; `width` maps before the last layer.
 
-    up, norm, activation, output  keys of UP, NORMS, ACTIVATIONS, OUTPUTS
+    upsampling, norm, activation, output  keys of UP, NORMS, ACTIVATIONS, OUTPUTS
     noise, dropout  after every norm, N(0, noise^2); after every activation, dropout, if `lasting` when sampled, too
-    reference       codes of virtual batch norm's reference batch, N(0, 1) until they are set
+    vbn_size        codes of virtual batch norm's reference batch, N(0, 1) until they are set
     """
     side, doublings = _sides(size)
     maps = width << (doublings - 1)
@@ -65,12 +65,12 @@ def generator(
         layers = [NORMS[norm](maps), *([GaussianNoise(noise)] if noise else []), ACTIVATIONS[activation]()]
         return [*layers, *([Dropout(dropout, lasting=lasting)] if dropout else [])]
 
-    layers = [nn.Linear(latent, maps * side * side), nn.Unflatten(1, (maps, side, side)), *finish(maps)]
+    layers = [nn.Linear(latent_dim, maps * side * side), nn.Unflatten(1, (maps, side, side)), *finish(maps)]
     while maps > width:
-        layers += [UP[up](maps, maps // 2), *finish(maps // 2)]
+        layers += [UP[upsampling](maps, maps // 2), *finish(maps // 2)]
         maps //= 2
-    network = radford(nn.Sequential(*layers, UP[up](width, channels), OUTPUTS[output]()))
-    return Virtual(network, torch.randn(reference, latent)) if norm == "virtual" else network
+    network = dcgan(nn.Sequential(*layers, UP[upsampling](width, channels), OUTPUTS[output]()))
+    return WithReferenceBatch(network, torch.randn(vbn_size, latent_dim)) if norm == "virtual" else network
 
 
 def discriminator(
@@ -78,39 +78,39 @@ def discriminator(
     channels: int,
     size: int,
     *,
-    down: str = "strided",
+    downsampling: str = "strided",
     norm: str = "batch",
     activation: str = "leaky-relu",
     unit: bool = False,
     dropout: float = 0.0,
     minibatch: str = "none",
-    group: int = 4,
-    reference: int = 64,
+    mbstd_group: int = 4,
+    vbn_size: int = 64,
 ) -> nn.Module:
     """(B, channels, size, size) -> (B, 1) logits; `width` maps after the first layer, twice as many after each.
 
-    down, norm, activation  keys of DOWN, NORMS, ACTIVATIONS; no norm after the first layer
+    downsampling, norm, activation  keys of DOWN, NORMS, ACTIVATIONS; no norm after the first layer
     unit       pixels are moved to [0, 1] first
     dropout    before the last layer
-    minibatch  "none", "discrimination", or "std" over groups of `group` images
-    reference  images of virtual batch norm's reference batch, noise until they are set
+    minibatch  "none", "discrimination", or "std" over groups of `mbstd_group` images
+    vbn_size   images of virtual batch norm's reference batch, noise until they are set
     """
     side, halvings = _sides(size)
-    layers: list[nn.Module] = [ToUnit()] if unit else []
-    layers += [DOWN[down](channels, width), ACTIVATIONS[activation]()]
+    layers: list[nn.Module] = [ToUnitRange()] if unit else []
+    layers += [DOWN[downsampling](channels, width), ACTIVATIONS[activation]()]
     maps = width
     for _ in range(halvings - 1):
-        layers += [DOWN[down](maps, 2 * maps), NORMS[norm](2 * maps), ACTIVATIONS[activation]()]
+        layers += [DOWN[downsampling](maps, 2 * maps), NORMS[norm](2 * maps), ACTIVATIONS[activation]()]
         maps *= 2
     features: nn.Module = nn.Sequential(*layers)
     if norm == "virtual":
-        features = Virtual(features, torch.randn(reference, channels, size, size))
+        features = WithReferenceBatch(features, torch.randn(vbn_size, channels, size, size))
 
     ending: list[nn.Module] = [nn.Flatten(), *([Dropout(dropout)] if dropout else [])]
     inputs = maps * side * side
     if minibatch == "std":
-        ending, inputs = [MinibatchStd(group), *ending], inputs + side * side
+        ending, inputs = [MinibatchStd(mbstd_group), *ending], inputs + side * side
     if minibatch == "discrimination":
         ending, inputs = [*ending, closeness := MinibatchDiscrimination(inputs)], inputs + len(closeness.bias)
     network = nn.Sequential(features, *ending, nn.Linear(inputs, 1))
-    return radford(network)
+    return dcgan(network)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparring.networks.initial import dcgan_tensorflow
+from sparring.networks.init import dcgan_tensorflow
 
 FEATURES = 1024
 """Length of the trunk's output, and of the generator's first layer."""
@@ -51,7 +51,7 @@ def trunk(channels: int = 1) -> nn.Module:
     )
 
 
-def reader(outputs: int) -> nn.Module:
+def q_head(outputs: int) -> nn.Module:
     """(B, 1024) -> (B, outputs): one hidden layer of 128 with batch norm."""
     return dcgan_tensorflow(
         nn.Sequential(

@@ -10,8 +10,8 @@ SMALL = 4
 """Side of the maps that are made of an embedding, before they are resized to the image."""
 
 
-class LabelChannels(nn.Module):
-    """A discriminator of labelled images (ganhacks 16): (B, C, H, W), (B,) int64 -> what `judge` makes of them.
+class LabelAsChannels(nn.Module):
+    """A discriminator of labeled images (ganhacks 16): (B, C, H, W), (B,) int64 -> what `judge` makes of them.
 
     look   (B, C, H, W) -> the same: what befalls images before they get their labels (augmentation, noise)
     judge  (B, C + maps, H, W) -> scores
@@ -30,8 +30,8 @@ class LabelChannels(nn.Module):
         return self.judge(torch.cat([self.look(x), maps.to(x.dtype)], 1))
 
 
-class LabelledCode(nn.Module):
-    """A generator of labelled images: (B, latent), (B,) int64 -> network(code with the label's embedding appended).
+class LabelEmbeddingInput(nn.Module):
+    """A generator of labeled images: (B, latent), (B,) int64 -> network(code with the label's embedding appended).
 
     network  (B, latent + length) -> images
     """

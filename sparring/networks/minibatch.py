@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sparring.errors import SparringError
 
 
-def cyclic(count: int, multiple: int, device: torch.device) -> Tensor:
+def cyclic_indices(count: int, multiple: int, device: torch.device) -> Tensor:
     """0 ... count - 1, then from 0 again up to the next multiple: rows that fill whole groups."""
     return torch.arange(-(-count // multiple) * multiple, device=device) % count
 
@@ -55,14 +55,14 @@ class MinibatchStd(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         group = min(self.group, len(x))
-        groups = x[cyclic(len(x), group, x.device)].unflatten(0, (-1, group))
+        groups = x[cyclic_indices(len(x), group, x.device)].unflatten(0, (-1, group))
         groups = groups.to(torch.promote_types(x.dtype, torch.float32))
         spread = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
         each = spread.repeat_interleave(group)[: len(x)].to(x.dtype)
         return torch.cat([x, each[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
 
 
-class Packed(nn.Module):
+class PacDiscriminator(nn.Module):
     """Lin et al. 2018 (PacGAN): the network judges packs of m images, stacked along the channels; nothing else changes.
 
     network  (B/m, m C, H, W) -> (B/m, 1)
@@ -78,6 +78,6 @@ class Packed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training and len(x) % self.m:
             raise SparringError(f"{len(x)} images cannot be put in packs of {self.m}: choose --batch a multiple of it")
-        packs = x[cyclic(len(x), self.m, x.device)].reshape(-1, self.m * x.shape[1], *x.shape[2:])
+        packs = x[cyclic_indices(len(x), self.m, x.device)].reshape(-1, self.m * x.shape[1], *x.shape[2:])
         scores = self.network(packs)
         return scores if self.training else scores.repeat_interleave(self.m, 0)[: len(x)]

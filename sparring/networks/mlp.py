@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from sparring.networks.initial import uniform
+from sparring.networks.init import uniform
 from sparring.networks.noise import Dropout
 
 
-class FromUnit(nn.Module):
+class FromUnitRange(nn.Module):
     """[0, 1] -> [-1, 1]: for generators that end in a sigmoid."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * x - 1
 
 
-class ToUnit(nn.Module):
+class ToUnitRange(nn.Module):
     """[-1, 1] -> [0, 1]: for discriminators made for pixels in [0, 1]."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class ToUnit(nn.Module):
 
 
 def generator(
-    latent: int,
+    latent_dim: int,
     hidden: Sequence[int],
     shape: tuple[int, int, int],
     *,
@@ -37,12 +37,12 @@ def generator(
 ) -> nn.Sequential:
     """(B, latent) -> (B, *shape): linear layers of these widths, ending in tanh, or in a sigmoid moved to [-1, 1]."""
     layers: list[nn.Module] = []
-    for wide, narrow in zip([latent, *hidden], hidden, strict=False):
+    for wide, narrow in zip([latent_dim, *hidden], hidden, strict=False):
         layers += [nn.Linear(wide, narrow), activation()]
         if dropout:
             layers.append(Dropout(dropout))
-    layers.append(nn.Linear([latent, *hidden][-1], math.prod(shape)))
-    layers += [nn.Sigmoid(), FromUnit()] if sigmoid else [nn.Tanh()]
+    layers.append(nn.Linear([latent_dim, *hidden][-1], math.prod(shape)))
+    layers += [nn.Sigmoid(), FromUnitRange()] if sigmoid else [nn.Tanh()]
     return nn.Sequential(*layers, nn.Unflatten(1, shape))
 
 
@@ -55,7 +55,7 @@ def discriminator(
     unit: bool = False,
 ) -> nn.Sequential:
     """(B, *shape) -> (B, 1) logits: linear layers of these widths; `unit`: pixels are moved to [0, 1] first."""
-    layers: list[nn.Module] = [ToUnit()] if unit else []
+    layers: list[nn.Module] = [ToUnitRange()] if unit else []
     layers.append(nn.Flatten())
     widths = [math.prod(shape), *hidden]
     for wide, narrow in zip(widths, hidden, strict=False):
@@ -77,9 +77,9 @@ class Maxout(nn.Module):
         return self.linear(x).unflatten(1, (self.units, self.pieces)).amax(2)
 
 
-def goodfellow_generator(latent: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
+def goodfellow_generator(latent_dim: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
     """The MNIST generator of Goodfellow et al. 2014 (mnist.yaml): two ReLU layers, sigmoid, weights U(-.05, .05)."""
-    network = generator(latent, [width, width], shape, activation=nn.ReLU, sigmoid=True)
+    network = generator(latent_dim, [width, width], shape, activation=nn.ReLU, sigmoid=True)
     for layer in network:
         if isinstance(layer, nn.Linear):
             uniform(layer, 0.05)
@@ -90,7 +90,7 @@ def goodfellow_discriminator(shape: tuple[int, int, int], units: int, pieces: in
     """The MNIST discriminator of Goodfellow et al. 2014: two maxout layers, dropout .2 at the input and .5 inside."""
     inputs = math.prod(shape)
     return nn.Sequential(
-        ToUnit(),
+        ToUnitRange(),
         nn.Flatten(),
         Dropout(0.2),
         Maxout(inputs, units, pieces),
@@ -102,7 +102,7 @@ def goodfellow_discriminator(shape: tuple[int, int, int], units: int, pieces: in
 
 
 @torch.no_grad()
-def start_at_marginals(network: nn.Sequential, images: Tensor) -> None:
+def init_bias_to_marginals(network: nn.Sequential, images: Tensor) -> None:
     """Set the last bias so that a silent network paints the mean image; images: (M, C, H, W) uint8 (mnist.yaml)."""
     mean = images.double().mean(0).flatten() / 255
     last = [layer for layer in network if isinstance(layer, nn.Linear)][-1]

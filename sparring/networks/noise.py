@@ -36,11 +36,11 @@ class InstanceNoise(StochasticLayer):
     def __init__(self, std: float, over: int) -> None:
         super().__init__()
         self.std, self.over = std, over
-        self.played = 0  # the system keeps it up to date
+        self.round_index = 0  # the system keeps it up to date
 
     def present_std(self) -> float:
         """s in this round."""
-        return self.std * max(0.0, 1 - self.played / self.over)
+        return self.std * max(0.0, 1 - self.round_index / self.over)
 
     def forward(self, x: Tensor) -> Tensor:
         std = self.present_std() if self.training else 0.0

@@ -1,4 +1,4 @@
-"""Normalisation layers by name, and virtual batch normalisation with the reference batch it needs."""
+"""Normalization layers by name, and virtual batch normalization with the reference batch it needs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sparring.errors import SparringError
 class VirtualBatchNorm(nn.Module):
     """Salimans et al. 2016, section 3.5: (R + B, C, ...) -> the same shape; the first R rows are the reference batch.
 
-    The reference is normalised with its own statistics. Every other example is normalised with those of the reference
-    and of itself together, its own weighing 1 / (R + 1), so no example depends on another. `Virtual` sets R.
+    The reference is normalized with its own statistics. Every other example is normalized with those of the reference
+    and of itself together, its own weighing 1 / (R + 1), so no example depends on another. `WithReferenceBatch` sets R.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -43,7 +43,7 @@ class VirtualBatchNorm(nn.Module):
         return y.to(x.dtype).view(x.shape)
 
 
-class Virtual(nn.Module):
+class WithReferenceBatch(nn.Module):
     """`network` with a fixed reference batch put before every batch; its outputs are dropped again.
 
     network    holds layers of VirtualBatchNorm, and none that mix the rows of a batch

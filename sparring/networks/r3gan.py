@@ -1,4 +1,4 @@
-"""The networks of Huang et al. 2024 (R3GAN): grouped bottleneck residual blocks, no normalisation anywhere."""
+"""The networks of Huang et al. 2024 (R3GAN): grouped bottleneck residual blocks, no normalization anywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
 
 
-def scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+def init_scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
     """Weights N(0, gain^2 / fan_in)."""
     nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[0].numel()))
     return layer
@@ -39,8 +39,8 @@ class Block(nn.Module):
         super().__init__()
         wide = width * expansion
         gain = GAIN * blocks**-0.25  # blocks in the whole network: the sum of the branches keeps its variance
-        self.widen = scaled(nn.Conv2d(width, wide, 1, bias=False), gain)
-        self.spread = scaled(nn.Conv2d(wide, wide, 3, padding=1, groups=groups, bias=False), gain)
+        self.widen = init_scaled(nn.Conv2d(width, wide, 1, bias=False), gain)
+        self.spread = init_scaled(nn.Conv2d(wide, wide, 3, padding=1, groups=groups, bias=False), gain)
         self.narrow = nn.Conv2d(wide, width, 1, bias=False)
         nn.init.zeros_(self.narrow.weight)
         self.first, self.second = Activation(wide), Activation(wide)
@@ -67,13 +67,13 @@ class Resample(nn.Module):
         return resample(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
-class Basis(nn.Module):
+class LearnedBasis(nn.Module):
     """(B, latent) -> (B, width, 4, 4): a learnt 4x4 pattern per channel, as strong as a linear map of the code says."""
 
-    def __init__(self, latent: int, width: int) -> None:
+    def __init__(self, latent_dim: int, width: int) -> None:
         super().__init__()
         self.basis = nn.Parameter(torch.randn(width, 4, 4))
-        self.linear = scaled(nn.Linear(latent, width, bias=False))
+        self.linear = init_scaled(nn.Linear(latent_dim, width, bias=False))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.basis * self.linear(z)[:, :, None, None]
@@ -87,22 +87,22 @@ def _stages(size: int, width: int, groups: int) -> int:
     return SIZES.index(size) + 3
 
 
-def generator(latent: int, width: int, groups: int, blocks: int, channels: int, size: int) -> nn.Sequential:
+def generator(latent_dim: int, width: int, groups: int, blocks: int, channels: int, size: int) -> nn.Sequential:
     """(B, latent) -> (B, channels, size, size), about [-1, 1] and not bounded; `blocks` per size."""
     stages = _stages(size, width, groups)
-    layers: list[nn.Module] = [Basis(latent, width)]
+    layers: list[nn.Module] = [LearnedBasis(latent_dim, width)]
     for stage in range(stages):
         layers += [Resample(width, up=True)] if stage else []
         layers += [Block(width, groups, stages * blocks) for _ in range(blocks)]
-    return nn.Sequential(*layers, scaled(nn.Conv2d(width, channels, 1, bias=False)))
+    return nn.Sequential(*layers, init_scaled(nn.Conv2d(width, channels, 1, bias=False)))
 
 
 def discriminator(width: int, groups: int, blocks: int, channels: int, size: int) -> nn.Sequential:
     """(B, channels, size, size) -> (B, 1) logits: the mirror image, ending in a depthwise 4x4 and a linear layer."""
     stages = _stages(size, width, groups)
-    layers: list[nn.Module] = [scaled(nn.Conv2d(channels, width, 1, bias=False))]
+    layers: list[nn.Module] = [init_scaled(nn.Conv2d(channels, width, 1, bias=False))]
     for stage in range(stages):
         layers += [Resample(width, up=False)] if stage else []
         layers += [Block(width, groups, stages * blocks) for _ in range(blocks)]
-    ending = scaled(nn.Conv2d(width, width, 4, groups=width, bias=False))
-    return nn.Sequential(*layers, ending, nn.Flatten(), scaled(nn.Linear(width, 1, bias=False)))
+    ending = init_scaled(nn.Conv2d(width, width, 4, groups=width, bias=False))
+    return nn.Sequential(*layers, ending, nn.Flatten(), init_scaled(nn.Linear(width, 1, bias=False)))

@@ -12,11 +12,11 @@ from torch import nn
 from sparring.errors import SparringError
 
 
-def generator(latent: int, channels: int = 3, size: int = 32) -> nn.Sequential:
+def generator(latent_dim: int, channels: int = 3, size: int = 32) -> nn.Sequential:
     """(B, latent) -> (B, channels, size, size) in [-1, 1]; up to the first ReLU all is linear but for batch norm."""
-    start = _sixteenths(size) * 4
+    start = _final_side(size) * 4
     return nn.Sequential(
-        nn.Linear(latent, 128 * start * start),
+        nn.Linear(latent_dim, 128 * start * start),
         nn.Unflatten(1, (128, start, start)),
         nn.BatchNorm2d(128),
         nn.Upsample(scale_factor=2, mode="bilinear"),
@@ -35,22 +35,22 @@ def generator(latent: int, channels: int = 3, size: int = 32) -> nn.Sequential:
 
 def discriminator(channels: int = 3, size: int = 32, *, sigmoid: bool = False) -> nn.Sequential:
     """(B, channels, size, size) -> (B, 1) logits, or with `sigmoid` shares in [0, 1]; batch norm after LeakyReLU."""
-    network = _halving(channels, size, nn.BatchNorm2d, slope=0.3)
+    network = _conv_stack(channels, size, nn.BatchNorm2d, slope=0.3)
     return network.append(nn.Sigmoid()) if sigmoid else network
 
 
 def critic(channels: int = 3, size: int = 32) -> nn.Sequential:
     """(B, channels, size, size) -> (B, 1): the discriminator with layer norm for batch norm."""
-    return _halving(channels, size, lambda maps: nn.GroupNorm(1, maps), slope=0.2)
+    return _conv_stack(channels, size, lambda maps: nn.GroupNorm(1, maps), slope=0.2)
 
 
-def _halving(channels: int, size: int, norm: Callable[[int], nn.Module], *, slope: float) -> nn.Sequential:
+def _conv_stack(channels: int, size: int, norm: Callable[[int], nn.Module], *, slope: float) -> nn.Sequential:
     """Four 3x3 convolutions with stride 2 and a linear layer; `slope` of the second LeakyReLU, all others have .2."""
 
     def half(narrow: int, wide: int) -> nn.Conv2d:
         return nn.Conv2d(narrow, wide, 3, stride=2, padding=1)
 
-    end = _sixteenths(size)
+    end = _final_side(size)
     return nn.Sequential(
         half(channels, 16),
         nn.LeakyReLU(0.2),
@@ -68,7 +68,7 @@ def _halving(channels: int, size: int, norm: Callable[[int], nn.Module], *, slop
     )
 
 
-def initial(network: nn.Sequential) -> nn.Sequential:
+def init(network: nn.Sequential) -> nn.Sequential:
     """Convolutions N(0, .02), batch norm gains N(1, .02), linear layers as Glorot and Bengio 2010, eq. 16, bias .01."""
     for layer in network:
         if isinstance(layer, nn.Conv2d):
@@ -81,7 +81,7 @@ def initial(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-def _sixteenths(size: int) -> int:
+def _final_side(size: int) -> int:
     """The side of an image that was halved four times."""
     if size < 16 or size % 16:
         raise SparringError(

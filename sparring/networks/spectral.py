@@ -1,6 +1,6 @@
 """Miyato et al. 2018, "Spectral Normalization for GANs": layers whose weight is divided by its largest singular value.
 
-Weights and biases are named, initialised and saved as in the plain layers; `spectral.u` is the only addition.
+Weights and biases are named, initialized and saved as in the plain layers; `spectral.u` is the only addition.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class SpectralLinear(nn.Linear):
 
 
 class SpectralEmbedding(nn.Embedding):
-    """(B,) int64 -> (B, length): the whole table is normalised, not each row."""
+    """(B,) int64 -> (B, length): the whole table is normalized, not each row."""
 
     def __init__(self, classes: int, length: int) -> None:
         super().__init__(classes, length)

@@ -33,8 +33,8 @@ class Conv2d(nn.Conv2d):
         height, width = ((side + 2 * self.margin - self.kernel) // 2 + 1 for side in sides)
         if not _product_wins(self, x, height * width):
             return super().forward(x)
-        patches = Gather.apply(_cast(x), self.kernel, self.margin)
-        y = Product.apply(patches, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.out_channels, -1).t())
+        patches = Im2Col.apply(_cast(x), self.kernel, self.margin)
+        y = MatMul.apply(patches, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.out_channels, -1).t())
         if self.bias is not None:
             y = y + _cast(self.bias)
         return y.view(batch, height, width, self.out_channels).permute(0, 3, 1, 2)
@@ -51,11 +51,11 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         if not _product_wins(self, x, height * width):
             return super().forward(x, output_size)
         pixels = _cast(x).permute(0, 2, 3, 1).reshape(-1, self.in_channels)
-        patches = Product.apply(pixels, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.in_channels, -1))
-        return Scatter.apply(patches, (batch, self.out_channels, 2 * height, 2 * width), 4, 1)
+        patches = MatMul.apply(pixels, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.in_channels, -1))
+        return Col2Im.apply(patches, (batch, self.out_channels, 2 * height, 2 * width), 4, 1)
 
 
-class Unfold(nn.ConvTranspose2d):
+class PointToPatch(nn.ConvTranspose2d):
     """(B, in, 1, 1) -> (B, out, kernel, kernel): the `nn.ConvTranspose2d` of a point, without bias."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
@@ -64,7 +64,7 @@ class Unfold(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if x.device.type != "cpu":
             return super().forward(x, output_size)
-        patches = Product.apply(_cast(x).flatten(1), _cast(self.weight).permute(0, 2, 3, 1).flatten(1))
+        patches = MatMul.apply(_cast(x).flatten(1), _cast(self.weight).permute(0, 2, 3, 1).flatten(1))
         return patches.view(len(x), *self.kernel_size, self.out_channels).permute(0, 3, 1, 2)
 
 
@@ -77,7 +77,7 @@ def _cast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x
 
 
-class Product(Function):
+class MatMul(Function):
     """(M, K) @ (K, N). A transposed factor is copied before it is multiplied: twice as fast in bf16."""
 
     @staticmethod
@@ -96,8 +96,8 @@ class Product(Function):
         return gradient @ b.t(), (gradient.t().contiguous() @ a).t()
 
 
-class Gather(Function):
-    """(B, C, H, W) -> (B * h * w, kernel * kernel * C): what the kernel sees. Its transpose is `Scatter`."""
+class Im2Col(Function):
+    """(B, C, H, W) -> (B * h * w, kernel * kernel * C): what the kernel sees. Its transpose is `Col2Im`."""
 
     @staticmethod
     def forward(x: Tensor, kernel: int, padding: int) -> Tensor:
@@ -115,12 +115,12 @@ class Gather(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return Scatter.apply(gradient, ctx.shape, ctx.kernel, ctx.padding), None, None
+        return Col2Im.apply(gradient, ctx.shape, ctx.kernel, ctx.padding), None, None
 
 
-class Scatter(Function):
+class Col2Im(Function):
     """(B * h * w, kernel * kernel * C) -> (B, C, H, W): patches laid over each other and summed. Its transpose is
-    `Gather`.
+    `Im2Col`.
     """
 
     @staticmethod
@@ -145,4 +145,4 @@ class Scatter(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return Gather.apply(gradient, ctx.kernel, ctx.padding), None, None, None
+        return Im2Col.apply(gradient, ctx.kernel, ctx.padding), None, None, None

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.errors import SparringError
-from sparring.networks.equalised import Conv2d, Linear
+from sparring.networks.equalized import Conv2d, Linear
 from sparring.networks.noise import StochasticLayer
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -29,7 +29,7 @@ def levels_of(size: int) -> int:
     return SIZES.index(size) + 2
 
 
-def grown(played: int, levels: int, rounds_per_level: int) -> tuple[int, float]:
+def level_and_blend(played: int, levels: int, rounds_per_level: int) -> tuple[int, float]:
     """The level after so many rounds, and how much of its layers counts: on half a cosine to 1 at its half-time.
 
     With 0 rounds per level the networks are full-grown from the start.
@@ -41,7 +41,7 @@ def grown(played: int, levels: int, rounds_per_level: int) -> tuple[int, float]:
     return level, (1 - math.cos(math.pi * share)) / 2 if level and share < 1 else 1.0
 
 
-class Growth(nn.Module):
+class ProgressiveSchedule(nn.Module):
     """How far a network has grown; saved with its weights, and copied with their average.
 
     The number stays on the CPU wherever the weights go: to look at it there is to wait for nothing.
@@ -53,26 +53,26 @@ class Growth(nn.Module):
         super().__init__()
         self.levels, self.rounds_per_level = levels, rounds_per_level
         self.register_buffer("reached", torch.zeros((), dtype=torch.int64))
-        self.played = 0  # the system keeps it up to date
+        self.round_index = 0  # the system keeps it up to date
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name == "played":
             self.reached.fill_(value)
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Growth:
+    def _apply(self, *args: Any, **kwargs: Any) -> ProgressiveSchedule:
         super()._apply(*args, **kwargs)
         self.reached = self.reached.cpu()
         return self
 
     def now(self) -> tuple[int, float]:
         """The present level, and how much of its layers counts, in [0, 1]."""
-        return grown(int(self.reached), self.levels, self.rounds_per_level)
+        return level_and_blend(int(self.reached), self.levels, self.rounds_per_level)
 
 
-def maps(level: int, levels: int, width: int, widest: int) -> int:
-    """Feature maps at a level: `width` at the last, twice as many at each before it, `widest` at most."""
-    return min(widest, width << (levels - 1 - level))
+def maps(level: int, levels: int, width: int, max_channels: int) -> int:
+    """Feature maps at a level: `width` at the last, twice as many at each before it, `max_channels` at most."""
+    return min(max_channels, width << (levels - 1 - level))
 
 
 def statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -97,7 +97,7 @@ class Blur(nn.Module):
         return F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
 
 
-class Styled(StochasticLayer):
+class StyleLayer(StochasticLayer):
     """Noise, bias, LeakyReLU .2, then AdaIN (Huang and Belongie 2017): a style says each map's deviation and mean.
 
     Every image has noise of its own; in the first layer of the authors' code a batch shares it.
@@ -105,10 +105,10 @@ class Styled(StochasticLayer):
 
     batchwise: ClassVar[str] = "noise in layers"
 
-    def __init__(self, latent: int, channels: int) -> None:
+    def __init__(self, latent_dim: int, channels: int) -> None:
         super().__init__()
         self.noise, self.bias = (nn.Parameter(torch.zeros(channels, 1, 1)) for _ in range(2))
-        self.style = Linear(latent, 2 * channels, gain=1.0)
+        self.style = Linear(latent_dim, 2 * channels, gain=1.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = F.leaky_relu(x + self.noise * self.normal(x[:, :1]) + self.bias, 0.2)
@@ -117,16 +117,16 @@ class Styled(StochasticLayer):
         return (x - mean) / deviation * (1 + scale) + shift
 
 
-class Double(nn.Module):
+class SynthesisBlock(nn.Module):
     """A level of G: (B, narrow, H, W) and two styles -> (B, wide, 2 H, 2 W). The first level does not double."""
 
-    def __init__(self, latent: int, narrow: int, wide: int, *, doubles: bool) -> None:
+    def __init__(self, latent_dim: int, narrow: int, wide: int, *, doubles: bool) -> None:
         super().__init__()
         up = [Conv2d(narrow, wide, 3, resize="up", bias=False), Blur(wide)] if doubles else []
         self.widen = nn.Sequential(*up)
-        self.first = Styled(latent, wide)
+        self.first = StyleLayer(latent_dim, wide)
         self.conv = Conv2d(wide, wide, 3, bias=False)
-        self.second = Styled(latent, wide)
+        self.second = StyleLayer(latent_dim, wide)
 
     def forward(self, x: Tensor, one: Tensor, other: Tensor) -> Tensor:
         return self.second(self.conv(self.first(self.widen(x), one)), other)
@@ -135,20 +135,21 @@ class Double(nn.Module):
 class Generator(nn.Module):
     """G: (B, latent) codes w, or (B, layers, latent) styles, one a layer -> (B, channels, S, S), not bounded.
 
-    width, widest     feature maps next to the image, and at most
+    width, max_channels  feature maps next to the image, and at most
     rounds_per_level  rounds before the next level; 0: full-grown from the start
     """
 
     def __init__(
-        self, latent: int, width: int, widest: int, channels: int, size: int, *, rounds_per_level: int
+        self, latent_dim: int, width: int, max_channels: int, channels: int, size: int, *, rounds_per_level: int
     ) -> None:
         super().__init__()
         self.size, levels = size, levels_of(size)
-        self.growth = Growth(levels, rounds_per_level)
-        wide = [maps(level, levels, width, widest) for level in range(levels)]
+        self.growth = ProgressiveSchedule(levels, rounds_per_level)
+        wide = [maps(level, levels, width, max_channels) for level in range(levels)]
         self.start = nn.Parameter(torch.ones(1, wide[0], 4, 4))
         self.blocks = nn.ModuleList(
-            Double(latent, wide[max(level - 1, 0)], wide[level], doubles=level > 0) for level in range(levels)
+            SynthesisBlock(latent_dim, wide[max(level - 1, 0)], wide[level], doubles=level > 0)
+            for level in range(levels)
         )
         self.to_image = nn.ModuleList(Conv2d(n, channels, 1, gain=0.03) for n in wide)
 
@@ -169,7 +170,7 @@ class Generator(nn.Module):
         return image if self.training else F.interpolate(image, self.size)
 
 
-class Halve(nn.Module):
+class EncoderBlock(nn.Module):
     """A level of E: (B, narrow, H, W) -> (B, wide, H / 2, W / 2), and the statistics that instance norm takes away.
 
     Those are (B, 2 narrow + 2 wide): means and deviations after the first and after the second convolution. The
@@ -191,18 +192,18 @@ class Halve(nn.Module):
         return x, torch.cat(taken, 1).flatten(1)
 
 
-class Statistics(nn.Module):
+class StatsEncoder(nn.Module):
     """(B, channels, S, S) -> (B, N): the statistics of every layer at present, from the smallest images up.
 
     Images become maps by a 1x1 convolution and LeakyReLU .2 twice, which is .04 once, as in the authors' code.
     """
 
-    def __init__(self, width: int, widest: int, channels: int, size: int, *, rounds_per_level: int) -> None:
+    def __init__(self, width: int, max_channels: int, channels: int, size: int, *, rounds_per_level: int) -> None:
         super().__init__()
         levels = levels_of(size)
-        self.growth = Growth(levels, rounds_per_level)
-        wide = [maps(level, levels, width, widest) for level in range(-1, levels)]
-        self.blocks = nn.ModuleList(Halve(wide[level + 1], wide[level]) for level in range(levels))
+        self.growth = ProgressiveSchedule(levels, rounds_per_level)
+        wide = [maps(level, levels, width, max_channels) for level in range(-1, levels)]
+        self.blocks = nn.ModuleList(EncoderBlock(wide[level + 1], wide[level]) for level in range(levels))
         self.from_image = nn.ModuleList(Conv2d(channels, n, 1) for n in wide[1:])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -232,18 +233,18 @@ class Encoder(nn.Module):
     Those of a new level come in slowly, biases included.
 
     features  (B, channels, S, S) -> (B, N), those statistics; N grows
-    width, widest, rounds_per_level  as in Generator
+    width, max_channels, rounds_per_level  as in Generator
     """
 
     def __init__(
-        self, latent: int, width: int, widest: int, channels: int, size: int, *, rounds_per_level: int
+        self, latent_dim: int, width: int, max_channels: int, channels: int, size: int, *, rounds_per_level: int
     ) -> None:
         super().__init__()
-        self.features = Statistics(width, widest, channels, size, rounds_per_level=rounds_per_level)
+        self.features = StatsEncoder(width, max_channels, channels, size, rounds_per_level=rounds_per_level)
         levels = levels_of(size)
-        wide = [maps(level, levels, width, widest) for level in range(-1, levels)]
+        wide = [maps(level, levels, width, max_channels) for level in range(-1, levels)]
         self.sizes = [2 * n for coarse, fine in pairwise(wide) for n in (fine, coarse)]
-        self.styles = nn.ModuleList(Linear(n, latent) for n in self.sizes)
+        self.styles = nn.ModuleList(Linear(n, latent_dim) for n in self.sizes)
 
     def fade(self, x: Tensor) -> Tensor:
         """(B, C, S, S) real images of the full size -> what E takes at present, while training."""

@@ -7,36 +7,40 @@ import math
 from torch import nn
 
 from sparring.networks.aae import started
-from sparring.networks.chollet import keras
-from sparring.networks.mlp import FromUnit, ToUnit
+from sparring.networks.chollet import keras_init
+from sparring.networks.mlp import FromUnitRange, ToUnitRange
 from sparring.networks.resample import Crop
 
 
 def image() -> nn.Sequential:
     """Logits -> the mean image of their Bernoulli variables, in [-1, 1]."""
-    return nn.Sequential(nn.Sigmoid(), FromUnit())
+    return nn.Sequential(nn.Sigmoid(), FromUnitRange())
 
 
-def kingma_encoder(shape: tuple[int, int, int], width: int, latent: int) -> nn.Sequential:
+def kingma_encoder(shape: tuple[int, int, int], width: int, latent_dim: int) -> nn.Sequential:
     """Kingma and Welling 2014, appendix C: (B, *shape) -> (B, 2 latent), one tanh layer.
 
     Weights start at N(0, .01^2): the paper's N(0, .01) is read as a deviation.
     """
     pixels = math.prod(shape)
     return started(
-        nn.Sequential(ToUnit(), nn.Flatten(), nn.Linear(pixels, width), nn.Tanh(), nn.Linear(width, 2 * latent))
+        nn.Sequential(
+            ToUnitRange(), nn.Flatten(), nn.Linear(pixels, width), nn.Tanh(), nn.Linear(width, 2 * latent_dim)
+        )
     )
 
 
-def kingma_decoder(latent: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
+def kingma_decoder(latent_dim: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
     """Kingma and Welling 2014, appendix C.1: (B, latent) -> (B, *shape) logits, one tanh layer."""
     pixels = math.prod(shape)
-    return started(nn.Sequential(nn.Linear(latent, width), nn.Tanh(), nn.Linear(width, pixels), nn.Unflatten(1, shape)))
+    return started(
+        nn.Sequential(nn.Linear(latent_dim, width), nn.Tanh(), nn.Linear(width, pixels), nn.Unflatten(1, shape))
+    )
 
 
 def keras_encoder(network: nn.Sequential) -> nn.Sequential:
     """Keras's initial values; what is the last layer here is two there, of means and of log-variances."""
-    keras(network)
+    keras_init(network)
     heads = network[-1]
     assert isinstance(heads, nn.Linear)
     for weight in heads.weight.detach().chunk(2):
@@ -44,11 +48,11 @@ def keras_encoder(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-def chollet_encoder(latent: int, channels: int = 1) -> nn.Sequential:
+def chollet_encoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
     """Chollet 2017, listing 8.23: (B, channels, 28, 28) -> (B, 2 latent)."""
     return keras_encoder(
         nn.Sequential(
-            ToUnit(),
+            ToUnitRange(),
             nn.Conv2d(channels, 32, 3, padding=1),
             nn.ReLU(),
             nn.ZeroPad2d((0, 1, 0, 1)),  # Keras's "same" for an even side: what is missing goes right and below
@@ -61,16 +65,16 @@ def chollet_encoder(latent: int, channels: int = 1) -> nn.Sequential:
             nn.Flatten(),
             nn.Linear(64 * 14 * 14, 32),
             nn.ReLU(),
-            nn.Linear(32, 2 * latent),
+            nn.Linear(32, 2 * latent_dim),
         )
     )
 
 
-def chollet_decoder(latent: int, channels: int = 1) -> nn.Sequential:
+def chollet_decoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
     """Chollet 2017, listing 8.25: (B, latent) -> (B, channels, 28, 28) logits."""
-    return keras(
+    return keras_init(
         nn.Sequential(
-            nn.Linear(latent, 64 * 14 * 14),
+            nn.Linear(latent_dim, 64 * 14 * 14),
             nn.ReLU(),
             nn.Unflatten(1, (64, 14, 14)),
             nn.ConvTranspose2d(64, 32, 3, stride=2),
@@ -81,11 +85,11 @@ def chollet_decoder(latent: int, channels: int = 1) -> nn.Sequential:
     )
 
 
-def smu_encoder(latent: int, channels: int = 1) -> nn.Sequential:
+def smu_encoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
     """SMU's notebook 07a: (B, channels, 28, 28) -> (B, 2 latent); its layer of 32 is linear."""
     return keras_encoder(
         nn.Sequential(
-            ToUnit(),
+            ToUnitRange(),
             nn.Conv2d(channels, 32, 3, padding=1),
             nn.ReLU(),
             nn.ZeroPad2d((0, 1, 0, 1)),
@@ -96,16 +100,16 @@ def smu_encoder(latent: int, channels: int = 1) -> nn.Sequential:
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(64 * 7 * 7, 32),
-            nn.Linear(32, 2 * latent),
+            nn.Linear(32, 2 * latent_dim),
         )
     )
 
 
-def smu_decoder(latent: int, channels: int = 1) -> nn.Sequential:
+def smu_decoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
     """SMU's notebook 07a: (B, latent) -> (B, channels, 28, 28) logits; kernels of 4 with stride 2 double the side."""
-    return keras(
+    return keras_init(
         nn.Sequential(
-            nn.Linear(latent, 64 * 7 * 7),
+            nn.Linear(latent_dim, 64 * 7 * 7),
             nn.ReLU(),
             nn.Unflatten(1, (64, 7, 7)),
             nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from sparring.errors import SparringError
-from sparring.recipes.arguments import Average, Batch
-from sparring.recipes.autoencoders import Distorted, Labelled, Width, divisible, few_or_all
-from sparring.recipes.optimisers import dropping
-from sparring.recipes.recipe import Measured, Recipe, classes_of, published
+from sparring.recipes.arguments import Batch, EmaDecay
+from sparring.recipes.autoencoders import Distorted, Labeled, Width, labeled_or_all, require_divisible
+from sparring.recipes.recipe import Measured, Recipe, recipe, require_classes
+from sparring.recipes.schedules import step_decay
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sparring.data.dataset import Dataset, Spec
     from sparring.priors import Prior
-    from sparring.referee import MakeOptimiser, Schedule
+    from sparring.referee import MakeOptimizer, Schedule
     from sparring.system import System
 
-READER = "--encoder convolutional --distortion 1 --reconstruction-lr 0.02"
+CONVOLUTIONAL_ENCODER = "--encoder convolutional --affine-strength 1 --reconstruction-lr 0.02"
 """How the measured trainings of those that classify or cluster were made quick."""
 
 PAPER = "Makhzani et al. 2016, Adversarial Autoencoders, arXiv 1511.05644"
@@ -31,21 +31,21 @@ PriorName = Annotated[
     Field(description="what the codes are to follow; gaussians (a flower of 10) and swiss-roll live in the plane"),
 ]
 Code = Annotated[int, Field(gt=0, le=4096, description="length of the code (of the style, where there are classes)")]
-Deviation = Annotated[float, Field(gt=0, description="of the Gaussian prior; the bound of the uniform one")]
+PriorStd = Annotated[float, Field(gt=0, description="of the Gaussian prior; the bound of the uniform one")]
 PixelNoise = Annotated[
     float, Field(ge=0, le=2, description="deviation of the noise on the encoder's images, pixels in [0, 1]")
 ]
 Clusters = Annotated[int, Field(ge=2, description="how many clusters to look for (the paper: 16 and 30)")]
-Even = Annotated[
+BalanceClusters = Annotated[
     bool, Field(description="batch norm on the logits of clusters, so that none dies out; not the paper's")
 ]
 
 
 @dataclass(frozen=True)
-class Descent:
+class AAEOptimizer:
     """The paper's SGD, or Adam; both rates fall to a tenth after 50 and after 1,000 epochs (of 600 rounds)."""
 
-    optimiser: Annotated[Literal["sgd", "adam"], Field(description="of every player")] = "sgd"
+    optimizer: Annotated[Literal["sgd", "adam"], Field(description="of every player")] = "sgd"
     reconstruction_lr: Annotated[float, Field(gt=0, le=1, description="rate of encoder and decoder together")] = 0.01
     adversarial_lr: Annotated[float, Field(gt=0, le=1, description="rate of every other move")] = 0.1
     first_drop: Annotated[int, Field(ge=1, description="round at which the rates fall to a tenth")] = 30_000
@@ -57,49 +57,49 @@ class Descent:
         *,
         batch: int,
         rounds: int,
-        average: float,
+        ema_decay: float,
         streams: "Callable[[Dataset, int], Mapping[str, Dataset]] | None" = None,
     ) -> Recipe:
         """This system, whose moves have momentum .9 where they have a target and .1 where they have an opponent."""
         import torch
 
-        optimisers: dict[str, MakeOptimiser] = {}
+        optimizers: dict[str, MakeOptimizer] = {}
         schedules: dict[str, Schedule] = {}
         for player in system.players:
             lr = self.reconstruction_lr if player == "autoencoder" else self.adversarial_lr
             opposed = player not in ("autoencoder", "classifier")
-            if self.optimiser == "adam":
-                optimisers[player] = partial(torch.optim.Adam, lr=lr, betas=(0.5 if opposed else 0.9, 0.999))
+            if self.optimizer == "adam":
+                optimizers[player] = partial(torch.optim.Adam, lr=lr, betas=(0.5 if opposed else 0.9, 0.999))
             else:
-                optimisers[player] = partial(torch.optim.SGD, lr=lr, momentum=0.1 if opposed else 0.9)
-            schedules[player] = dropping(lr, (self.first_drop, self.second_drop))
+                optimizers[player] = partial(torch.optim.SGD, lr=lr, momentum=0.1 if opposed else 0.9)
+            schedules[player] = step_decay(lr, (self.first_drop, self.second_drop))
         return Recipe(
             system=system,
-            optimisers=optimisers,
+            optimizers=optimizers,
             schedules=schedules,
             batch=batch,
             rounds=rounds,
-            average=average,
+            ema_decay=ema_decay,
             streams=streams,
         )
 
 
 @dataclass(frozen=True)
-class Reader:
+class EncoderOptions:
     """The encoder where few labels or none must do: the paper's, with noise on its images, or more than it has."""
 
     encoder: Annotated[
         Literal["perceptron", "convolutional"], Field(description="the paper's, or one with two convolutions")
     ] = "perceptron"
     noise: PixelNoise = 0.3
-    distortion: Distorted = 0.0
+    affine_strength: Distorted = 0.0
 
     def network(
         self, data: "Spec", width: int, outputs: int, *, dropout: float = 0.0, norm: bool = False
     ) -> "nn.Module":
         """(B, C, H, W) -> (B, outputs). Raises SparringError when images are too small for convolutions."""
         from sparring.networks import aae as networks
-        from sparring.networks.augment import distorting
+        from sparring.networks.diffaug import with_distortion
 
         if self.encoder == "perceptron":
             network = networks.encoder(data.shape, width, outputs, noise=self.noise, dropout=dropout, norm=norm)
@@ -107,25 +107,27 @@ class Reader:
             network = networks.convolutional(data.shape, outputs, noise=self.noise, dropout=dropout)
         else:
             raise SparringError(f"the convolutional encoder takes images from 16x16, these are {data.size}x{data.size}")
-        return distorting(network, self.distortion)
+        return with_distortion(network, self.affine_strength)
 
 
-def prior_of(name: str, latent: int, deviation: float) -> "Prior":
+def prior_of(name: str, latent_dim: int, prior_std: float) -> "Prior":
     """The prior of that name. Raises SparringError when it lives in other dimensions than the code."""
     from sparring import priors
 
-    if name in ("gaussians", "swiss-roll") and latent != 2:
-        raise SparringError(f"the prior {name} lives in 2 dimensions and the code has {latent}: give --latent 2")
+    if name in ("gaussians", "swiss-roll") and latent_dim != 2:
+        raise SparringError(
+            f"the prior {name} lives in 2 dimensions and the code has {latent_dim}: give --latent-dim 2"
+        )
     if name == "gaussians":
-        return priors.gaussians()
+        return priors.gaussian_mixture()
     if name == "swiss-roll":
         return priors.swiss_roll()
     if name == "uniform":
-        return priors.uniform(latent, bound=deviation)
-    return priors.gaussian(latent, std=deviation)
+        return priors.uniform(latent_dim, bound=prior_std)
+    return priors.gaussian(latent_dim, std=prior_std)
 
 
-@published(
+@recipe(
     paper=f"{PAPER}, section 2",
     size=28,
     measured=Measured(
@@ -140,18 +142,19 @@ def aae(
     data: "Spec",
     *,
     prior: PriorName = "gaussian",
-    latent: Code = 8,
-    deviation: Deviation = 5.0,
+    latent_dim: Code = 8,
+    prior_std: PriorStd = 5.0,
     width: Width = 1000,
     batch: Batch = 100,
     noise: PixelNoise = 0.0,
-    descent: Descent = Descent(),
-    average: Average = 0.999,
+    descent: AAEOptimizer = AAEOptimizer(),
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """An autoencoder whose codes follow a prior, because a discriminator of codes cannot tell them apart.
 
-    The defaults are those of the paper's likelihood experiment; `--latent 2 --prior gaussians` and `--prior swiss-roll`
-    give its figure 2. For a prior of your own write a recipe of your own, with `sparring.priors.own(sampler, latent)`.
+    The defaults are those of the paper's likelihood experiment; `--latent-dim 2 --prior gaussians` and `--prior
+    swiss-roll` give its figure 2. For a prior of your own write a recipe of your own, with
+    `sparring.priors.from_sampler(sampler, latent)`.
 
     Measured (docs/results/autoencoders.md; seed 0, --first-drop 6000 --second-drop 7500): after 8,000 rounds and 9
     minutes of one CPU thread FD-lenet-mnist@2000 232, where real images score 8.8; a reconstruction error of .0150.
@@ -162,19 +165,19 @@ def aae(
 
     return descent.recipe(
         AAE(
-            networks.encoder(data.shape, width, latent, noise=noise),
-            networks.decoder(latent, width, data.shape),
-            networks.discriminator(latent, width),
-            prior=prior_of(prior, latent, deviation),
+            networks.encoder(data.shape, width, latent_dim, noise=noise),
+            networks.decoder(latent_dim, width, data.shape),
+            networks.discriminator(latent_dim, width),
+            prior=prior_of(prior, latent_dim, prior_std),
             game=game("non-saturating"),
         ),
         batch=batch,
         rounds=3_000_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(
+@recipe(
     paper=f"{PAPER}, section 2.3",
     size=28,
     classes=10,
@@ -183,46 +186,46 @@ def aae(
         rounds=8_000,
         minutes=8,
         result="83.4 % of samples are the digit of their component",
-        options="--labelled 0 --first-drop 6000 --second-drop 7400",
+        options="--n-labeled 0 --first-drop 6000 --second-drop 7400",
     ),
 )
-def aae_labelled_prior(
+def aae_labeled_prior(
     data: "Spec",
     *,
     prior: Annotated[
         Literal["gaussians", "swiss-roll"], Field(description="a component for each class, in the plane")
     ] = "gaussians",
-    labelled: Annotated[
+    n_labeled: Annotated[
         int, Field(ge=0, description="images whose class is told, as many of each class; 0: all")
     ] = 10_000,
     width: Width = 1000,
     batch: Batch = 100,
     noise: PixelNoise = 0.0,
-    descent: Descent = Descent(),
-    average: Average = 0.999,
+    descent: AAEOptimizer = AAEOptimizer(),
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """Labels say which component of the prior an image belongs to; the others only have to lie somewhere in it.
 
     The discriminator is told a one-hot label beside the code, with an entry of its own for "not known".
 
-    Measured (docs/results/autoencoders.md; seed 0, --labelled 0 --first-drop 6000 --second-drop 7400): 83.4 % of
+    Measured (docs/results/autoencoders.md; seed 0, --n-labeled 0 --first-drop 6000 --second-drop 7400): 83.4 % of
     MNIST's samples are the digit of their component after 8,000 rounds and 8 minutes of one CPU thread; 7 % with the
     default 10,000 labels after 5,000, where reconstruction has laid classes elsewhere.
     """
     from sparring import priors
     from sparring.losses import game
     from sparring.networks import aae as networks
-    from sparring.systems.aae_labelled_prior import LabelledPriorAAE
+    from sparring.systems.aae_labeled_prior import LabeledPriorAAE
 
-    classes = classes_of(data, "aae-labelled-prior")
-    divisible(labelled, classes)
-    components = priors.gaussians(classes) if prior == "gaussians" else priors.swiss_roll(classes)
+    classes = require_classes(data, "aae-labeled-prior")
+    require_divisible(n_labeled, classes)
+    components = priors.gaussian_mixture(classes) if prior == "gaussians" else priors.swiss_roll(classes)
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
-        return {"train": dataset.tell_labels(labelled, seed) if labelled else dataset}
+        return {"train": dataset.mask_labels(n_labeled, seed) if n_labeled else dataset}
 
     return descent.recipe(
-        LabelledPriorAAE(
+        LabeledPriorAAE(
             networks.encoder(data.shape, width, 2, noise=noise),
             networks.decoder(2, width, data.shape),
             networks.discriminator(2 + classes + 1, width),
@@ -232,12 +235,12 @@ def aae_labelled_prior(
         ),
         batch=batch,
         rounds=600_000,
-        average=average,
+        ema_decay=ema_decay,
         streams=streams,
     )
 
 
-@published(
+@recipe(
     paper=f"{PAPER}, section 4",
     size=28,
     classes=10,
@@ -252,13 +255,13 @@ def aae_labelled_prior(
 def aae_supervised(
     data: "Spec",
     *,
-    latent: Code = 15,
-    deviation: Deviation = 1.0,
+    latent_dim: Code = 15,
+    prior_std: PriorStd = 1.0,
     width: Width = 1000,
     batch: Batch = 100,
     noise: PixelNoise = 0.0,
-    descent: Descent = Descent(),
-    average: Average = 0.999,
+    descent: AAEOptimizer = AAEOptimizer(),
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """The decoder is told the digit, so the code is left with the style: ten digits in one handwriting.
 
@@ -270,23 +273,23 @@ def aae_supervised(
     from sparring.networks import aae as networks
     from sparring.systems.aae_supervised import SupervisedAAE
 
-    classes = classes_of(data, "aae-supervised")
+    classes = require_classes(data, "aae-supervised")
     return descent.recipe(
         SupervisedAAE(
-            networks.encoder(data.shape, width, latent, noise=noise),
-            networks.decoder(classes + latent, width, data.shape),
-            networks.discriminator(latent, width),
-            prior=priors.gaussian(latent, std=deviation),
+            networks.encoder(data.shape, width, latent_dim, noise=noise),
+            networks.decoder(classes + latent_dim, width, data.shape),
+            networks.discriminator(latent_dim, width),
+            prior=priors.gaussian(latent_dim, std=prior_std),
             classes=classes,
             game=game("non-saturating"),
         ),
         batch=batch,
         rounds=1_200_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(
+@recipe(
     paper=f"{PAPER}, section 5 and appendix A.2",
     size=28,
     classes=10,
@@ -295,59 +298,59 @@ def aae_supervised(
         rounds=14_000,
         minutes=33,
         result="1.08 % of test images wrong with 100 labels (mean of 3 seeds)",
-        options=f"{READER} --first-drop 10000 --second-drop 13000",
+        options=f"{CONVOLUTIONAL_ENCODER} --first-drop 10000 --second-drop 13000",
     ),
 )
 def aae_semi_supervised(
     data: "Spec",
     *,
-    labelled: Labelled = 100,
-    latent: Code = 10,
+    n_labeled: Labeled = 100,
+    latent_dim: Code = 10,
     width: Width = 1000,
     batch: Batch = 100,
-    reader: Reader = Reader(),
-    descent: Descent = Descent(),
-    average: Average = 0.999,
+    reader: EncoderOptions = EncoderOptions(),
+    descent: AAEOptimizer = AAEOptimizer(),
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """A classifier from few labels: the class is one part of the code, the style the other.
 
     The defaults are the paper's protocol; its test errors are 1.90, 1.60 and .85 % with 100, 1,000 and all labels.
-    Which images are labelled depends on the seed.
+    Which images are labeled depends on the seed.
 
-    Measured (docs/results/autoencoders.md): with --encoder convolutional --distortion 1 --reconstruction-lr 0.02, three
-    seeds each, 1.08 +- .07 % of MNIST's test images wrong with 100 labels (14,000 rounds, 26 epochs, half an hour of
-    one CPU thread), 1.06 +- .13 % with 1,000 (8,000 rounds). The paper's protocol: 3.09 % with 100 labels after 42,000
-    rounds (seed 0), 2.1 % with 1,000 after 20,000 (two seeds), 1.08 +- .06 % with all after 12,000 (three).
+    Measured (docs/results/autoencoders.md): with --encoder convolutional --affine-strength 1 --reconstruction-lr 0.02,
+    three seeds each, 1.08 +- .07 % of MNIST's test images wrong with 100 labels (14,000 rounds, 26 epochs, half an hour
+    of one CPU thread), 1.06 +- .13 % with 1,000 (8,000 rounds). The paper's protocol: 3.09 % with 100 labels after
+    42,000 rounds (seed 0), 2.1 % with 1,000 after 20,000 (two seeds), 1.08 +- .06 % with all after 12,000 (three).
     """
     from sparring import priors
     from sparring.losses import game
     from sparring.networks import aae as networks
     from sparring.systems.aae_semi_supervised import SemiSupervisedAAE
 
-    classes = classes_of(data, "aae-semi-supervised")
-    divisible(labelled, classes)
+    classes = require_classes(data, "aae-semi-supervised")
+    require_divisible(n_labeled, classes)
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
-        return {"unlabelled": dataset, "labelled": few_or_all(dataset, labelled, batch, seed)}
+        return {"unlabeled": dataset, "labeled": labeled_or_all(dataset, n_labeled, batch, seed)}
 
     return descent.recipe(
         SemiSupervisedAAE(
-            reader.network(data, width, classes + latent),
-            networks.decoder(classes + latent, width, data.shape),
-            networks.discriminator(latent, width),
+            reader.network(data, width, classes + latent_dim),
+            networks.decoder(classes + latent_dim, width, data.shape),
+            networks.discriminator(latent_dim, width),
             networks.discriminator(classes, width),
             classes=classes,
-            prior=priors.gaussian(latent),
+            prior=priors.gaussian(latent_dim),
             game=game("non-saturating"),
         ),
         batch=batch,
         rounds=3_000_000,
-        average=average,
+        ema_decay=ema_decay,
         streams=streams,
     )
 
 
-@published(
+@recipe(
     paper=f"{PAPER}, section 6",
     size=28,
     measured=Measured(
@@ -355,21 +358,21 @@ def aae_semi_supervised(
         rounds=6_000,
         minutes=10,
         result="15.4 % of test images in another digit's cluster (88.7 % if all were in one)",
-        options=f"--width 1000 --even {READER} --first-drop 4500 --second-drop 5700",
+        options=f"--width 1000 --balance-clusters {CONVOLUTIONAL_ENCODER} --first-drop 4500 --second-drop 5700",
     ),
 )
 def aae_clustering(
     data: "Spec",
     *,
     clusters: Clusters = 16,
-    latent: Code = 5,
+    latent_dim: Code = 5,
     width: Width = 3000,
     batch: Batch = 100,
     dropout: Annotated[float, Field(ge=0, lt=1, description="share of the encoder's pixels made 0 in training")] = 0.2,
-    reader: Reader = Reader(noise=0.0),
-    even: Even = False,
-    descent: Descent = Descent(second_drop=900_001),
-    average: Average = 0.999,
+    reader: EncoderOptions = EncoderOptions(noise=0.0),
+    balance_clusters: BalanceClusters = False,
+    descent: AAEOptimizer = AAEOptimizer(second_drop=900_001),
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """Clusters without labels: the categorical part of the code; two wide layers, batch norm in the encoder.
 
@@ -377,8 +380,8 @@ def aae_clustering(
     rates fall once, after 50 epochs; a second drop is an argument.
 
     Measured (docs/results/autoencoders.md; seed 0, --width 1000): 79 % after 10,000 rounds (10 minutes of one CPU
-    thread), with clusters that died. With --even --encoder convolutional --distortion 1 --reconstruction-lr 0.02 all
-    live: 15.4 % after 6,000 rounds and 10 minutes.
+    thread), with clusters that died. With --balance-clusters --encoder convolutional --affine-strength 1
+    --reconstruction-lr 0.02 all live: 15.4 % after 6,000 rounds and 10 minutes.
     """
     from sparring import priors
     from sparring.losses import game
@@ -388,22 +391,25 @@ def aae_clustering(
     return descent.recipe(
         ClusteringAAE(
             networks.evened(
-                reader.network(data, width, clusters + latent, dropout=dropout, norm=True), clusters, latent, even
+                reader.network(data, width, clusters + latent_dim, dropout=dropout, norm=True),
+                clusters,
+                latent_dim,
+                balance_clusters,
             ),
-            networks.decoder(clusters + latent, width, data.shape),
-            networks.discriminator(latent, width),
+            networks.decoder(clusters + latent_dim, width, data.shape),
+            networks.discriminator(latent_dim, width),
             networks.discriminator(clusters, width),
             clusters=clusters,
-            prior=priors.gaussian(latent),
+            prior=priors.gaussian(latent_dim),
             game=game("non-saturating"),
         ),
         batch=batch,
         rounds=900_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(
+@recipe(
     paper=f"{PAPER}, section 7",
     size=28,
     measured=Measured(
@@ -411,29 +417,29 @@ def aae_clustering(
         rounds=4_000,
         minutes=11,
         result="40.7 % of test images in another digit's cluster (88.7 % if all were in one)",
-        options=f"--even {READER} --first-drop 3000 --second-drop 3800",
+        options=f"--balance-clusters {CONVOLUTIONAL_ENCODER} --first-drop 3000 --second-drop 3800",
     ),
 )
 def aae_reduction(
     data: "Spec",
     *,
     clusters: Clusters = 20,
-    latent: Code = 2,
-    distance: Annotated[float, Field(gt=0, description="eta: heads nearer to each other are pushed apart")] = 6.0,
+    latent_dim: Code = 2,
+    min_distance: Annotated[float, Field(gt=0, description="eta: heads nearer to each other are pushed apart")] = 6.0,
     width: Width = 1000,
     batch: Batch = 100,
-    reader: Reader = Reader(),
-    even: Even = False,
-    descent: Descent = Descent(),
-    average: Average = 0.999,
+    reader: EncoderOptions = EncoderOptions(),
+    balance_clusters: BalanceClusters = False,
+    descent: AAEOptimizer = AAEOptimizer(),
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """Clusters with heads in a plane, without labels: a map on which every cluster has its place.
 
     The paper does not give eta; 6 keeps clusters of deviation 1 apart. Nor does it say how W_C starts: as in PyTorch.
 
     Measured (docs/results/autoencoders.md; seed 0): 61 % of MNIST's test images lie in a cluster named after another
-    digit after 5,000 rounds (9 epochs, 5 minutes of one CPU thread); 41 % after 4,000 with --even --encoder
-    convolutional --distortion 1 --reconstruction-lr 0.02.
+    digit after 5,000 rounds (9 epochs, 5 minutes of one CPU thread); 41 % after 4,000 with --balance-clusters --encoder
+    convolutional --affine-strength 1 --reconstruction-lr 0.02.
     """
     from torch import nn
 
@@ -444,23 +450,23 @@ def aae_reduction(
 
     return descent.recipe(
         ReductionAAE(
-            networks.evened(reader.network(data, width, clusters + latent), clusters, latent, even),
-            nn.Linear(clusters, latent, bias=False),
-            networks.decoder(latent, width, data.shape),
-            networks.discriminator(latent, width),
+            networks.evened(reader.network(data, width, clusters + latent_dim), clusters, latent_dim, balance_clusters),
+            nn.Linear(clusters, latent_dim, bias=False),
+            networks.decoder(latent_dim, width, data.shape),
+            networks.discriminator(latent_dim, width),
             networks.discriminator(clusters, width),
             clusters=clusters,
-            prior=priors.gaussian(latent),
+            prior=priors.gaussian(latent_dim),
             game=game("non-saturating"),
-            distance=distance,
+            min_distance=min_distance,
         ),
         batch=batch,
         rounds=900_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(
+@recipe(
     paper=f"{PAPER}, section 7",
     size=28,
     classes=10,
@@ -469,55 +475,55 @@ def aae_reduction(
         rounds=4_000,
         minutes=13,
         result="4.96 % of test images wrong with 100 labels",
-        options=f"{READER} --first-drop 3000 --second-drop 3800",
+        options=f"{CONVOLUTIONAL_ENCODER} --first-drop 3000 --second-drop 3800",
     ),
 )
-def aae_labelled_reduction(
+def aae_labeled_reduction(
     data: "Spec",
     *,
-    labelled: Labelled = 100,
-    latent: Code = 2,
-    distance: Annotated[float, Field(gt=0, description="eta: heads nearer to each other are pushed apart")] = 6.0,
+    n_labeled: Labeled = 100,
+    latent_dim: Code = 2,
+    min_distance: Annotated[float, Field(gt=0, description="eta: heads nearer to each other are pushed apart")] = 6.0,
     width: Width = 1000,
     batch: Batch = 100,
-    reader: Reader = Reader(),
-    descent: Descent = Descent(),
-    average: Average = 0.999,
+    reader: EncoderOptions = EncoderOptions(),
+    descent: AAEOptimizer = AAEOptimizer(),
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """The same map with a head for each class and few labels.
 
     The paper has 4.20 % with 100 labels.
 
     Measured (docs/results/autoencoders.md; seed 0): 18.7 % of MNIST's test images wrong after 5,000 rounds;
-    4.96 % after 4,000 with --encoder convolutional --distortion 1 --reconstruction-lr 0.02.
+    4.96 % after 4,000 with --encoder convolutional --affine-strength 1 --reconstruction-lr 0.02.
     """
     from torch import nn
 
     from sparring import priors
     from sparring.losses import game
     from sparring.networks import aae as networks
-    from sparring.systems.aae_reduction import LabelledReductionAAE
+    from sparring.systems.aae_reduction import LabeledReductionAAE
 
-    classes = classes_of(data, "aae-labelled-reduction")
-    divisible(labelled, classes)
+    classes = require_classes(data, "aae-labeled-reduction")
+    require_divisible(n_labeled, classes)
 
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
-        return {"unlabelled": dataset, "labelled": few_or_all(dataset, labelled, batch, seed)}
+        return {"unlabeled": dataset, "labeled": labeled_or_all(dataset, n_labeled, batch, seed)}
 
     return descent.recipe(
-        LabelledReductionAAE(
-            reader.network(data, width, classes + latent),
-            nn.Linear(classes, latent, bias=False),
-            networks.decoder(latent, width, data.shape),
-            networks.discriminator(latent, width),
+        LabeledReductionAAE(
+            reader.network(data, width, classes + latent_dim),
+            nn.Linear(classes, latent_dim, bias=False),
+            networks.decoder(latent_dim, width, data.shape),
+            networks.discriminator(latent_dim, width),
             networks.discriminator(classes, width),
             classes=classes,
-            prior=priors.gaussian(latent),
+            prior=priors.gaussian(latent_dim),
             game=game("non-saturating"),
-            distance=distance,
+            min_distance=min_distance,
         ),
         batch=batch,
         rounds=900_000,
-        average=average,
+        ema_decay=ema_decay,
         streams=streams,
     )

@@ -5,26 +5,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from sparring.recipes.arguments import Batch, Latent, Noise, Rate
-from sparring.recipes.recipe import Measured, Recipe, published
+from sparring.recipes.recipe import Measured, Recipe, recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from sparring.data.dataset import Spec
-    from sparring.referee import MakeOptimiser
+    from sparring.referee import MakeOptimizer
 
 Gamma = Annotated[
     float, Field(ge=0, allow_inf_nan=False, description="weight (halved) of D's squared slope on real images")
 ]
-HalfLife = Annotated[int, Field(gt=0, description="images after which old weights count half in the shown average")]
+EmaHalfLife = Annotated[int, Field(gt=0, description="images after which old weights count half in the shown average")]
 Layers = Annotated[int, Field(gt=0, le=100, description="layers of F, from noise to code")]
 TrainMapping = Annotated[
     bool, Field(description="the step for codes moves F too, as in the authors' code; algorithm 1 does not")
 ]
 
 
-@published(
+@recipe(
     paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; branch mnist_ref",
     size=28,
     measured=Measured(data="mnist", rounds=4_000, minutes=7, result="FD-lenet-mnist@2000 857 (real 8.8)"),
@@ -32,7 +32,7 @@ TrainMapping = Annotated[
 def alae(
     data: "Spec",
     *,
-    latent: Latent = 50,
+    latent_dim: Latent = 50,
     noise: Noise = "normal",
     width: Annotated[int, Field(gt=0, description="units of each hidden layer of G and E")] = 1024,
     mapping_layers: Layers = 6,
@@ -40,12 +40,12 @@ def alae(
     lr: Rate = 2e-3,
     gamma: Gamma = 10.0,
     train_mapping: TrainMapping = False,
-    half_life: HalfLife = 10_000,
+    ema_half_life: EmaHalfLife = 10_000,
 ) -> Recipe:
     """Permutation-invariant MNIST: fully connected, any size and number of channels. 800 epochs in the paper's code.
 
     The authors' pixels lie in [0, 1], and gamma is for those. Weights that two players move keep one running square of
-    their gradients, as in the authors' code, where two optimisers share the three steps. D rests in step III; in their
+    their gradients, as in the authors' code, where two optimizers share the three steps. D rests in step III; in their
     code its running squares went on with gradients of 0 (PyTorch's of 2020), so that its steps were sqrt(2) as long.
 
     Measured (docs/results/autoencoders.md; seed 0): on MNIST FD-lenet-mnist@2000 857, where real images score 8.8,
@@ -57,32 +57,32 @@ def alae(
     adam = shared_adam(lr)
     return Recipe(
         system=ALAE(
-            networks.mapping(latent, mapping_layers),
-            networks.generator(latent, width, data.shape),
-            networks.Encoder(data.shape, width, latent),
-            networks.discriminator(latent, latent),
-            latent=latent,
+            networks.mapping(latent_dim, mapping_layers),
+            networks.generator(latent_dim, width, data.shape),
+            networks.Encoder(data.shape, width, latent_dim),
+            networks.discriminator(latent_dim, latent_dim),
+            latent_dim=latent_dim,
             noise=noise,
             gamma=gamma * 4,  # pixels in [-1, 1]: half the slope, a quarter of its square
             train_mapping=train_mapping,
         ),
-        optimisers={"discriminator": adam, "generator": adam, "autoencoder": adam},
+        optimizers={"discriminator": adam, "generator": adam, "autoencoder": adam},
         batch=batch,
         rounds=375_000,
-        average=0.5 ** (batch / half_life),
+        ema_decay=0.5 ** (batch / ema_half_life),
     )
 
 
-@published(paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; reduced", size=32)
+@recipe(paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; reduced", size=32)
 def style_alae(
     data: "Spec",
     *,
-    latent: Latent = 64,
+    latent_dim: Latent = 64,
     noise: Noise = "normal",
     width: Annotated[
         int, Field(gt=0, description="feature maps next to the image; twice as many at half the size")
     ] = 16,
-    widest: Annotated[int, Field(gt=0, description="feature maps at most")] = 64,
+    max_channels: Annotated[int, Field(gt=0, description="feature maps at most")] = 64,
     mapping_layers: Layers = 8,
     rounds_per_level: Annotated[
         int, Field(ge=0, description="rounds before images double their side; 0: full-grown from the start")
@@ -92,13 +92,13 @@ def style_alae(
     lr: Rate = 1.5e-3,
     gamma: Gamma = 10.0,
     train_mapping: TrainMapping = False,
-    half_life: HalfLife = 10_000,
+    ema_half_life: EmaHalfLife = 10_000,
 ) -> Recipe:
     """StyleALAE at 8, 16, 32, ... 1024 pixels; the defaults are for two cores.
 
-    For FFHQ the authors have --size 1024 --latent 512 --widest 512, width 16 and 8 mapping layers as here, 16 epochs of
-    60,000 images a level, and batches of 512, 256, 128, 64 and then 32 as the images grow; the batch is fixed here
-    (--batch 32 --rounds-per-level 30000). They forget Adam's squares at each new level, and draw once for a batch
+    For FFHQ the authors have --size 1024 --latent-dim 512 --max-channels 512, width 16 and 8 mapping layers as here, 16
+    epochs of 60,000 images a level, and batches of 512, 256, 128, 64 and then 32 as the images grow; the batch is fixed
+    here (--batch 32 --rounds-per-level 30000). They forget Adam's squares at each new level, and draw once for a batch
     whether and where codes are mixed; here each image is mixed by itself. As theirs, the rate rises to 4/3 of --lr at
     256 pixels and to twice --lr beyond. Their D has three layers, the paper's eight.
 
@@ -109,51 +109,51 @@ def style_alae(
     from sparring.systems.style_alae import StyleALAE
 
     levels = style_alae.levels_of(data.size)
-    shape = (latent, width, widest, data.channels, data.size)
+    shape = (latent_dim, width, max_channels, data.channels, data.size)
 
     def rising(round_number: int) -> dict[str, float]:
-        level, _ = style_alae.grown(round_number - 1, levels, rounds_per_level)
+        level, _ = style_alae.level_and_blend(round_number - 1, levels, rounds_per_level)
         return {"lr": lr * {256: 4 / 3, 512: 2, 1024: 2}.get(4 << level, 1)}
 
     adam = shared_adam(lr)
     players = ("discriminator", "generator", "autoencoder")
     return Recipe(
         system=StyleALAE(
-            alae.mapping(latent, mapping_layers),
+            alae.mapping(latent_dim, mapping_layers),
             style_alae.Generator(*shape, rounds_per_level=rounds_per_level),
             style_alae.Encoder(*shape, rounds_per_level=rounds_per_level),
-            alae.discriminator(latent, 1),
-            latent=latent,
+            alae.discriminator(latent_dim, 1),
+            latent_dim=latent_dim,
             noise=noise,
             gamma=gamma,
             mixing=mixing,
             train_mapping=train_mapping,
         ),
-        optimisers=dict.fromkeys(players, adam),
+        optimizers=dict.fromkeys(players, adam),
         schedules=dict.fromkeys(players, rising),
         batch=batch,
         rounds=2 * levels * (rounds_per_level or 2000),
-        average=0.5 ** (batch / half_life),
+        ema_decay=0.5 ** (batch / ema_half_life),
     )
 
 
-def shared_adam(lr: float) -> "MakeOptimiser":
+def shared_adam(lr: float) -> "MakeOptimizer":
     """Adam (0, .99); a weight that several players move has one running square of its gradients, not one for each."""
     slots: dict[Tensor, Any] = {}
 
     def made(weights: "list[nn.Parameter]") -> "Optimizer":
         import torch
 
-        def fetch(optimiser: "Optimizer", *_: object) -> None:
-            optimiser.state.update({w: slots[w] for w in weights if w in slots})
+        def fetch(optimizer: "Optimizer", *_: object) -> None:
+            optimizer.state.update({w: slots[w] for w in weights if w in slots})
 
-        def leave(optimiser: "Optimizer", *_: object) -> None:
-            slots.update(optimiser.state)
+        def leave(optimizer: "Optimizer", *_: object) -> None:
+            slots.update(optimizer.state)
 
-        optimiser = torch.optim.Adam(weights, lr=lr, betas=(0.0, 0.99))
-        optimiser.register_step_pre_hook(fetch)
-        optimiser.register_step_post_hook(leave)
-        optimiser.register_load_state_dict_post_hook(leave)
-        return optimiser
+        optimizer = torch.optim.Adam(weights, lr=lr, betas=(0.0, 0.99))
+        optimizer.register_step_pre_hook(fetch)
+        optimizer.register_step_post_hook(leave)
+        optimizer.register_load_state_dict_post_hook(leave)
+        return optimizer
 
     return made

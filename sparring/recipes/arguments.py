@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sparring.data.dataset import Dataset
     from sparring.losses import Game
-    from sparring.referee import MakeOptimiser
+    from sparring.referee import MakeOptimizer
     from sparring.systems.gan import GAN
 
 Latent = Annotated[int, Field(gt=0, le=65536, description="length of the noise vector")]
@@ -25,9 +25,9 @@ Noise = Annotated[
         "sphere of radius sqrt(latent)"
     ),
 ]
-Batch = Annotated[int, Field(gt=0, description="images per optimiser step, over all processes")]
+Batch = Annotated[int, Field(gt=0, description="images per optimizer step, over all processes")]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="learning rate")]
-Average = Annotated[
+EmaDecay = Annotated[
     float,
     Field(
         ge=0,
@@ -37,7 +37,7 @@ Average = Annotated[
     ),
 ]
 Width = Annotated[int, Field(gt=0, description="feature maps of the layer next to the image")]
-Images = Annotated[
+NImages = Annotated[
     int, Field(ge=0, description="images to learn from: the first so many of the training images; 0: all of them")
 ]
 
@@ -50,8 +50,8 @@ class Adam:
     generator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="G's learning rate")]
     beta1: Annotated[float, Field(ge=0, lt=1, description="Adam's momentum")] = 0.5
 
-    def for_gan(self) -> dict[str, MakeOptimiser]:
-        """Player -> how to make its optimiser."""
+    def for_gan(self) -> dict[str, MakeOptimizer]:
+        """Player -> how to make its optimizer."""
         import torch
 
         return {
@@ -60,11 +60,11 @@ class Adam:
         }
 
 
-def first(images: int) -> Callable[[Dataset, int], Mapping[str, Dataset]]:
+def first(n_images: int) -> Callable[[Dataset, int], Mapping[str, Dataset]]:
     """The streams of a recipe that learns from the first so many training images, or from all of them (0)."""
 
     def streams(dataset: Dataset, seed: int) -> Mapping[str, Dataset]:
-        return {"train": dataset.rows(slice(0, images)) if 0 < images < len(dataset) else dataset}
+        return {"train": dataset.rows(slice(0, n_images)) if 0 < n_images < len(dataset) else dataset}
 
     return streams
 
@@ -73,18 +73,20 @@ GameName = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasse
 
 
 @dataclass(frozen=True)
-class Rules:
+class GANOptions:
     """What the two players of a GAN are told and shown: everything in which the lectures differ on the game."""
 
     game: Annotated[GameName, Field(description="the pair of losses")] = "non-saturating"
     real_label: Annotated[float, Field(description="the discriminator's target for real images (CSC321: 0)")] = 1.0
     fake_label: Annotated[float, Field(description="its target for generated images (CSC321: 1)")] = 0.0
-    smooth: Annotated[float, Field(ge=0, le=0.5, description="one-sided label smoothing: the real target's step")] = 0.0
+    label_smoothing: Annotated[
+        float, Field(ge=0, le=0.5, description="one-sided label smoothing: the real target's step")
+    ] = 0.0
     label_noise: Annotated[float, Field(ge=0, le=0.5, description="targets move inwards by this times U(0, 1)")] = 0.0
-    flips: Annotated[float, Field(ge=0, le=0.5, description="share of targets that are the wrong one")] = 0.0
-    halved: Annotated[bool, Field(description="multiply the discriminator's loss by 1/2")] = False
-    fresh_noise: Annotated[bool, Field(description="new noise for the generator's step; no: reuse the fakes")] = True
-    mixed: Annotated[bool, Field(description="real and generated images in one batch; no: two batches")] = False
+    label_flip_prob: Annotated[float, Field(ge=0, le=0.5, description="share of targets that are the wrong one")] = 0.0
+    half_d_loss: Annotated[bool, Field(description="multiply the discriminator's loss by 1/2")] = False
+    resample_noise: Annotated[bool, Field(description="new noise for the generator's step; no: reuse the fakes")] = True
+    joint_batch: Annotated[bool, Field(description="real and generated images in one batch; no: two batches")] = False
 
     def pair(self) -> Game:
         """The pair of losses, with these labels."""
@@ -94,14 +96,22 @@ class Rules:
             self.game,
             real_label=self.real_label,
             fake_label=self.fake_label,
-            smooth=self.smooth,
+            label_smoothing=self.label_smoothing,
             label_noise=self.label_noise,
-            flips=self.flips,
-            halved=self.halved,
+            label_flip_prob=self.label_flip_prob,
+            half_d_loss=self.half_d_loss,
         )
 
-    def gan(self, G: nn.Module, D: nn.Module, *, latent: int, noise: str) -> GAN:
+    def gan(self, G: nn.Module, D: nn.Module, *, latent_dim: int, noise: str) -> GAN:
         """These two networks, playing by these rules."""
         from sparring.systems.gan import GAN
 
-        return GAN(G, D, latent=latent, game=self.pair(), noise=noise, fresh_noise=self.fresh_noise, mixed=self.mixed)
+        return GAN(
+            G,
+            D,
+            latent_dim=latent_dim,
+            game=self.pair(),
+            noise=noise,
+            resample_noise=self.resample_noise,
+            joint_batch=self.joint_batch,
+        )

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from sparring.errors import SparringError
-from sparring.recipes.arguments import Average, Batch, Rate
-from sparring.recipes.optimisers import warming
-from sparring.recipes.recipe import Recipe, classes_of, published, require_size
+from sparring.recipes.arguments import Batch, EmaDecay, Rate
+from sparring.recipes.recipe import Recipe, recipe, require_classes, require_size
+from sparring.recipes.schedules import linear_warmup
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sparring.data.dataset import Dataset, Spec
-    from sparring.referee import MakeOptimiser, Schedule
+    from sparring.referee import MakeOptimizer, Schedule
 
 Code = Annotated[int, Field(gt=0, le=4096, description="length of the code")]
-Labelled = Annotated[int, Field(ge=0, description="images whose label is known, as many of each class; 0: all")]
+Labeled = Annotated[int, Field(ge=0, description="images whose label is known, as many of each class; 0: all")]
 Distorted = Annotated[
     float,
     Field(
@@ -41,32 +41,30 @@ VarianceAsDeviation = Annotated[
 ]
 
 
-def few_or_all(dataset: "Dataset", labelled: int, batch: int, seed: int) -> "Dataset":
+def labeled_or_all(dataset: "Dataset", n_labeled: int, batch: int, seed: int) -> "Dataset":
     """The images that labels are known of: so many, over and over, or all of them (0)."""
-    return dataset.few_labels(labelled, seed).repeated(batch) if labelled else dataset
+    return dataset.labeled_subset(n_labeled, seed).repeated(batch) if n_labeled else dataset
 
 
-def divisible(labelled: int, classes: int) -> None:
-    """Raises SparringError when the labelled images cannot be as many of each class."""
-    if labelled % classes:
-        raise SparringError(f"labelled is {labelled}: it must be a multiple of the {classes} classes")
+def require_divisible(n_labeled: int, classes: int) -> None:
+    """Raises SparringError when the labeled images cannot be as many of each class."""
+    if n_labeled % classes:
+        raise SparringError(f"labeled is {n_labeled}: it must be a multiple of the {classes} classes")
 
 
-@published(
-    paper="LeCun et al. 1998, Gradient-Based Learning; the network of the course's classifier", size=28, classes=10
-)
+@recipe(paper="LeCun et al. 1998, Gradient-Based Learning; the network of the course's classifier", size=28, classes=10)
 def mnist_net(
     data: "Spec",
     *,
-    labelled: Labelled = 0,
+    n_labeled: Labeled = 0,
     batch: Batch = 64,
     lr: Rate = 0.1,
     momentum: Annotated[float, Field(ge=0, lt=1, description="of SGD")] = 0.0,
     normalize: Annotated[
         bool, Field(description="pixels less MNIST's mean, over its deviation (.1307, .3081); no: from 0 to 1")
     ] = True,
-    distortion: Distorted = 0.0,
-    average: Average = 0.999,
+    affine_strength: Distorted = 0.0,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """The simplest system there is: one player, one move. Two convolutions, two poolings, 500 units; 28x28 only.
 
@@ -75,7 +73,7 @@ def mnist_net(
     | the course's slides | here | why |
     |---|---|---|
     | SGD, no rate, no batch, no length | plain SGD, .1, 64, 8,500 rounds | ours: 10 epochs of 54,000 images |
-    | live weights shown | a moving average | less noise in what is shown; --average 0 |
+    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
 
     Measured (docs/results/autoencoders.md; seed 0, --lr 0.01 --momentum 0.9 --no-normalize, which were the defaults):
     .74 % of MNIST's test images wrong after 8,500 rounds in 90 seconds on one CPU thread. Plain SGD at .1 on normalized
@@ -83,33 +81,33 @@ def mnist_net(
     """
     import torch
 
-    from sparring.networks.augment import distorting
     from sparring.networks.classifiers import mnist_net
+    from sparring.networks.diffaug import with_distortion
     from sparring.systems.classifier import Classifier
 
     require_size(data, "mnist-net", 28, "mlp-classifier")
-    classes = classes_of(data, "mnist-net")
-    divisible(labelled, classes)
+    classes = require_classes(data, "mnist-net")
+    require_divisible(n_labeled, classes)
     return Recipe(
-        system=Classifier(distorting(mnist_net(classes, data.channels, normalize=normalize), distortion)),
-        optimisers={"classifier": partial(torch.optim.SGD, lr=lr, momentum=momentum)},
+        system=Classifier(with_distortion(mnist_net(classes, data.channels, normalize=normalize), affine_strength)),
+        optimizers={"classifier": partial(torch.optim.SGD, lr=lr, momentum=momentum)},
         batch=batch,
         rounds=8_500,
-        average=average,
-        streams=lambda dataset, seed: {"train": few_or_all(dataset, labelled, batch, seed)},
+        ema_decay=ema_decay,
+        streams=lambda dataset, seed: {"train": labeled_or_all(dataset, n_labeled, batch, seed)},
     )
 
 
-@published(paper="Makhzani et al. 2016, Adversarial Autoencoders, arXiv 1511.05644, table 2: NN", size=28, classes=10)
+@recipe(paper="Makhzani et al. 2016, Adversarial Autoencoders, arXiv 1511.05644, table 2: NN", size=28, classes=10)
 def mlp_classifier(
     data: "Spec",
     *,
-    labelled: Labelled = 100,
+    n_labeled: Labeled = 100,
     width: Width = 1000,
     batch: Batch = 100,
     lr: Rate = 1e-3,
-    distortion: Distorted = 0.0,
-    average: Average = 0.999,
+    affine_strength: Distorted = 0.0,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """The fully connected classifier that the semi-supervised autoencoder is compared with.
 
@@ -121,31 +119,31 @@ def mlp_classifier(
     """
     import torch
 
-    from sparring.networks.augment import distorting
     from sparring.networks.classifiers import perceptron
+    from sparring.networks.diffaug import with_distortion
     from sparring.systems.classifier import Classifier
 
-    classes = classes_of(data, "mlp-classifier")
-    divisible(labelled, classes)
+    classes = require_classes(data, "mlp-classifier")
+    require_divisible(n_labeled, classes)
     return Recipe(
-        system=Classifier(distorting(perceptron(data.shape, width, classes), distortion)),
-        optimisers={"classifier": partial(torch.optim.Adam, lr=lr)},
+        system=Classifier(with_distortion(perceptron(data.shape, width, classes), affine_strength)),
+        optimizers={"classifier": partial(torch.optim.Adam, lr=lr)},
         batch=batch,
         rounds=5_400,
-        average=average,
-        streams=lambda dataset, seed: {"train": few_or_all(dataset, labelled, batch, seed)},
+        ema_decay=ema_decay,
+        streams=lambda dataset, seed: {"train": labeled_or_all(dataset, n_labeled, batch, seed)},
     )
 
 
-@published(paper="Hinton and Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks", size=28)
+@recipe(paper="Hinton and Salakhutdinov 2006, Reducing the Dimensionality of Data with Neural Networks", size=28)
 def autoencoder(
     data: "Spec",
     *,
-    latent: Code = 32,
+    latent_dim: Code = 32,
     width: Width = 1000,
     batch: Batch = 100,
     lr: Rate = 1e-3,
-    average: Average = 0.999,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """The lectures' baseline: squared error and nothing else, so what it is unsure of comes out blurred.
 
@@ -162,25 +160,27 @@ def autoencoder(
 
     return Recipe(
         system=Autoencoder(
-            aae.encoder(data.shape, width, latent), aae.decoder(latent, width, data.shape), latent=latent
+            aae.encoder(data.shape, width, latent_dim),
+            aae.decoder(latent_dim, width, data.shape),
+            latent_dim=latent_dim,
         ),
-        optimisers={"autoencoder": partial(torch.optim.Adam, lr=lr)},
+        optimizers={"autoencoder": partial(torch.optim.Adam, lr=lr)},
         batch=batch,
         rounds=10_800,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(paper="Kingma and Welling 2014, Auto-Encoding Variational Bayes, arXiv 1312.6114", size=28)
+@recipe(paper="Kingma and Welling 2014, Auto-Encoding Variational Bayes, arXiv 1312.6114", size=28)
 def vae(
     data: "Spec",
     *,
-    latent: Code = 20,
+    latent_dim: Code = 20,
     width: Width = 500,
     batch: Batch = 100,
     lr: Rate = 0.01,
     beta: Beta = 1.0,
-    average: Average = 0.999,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """One hidden layer of tanh units on each side, pixels as Bernoulli variables, Adagrad.
 
@@ -197,37 +197,37 @@ def vae(
     from sparring.networks import vae as networks
 
     return _variational(
-        networks.kingma_encoder(data.shape, width, latent),
-        networks.kingma_decoder(latent, width, data.shape),
-        latent=latent,
+        networks.kingma_encoder(data.shape, width, latent_dim),
+        networks.kingma_decoder(latent_dim, width, data.shape),
+        latent_dim=latent_dim,
         beta=beta,
-        optimiser=partial(torch.optim.Adagrad, lr=lr),
+        optimizer=partial(torch.optim.Adagrad, lr=lr),
         batch=batch,
         rounds=54_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(paper="Chollet 2017, Deep Learning with Python, section 8.4; Kingma and Welling 2014", size=28)
+@recipe(paper="Chollet 2017, Deep Learning with Python, section 8.4; Kingma and Welling 2014", size=28)
 def chollet_vae(
     data: "Spec",
     *,
-    latent: Code = 2,
+    latent_dim: Code = 2,
     batch: Batch = 16,
     lr: Rate = 1e-3,
-    warm_up: Annotated[int, Field(ge=0, description="rounds in which the rate rises from 0")] = 500,
+    lr_warmup_rounds: Annotated[int, Field(ge=0, description="rounds in which the rate rises from 0")] = 500,
     objective: Objective = "bound",
-    variance_as_deviation: VarianceAsDeviation = False,
-    average: Average = 0.999,
+    bug_variance_as_std: VarianceAsDeviation = False,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """A convolutional encoder and decoder with a code of 2, so that the whole plane of digits can be shown.
 
     | the book, and SMU's slides | here | why |
     |---|---|---|
-    | codes: mean + exp(log_variance) noise | exp(log_variance / 2) | as in the divergence; --variance-as-deviation |
+    | codes: mean + exp(log_variance) noise | exp(log_variance / 2) | as in the divergence; --bug-variance-as-std |
     | loss: mean of pixels + 5e-4 mean of units | the bound | 5e-4 is a lighter divergence; --objective notebook |
     | slides: no halves; 1e-4 for 5e-4; wrong sign | the bound | slips; --objective formula, slide-weight, slide |
-    | the full rate from the first step | rising for 500 rounds | else 5 of 6 trials exploded; --warm-up 0 |
+    | the full rate from the first step | rising for 500 rounds | else 5 of 6 trials exploded; --lr-warmup-rounds 0 |
 
     The slide's line of code adds 1e-4 to the divergence where the notebook multiplies by -5e-4: `slide` is what is
     printed, in which that constant moves nothing; `slide-weight` is what it may have meant.
@@ -242,34 +242,34 @@ def chollet_vae(
 
     require_size(data, "chollet-vae", 28, "vae, aae")
     return _variational(
-        networks.chollet_encoder(latent, data.channels),
-        networks.chollet_decoder(latent, data.channels),
-        latent=latent,
-        beta=_weight(objective, data, latent),
-        variance_as_deviation=variance_as_deviation,
-        optimiser=partial(torch.optim.RMSprop, lr=lr, alpha=0.9),
-        schedule=warming(lr, warm_up),
+        networks.chollet_encoder(latent_dim, data.channels),
+        networks.chollet_decoder(latent_dim, data.channels),
+        latent_dim=latent_dim,
+        beta=_weight(objective, data, latent_dim),
+        bug_variance_as_std=bug_variance_as_std,
+        optimizer=partial(torch.optim.RMSprop, lr=lr, alpha=0.9),
+        schedule=linear_warmup(lr, lr_warmup_rounds),
         batch=batch,
         rounds=33_750,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(paper="SMU CS 8321, notebook 07a; Kingma and Welling 2014", size=28)
+@recipe(paper="SMU CS 8321, notebook 07a; Kingma and Welling 2014", size=28)
 def smu_vae(
     data: "Spec",
     *,
-    latent: Code = 2,
+    latent_dim: Code = 2,
     batch: Batch = 32,
     lr: Rate = 1e-4,
     objective: Objective = "bound",
-    variance_as_deviation: VarianceAsDeviation = False,
-    average: Average = 0.999,
+    bug_variance_as_std: VarianceAsDeviation = False,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """A smaller convolutional VAE with a code of 2; its decoder doubles with kernels that the stride divides.
 
     The rounds are the notebook's 15 epochs. Its slips are those of chollet-vae: `--objective notebook
-    --variance-as-deviation` plays what it plays.
+    --bug-variance-as-std` plays what it plays.
 
     Measured (docs/results/autoencoders.md; seed 0, --objective notebook --lr 0.001, from PyTorch's initial weights):
     .1847 in the notebook's scale on held-out digits after 25,300 rounds and 16 minutes of one CPU thread; the notebook,
@@ -281,21 +281,21 @@ def smu_vae(
 
     require_size(data, "smu-vae", 28, "vae, aae")
     return _variational(
-        networks.smu_encoder(latent, data.channels),
-        networks.smu_decoder(latent, data.channels),
-        latent=latent,
-        beta=_weight(objective, data, latent),
-        variance_as_deviation=variance_as_deviation,
-        optimiser=partial(torch.optim.Adam, lr=lr, eps=1e-7),
+        networks.smu_encoder(latent_dim, data.channels),
+        networks.smu_decoder(latent_dim, data.channels),
+        latent_dim=latent_dim,
+        beta=_weight(objective, data, latent_dim),
+        bug_variance_as_std=bug_variance_as_std,
+        optimizer=partial(torch.optim.Adam, lr=lr, eps=1e-7),
         batch=batch,
         rounds=25_300,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-def _weight(objective: str, data: "Spec", latent: int) -> float:
+def _weight(objective: str, data: "Spec", latent_dim: int) -> float:
     """The divergence's weight beside a sum over pixels; the courses take means, of pixels and of units."""
-    per_pixel = 2 * math.prod(data.shape) / latent
+    per_pixel = 2 * math.prod(data.shape) / latent_dim
     return {
         "bound": 1.0,
         "notebook": 5e-4 * per_pixel,
@@ -309,16 +309,16 @@ def _variational(
     encoder: "nn.Module",
     decoder: "nn.Module",
     *,
-    latent: int,
+    latent_dim: int,
     beta: float,
-    optimiser: "MakeOptimiser",
+    optimizer: "MakeOptimizer",
     batch: int,
     rounds: int,
-    average: float,
-    variance_as_deviation: bool = False,
+    ema_decay: float,
+    bug_variance_as_std: bool = False,
     schedule: "Schedule | None" = None,
 ) -> Recipe:
-    from sparring.losses import bernoulli_surprise
+    from sparring.losses import bernoulli_nll
     from sparring.networks.vae import image
     from sparring.systems.vae import VAE
 
@@ -326,15 +326,15 @@ def _variational(
         system=VAE(
             encoder,
             decoder,
-            latent=latent,
-            surprise=bernoulli_surprise,
+            latent_dim=latent_dim,
+            surprise=bernoulli_nll,
             image=image(),
             beta=beta,
-            variance_as_deviation=variance_as_deviation,
+            bug_variance_as_std=bug_variance_as_std,
         ),
-        optimisers={"autoencoder": optimiser},
+        optimizers={"autoencoder": optimizer},
         schedules={"autoencoder": schedule} if schedule else {},
         batch=batch,
         rounds=rounds,
-        average=average,
+        ema_decay=ema_decay,
     )

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.recipes.arguments import Average, Batch, Latent, Rate
-from sparring.recipes.recipe import Recipe, classes_of, published
+from sparring.recipes.arguments import Batch, EmaDecay, Latent, Rate
+from sparring.recipes.recipe import Recipe, recipe, require_classes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,123 +14,131 @@ if TYPE_CHECKING:
     from sparring.data.dataset import Spec
 
 Width = Annotated[int, Field(gt=0, description="feature maps, of which every layer has a multiple (ch)")]
-Shared = Annotated[
+EmbedDim = Annotated[
     int, Field(ge=0, description="length of the class embedding that all of G shares; 0: every norm has its own")
 ]
 Attention = Annotated[
     int, Field(ge=0, description="side of the feature maps with a non-local block, if images are that large; 0: none")
 ]
 Steps = Annotated[int, Field(ge=1, description="discriminator moves per round")]
-Orthogonal = Annotated[float, Field(ge=0, description="weight of the orthogonal regularisation of G (beta)")]
-Standing = Annotated[int, Field(ge=1, le=10_000, description="batches that batch norm is measured on before sampling")]
-AverageFrom = Annotated[int, Field(ge=0, description="round from which on the shown weights are averaged")]
+OrthoWeight = Annotated[float, Field(ge=0, description="weight of the orthogonal regularization of G (beta)")]
+StandingBatches = Annotated[
+    int, Field(ge=1, le=10_000, description="batches that batch norm is measured on before sampling")
+]
+EmaStart = Annotated[int, Field(ge=0, description="round from which on the shown weights are averaged")]
 
 
-@published(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096", size=128, classes=1000)
+@recipe(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096", size=128, classes=1000)
 def biggan(
     data: "Spec",
     *,
-    latent: Latent = 120,
+    latent_dim: Latent = 120,
     width: Width = 96,
-    shared: Shared = 128,
+    embed_dim: EmbedDim = 128,
     attention: Attention = 64,
     batch: Batch = 2048,
     critic_steps: Steps = 2,
     discriminator_lr: Rate = 2e-4,
     generator_lr: Rate = 5e-5,
-    orthogonal: Orthogonal = 1e-4,
-    standing: Standing = 16,
-    average: Average = 0.9999,
-    average_from: AverageFrom = 20_000,
+    ortho_weight: OrthoWeight = 1e-4,
+    standing_batches: StandingBatches = 16,
+    ema_decay: EmaDecay = 0.9999,
+    ema_start: EmaStart = 20_000,
 ) -> Recipe:
-    """Class-conditional, at 32, 64, 128 or 256 pixels (and 28): give --latent 100 at 64, 140 at 256, as the paper does.
+    """Class-conditional, at 32, 64, 128 or 256 pixels (and 28): the paper has --latent-dim 100 at 64, 140 at 256.
 
-    A batch of 2048 is cut into pieces with --accumulate 64. Spectral norm sees every piece, so pieces are close to the
+    A batch of 2048 is cut into pieces with --grad-accum 64. Spectral norm sees every piece, so pieces are close to the
     whole but not equal to it, as in the authors' code. `biggan-small` is this for two cores.
     """
     from sparring.networks import biggan as networks
 
-    classes, attention = classes_of(data, "biggan"), _attention(data, attention)
-    return _played(
+    classes, attention = require_classes(data, "biggan"), _attention(data, attention)
+    return _make_biggan(
         networks.Generator(
-            latent, width, data.channels, data.size, classes=classes, shared=shared or None, attention=attention
+            latent_dim,
+            width,
+            data.channels,
+            data.size,
+            classes=classes,
+            embed_dim=embed_dim or None,
+            attention=attention,
         ),
         networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
-        latent=latent,
+        latent_dim=latent_dim,
         classes=classes,
         batch=batch,
         critic_steps=critic_steps,
         discriminator_lr=discriminator_lr,
         generator_lr=generator_lr,
-        orthogonal=orthogonal,
-        standing=standing,
-        average=average,
-        average_from=average_from,
+        ortho_weight=ortho_weight,
+        standing_batches=standing_batches,
+        ema_decay=ema_decay,
+        ema_start=ema_start,
     )
 
 
-@published(paper="Brock et al. 2019; launch_cifar_ema.sh of the authors' BigGAN-PyTorch", size=32, classes=10)
+@recipe(paper="Brock et al. 2019; launch_cifar_ema.sh of the authors' BigGAN-PyTorch", size=32, classes=10)
 def biggan_cifar(
     data: "Spec",
     *,
-    latent: Latent = 128,
+    latent_dim: Latent = 128,
     width: Width = 64,
     batch: Batch = 50,
     critic_steps: Steps = 4,
     discriminator_lr: Rate = 2e-4,
     generator_lr: Rate = 2e-4,
-    standing: Standing = 16,
-    average: Average = 0.9999,
-    average_from: AverageFrom = 1000,
+    standing_batches: StandingBatches = 16,
+    ema_decay: EmaDecay = 0.9999,
+    ema_start: EmaStart = 1000,
 ) -> Recipe:
     """The authors' settings for CIFAR-10: classes in every batch norm, no attention, weights N(0, .02), 32 pixels.
 
-    4 discriminator steps per round; no orthogonal regularisation; Adam's epsilon is 1e-8. Their script samples with the
+    4 discriminator steps per round; no orthogonal regularization; Adam's epsilon is 1e-8. Their script samples with the
     statistics of each batch, here standing ones are measured first.
 
-    Measured (docs/results/mnist.md; seed 0, --width 16 --average 0.99 --average-from 200; two power iterations per step
+    Measured (docs/results/mnist.md; seed 0, --width 16 --ema-decay 0.99 --ema-start 200; two power iterations per step
     of D, Adam's epsilon 1e-6): on MNIST at 32x32
     FD-lenet-mnist@10000 31 after 700 rounds and 11 minutes of one CPU thread, where real images score 2.3; 95 % of the
     samples are the digit that was asked for.
     """
     from sparring.networks import biggan as networks
-    from sparring.networks.initial import normal
+    from sparring.networks.init import normal
 
-    classes = classes_of(data, "biggan-cifar")
-    return _played(
-        normal(networks.Generator(latent, width, data.channels, data.size, classes=classes, shared=None)),
+    classes = require_classes(data, "biggan-cifar")
+    return _make_biggan(
+        normal(networks.Generator(latent_dim, width, data.channels, data.size, classes=classes, embed_dim=None)),
         normal(networks.Discriminator(width, data.channels, data.size, classes=classes)),
-        latent=latent,
+        latent_dim=latent_dim,
         classes=classes,
         batch=batch,
         critic_steps=critic_steps,
         discriminator_lr=discriminator_lr,
         generator_lr=generator_lr,
         epsilon=1e-8,
-        orthogonal=0.0,
-        standing=standing,
-        average=average,
-        average_from=average_from,
+        ortho_weight=0.0,
+        standing_batches=standing_batches,
+        ema_decay=ema_decay,
+        ema_start=ema_start,
         rounds=125_000,
     )
 
 
-@published(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096; reduced", size=28, classes=10)
+@recipe(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096; reduced", size=28, classes=10)
 def biggan_small(
     data: "Spec",
     *,
-    latent: Latent = 60,
+    latent_dim: Latent = 60,
     width: Width = 8,
-    shared: Shared = 32,
+    embed_dim: EmbedDim = 32,
     attention: Attention = 0,
     batch: Batch = 64,
     critic_steps: Steps = 2,
     discriminator_lr: Rate = 4e-4,
     generator_lr: Rate = 2e-4,
-    orthogonal: Orthogonal = 1e-4,
-    standing: Standing = 16,
-    average: Average = 0.999,
-    average_from: AverageFrom = 0,
+    ortho_weight: OrthoWeight = 1e-4,
+    standing_batches: StandingBatches = 16,
+    ema_decay: EmaDecay = 0.999,
+    ema_start: EmaStart = 0,
 ) -> Recipe:
     """BigGAN for two cores: 32 feature maps in every layer, small batches, higher rates; 28 or 32 pixels.
 
@@ -140,37 +148,37 @@ def biggan_small(
     """
     return biggan(
         data,
-        latent=latent,
+        latent_dim=latent_dim,
         width=width,
-        shared=shared,
+        embed_dim=embed_dim,
         attention=attention,
         batch=batch,
         critic_steps=critic_steps,
         discriminator_lr=discriminator_lr,
         generator_lr=generator_lr,
-        orthogonal=orthogonal,
-        standing=standing,
-        average=average,
-        average_from=average_from,
+        ortho_weight=ortho_weight,
+        standing_batches=standing_batches,
+        ema_decay=ema_decay,
+        ema_start=ema_start,
     )
 
 
-@published(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096, appendix B", size=128, classes=1000)
+@recipe(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096, appendix B", size=128, classes=1000)
 def biggan_deep(
     data: "Spec",
     *,
-    latent: Latent = 128,
+    latent_dim: Latent = 128,
     width: Width = 128,
-    shared: Annotated[int, Field(gt=0, description="length of the class embedding that all of G shares")] = 128,
+    embed_dim: Annotated[int, Field(gt=0, description="length of the class embedding that all of G shares")] = 128,
     attention: Attention = 64,
     batch: Batch = 2048,
     critic_steps: Steps = 2,
     discriminator_lr: Rate = 2e-4,
     generator_lr: Rate = 5e-5,
-    orthogonal: Orthogonal = 1e-4,
-    standing: Standing = 16,
-    average: Average = 0.9999,
-    average_from: AverageFrom = 20_000,
+    ortho_weight: OrthoWeight = 1e-4,
+    standing_batches: StandingBatches = 16,
+    ema_decay: EmaDecay = 0.9999,
+    ema_start: EmaStart = 20_000,
 ) -> Recipe:
     """Bottleneck blocks, two per size, and the whole code in every batch norm; the game of biggan.
 
@@ -178,22 +186,22 @@ def biggan_deep(
     """
     from sparring.networks import biggan_deep as networks
 
-    classes, attention = classes_of(data, "biggan-deep"), _attention(data, attention)
-    return _played(
+    classes, attention = require_classes(data, "biggan-deep"), _attention(data, attention)
+    return _make_biggan(
         networks.Generator(
-            latent, width, data.channels, data.size, classes=classes, shared=shared, attention=attention
+            latent_dim, width, data.channels, data.size, classes=classes, embed_dim=embed_dim, attention=attention
         ),
         networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
-        latent=latent,
+        latent_dim=latent_dim,
         classes=classes,
         batch=batch,
         critic_steps=critic_steps,
         discriminator_lr=discriminator_lr,
         generator_lr=generator_lr,
-        orthogonal=orthogonal,
-        standing=standing,
-        average=average,
-        average_from=average_from,
+        ortho_weight=ortho_weight,
+        standing_batches=standing_batches,
+        ema_decay=ema_decay,
+        ema_start=ema_start,
     )
 
 
@@ -202,24 +210,24 @@ def _attention(data: "Spec", side: int) -> int:
     return side if side <= data.size else 0
 
 
-def _played(
+def _make_biggan(
     G: "nn.Module",
     D: "nn.Module",
     *,
-    latent: int,
+    latent_dim: int,
     classes: int,
     batch: int,
     critic_steps: int,
     discriminator_lr: float,
     generator_lr: float,
-    orthogonal: float,
-    standing: int,
-    average: float,
-    average_from: int,
+    ortho_weight: float,
+    standing_batches: int,
+    ema_decay: float,
+    ema_start: int,
     epsilon: float = 1e-6,
     rounds: int = 200_000,
 ) -> Recipe:
-    """These networks in BigGAN's game, with its optimiser: Adam (0, .999)."""
+    """These networks in BigGAN's game, with its optimizer: Adam (0, .999)."""
     import torch
 
     from sparring.systems.biggan import BigGAN
@@ -229,15 +237,15 @@ def _played(
         system=BigGAN(
             G,
             D,
-            latent=latent,
+            latent_dim=latent_dim,
             classes=classes,
             critic_steps=critic_steps,
-            orthogonal=orthogonal,
-            standing=standing,
+            ortho_weight=ortho_weight,
+            standing_batches=standing_batches,
         ),
-        optimisers={"discriminator": partial(adam, lr=discriminator_lr), "generator": partial(adam, lr=generator_lr)},
+        optimizers={"discriminator": partial(adam, lr=discriminator_lr), "generator": partial(adam, lr=generator_lr)},
         batch=batch,
         rounds=rounds,
-        average=average,
-        average_from=average_from,
+        ema_decay=ema_decay,
+        ema_start=ema_start,
     )

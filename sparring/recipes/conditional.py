@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.recipes.arguments import Adam, Average, Batch, GameName, Latent, Noise
-from sparring.recipes.recipe import Recipe, classes_of, published, require_size
+from sparring.recipes.arguments import Adam, Batch, EmaDecay, GameName, Latent, Noise
+from sparring.recipes.recipe import Recipe, recipe, require_classes, require_size
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -17,18 +17,16 @@ MAPS = 4
 """Channels that a label becomes in front of cgan's discriminator."""
 
 
-@published(
-    paper="Mirza and Osindero 2014, Conditional Generative Adversarial Nets, arXiv 1411.1784", size=28, classes=10
-)
+@recipe(paper="Mirza and Osindero 2014, Conditional Generative Adversarial Nets, arXiv 1411.1784", size=28, classes=10)
 def cgan(
     data: "Spec",
     *,
-    latent: Latent = 62,
+    latent_dim: Latent = 62,
     noise: Noise = "normal",
     batch: Batch = 128,
     game: Game = "non-saturating",
     adam: Adam = Adam(2e-4, 1e-3),
-    average: Average = 0.999,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """Both players are told the class: G as a one-hot part of its input, D as extra channels made of its embedding.
 
@@ -43,48 +41,52 @@ def cgan(
 
     from sparring.losses import game as game_of
     from sparring.networks import infogan
-    from sparring.networks.labels import LabelChannels
+    from sparring.networks.labels import LabelAsChannels
     from sparring.systems.cgan import ConditionalGAN
 
     require_size(data, "cgan", 28, "biggan-small, biggan-cifar")
-    classes = classes_of(data, "cgan")
+    classes = require_classes(data, "cgan")
     judge = nn.Sequential(infogan.trunk(data.channels + MAPS), infogan.head())
     return Recipe(
         system=ConditionalGAN(
-            infogan.WithClass(infogan.generator(latent + classes, data.channels), classes),
-            LabelChannels(nn.Identity(), judge, classes, MAPS),
-            latent=latent,
+            infogan.WithClass(infogan.generator(latent_dim + classes, data.channels), classes),
+            LabelAsChannels(nn.Identity(), judge, classes, MAPS),
+            latent_dim=latent_dim,
             classes=classes,
             game=game_of(game),
             noise=noise,
         ),
-        optimisers=adam.for_gan(),
+        optimizers=adam.for_gan(),
         batch=batch,
         rounds=20_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(paper="Odena et al. 2017, Auxiliary Classifier GANs, arXiv 1610.09585", size=28, classes=10)
+@recipe(paper="Odena et al. 2017, Auxiliary Classifier GANs, arXiv 1610.09585", size=28, classes=10)
 def acgan(
     data: "Spec",
     *,
-    latent: Latent = 62,
+    latent_dim: Latent = 62,
     noise: Noise = "normal",
     batch: Batch = 128,
     game: Game = "non-saturating",
-    told: Annotated[float, Field(ge=0, description="weight of both class losses, real and generated, in D's")] = 1.0,
-    wanted: Annotated[float, Field(ge=0, description="their weight in G's loss (Gulrajani et al. 2017: .1)")] = 1.0,
+    d_class_weight: Annotated[
+        float, Field(ge=0, description="weight of both class losses, real and generated, in D's")
+    ] = 1.0,
+    g_class_weight: Annotated[
+        float, Field(ge=0, description="their weight in G's loss (Gulrajani et al. 2017: .1)")
+    ] = 1.0,
     adam: Adam = Adam(2e-4, 1e-3),
-    average: Average = 0.999,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """D has a second head that names the class, and G wants it to be right.
 
     The paper's networks are for ImageNet and CIFAR-10; these, and the rates, are InfoGAN's for MNIST, without dropout.
 
-    Measured (docs/results/classes.md; seed 0, one CPU thread, with PyTorch's initial weights and --told 0.5): after
-    2,000 rounds in 7 minutes on MNIST 99.9 % of the samples are of the class asked for, FD-lenet-mnist@10000 9.9 where
-    real images score 3.1.
+    Measured (docs/results/classes.md; seed 0, one CPU thread, with PyTorch's initial weights and --d-class-weight 0.5):
+    after 2,000 rounds in 7 minutes on MNIST 99.9 % of the samples are of the class asked for, FD-lenet-mnist@10000 9.9
+    where real images score 3.1.
     """
 
     from sparring.losses import game as game_of
@@ -92,40 +94,40 @@ def acgan(
     from sparring.systems.acgan import ACGAN
 
     require_size(data, "acgan", 28, "biggan-small, biggan-cifar")
-    classes = classes_of(data, "acgan")
+    classes = require_classes(data, "acgan")
     return Recipe(
         system=ACGAN(
-            infogan.WithClass(infogan.generator(latent + classes, data.channels), classes),
+            infogan.WithClass(infogan.generator(latent_dim + classes, data.channels), classes),
             infogan.trunk(data.channels),
             infogan.head(),
             infogan.head(classes),
-            latent=latent,
+            latent_dim=latent_dim,
             classes=classes,
             game=game_of(game),
             noise=noise,
-            told=told,
-            wanted=wanted,
+            d_class_weight=d_class_weight,
+            g_class_weight=g_class_weight,
         ),
-        optimisers=adam.for_gan(),
+        optimizers=adam.for_gan(),
         batch=batch,
         rounds=20_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(paper="Chen et al. 2016, InfoGAN, arXiv 1606.03657, appendix C.1", size=28)
+@recipe(paper="Chen et al. 2016, InfoGAN, arXiv 1606.03657, appendix C.1", size=28)
 def infogan(
     data: "Spec",
     *,
-    latent: Latent = 62,
+    latent_dim: Latent = 62,
     noise: Noise = "uniform",
-    categories: Annotated[int, Field(ge=2, description="kinds that the category of the message can be")] = 10,
-    values: Annotated[int, Field(ge=0, description="numbers in the message, each from U(-1, 1)")] = 2,
-    weight: Annotated[float, Field(ge=0, description="weight of the mutual information (lambda)")] = 1.0,
+    n_categories: Annotated[int, Field(ge=2, description="kinds that the category of the message can be")] = 10,
+    n_continuous: Annotated[int, Field(ge=0, description="numbers in the message, each from U(-1, 1)")] = 2,
+    info_weight: Annotated[float, Field(ge=0, description="weight of the mutual information (lambda)")] = 1.0,
     batch: Batch = 128,
     game: Game = "non-saturating",
     adam: Adam = Adam(2e-4, 1e-3),
-    average: Average = 0.999,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
     """G is given a message that a head of D must read from the image: categories become kinds, values become style.
 
@@ -145,19 +147,19 @@ def infogan(
     require_size(data, "infogan", 28, "dcgan, r3gan; with classes, biggan-small")
     return Recipe(
         system=InfoGAN(
-            infogan.generator(latent + categories + values, data.channels),
+            infogan.generator(latent_dim + n_categories + n_continuous, data.channels),
             infogan.trunk(data.channels),
             infogan.head(),
-            infogan.reader(categories + values),
-            latent=latent,
-            categories=categories,
-            values=values,
+            infogan.q_head(n_categories + n_continuous),
+            latent_dim=latent_dim,
+            n_categories=n_categories,
+            n_continuous=n_continuous,
             game=game_of(game),
             noise=noise,
-            weight=weight,
+            info_weight=info_weight,
         ),
-        optimisers=adam.for_gan(),
+        optimizers=adam.for_gan(),
         batch=batch,
         rounds=5_000,
-        average=average,
+        ema_decay=ema_decay,
     )

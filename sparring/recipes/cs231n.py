@@ -1,12 +1,12 @@
-"""The CS231n GAN notebook: three games on MNIST. Its own networks, noise, optimiser and initial weights."""
+"""The CS231n GAN notebook: three games on MNIST. Its own networks, noise, optimizer and initial weights."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.recipes.arguments import Adam, Average, Batch, Images, Latent, Noise, Rules, first
-from sparring.recipes.recipe import Recipe, published, require_size
+from sparring.recipes.arguments import Adam, Batch, EmaDecay, GANOptions, Latent, NImages, Noise, first
+from sparring.recipes.recipe import Recipe, recipe, require_size
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -17,106 +17,106 @@ Xavier = Annotated[
 ]
 
 
-@published(paper="CS231n, GAN notebook; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
+@recipe(paper="CS231n, GAN notebook; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
 def cs231n_mlp(
     data: "Spec",
     *,
-    latent: Latent = 96,
+    latent_dim: Latent = 96,
     noise: Noise = "uniform",
     batch: Batch = 128,
     xavier: Xavier = False,
-    images: Images = 50_000,
+    n_images: NImages = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
-    average: Average = 0.999,
-    rules: Rules = Rules(),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(),
 ) -> Recipe:
     """The first GAN of the notebook: fully connected networks, non-saturating game.
 
     | the notebook | here | why |
     |---|---|---|
-    | MNIST's first 50,000 images, 5,000 for validation | 50,000 of ours, 6,000 held out | --images 0: all of ours |
+    | MNIST's first 50,000 images, 5,000 for validation | 50,000 of ours, 6,000 held out | --n-images 0: all of ours |
     | images in order | in a random order, new in every epoch | the order is no part of the game |
     | PyTorch's initial weights, though its text says Xavier's | PyTorch's | as its cells; --xavier |
-    | live weights shown | a moving average | less noise in what is shown; --average 0 |
+    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
 
-    Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --images 0): FD-lenet-mnist@10000 238 on MNIST
+    Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --n-images 0): FD-lenet-mnist@10000 238 on MNIST
     after 4,000 rounds in 2 minutes, where real images score 3.1.
     """
     from torch import nn
 
     from sparring.networks import mlp
-    from sparring.networks.initial import xavier_uniform
+    from sparring.networks.init import xavier_uniform
 
     leaky = partial(nn.LeakyReLU, 0.01)
     system = rules.gan(
-        mlp.generator(latent, [1024, 1024], data.shape, activation=nn.ReLU),
+        mlp.generator(latent_dim, [1024, 1024], data.shape, activation=nn.ReLU),
         mlp.discriminator(data.shape, [256, 256], activation=leaky),
-        latent=latent,
+        latent_dim=latent_dim,
         noise=noise,
     )
     if xavier:
         xavier_uniform(system)
     return Recipe(
         system=system,
-        optimisers=adam.for_gan(),
+        optimizers=adam.for_gan(),
         batch=batch,
         rounds=3900,
-        average=average,
-        streams=first(images),
+        ema_decay=ema_decay,
+        streams=first(n_images),
     )
 
 
-@published(paper="CS231n, GAN notebook; game: Mao et al. 2017, arXiv 1611.04076", size=28)
+@recipe(paper="CS231n, GAN notebook; game: Mao et al. 2017, arXiv 1611.04076", size=28)
 def cs231n_lsgan(
     data: "Spec",
     *,
-    latent: Latent = 96,
+    latent_dim: Latent = 96,
     noise: Noise = "uniform",
     batch: Batch = 128,
     xavier: Xavier = False,
-    images: Images = 50_000,
+    n_images: NImages = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
-    average: Average = 0.999,
-    rules: Rules = Rules(game="least-squares"),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(game="least-squares"),
 ) -> Recipe:
     """The second GAN of the notebook: the networks of cs231n-mlp, playing the least-squares game.
 
     What differs from the notebook is what differs in cs231n-mlp.
 
-    Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --images 0): FD-lenet-mnist@10000 219 on MNIST
+    Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --n-images 0): FD-lenet-mnist@10000 219 on MNIST
     after 3,900 rounds in 2 minutes, where real images score 3.1.
     """
     return cs231n_mlp(
         data,
-        latent=latent,
+        latent_dim=latent_dim,
         noise=noise,
         batch=batch,
         xavier=xavier,
-        images=images,
+        n_images=n_images,
         adam=adam,
-        average=average,
+        ema_decay=ema_decay,
         rules=rules,
     )
 
 
-@published(paper="CS231n, GAN notebook; after Radford et al. 2016 and Chen et al. 2016 (InfoGAN)", size=28)
+@recipe(paper="CS231n, GAN notebook; after Radford et al. 2016 and Chen et al. 2016 (InfoGAN)", size=28)
 def cs231n_dcgan(
     data: "Spec",
     *,
-    latent: Latent = 96,
+    latent_dim: Latent = 96,
     noise: Noise = "uniform",
     batch: Batch = 128,
-    images: Images = 50_000,
+    n_images: NImages = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
-    average: Average = 0.999,
-    rules: Rules = Rules(),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(),
 ) -> Recipe:
     """The third GAN of the notebook: convolutions, max pooling in D, batch norm after ReLU in G; 28x28 only.
 
     Xavier's weights in fully connected and transposed layers, as in its cells; what else differs from the notebook is
     what differs in cs231n-mlp.
 
-    Measured (docs/results/mnist.md; seed 0, one CPU thread, --images 0): FD-lenet-mnist@10000 45 on MNIST after 1,950
+    Measured (docs/results/mnist.md; seed 0, one CPU thread, --n-images 0): FD-lenet-mnist@10000 45 on MNIST after 1,950
     rounds in 5 minutes, where real images score 3.1.
     """
     from sparring.networks import cs231n
@@ -124,11 +124,14 @@ def cs231n_dcgan(
     require_size(data, "cs231n-dcgan", 28, "dcgan, r3gan")
     return Recipe(
         system=rules.gan(
-            cs231n.generator(latent, data.channels), cs231n.discriminator(data.channels), latent=latent, noise=noise
+            cs231n.generator(latent_dim, data.channels),
+            cs231n.discriminator(data.channels),
+            latent_dim=latent_dim,
+            noise=noise,
         ),
-        optimisers=adam.for_gan(),
+        optimizers=adam.for_gan(),
         batch=batch,
         rounds=1950,
-        average=average,
-        streams=first(images),
+        ema_decay=ema_decay,
+        streams=first(n_images),
     )

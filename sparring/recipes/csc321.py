@@ -3,23 +3,23 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.arguments import Adam, Batch, EmaDecay, GANOptions, Latent, Noise
+from sparring.recipes.recipe import Recipe, recipe
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
 
 
-@published(paper="CSC321, lecture 12; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
+@recipe(paper="CSC321, lecture 12; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
 def csc321_mlp(
     data: "Spec",
     *,
-    latent: Latent = 100,
+    latent_dim: Latent = 100,
     noise: Noise = "normal",
     batch: Batch = 128,
     adam: Adam = Adam(2e-4, 1e-3),
-    average: Average = 0.999,
-    rules: Rules = Rules(real_label=0.0, fake_label=1.0, halved=True, mixed=True),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(real_label=0.0, fake_label=1.0, half_d_loss=True, joint_batch=True),
 ) -> Recipe:
     """The lecture's networks: pixels in [0, 1], a sigmoid at the end of G, LeakyReLU .2.
 
@@ -29,11 +29,11 @@ def csc321_mlp(
 
     | the lecture | here | why |
     |---|---|---|
-    | no optimiser, batch or length | Adam, 2e-4 (D) and 1e-3 (G), 128, 20,000 rounds | 2e-4 for both loses classes |
+    | no optimizer, batch or length | Adam, 2e-4 (D) and 1e-3 (G), 128, 20,000 rounds | 2e-4 for both loses classes |
     | no criterion named | cross-entropy of logits | its D ends without a sigmoid |
 
-    Measured (docs/results/mnist.md; seed 0, one CPU thread, --no-halved, which Adam hardly feels): FD-lenet-mnist@10000
-    365 on MNIST after 20,000 rounds in 3 minutes, where real images score 3.1.
+    Measured (docs/results/mnist.md; seed 0, one CPU thread, --no-half-d-loss, which Adam hardly feels):
+    FD-lenet-mnist@10000 365 on MNIST after 20,000 rounds in 3 minutes, where real images score 3.1.
     """
     from torch import nn
 
@@ -42,13 +42,13 @@ def csc321_mlp(
     leaky = partial(nn.LeakyReLU, 0.2)
     return Recipe(
         system=rules.gan(
-            mlp.generator(latent, [300], data.shape, activation=leaky, sigmoid=True),
+            mlp.generator(latent_dim, [300], data.shape, activation=leaky, sigmoid=True),
             mlp.discriminator(data.shape, [300, 100], activation=leaky, unit=True),
-            latent=latent,
+            latent_dim=latent_dim,
             noise=noise,
         ),
-        optimisers=adam.for_gan(),
+        optimizers=adam.for_gan(),
         batch=batch,
         rounds=20_000,
-        average=average,
+        ema_decay=ema_decay,
     )

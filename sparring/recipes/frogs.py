@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from sparring.errors import SparringError
-from sparring.recipes.arguments import Average, Batch, Latent, Noise, Rate, Rules
-from sparring.recipes.optimisers import clipping_gradients, clipping_weights, inverse_time
-from sparring.recipes.recipe import Measured, Recipe, published, require_size
-from sparring.recipes.wasserstein import Beta1, CriticSteps, Penalty
+from sparring.recipes.arguments import Batch, EmaDecay, GANOptions, Latent, Noise, Rate
+from sparring.recipes.recipe import Measured, Recipe, recipe, require_size
+from sparring.recipes.schedules import inverse_time_decay, with_gradient_clipping, with_weight_clipping
+from sparring.recipes.wasserstein import Beta1, CriticSteps, GpWeight
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
-    from sparring.referee import MakeOptimiser, Schedule
+    from sparring.referee import MakeOptimizer, Schedule
 
 CLIP, DECAY = 1.0, 1e-8
 
@@ -34,17 +34,20 @@ class RMSprop:
         Field(description="what 1e-8 shrinks: both rates, as 1 / (1 + 1e-8 rounds) (Keras), or both weights (SMU)"),
     ] = "rate"
 
-    def for_gan(self, *, alpha: float) -> "dict[str, MakeOptimiser]":
-        """Player -> how to make its optimiser; alpha is the memory of the squared gradient (Keras: rho)."""
+    def for_gan(self, *, alpha: float) -> "dict[str, MakeOptimizer]":
+        """Player -> how to make its optimizer; alpha is the memory of the squared gradient (Keras: rho)."""
         import torch
 
         rmsprop = partial(torch.optim.RMSprop, alpha=alpha, weight_decay=DECAY if self.decay == "weights" else 0.0)
-        discriminator: MakeOptimiser = partial(rmsprop, lr=self.discriminator_lr)
-        generator: MakeOptimiser = partial(rmsprop, lr=self.generator_lr)
+        discriminator: MakeOptimizer = partial(rmsprop, lr=self.discriminator_lr)
+        generator: MakeOptimizer = partial(rmsprop, lr=self.generator_lr)
         if self.clip == "gradients":
-            discriminator, generator = clipping_gradients(discriminator, CLIP), clipping_gradients(generator, CLIP)
+            discriminator, generator = (
+                with_gradient_clipping(discriminator, CLIP),
+                with_gradient_clipping(generator, CLIP),
+            )
         if self.clip == "weights":
-            discriminator = clipping_weights(discriminator, CLIP)
+            discriminator = with_weight_clipping(discriminator, CLIP)
         return {"discriminator": discriminator, "generator": generator}
 
     def schedules(self) -> "dict[str, Schedule]":
@@ -52,8 +55,8 @@ class RMSprop:
         if self.decay != "rate":
             return {}
         return {
-            "discriminator": inverse_time(self.discriminator_lr, DECAY),
-            "generator": inverse_time(self.generator_lr, DECAY),
+            "discriminator": inverse_time_decay(self.discriminator_lr, DECAY),
+            "generator": inverse_time_decay(self.generator_lr, DECAY),
         }
 
 
@@ -61,7 +64,7 @@ FROGS = RMSprop()
 """Both sources write the same rates."""
 
 
-@published(
+@recipe(
     paper="Chollet 2017, Deep Learning with Python, section 8.5",
     size=32,
     measured=Measured(
@@ -75,27 +78,29 @@ FROGS = RMSprop()
 def chollet_frogs(
     data: "Spec",
     *,
-    latent: Latent = 32,
+    latent_dim: Latent = 32,
     noise: Noise = "normal",
     width: Annotated[int, Field(gt=0, description="feature maps of D's layers; G has as many, then twice")] = 128,
     batch: Batch = 20,
-    unit_data: Annotated[
+    bug_unit_data: Annotated[
         bool, Field(description="the source's slip: real pixels in [0, 1], G's own in [-1, 1]")
     ] = False,
     rmsprop: RMSprop = FROGS,
-    average: Average = 0.999,
-    rules: Rules = Rules(real_label=0.0, fake_label=1.0, label_noise=0.05, halved=True, mixed=True),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(
+        real_label=0.0, fake_label=1.0, label_noise=0.05, half_d_loss=True, joint_batch=True
+    ),
 ) -> Recipe:
     """Large kernels and no batch norm in G, dropout in D, labels real 0 and fake 1 with noise, one mixed batch; 32x32.
 
     | the book | here | why |
     |---|---|---|
-    | real pixels in [0, 1], those of G's tanh in [-1, 1] | both in [-1, 1] | the book's own first trick; --unit-data |
+    | real pixels in [0, 1], G's tanh in [-1, 1] | both in [-1, 1] | the book's own first trick; --bug-unit-data |
     | labels plus .05 U(0, 1), up to 1.05 | targets move inwards | 1.05 is no probability; not offered |
     | images in order | in a random order, new in every epoch | the order is no part of the game |
-    | live weights shown | a moving average | less noise in what is shown; --average 0 |
+    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
 
-    With --unit-data D sees what it saw in the book, and samples are cut to [-1, 1].
+    With --bug-unit-data D sees what it saw in the book, and samples are cut to [-1, 1].
 
     Measured (docs/results/mnist.md; seed 0, --width 64): on MNIST at 32x32 FD-lenet-mnist@10000 159 after 2,500 rounds
     and 27 minutes of one busy CPU thread, where real images score 2.3.
@@ -105,20 +110,20 @@ def chollet_frogs(
     require_size(data, "chollet-frogs", 32, "smu-frogs, dcgan, r3gan")
     return Recipe(
         system=rules.gan(
-            chollet.generator(latent, width, data.channels, unit=unit_data),
-            chollet.discriminator(width, data.channels, unit=unit_data),
-            latent=latent,
+            chollet.generator(latent_dim, width, data.channels, unit=bug_unit_data),
+            chollet.discriminator(width, data.channels, unit=bug_unit_data),
+            latent_dim=latent_dim,
             noise=noise,
         ),
-        optimisers=rmsprop.for_gan(alpha=0.9),
+        optimizers=rmsprop.for_gan(alpha=0.9),
         schedules=rmsprop.schedules(),
         batch=batch,
         rounds=10_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(
+@recipe(
     paper="SMU, notebook GansWithTorch, first GAN; after Chollet 2017",
     size=32,
     measured=Measured(
@@ -132,12 +137,12 @@ def chollet_frogs(
 def smu_frogs(
     data: "Spec",
     *,
-    latent: Latent = 32,
+    latent_dim: Latent = 32,
     noise: Noise = "normal",
     batch: Batch = 250,
     rmsprop: RMSprop = FROGS,
-    average: Average = 0.999,
-    rules: Rules = Rules(label_noise=0.05, halved=True, fresh_noise=False),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(label_noise=0.05, half_d_loss=True, resample_noise=False),
 ) -> Recipe:
     """Bilinear upsampling in G, batch norm after LeakyReLU in D; any multiple of 16 pixels.
 
@@ -147,29 +152,29 @@ def smu_frogs(
     | a weight decay of 1e-8 | rates over 1 + 1e-8 rounds | what Keras's decay means; --decay weights |
     | labels plus .05 U(0, 1), up to 1.05 | targets move inwards | 1.05 is no probability; not offered |
     | G moves, then D | D, then G | algorithm 1; both answer for one batch of fakes |
-    | live weights shown | a moving average | less noise in what is shown; --average 0 |
+    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
 
     Measured (docs/results; seed 0, --batch 64): on MNIST at 32x32 FD-lenet-mnist@10000 52 after 2,000 rounds in 7
-    minutes, where real images score 2.3; on frogs no frog could be recognised after 4,000.
+    minutes, where real images score 2.3; on frogs no frog could be recognized after 4,000.
     """
     from sparring.networks import smu
 
     return Recipe(
         system=rules.gan(
-            smu.initial(smu.generator(latent, data.channels, data.size)),
-            smu.initial(smu.discriminator(data.channels, data.size)),
-            latent=latent,
+            smu.init(smu.generator(latent_dim, data.channels, data.size)),
+            smu.init(smu.discriminator(data.channels, data.size)),
+            latent_dim=latent_dim,
             noise=noise,
         ),
-        optimisers=rmsprop.for_gan(alpha=0.99),
+        optimizers=rmsprop.for_gan(alpha=0.99),
         schedules=rmsprop.schedules(),
         batch=batch,
         rounds=10_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(
+@recipe(
     paper="SMU, notebook GansWithTorch, second GAN; game: Mao et al. 2017, arXiv 1611.04076",
     size=32,
     measured=Measured(
@@ -183,19 +188,19 @@ def smu_frogs(
 def smu_frogs_lsgan(
     data: "Spec",
     *,
-    latent: Latent = 32,
+    latent_dim: Latent = 32,
     noise: Noise = "normal",
     batch: Batch = 250,
-    sigmoid: Annotated[bool, Field(description="the source's slip: squared errors of D's sigmoid")] = False,
+    bug_sigmoid: Annotated[bool, Field(description="the source's slip: squared errors of D's sigmoid")] = False,
     rmsprop: RMSprop = FROGS,
-    average: Average = 0.999,
-    rules: Rules = Rules(game="least-squares", label_noise=0.05, fresh_noise=False),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(game="least-squares", label_noise=0.05, resample_noise=False),
 ) -> Recipe:
     """The networks of smu-frogs, playing the least-squares game; what differs there differs here, too.
 
     | the notebook | here | why |
     |---|---|---|
-    | squared errors of D's sigmoid | of scores without bounds | as Mao et al. 2017 have it; --sigmoid |
+    | squared errors of D's sigmoid | of scores without bounds | as Mao et al. 2017 have it; --bug-sigmoid |
     | G's squared error | half of it | the same paper; RMSprop does not feel it |
 
     With the sigmoid the gradient vanishes where D is sure: the saturation that least squares are to prevent (their
@@ -206,24 +211,26 @@ def smu_frogs_lsgan(
     """
     from sparring.networks import smu
 
-    if sigmoid and rules.game != "least-squares":
-        raise SparringError(f"--sigmoid is for the least-squares game: the {rules.game} game takes scores as they are")
+    if bug_sigmoid and rules.game != "least-squares":
+        raise SparringError(
+            f"--bug-sigmoid is for the least-squares game: the {rules.game} game takes scores as they are"
+        )
     return Recipe(
         system=rules.gan(
-            smu.initial(smu.generator(latent, data.channels, data.size)),
-            smu.initial(smu.discriminator(data.channels, data.size, sigmoid=sigmoid)),
-            latent=latent,
+            smu.init(smu.generator(latent_dim, data.channels, data.size)),
+            smu.init(smu.discriminator(data.channels, data.size, sigmoid=bug_sigmoid)),
+            latent_dim=latent_dim,
             noise=noise,
         ),
-        optimisers=rmsprop.for_gan(alpha=0.99),
+        optimizers=rmsprop.for_gan(alpha=0.99),
         schedules=rmsprop.schedules(),
         batch=batch,
         rounds=10_000,
-        average=average,
+        ema_decay=ema_decay,
     )
 
 
-@published(
+@recipe(
     paper="SMU, notebook GansWithTorch, third GAN; game: Gulrajani et al. 2017, arXiv 1704.00028",
     size=32,
     measured=Measured(
@@ -237,16 +244,16 @@ def smu_frogs_lsgan(
 def smu_frogs_wgan_gp(
     data: "Spec",
     *,
-    latent: Latent = 32,
+    latent_dim: Latent = 32,
     noise: Noise = "normal",
     batch: Batch = 250,
     lr: Rate = 1e-4,
     beta1: Beta1 = 0.0,
     critic_steps: CriticSteps = 5,
-    penalty: Penalty = 10.0,
-    average: Average = 0.999,
+    gp_weight: GpWeight = 10.0,
+    ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """The generator of smu-frogs and a critic with layer norm, penalised slope; Adam with beta 2 = .9.
+    """The generator of smu-frogs and a critic with layer norm, penalized slope; Adam with beta 2 = .9.
 
     This part of the notebook starts from PyTorch's own initial weights in both players, and was continued to 1,580
     epochs of 20 critic moves. Its generator answers for the critic's last codes, ours for new ones (algorithm 1).
@@ -262,15 +269,15 @@ def smu_frogs_wgan_gp(
     adam = partial(torch.optim.Adam, lr=lr, betas=(beta1, 0.9))
     return Recipe(
         system=WGANGP(
-            smu.generator(latent, data.channels, data.size),
+            smu.generator(latent_dim, data.channels, data.size),
             smu.critic(data.channels, data.size),
-            latent=latent,
+            latent_dim=latent_dim,
             noise=noise,
             critic_steps=critic_steps,
-            penalty=penalty,
+            gp_weight=gp_weight,
         ),
-        optimisers={"critic": adam, "generator": adam},
+        optimizers={"critic": adam, "generator": adam},
         batch=batch,
         rounds=6_320,
-        average=average,
+        ema_decay=ema_decay,
     )

@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from sparring.errors import SparringError
-from sparring.recipes.arguments import Average, Batch, Latent, Noise, Rules, Width
-from sparring.recipes.recipe import Recipe, classes_of, published
+from sparring.recipes.arguments import Batch, EmaDecay, GANOptions, Latent, Noise, Width
+from sparring.recipes.recipe import Recipe, recipe, require_classes
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
     from sparring.data.dataset import Dataset, Spec
-    from sparring.referee import MakeOptimiser
+    from sparring.referee import MakeOptimizer
     from sparring.systems.gan import GAN
 
 Norm = Literal["batch", "instance", "layer", "virtual", "none"]
 Activation = Literal["relu", "leaky-relu"]
-OptimiserName = Literal["adam", "sgd", "rmsprop"]
+OptimizerName = Literal["adam", "sgd", "rmsprop"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
-class Optimisers:
-    """An optimiser and a rate for each player."""
+class Optimizers:
+    """An optimizer and a rate for each player."""
 
-    discriminator_optimiser: Annotated[OptimiserName, Field(description="D's optimiser (ganhacks 9: sgd)")] = "adam"
+    discriminator_optimizer: Annotated[OptimizerName, Field(description="D's optimizer (ganhacks 9: sgd)")] = "adam"
     discriminator_lr: Annotated[float, Field(gt=0, le=1, description="D's learning rate (more for sgd: .01)")] = 2e-4
-    generator_optimiser: Annotated[OptimiserName, Field(description="G's optimiser (ganhacks 9: adam)")] = "adam"
+    generator_optimizer: Annotated[OptimizerName, Field(description="G's optimizer (ganhacks 9: adam)")] = "adam"
     generator_lr: Annotated[float, Field(gt=0, le=1, description="G's learning rate")] = 1e-3
     beta1: Annotated[float, Field(ge=0, lt=1, description="Adam's momentum; the others have none")] = 0.5
 
-    def for_gan(self) -> "dict[str, MakeOptimiser]":
-        """Player -> how to make its optimiser."""
+    def for_gan(self) -> "dict[str, MakeOptimizer]":
+        """Player -> how to make its optimizer."""
         import torch
 
         table: dict[str, Callable[..., Optimizer]] = {
@@ -45,8 +45,8 @@ class Optimisers:
             "rmsprop": torch.optim.RMSprop,
         }
         return {
-            "discriminator": partial(table[self.discriminator_optimiser], lr=self.discriminator_lr),
-            "generator": partial(table[self.generator_optimiser], lr=self.generator_lr),
+            "discriminator": partial(table[self.discriminator_optimizer], lr=self.discriminator_lr),
+            "generator": partial(table[self.generator_optimizer], lr=self.generator_lr),
         }
 
 
@@ -54,7 +54,7 @@ class Optimisers:
 class GeneratorParts:
     """What the generator is made of."""
 
-    up: Annotated[
+    upsampling: Annotated[
         Literal["transposed", "pixel-shuffle", "bilinear", "nearest"],
         Field(description="how G doubles its maps (ganhacks 5, Chollet 5)"),
     ] = "transposed"
@@ -67,25 +67,25 @@ class GeneratorParts:
         float, Field(ge=0, le=10, description="standard deviation of the noise in G's layers (ganhacks 13)")
     ] = 0.0
     generator_dropout: Annotated[Share, Field(description="share of G's activations made 0 (ganhacks 17: .5)")] = 0.0
-    lasting_dropout: Annotated[bool, Field(description="that dropout also in samples (ganhacks 17)")] = True
+    dropout_at_sampling: Annotated[bool, Field(description="that dropout also in samples (ganhacks 17)")] = True
 
-    def network(self, latent: int, width: int, channels: int, size: int, reference: int) -> "nn.Module":
+    def network(self, latent_dim: int, width: int, channels: int, size: int, vbn_size: int) -> "nn.Module":
         """(B, latent) -> (B, channels, size, size)."""
         from sparring.networks.ganhacks import generator
 
         return generator(
-            latent,
+            latent_dim,
             width,
             channels,
             size,
-            up=self.up,
+            upsampling=self.upsampling,
             norm=self.generator_norm,
             activation=self.generator_activation,
             output=self.output,
             noise=self.layer_noise,
             dropout=self.generator_dropout,
-            lasting=self.lasting_dropout,
-            reference=reference,
+            lasting=self.dropout_at_sampling,
+            vbn_size=vbn_size,
         )
 
 
@@ -93,23 +93,25 @@ class GeneratorParts:
 class DiscriminatorParts:
     """What the discriminator is made of, and what befalls images on the way to it."""
 
-    down: Annotated[
+    downsampling: Annotated[
         Literal["strided", "average-pool", "bilinear", "max-pool"],
         Field(description="how D halves its maps (ganhacks 5: strided or average-pool)"),
     ] = "strided"
     discriminator_norm: Annotated[Norm, Field(description="after each of D's layers but the first and last")] = "batch"
     discriminator_activation: Annotated[Activation, Field(description="in D (ganhacks 5, Chollet 4)")] = "leaky-relu"
     discriminator_dropout: Annotated[Share, Field(description="before D's last layer (Chollet 3: .4)")] = 0.0
-    unit_pixels: Annotated[bool, Field(description="D sees pixels in [0, 1] (ganhacks 1: [-1, 1])")] = False
+    unit_range: Annotated[bool, Field(description="D sees pixels in [0, 1] (ganhacks 1: [-1, 1])")] = False
     instance_noise: Annotated[
         float, Field(ge=0, le=10, description="standard deviation of the noise on D's images at first (ganhacks 13)")
     ] = 0.0
-    noise_over: Annotated[int, Field(ge=1, description="rounds after which that noise has fallen to 0")] = 5_000
+    instance_noise_rounds: Annotated[int, Field(ge=1, description="rounds after which that noise has fallen to 0")] = (
+        5_000
+    )
     minibatch: Annotated[
         Literal["none", "discrimination", "std"],
         Field(description="how D sees that images of a batch are alike (ganhacks 15)"),
     ] = "none"
-    group: Annotated[int, Field(ge=2, description="images that --minibatch std compares")] = 4
+    mbstd_group: Annotated[int, Field(ge=2, description="images that --minibatch std compares")] = 4
     packing: Annotated[int, Field(ge=1, le=16, description="images that D judges together (PacGAN); 1: one")] = 1
     augment: Annotated[
         Literal[
@@ -130,57 +132,57 @@ class DiscriminatorParts:
         """(B, C, H, W) -> the same: what befalls images first."""
         from torch import nn
 
-        from sparring.networks.augment import DiffAugment
+        from sparring.networks.diffaug import DiffAugment
         from sparring.networks.noise import InstanceNoise
 
         steps: list[nn.Module] = [] if self.augment in ("none", "adaptive") else [DiffAugment(self.augment)]
-        steps += [InstanceNoise(self.instance_noise, self.noise_over)] if self.instance_noise else []
+        steps += [InstanceNoise(self.instance_noise, self.instance_noise_rounds)] if self.instance_noise else []
         return nn.Sequential(*steps)
 
-    def network(self, width: int, channels: int, size: int, reference: int) -> "nn.Module":
+    def network(self, width: int, channels: int, size: int, vbn_size: int) -> "nn.Module":
         """(B, channels, size, size) -> (B / packing, 1)."""
         from sparring.networks.ganhacks import discriminator
-        from sparring.networks.minibatch import Packed
+        from sparring.networks.minibatch import PacDiscriminator
 
         judge = discriminator(
             width,
             channels * self.packing,
             size,
-            down=self.down,
+            downsampling=self.downsampling,
             norm=self.discriminator_norm,
             activation=self.discriminator_activation,
-            unit=self.unit_pixels,
+            unit=self.unit_range,
             dropout=self.discriminator_dropout,
             minibatch=self.minibatch,
-            group=self.group,
-            reference=reference,
+            mbstd_group=self.mbstd_group,
+            vbn_size=vbn_size,
         )
-        return judge if self.packing == 1 else Packed(judge, self.packing)
+        return judge if self.packing == 1 else PacDiscriminator(judge, self.packing)
 
 
-OPTIMISERS, GENERATOR, DISCRIMINATOR = Optimisers(), GeneratorParts(), DiscriminatorParts()
+OPTIMIZERS, GENERATOR, DISCRIMINATOR = Optimizers(), GeneratorParts(), DiscriminatorParts()
 
 
-@published(paper="Chintala et al. 2016, How to Train a GAN (ganhacks); Chollet 2017, section 8.5.2", size=28)
+@recipe(paper="Chintala et al. 2016, How to Train a GAN (ganhacks); Chollet 2017, section 8.5.2", size=28)
 def ganhacks(
     data: "Spec",
     *,
-    latent: Latent = 100,
+    latent_dim: Latent = 100,
     noise: Noise = "normal",
     width: Width = 64,
     batch: Batch = 64,
     generator: GeneratorParts = GENERATOR,
     discriminator: DiscriminatorParts = DISCRIMINATOR,
-    optimisers: Optimisers = OPTIMISERS,
+    optimizers: Optimizers = OPTIMIZERS,
     replay: Annotated[
         int, Field(ge=0, description="rounds whose fakes come back in later ones (ganhacks 8); 0: none do")
     ] = 0,
     label_channels: Annotated[
         int, Field(ge=0, description="learn with labels, as so many extra channels (ganhacks 16); 0: without")
     ] = 0,
-    reference: Annotated[int, Field(ge=2, description="size of virtual batch norm's reference batch")] = 64,
-    average: Average = 0.999,
-    rules: Rules = Rules(smooth=0.1, fresh_noise=False),
+    vbn_size: Annotated[int, Field(ge=2, description="size of virtual batch norm's reference batch")] = 64,
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(label_smoothing=0.1, resample_noise=False),
 ) -> Recipe:
     """DCGAN in which every trick of the trade is an argument; 28, 32 or 64 pixels.
 
@@ -193,8 +195,8 @@ def ganhacks(
     """
     from torch import nn
 
-    from sparring.networks.augment import AdaptiveAugment
-    from sparring.networks.labels import LabelChannels, LabelledCode
+    from sparring.networks.diffaug import AdaptiveAugment
+    from sparring.networks.labels import LabelAsChannels, LabelEmbeddingInput
     from sparring.systems.ada import ADA
     from sparring.systems.cgan import ConditionalGAN
     from sparring.systems.replay import Replay
@@ -208,21 +210,24 @@ def ganhacks(
         raise SparringError(f"{' and '.join(flag for flag in asked if asked[flag])} are different rounds: choose one")
     if label_channels and "virtual" in (generator.generator_norm, discriminator.discriminator_norm):
         raise SparringError("virtual batch norm's reference batch has no labels: choose another norm or no labels")
-    if label_channels and rules.mixed:
-        raise SparringError("labelled images come in separate batches: no --mixed with --label-channels")
+    if label_channels and rules.joint_batch:
+        raise SparringError("labeled images come in separate batches: no --joint-batch with --label-channels")
 
     G: nn.Module
     D: nn.Module
-    G = generator.network(latent + label_channels, width, data.channels, data.size, reference)
-    D = discriminator.network(width, data.channels + label_channels, data.size, reference)
+    G = generator.network(latent_dim + label_channels, width, data.channels, data.size, vbn_size)
+    D = discriminator.network(width, data.channels + label_channels, data.size, vbn_size)
     if label_channels:
-        classes = classes_of(data, "ganhacks --label-channels")
-        G, D = LabelledCode(G, classes, label_channels), LabelChannels(discriminator.look(), D, classes, label_channels)
+        classes = require_classes(data, "ganhacks --label-channels")
+        G, D = (
+            LabelEmbeddingInput(G, classes, label_channels),
+            LabelAsChannels(discriminator.look(), D, classes, label_channels),
+        )
     else:
         D = nn.Sequential(discriminator.look(), D)
 
-    told: dict[str, Any] = {"latent": latent, "game": rules.pair(), "noise": noise}
-    shown: dict[str, Any] = {"fresh_noise": rules.fresh_noise, "mixed": rules.mixed}
+    told: dict[str, Any] = {"latent_dim": latent_dim, "game": rules.pair(), "noise": noise}
+    shown: dict[str, Any] = {"resample_noise": rules.resample_noise, "joint_batch": rules.joint_batch}
     system: GAN
     if replay:
         system = Replay(G, D, batch=batch, shape=data.shape, memory=replay, **told, **shown)
@@ -231,17 +236,17 @@ def ganhacks(
     elif label_channels:
         system = ConditionalGAN(G, D, classes=classes, **told)
     else:
-        system = rules.gan(G, D, latent=latent, noise=noise)
+        system = rules.gan(G, D, latent_dim=latent_dim, noise=noise)
 
     def start(dataset: "Dataset") -> None:
         fill_references(system, dataset, packing=discriminator.packing)
 
     return Recipe(
         system=system,
-        optimisers=optimisers.for_gan(),
+        optimizers=optimizers.for_gan(),
         batch=batch,
         rounds=20_000,
-        average=average,
+        ema_decay=ema_decay,
         prepare=start,
     )
 
@@ -251,13 +256,13 @@ def fill_references(system: "GAN", dataset: "Dataset", *, packing: int) -> None:
     import torch
 
     from sparring.data.pixels import to_float
-    from sparring.networks.norms import Virtual
-    from sparring.seeds import generator
-    from sparring.system import NOISES
+    from sparring.networks.norms import WithReferenceBatch
+    from sparring.seeds import make_generator
+    from sparring.system import NOISE_DISTRIBUTIONS
 
-    g = generator("reference")
-    for virtual in (m for m in system.G.modules() if isinstance(m, Virtual)):
-        virtual.reference.copy_(NOISES[system.noise_kind](g, tuple(virtual.reference.shape)))
-    for virtual in (m for m in system.D.modules() if isinstance(m, Virtual)):
+    g = make_generator("reference")
+    for virtual in (m for m in system.G.modules() if isinstance(m, WithReferenceBatch)):
+        virtual.reference.copy_(NOISE_DISTRIBUTIONS[system.noise_distribution](g, tuple(virtual.reference.shape)))
+    for virtual in (m for m in system.D.modules() if isinstance(m, WithReferenceBatch)):
         chosen = torch.randint(len(dataset), (len(virtual.reference) * packing,), generator=g)
         virtual.reference.copy_(to_float(dataset.images[chosen]).view_as(virtual.reference))

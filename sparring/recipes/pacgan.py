@@ -6,25 +6,27 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from sparring.errors import SparringError
-from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules
-from sparring.recipes.recipe import Recipe, published, require_size
+from sparring.recipes.arguments import Adam, Batch, EmaDecay, GANOptions, Latent, Noise
+from sparring.recipes.recipe import Recipe, recipe, require_size
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
 
 
-@published(paper="Lin et al. 2018, PacGAN: The power of two samples in GANs, arXiv 1712.04086", size=28)
+@recipe(paper="Lin et al. 2018, PacGAN: The power of two samples in GANs, arXiv 1712.04086", size=28)
 def pacgan(
     data: "Spec",
     *,
     packing: Annotated[int, Field(ge=1, le=16, description="images that D judges together; 1: one, a plain GAN")] = 4,
-    maps: Annotated[int, Field(ge=1, le=64, description="D's first feature maps: 2 is D = G/4, 4 is D = G/2")] = 2,
-    latent: Latent = 256,
+    d_channels: Annotated[
+        int, Field(ge=1, le=64, description="D's first feature maps: 2 is D = G/4, 4 is D = G/2")
+    ] = 2,
+    latent_dim: Latent = 256,
     noise: Noise = "normal",
     batch: Batch = 512,
     adam: Adam = Adam(2e-4, 1e-4),
-    average: Average = 0.999,
-    rules: Rules = Rules(fresh_noise=False),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(resample_noise=False),
 ) -> Recipe:
     """A discriminator of a few hundred weights sees several images at once, so that a collapsed generator is found out.
 
@@ -40,20 +42,25 @@ def pacgan(
     import torch
 
     from sparring.networks import pacgan as networks
-    from sparring.networks.minibatch import Packed
+    from sparring.networks.minibatch import PacDiscriminator
 
     require_size(data, "pacgan", 28, "dcgan, r3gan")
     if batch % packing:
         raise SparringError(f"batch {batch} cannot be put in packs of {packing}: choose --batch a multiple of it")
-    D = networks.discriminator(packing * data.channels, maps)
+    D = networks.discriminator(packing * data.channels, d_channels)
     return Recipe(
-        system=rules.gan(networks.generator(latent, data.channels), Packed(D, packing), latent=latent, noise=noise),
-        optimisers={
+        system=rules.gan(
+            networks.generator(latent_dim, data.channels),
+            PacDiscriminator(D, packing),
+            latent_dim=latent_dim,
+            noise=noise,
+        ),
+        optimizers={
             "discriminator": partial(torch.optim.Adam, lr=adam.discriminator_lr, betas=(adam.beta1, 0.99)),
             "generator": partial(torch.optim.Adam, lr=adam.generator_lr, betas=(adam.beta1, 0.99)),
         },
         batch=batch,
         rounds=500_000,
-        average=average,
+        ema_decay=ema_decay,
         precision="fp32",
     )

@@ -3,23 +3,23 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sparring.recipes.arguments import Adam, Average, Batch, Latent, Noise, Rules
-from sparring.recipes.recipe import Recipe, published
+from sparring.recipes.arguments import Adam, Batch, EmaDecay, GANOptions, Latent, Noise
+from sparring.recipes.recipe import Recipe, recipe
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
 
 
-@published(paper="Raschka, Introduction to GANs; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
+@recipe(paper="Raschka, Introduction to GANs; game: Goodfellow et al. 2014, arXiv 1406.2661", size=28)
 def raschka_mlp(
     data: "Spec",
     *,
-    latent: Latent = 100,
+    latent_dim: Latent = 100,
     noise: Noise = "normal",
     batch: Batch = 128,
     adam: Adam = Adam(2e-4, 2e-4),
-    average: Average = 0.999,
-    rules: Rules = Rules(halved=True, fresh_noise=False),
+    ema_decay: EmaDecay = 0.999,
+    rules: GANOptions = GANOptions(half_d_loss=True, resample_noise=False),
 ) -> Recipe:
     """One hidden layer of 128 and dropout on each side; the generator answers for the fakes D has just seen.
 
@@ -28,7 +28,7 @@ def raschka_mlp(
     | the slides | here | why |
     |---|---|---|
     | all of MNIST's 60,000 images | 54,000, as many rounds | 6,000 are held out for measuring |
-    | live weights shown | a moving average | less noise in what is shown; --average 0 |
+    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
 
     Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 430 on MNIST after 46,900 rounds in
     7 minutes, where real images score 3.1.
@@ -40,13 +40,13 @@ def raschka_mlp(
     leaky = partial(nn.LeakyReLU, 0.01)
     return Recipe(
         system=rules.gan(
-            mlp.generator(latent, [128], data.shape, activation=leaky, dropout=0.5),
+            mlp.generator(latent_dim, [128], data.shape, activation=leaky, dropout=0.5),
             mlp.discriminator(data.shape, [128], activation=leaky, dropout=0.5),
-            latent=latent,
+            latent_dim=latent_dim,
             noise=noise,
         ),
-        optimisers=adam.for_gan(),
+        optimizers=adam.for_gan(),
         batch=batch,
         rounds=46_900,
-        average=average,
+        ema_decay=ema_decay,
     )

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 import pydantic
 from pydantic.fields import FieldInfo
 
-from sparring.errors import MOST, SparringError, short, unknown
+from sparring.errors import MOST, SparringError, abbreviated, unknown_name_error
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
-    from sparring.referee import MakeOptimiser, Schedule
+    from sparring.referee import MakeOptimizer, Schedule
     from sparring.system import System
 
 
@@ -31,30 +31,30 @@ if TYPE_CHECKING:
 class Recipe:
     """Everything the referee needs, for data of one kind.
 
-    system      networks and round, freshly initialised
-    optimisers  player -> how to make its optimiser
-    schedules   player -> the optimiser's settings per round
-    batch       images per optimiser step, over all processes
+    system      networks and round, freshly initialized
+    optimizers  player -> how to make its optimizer
+    schedules   player -> the optimizer's settings per round
+    batch       images per optimizer step, over all processes
     rounds      how long the source trained
-    average     decay per round of the EMA of the shown weights, from round `average_from` on
+    ema_decay   decay per round of the EMA of the shown weights, from round `ema_start` on
     prepare     called once with the data before the first round (initial values that depend on data)
     precision   what `--precision auto` means here: "auto" (bf16 where the hardware has it) or "fp32"
     streams     the data and the run's seed -> what `feed` gives, by name (default: all of it as "train")
     """
 
     system: System
-    optimisers: Mapping[str, MakeOptimiser]
+    optimizers: Mapping[str, MakeOptimizer]
     batch: int
     rounds: int
-    average: float = 0.999
-    average_from: int = 0
+    ema_decay: float = 0.999
+    ema_start: int = 0
     precision: str = "auto"
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     prepare: Callable[[Dataset], None] | None = None
     streams: Callable[[Dataset, int], Mapping[str, Dataset]] | None = None
 
 
-MakeRecipe = Callable[..., Recipe]
+RecipeFunction = Callable[..., Recipe]
 """`def name(data: Spec, *, argument: Type = default, ...) -> Recipe`, with a docstring and `@published`."""
 
 
@@ -77,7 +77,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Card:
+class RecipeInfo:
     """Where a recipe comes from, and the images it was made for: side in pixels, number of classes (0: no labels).
 
     domains:  whether the classes are two sets of images without pairs, which may come from two places.
@@ -100,35 +100,35 @@ def require_size(data: Spec, name: str, size: int, others: str) -> None:
         )
 
 
-def classes_of(data: Spec, name: str) -> int:
-    """How many classes the data has, for a recipe that cannot do without. Raises SparringError for unlabelled data."""
+def require_classes(data: Spec, name: str) -> int:
+    """How many classes the data has, for a recipe that cannot do without. Raises SparringError for unlabeled data."""
     if not data.classes:
         raise SparringError(
-            f"{name} learns from labels and the data has none: give labelled data (one folder per class), "
+            f"{name} learns from labels and the data has none: give labeled data (one folder per class), "
             "or choose a recipe without labels"
         )
     return len(data.classes)
 
 
-def published(
+def recipe(
     *, paper: str, size: int, classes: int = 0, domains: bool = False, measured: Measured | None = None
-) -> Callable[[MakeRecipe], MakeRecipe]:
+) -> Callable[[RecipeFunction], RecipeFunction]:
     """Marks a function as a recipe: its paper, the side in pixels that pictures without a size of their own get, and,
     for a recipe that learns from labels, the number of classes of the paper's data; or whether these are two domains;
     and a shorter training whose result is known.
     """
 
-    def mark(function: MakeRecipe) -> MakeRecipe:
-        function.card = Card(paper, size, classes, domains, measured)  # type: ignore[attr-defined]
+    def mark(function: RecipeFunction) -> RecipeFunction:
+        function.card = RecipeInfo(paper, size, classes, domains, measured)  # type: ignore[attr-defined]
         return function
 
     return mark
 
 
-def card(function: MakeRecipe) -> Card:
+def info(function: RecipeFunction) -> RecipeInfo:
     """The card that `@published` pinned on it. Raises SparringError for a function without one, which is no recipe."""
-    if not isinstance(getattr(function, "card", None), Card):
-        name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', short(function))}"
+    if not isinstance(getattr(function, "card", None), RecipeInfo):
+        name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', abbreviated(function))}"
         raise SparringError(f"'{name}' is no recipe: put @published(paper=..., size=...) on the function")
     return function.card  # type: ignore[attr-defined]
 
@@ -167,20 +167,20 @@ def arguments(function: Callable) -> list[Argument]:
             hints = get_type_hints(parameter.annotation, include_extras=True)
             for f in dataclasses.fields(parameter.annotation):
                 value = getattr(parameter.default, f.name)
-                found.append(Argument(f.name, hints[f.name], value, described(hints[f.name]), parameter.name))
+                found.append(Argument(f.name, hints[f.name], value, description_of(hints[f.name]), parameter.name))
         else:
             kind = parameter.annotation
-            found.append(Argument(parameter.name, kind, parameter.default, described(kind)))
+            found.append(Argument(parameter.name, kind, parameter.default, description_of(kind)))
     return found
 
 
-def described(annotation: Any) -> str:
+def description_of(annotation: Any) -> str:
     """The description in an Annotated type's Field, or ""."""
     notes = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     return next((note.description for note in notes if isinstance(note, FieldInfo) and note.description), "")
 
 
-def settle(function: Callable, given: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_arguments(function: Callable, given: Mapping[str, Any]) -> dict[str, Any]:
     """Every argument of the function with its value: defaults, overlaid by what was given, types and ranges checked.
 
     Raises SparringError that names the argument, what was given and what is possible.
@@ -188,7 +188,7 @@ def settle(function: Callable, given: Mapping[str, Any]) -> dict[str, Any]:
     known = {a.name: a for a in arguments(function)}
     for name in given:
         if name not in known:
-            raise unknown("argument", name, known)
+            raise unknown_name_error("argument", name, known)
     settled = {}
     for name, argument in known.items():
         value = given.get(name, argument.default)
@@ -201,7 +201,7 @@ def settle(function: Callable, given: Mapping[str, Any]) -> dict[str, Any]:
             reason = error.errors()[0]["msg"]
         if reason:
             flag = "--" + name.replace("_", "-")
-            raise SparringError(f"{name} ({flag}) is {short(value)}: {reason[0].lower()}{reason[1:]}")
+            raise SparringError(f"{name} ({flag}) is {abbreviated(value)}: {reason[0].lower()}{reason[1:]}")
     return settled
 
 
@@ -221,8 +221,8 @@ def _beyond_numbers(value: Any) -> str:
     return ""
 
 
-def prepare_recipe(function: MakeRecipe, data: Spec, settled: Mapping[str, Any]) -> Recipe:
-    """Call the recipe with flat arguments as `settle` gives them."""
+def build_recipe(function: RecipeFunction, data: Spec, settled: Mapping[str, Any]) -> Recipe:
+    """Call the recipe with flat arguments as `resolve_arguments` gives them."""
     grouped: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
     for argument in arguments(function):
@@ -233,11 +233,11 @@ def prepare_recipe(function: MakeRecipe, data: Spec, settled: Mapping[str, Any])
         grouped[parameter] = inspect.signature(function).parameters[parameter].annotation(**fields)
     made = function(data, **grouped)
     if not isinstance(made, Recipe):
-        raise SparringError(f"{function.__qualname__} gives {short(made)}: a recipe gives a Recipe")
+        raise SparringError(f"{function.__qualname__} gives {abbreviated(made)}: a recipe gives a Recipe")
     return made
 
 
-def find(name: str, table: Mapping[str, str], *, trusted: bool = True) -> MakeRecipe:
+def load_recipe(name: str, table: Mapping[str, str], *, trusted: bool = True) -> RecipeFunction:
     """The recipe of that name in the table, or an importable function "package.module:function".
 
     Only names in the table are imported unless `trusted`: a run directory from somebody else must not choose
@@ -246,7 +246,7 @@ def find(name: str, table: Mapping[str, str], *, trusted: bool = True) -> MakeRe
     path = table.get(name)
     if path is None:
         if ":" not in name:
-            raise unknown("recipe", name, table)
+            raise unknown_name_error("recipe", name, table)
         if not trusted:
             raise SparringError(f"this run was made by '{name}', not one of ours: give --recipe {name} if you trust it")
         path = name
@@ -259,7 +259,7 @@ def find(name: str, table: Mapping[str, str], *, trusted: bool = True) -> MakeRe
         raise SparringError(
             f"recipe '{name}' cannot be imported: {type(error).__name__}: {error}{_where(error)}"
         ) from None
-    card(function)
+    info(function)
     return function
 
 

@@ -50,10 +50,10 @@ import torch
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
+from sparring.data.loading import load
 from sparring.data.pixels import BadImage, open_image
-from sparring.data.sources import load
 from sparring.durable import (
-    DamagedError,
+    CorruptCheckpointError,
     Disk,
     as_json,
     digest,
@@ -67,26 +67,34 @@ from sparring.durable import (
     write_file,
     write_folder,
 )
-from sparring.errors import Diverged, SparringError, StorageError, a_path, short, shown, unknown
+from sparring.errors import (
+    DivergedError,
+    SparringError,
+    StorageError,
+    abbreviated,
+    require_path,
+    shown,
+    unknown_name_error,
+)
 from sparring.machine import signature
-from sparring.recipes.recipe import MakeRecipe
+from sparring.recipes.recipe import RecipeFunction
 from sparring.run.logs import LOGS, TAIL, Appended, parsed, prefix, texts
-from sparring.run.schema import FORMAT, Facts, State, first_of, read_sealed, spec_of
+from sparring.run.schema import FORMAT, RunConfig, State, first_of, read_sealed, spec_of
 from sparring.run.weights import (
     expected_shapes,
     open_system,
     packed,
     read_weights,
     require_fit,
-    settled_recipe,
+    resolved_recipe,
     sum_of,
     system_of,
 )
 from sparring.system import System
 
-__all__ = ["Checkpoint", "Run", "command_line", "load_for", "open_system", "settled_recipe", "spec_of"]
+__all__ = ["Checkpoint", "Run", "command_line", "open_system", "reload_data", "resolved_recipe", "spec_of"]
 
-KEPT = 3
+KEEP_CHECKPOINTS = 3
 """Checkpoints kept. At least two: the newest may be the one that a crash damaged."""
 
 ROUND = re.compile(r"[0-9]{1,15}")
@@ -102,16 +110,16 @@ class Checkpoint:
 
     tensors: dict[str, dict[str, Tensor]]
     numbers: dict[str, Any]
-    complaints: list[str]
+    warnings: list[str]
 
 
 class Run:
     """One run on disk. Make a new one with `Run.create`, look at an old one with `Run.open`."""
 
-    def __init__(self, path: Path, facts: Mapping[str, Any], disk: Disk) -> None:
+    def __init__(self, path: Path, config: Mapping[str, Any], disk: Disk) -> None:
         self.path = path
-        self.trusted: MakeRecipe | None = None  # a recipe that is not ours, which this process has trained it with
-        self.facts = dict(facts)
+        self.trusted: RecipeFunction | None = None  # a recipe that is not ours, which this process has trained it with
+        self.config = dict(config)
         self.disk = disk
         self._appended: dict[str, Appended] = {}
         self._weights_round = -1
@@ -124,13 +132,13 @@ class Run:
         grid = self.newest_grid()
         picture = base64.b64encode(grid[1]).decode() if grid else ""
         image = f'<br><img alt="samples" src="data:image/png;base64,{picture}">' if picture else ""
-        played, _ = self.played()
-        return f"<b>{html.escape(str(self.path))}</b>: {played:,} of {self.facts['rounds']:,} rounds{image}"
+        played, _ = self.round_index()
+        return f"<b>{html.escape(str(self.path))}</b>: {played:,} of {self.config['rounds']:,} rounds{image}"
 
     # Birth.
 
     @classmethod
-    def create(cls, out: Path, name: str, facts: Mapping[str, Any], source: str, disk: Disk | None = None) -> Run:
+    def create(cls, out: Path, name: str, config: Mapping[str, Any], source: str, disk: Disk | None = None) -> Run:
         """A new directory `out/0003-NAME` with recipe.json, round.py and empty logs. Raises StorageError."""
         disk = disk or Disk()
         disk.mkdir(out)
@@ -145,24 +153,24 @@ class Run:
                 continue  # another start took that number
             except OSError as error:
                 raise StorageError(f"cannot make {path}: {error.strerror}") from None
-        run = cls(path, {"format": FORMAT, "id": secrets.token_hex(8), **facts}, disk)
-        run.facts["signature"] = signature(run._provenance())
+        run = cls(path, {"format": FORMAT, "id": secrets.token_hex(8), **config}, disk)
+        run.config["signature"] = signature(run._provenance())
         for folder in ("samples", "weights", "checkpoints"):
             disk.mkdir(path / folder)
         write_file(disk, path / "round.py", source.encode())
         for log in (*LOGS, "timing"):
             disk.write(path / f"{log}.jsonl", b"")
-        run.write_facts()  # last: a directory with recipe.json is a run
+        run.write_config()  # last: a directory with recipe.json is a run
         return run
 
     @classmethod
     def open(cls, path: Path | str, disk: Disk | None = None) -> Run:
         """The run at `path`. Raises SparringError when there is none, it is of another format, or it was changed."""
-        path = a_path("run", path)
+        path = require_path("run", path)
         try:
             there = (path / "recipe.json").is_file()
         except OSError as error:  # a name too long, a folder without rights
-            raise SparringError(f"{short(str(path))} cannot be looked into: {error.strerror}") from None
+            raise SparringError(f"{abbreviated(str(path))} cannot be looked into: {error.strerror}") from None
         if not there:
             near = (
                 sorted(p.name for p in path.parent.glob("*") if (p / "recipe.json").is_file())
@@ -171,15 +179,15 @@ class Run:
             )
             runs = f" (runs there: {', '.join(near[-5:])})" if near else ""
             raise SparringError(f"{path} is not a run: it has no recipe.json{runs}")
-        return cls(path, read_sealed(path / "recipe.json", Facts), disk or Disk())
+        return cls(path, read_sealed(path / "recipe.json", RunConfig), disk or Disk())
 
     def reload(self) -> None:
         """Read recipe.json again: another process may have played on since it was opened."""
-        self.facts = read_sealed(self.path / "recipe.json", Facts)
+        self.config = read_sealed(self.path / "recipe.json", RunConfig)
 
-    def write_facts(self) -> None:
+    def write_config(self) -> None:
         """Replace recipe.json (a resumed run may go on for longer)."""
-        write_file(self.disk, self.path / "recipe.json", sealed(self.facts))
+        write_file(self.disk, self.path / "recipe.json", sealed(self.config))
 
     @property
     def training(self) -> str:
@@ -187,12 +195,12 @@ class Run:
 
         The end of the training does not belong to it, nor when it is logged, shown, measured and saved.
         """
-        names = ("recipe", "arguments", "spec", "precision", "seed", "batch", "accumulate")
-        return digest({**{name: self.facts[name] for name in names}, "data": self.facts["data"]["fingerprint"]})
+        names = ("recipe", "arguments", "spec", "precision", "seed", "batch", "grad_accum")
+        return digest({**{name: self.config[name] for name in names}, "data": self.config["data"]["fingerprint"]})
 
     def _provenance(self) -> str:
         """What is signed: this run was made by this user on this machine, from this data."""
-        return digest({"run": self.facts["id"], "data": self.facts["data"]["source"]})
+        return digest({"run": self.config["id"], "data": self.config["data"]["source"]})
 
     # Who may write.
 
@@ -292,17 +300,17 @@ class Run:
     def write_sample(self, round_number: int, picture: bytes) -> None:
         write_file(self.disk, self.path / "samples" / f"{round_number:06d}.png", picture)
 
-    def write_failure(self, facts: Mapping[str, Any]) -> None:
+    def write_failure(self, config: Mapping[str, Any]) -> None:
         self.disk.mkdir(self.path / "failure")
         last = [*deque(self.lines("log"), maxlen=200)]
-        write_file(self.disk, self.path / "failure" / "failure.json", as_json({**facts, "last": last}))
+        write_file(self.disk, self.path / "failure" / "failure.json", as_json({**config, "last": last}))
 
     def write_evaluation(self, evaluation: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
         """The numbers, and by name the pictures (PNG) that show what they mean; those of the last time go."""
         self.require_own()
         sweep(self.disk, self.path, shared=True)
         files = {f"{name}.png": picture for name, picture in pictures.items()}
-        write_folder(self.disk, self.path / "evaluation", files, {"format": FORMAT, "run": self.facts["id"]})
+        write_folder(self.disk, self.path / "evaluation", files, {"format": FORMAT, "run": self.config["id"]})
         write_file(self.disk, self.path / "eval.json", sealed(evaluation))
 
     def write_best(self, shown: System, round_number: int) -> None:
@@ -328,7 +336,7 @@ class Run:
         for file, named in tensors.items():
             for name, value in named.items():
                 if value.is_floating_point() and not bool(value.isfinite().all()):
-                    raise Diverged(f"round {played}: {file} {name} is not finite; not saved")
+                    raise DivergedError(f"round {played}: {file} {name} is not finite; not saved")
         self.write_weights(shown, played)
 
         for log in LOGS:
@@ -337,16 +345,16 @@ class Run:
         files["state.json"] = as_json({**numbers, "logs": {log: self._so_far(log).as_dict() for log in LOGS}})
         if self._is_there(played, files):  # saved before, resumed, and stopped again without a round between
             return
-        facts = {
+        config = {
             "format": FORMAT,
-            "run": self.facts["id"],
+            "run": self.config["id"],
             "training": self.training,
             "round": played,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
         }
-        write_folder(self.disk, self._checkpoint(played), files, facts)
-        for old in [number for number in self.checkpoints() if number <= played][:-KEPT]:
+        write_folder(self.disk, self._checkpoint(played), files, config)
+        for old in [number for number in self.checkpoints() if number <= played][:-KEEP_CHECKPOINTS]:
             self.disk.remove(self._checkpoint(old))
 
     def write_weights(self, shown: System, round_number: int) -> None:
@@ -357,12 +365,12 @@ class Run:
 
     def _write_weights(self, folder: str, shown: System, round_number: int) -> None:
         tensors = {name: value.detach().cpu().contiguous() for name, value in shown.state_dict().items()}
-        facts = {"round": round_number, "training": self.training}
-        about = json.dumps({**facts, "sha256": sum_of(tensors, facts)})
+        header = {"round": round_number, "training": self.training}
+        about = json.dumps({**header, "sha256": sum_of(tensors, header)})
         weights = safetensors.torch.save(tensors, {"sparring": about})  # several keys would come in any order
         self.disk.mkdir(self.path / folder)
         config, names = self.path / folder / "config.json", ("format", "recipe", "arguments", "spec", "precision")
-        known = sealed({**{name: self.facts[name] for name in names}, "training": self.training})
+        known = sealed({**{name: self.config[name] for name in names}, "training": self.training})
         if not config.is_file() or read_file(config) != known:
             write_file(self.disk, config, known)
         write_file(self.disk, self.path / folder / "model.safetensors", weights)
@@ -370,9 +378,9 @@ class Run:
     def _is_there(self, round_number: int, files: Mapping[str, bytes]) -> bool:
         try:
             found, manifest = read_folder(self._checkpoint(round_number))
-        except DamagedError:
+        except CorruptCheckpointError:
             return False
-        return manifest.get("run") == self.facts["id"] and found == files
+        return manifest.get("run") == self.config["id"] and found == files
 
     def checkpoints(self) -> list[int]:
         """Rounds of which there is a checkpoint folder, oldest first."""
@@ -385,14 +393,14 @@ class Run:
         The logs reach a checkpoint if they begin with what they were when it was written. Raises SparringError when
         there is none that is whole.
         """
-        complaints: list[str] = []
+        warnings: list[str] = []
         unreached: Checkpoint | None = None
         for round_number in reversed(self.checkpoints()):
             try:
-                saved = self._read_checkpoint(round_number, complaints)
+                saved = self._read_checkpoint(round_number, warnings)
                 reason = self._differs(saved.numbers["logs"])
             except (
-                DamagedError,
+                CorruptCheckpointError,
                 KeyError,
                 ValueError,
                 TypeError,
@@ -400,42 +408,42 @@ class Run:
                 RecursionError,
                 safetensors.SafetensorError,
             ) as error:
-                complaints.append(f"checkpoint round-{round_number:08d} is damaged and was skipped: {error}")
+                warnings.append(f"checkpoint round-{round_number:08d} is damaged and was skipped: {error}")
                 continue
             if reason is None:
                 return saved
-            complaints.append(f"{reason} since round {round_number:,} was saved")
+            warnings.append(f"{reason} since round {round_number:,} was saved")
             unreached = unreached or saved
         if unreached is not None:
             where = f"going on from round {unreached.numbers['round']:,} with the logs as they are"
-            return Checkpoint(unreached.tensors, unreached.numbers, [*complaints, where])
-        reasons = "".join(f"; {c}" for c in complaints)
+            return Checkpoint(unreached.tensors, unreached.numbers, [*warnings, where])
+        reasons = "".join(f"; {c}" for c in warnings)
         raise SparringError(f"{self.path} has no checkpoint that can be used{reasons}")
 
-    def _read_checkpoint(self, round_number: int, complaints: list[str]) -> Checkpoint:
+    def _read_checkpoint(self, round_number: int, warnings: list[str]) -> Checkpoint:
         files, manifest = read_folder(self._checkpoint(round_number))
-        if manifest.get("run") != self.facts["id"]:
-            raise DamagedError(f"round-{round_number:08d} belongs to another run")
+        if manifest.get("run") != self.config["id"]:
+            raise CorruptCheckpointError(f"round-{round_number:08d} belongs to another run")
         if manifest.get("format") != FORMAT:
-            raise DamagedError(f"round-{round_number:08d} has format {manifest.get('format')}, not {FORMAT}")
+            raise CorruptCheckpointError(f"round-{round_number:08d} has format {manifest.get('format')}, not {FORMAT}")
         if manifest.get("training") != self.training:
-            raise DamagedError(f"round-{round_number:08d} was played by another recipe.json")
+            raise CorruptCheckpointError(f"round-{round_number:08d} was played by another recipe.json")
         numbers = json.loads(files.pop("state.json"))
         try:
             State.model_validate(numbers)
         except pydantic.ValidationError as error:
-            raise DamagedError(f"round-{round_number:08d}/state.json: {first_of(error)}") from None
+            raise CorruptCheckpointError(f"round-{round_number:08d}/state.json: {first_of(error)}") from None
         if numbers["round"] != round_number:
-            raise DamagedError(f"round-{round_number:08d} holds round {numbers['round']}")
+            raise CorruptCheckpointError(f"round-{round_number:08d} holds round {numbers['round']}")
         tensors = {name.removesuffix(".safetensors"): safetensors.torch.load(data) for name, data in files.items()}
-        return Checkpoint(tensors, numbers, complaints)
+        return Checkpoint(tensors, numbers, warnings)
 
-    def require_fit(self, saved: Checkpoint, function: MakeRecipe, settled: Mapping[str, Any]) -> None:
+    def require_fit(self, saved: Checkpoint, function: RecipeFunction, settled: Mapping[str, Any]) -> None:
         """Raises SparringError unless the checkpoint's weights are those of the recipe, of which none is made."""
-        expected = expected_shapes(function, spec_of(self.facts), settled)
+        expected = expected_shapes(function, spec_of(self.config), settled)
         if expected is not None:
             file = self._checkpoint(saved.numbers["round"]) / "system.safetensors"
-            require_fit(saved.tensors.get("system", {}), expected, file, self.facts["recipe"])
+            require_fit(saved.tensors.get("system", {}), expected, file, self.config["recipe"])
 
     def _differs(self, logs: Mapping[str, Mapping[str, Any]]) -> str | None:
         """Why a log does not begin with what it was, if so."""
@@ -461,10 +469,10 @@ class Run:
         if there:
             raise SparringError(
                 f"{self.path} has {', '.join(there)}, and no checkpoint to go on from: beginning again would overwrite "
-                f"that; start a new run with: sparring train {shown(self.facts['recipe'])}"
+                f"that; start a new run with: sparring train {shown(self.config['recipe'])}"
             )
 
-    def rewind(self, logs: Mapping[str, Mapping[str, Any]]) -> None:
+    def truncate_logs(self, logs: Mapping[str, Mapping[str, Any]]) -> None:
         """Cut the logs back to where they were when a checkpoint was written (without `logs`: to nothing).
 
         And remove what writers that were killed have left. Call it when the run is locked.
@@ -529,7 +537,7 @@ class Run:
         alarms = [line["alarm"] for line in self.lines("health") if "alarm" in line]
         return list({(alarm["cause"], alarm["began"]): alarm for alarm in alarms}.values())
 
-    def played(self) -> tuple[int, float]:
+    def round_index(self) -> tuple[int, float]:
         """The last round in log.jsonl (0: none yet), and when something was logged last, in seconds since 1970.
 
         Reads the end of the file only. Raises SparringError where there is no log.
@@ -554,7 +562,7 @@ class Run:
             return "training"
         except OSError:
             pass  # never locked, or on a disk without locks
-        if self.played()[0] >= self.facts["rounds"]:
+        if self.round_index()[0] >= self.config["rounds"]:
             return "done"
         return "diverged" if (self.path / "failure").is_dir() else "stopped"
 
@@ -588,10 +596,10 @@ class Run:
             return None
         try:
             return unsealed(read_json(file))
-        except DamagedError as error:
-            raise DamagedError(f"{file} {error}: sparring evaluate {self.path} makes it anew") from None
+        except CorruptCheckpointError as error:
+            raise CorruptCheckpointError(f"{file} {error}: sparring evaluate {self.path} makes it anew") from None
         except OSError as error:
-            raise DamagedError(f"cannot read {file}: {error.strerror}") from None
+            raise CorruptCheckpointError(f"cannot read {file}: {error.strerror}") from None
 
     def evaluation_pictures(self) -> dict[str, Path]:
         """Name -> picture that belongs to the evaluation."""
@@ -620,7 +628,7 @@ class Run:
         Raises SparringError when the weights are not there, are damaged, or are those of another run.
         """
         if not isinstance(checkpoint, str) or checkpoint not in ("last", "best"):
-            raise unknown("checkpoint", str(checkpoint), ["last", "best"])
+            raise unknown_name_error("checkpoint", str(checkpoint), ["last", "best"])
         if checkpoint == "best" and not (self.path / "best" / "model.safetensors").is_file():
             raise SparringError(f"{self.path} has no best checkpoint: no KID was measured while it was trained")
         folder = self.path / ("best" if checkpoint == "best" else "weights")
@@ -637,16 +645,21 @@ class Run:
         nothing that nobody has `given`. Raises SparringError then, when the data were made in memory, and when their
         content is not that of then.
         """
-        facts = self.facts["data"]
-        source = facts["source"]
+        config = self.config["data"]
+        source = config["source"]
         if isinstance(given, Dataset):
             data = given
         elif given is not None:
             if source and isinstance(source["source"], dict) and isinstance(given, str):
                 given = dict(zip(source["source"], given.split(","), strict=False))
-            wanted = source or {"size": None, "channels": self.facts["spec"]["channels"], "classes": None, "root": None}
+            wanted = source or {
+                "size": None,
+                "channels": self.config["spec"]["channels"],
+                "classes": None,
+                "root": None,
+            }
             places = {} if self.is_own() else dict.fromkeys(("root", "cache", "labels_from"))
-            data = load_for({**wanted, **places, "source": given}, self.facts["spec"]["size"])
+            data = reload_data({**wanted, **places, "source": given}, self.config["spec"]["size"])
         elif source is None:
             raise SparringError(
                 f"{self.path} was trained on data made in memory: give it again, with --data PATH or data=..."
@@ -659,20 +672,20 @@ class Run:
                 f"give --data {shown(place)}, or where they are here"
             )
         else:
-            data = load_for(source, self.facts["spec"]["size"])
-        if data.fingerprint != facts["fingerprint"]:
+            data = reload_data(source, self.config["spec"]["size"])
+        if data.fingerprint != config["fingerprint"]:
             raise SparringError(
-                f"this is not the data that {self.path} was trained on, or its content has changed: {facts['count']:,} "
-                f"images of '{shown(facts['name'])}' then, {len(data):,} of '{shown(data.name)}' now"
+                f"this is not the data that {self.path} was trained on, or it has changed: {config['count']:,} "
+                f"images of '{shown(config['name'])}' then, {len(data):,} of '{shown(data.name)}' now"
             )
         return data
 
     def is_own(self) -> bool:
         """Whether this user made the run on this machine, from the data it names."""
-        return self.facts["signature"] == signature(self._provenance())
+        return self.config["signature"] == signature(self._provenance())
 
 
-def load_for(source: Mapping[str, Any], own_size: int | None) -> Dataset:
+def reload_data(source: Mapping[str, Any], own_size: int | None) -> Dataset:
     """What `sparring.load` gives for a recorded source; without a size of its own, images get `own_size`."""
     size = source["size"] or own_size
     names = ("channels", "classes", "labels_from", "root", "held_out", "cache")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from sparring.data.dataset import Spec
 from sparring.data.pixels import MAX_SIZE
-from sparring.durable import DamagedError, read_json, unsealed
+from sparring.durable import CorruptCheckpointError, read_json, unsealed
 from sparring.errors import MOST, SparringError
 
 FORMAT = 3
@@ -57,7 +57,7 @@ class Machine(BaseModel, strict=True):
     torch: str
 
 
-class Config(BaseModel, strict=True):
+class WeightsConfig(BaseModel, strict=True):
     """weights/config.json: what rebuilds the networks."""
 
     format: int
@@ -68,7 +68,7 @@ class Config(BaseModel, strict=True):
     precision: Literal["float32", "bfloat16"]
 
 
-class Facts(BaseModel, strict=True):
+class RunConfig(BaseModel, strict=True):
     """recipe.json, as far as anything depends on it."""
 
     format: int
@@ -82,7 +82,7 @@ class Facts(BaseModel, strict=True):
     seed: Annotated[int, Field(ge=0, le=MOST)]
     rounds: Count
     batch: Count
-    accumulate: Count
+    grad_accum: Count
     precision: Literal["float32", "bfloat16"]
     every: Every
     early: list[Literal["show", "measure"]]
@@ -124,15 +124,15 @@ def read_sealed(file: Path, kind: type[BaseModel]) -> dict[str, Any]:
         found = _format_of(data)
         if found not in (None, FORMAT):
             raise SparringError(f"{file} has format {found}; this version of sparring reads format {FORMAT}")
-        facts = unsealed(data)
-        kind.model_validate(facts)
+        config = unsealed(data)
+        kind.model_validate(config)
     except OSError as error:
         raise SparringError(f"cannot read {file}: {error.strerror}") from None
-    except DamagedError as error:
+    except CorruptCheckpointError as error:
         raise SparringError(f"{file} {error}") from None
     except pydantic.ValidationError as error:
         raise SparringError(f"{file}: {first_of(error)}") from None
-    return facts
+    return config
 
 
 def first_of(error: pydantic.ValidationError) -> str:

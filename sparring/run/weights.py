@@ -19,13 +19,13 @@ from torch import Tensor
 
 from sparring.data.dataset import Spec
 from sparring.durable import digest, read_file
-from sparring.errors import SparringError, short, shown
+from sparring.errors import SparringError, abbreviated, shown
 from sparring.recipes import RECIPES
 from sparring.recipes.meta import Shapes, on_meta, shapes_of, size_of
-from sparring.recipes.recipe import MakeRecipe, arguments, find, prepare_recipe, settle
-from sparring.run.schema import Config, read_sealed, spec_of
+from sparring.recipes.recipe import RecipeFunction, arguments, build_recipe, load_recipe, resolve_arguments
+from sparring.run.schema import WeightsConfig, read_sealed, spec_of
 from sparring.seeds import isolated
-from sparring.system import System, choose_precision
+from sparring.system import System, resolve_precision
 
 MEND = "sparring resume RUN writes it anew from the newest checkpoint"
 
@@ -38,15 +38,15 @@ def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
     return system_of(Path(folder), recipe, None)
 
 
-def system_of(folder: Path, recipe: str | MakeRecipe | None, training: str | None) -> System:
+def system_of(folder: Path, recipe: str | RecipeFunction | None, training: str | None) -> System:
     """The same, of this training (`Run.training`)."""
     file = folder / "model.safetensors"
     if not file.exists():
         raise SparringError(f"{folder} has no weights: the run was stopped before its first save, or they are gone")
-    config = read_sealed(folder / "config.json", Config)
+    config = read_sealed(folder / "config.json", WeightsConfig)
     if training not in (None, config["training"]):
         raise SparringError(f"{folder / 'config.json'} belongs to another run")
-    function, settled = settled_recipe(config, recipe)
+    function, settled = resolved_recipe(config, recipe)
     spec = spec_of(config)
     expected = expected_shapes(function, spec, settled)
     most = None
@@ -56,20 +56,20 @@ def system_of(folder: Path, recipe: str | MakeRecipe | None, training: str | Non
     if expected is not None:
         require_fit(state, expected, file, config["recipe"])
     with isolated(0):
-        made = prepare_recipe(function, spec, settled)
+        made = build_recipe(function, spec, settled)
     require_fit(state, shapes_of(made), file, config["recipe"])
     if bad := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise SparringError(f"{file} holds weights that are not finite: {', '.join(map(shown, bad[:3]))}")
     system = made.system
     system.load_state_dict(state)
     if config["precision"] == "bfloat16":
-        system.precision = choose_precision("auto", system.device)
+        system.precision = resolve_precision("auto", system.device)
     return system.to(memory_format=torch.channels_last).eval()
 
 
-def expected_shapes(function: MakeRecipe, spec: Spec, settled: Mapping[str, Any]) -> Shapes | None:
+def expected_shapes(function: RecipeFunction, spec: Spec, settled: Mapping[str, Any]) -> Shapes | None:
     """Shapes of the recipe's weights, of which none is made; None where they cannot be known without."""
-    made = on_meta(partial(prepare_recipe, function, spec, settled))
+    made = on_meta(partial(build_recipe, function, spec, settled))
     return None if made is None else shapes_of(made)
 
 
@@ -102,9 +102,9 @@ def read_weights(folder: Path, training: str, most: int | None = None) -> tuple[
     return state, played
 
 
-def sum_of(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+def sum_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
     """SHA-256 of facts, and of the tensors' names, types, shapes and content."""
-    found = hashlib.sha256(digest(facts).encode())
+    found = hashlib.sha256(digest(config).encode())
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -118,18 +118,20 @@ def packed(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
 
-def settled_recipe(config: Mapping[str, Any], repeated: str | MakeRecipe | None) -> tuple[MakeRecipe, dict[str, Any]]:
+def resolved_recipe(
+    config: Mapping[str, Any], repeated: str | RecipeFunction | None
+) -> tuple[RecipeFunction, dict[str, Any]]:
     """The recipe that a run or weights folder names, and its arguments, checked as the command line checks them.
 
     A recipe that is not one of ours must be `repeated` by the user: its name, or the function itself.
     """
     if inspect.isfunction(repeated):
-        return repeated, settle(repeated, config["arguments"])
+        return repeated, resolve_arguments(repeated, config["arguments"])
     if not isinstance(repeated, str | None):
-        raise SparringError(f"recipe is {short(repeated)}: give the name again, package.module:function")
+        raise SparringError(f"recipe is {abbreviated(repeated)}: give the name again, package.module:function")
     if repeated is not None and repeated != config["recipe"]:
         raise SparringError(f"this was made by recipe '{shown(config['recipe'])}', not by '{repeated}'")
-    function = find(config["recipe"], RECIPES, trusted=repeated is not None)
+    function = load_recipe(config["recipe"], RECIPES, trusted=repeated is not None)
     if missing := [a.name for a in arguments(function) if a.name not in config["arguments"]]:
         raise SparringError(f"this was made by another version of '{config['recipe']}': it has no '{missing[0]}'")
-    return function, settle(function, config["arguments"])
+    return function, resolve_arguments(function, config["arguments"])

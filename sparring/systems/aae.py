@@ -7,10 +7,10 @@ from collections.abc import Generator, Mapping
 import torch
 from torch import Tensor, nn
 
-from sparring.losses import Game, half_squared_error, in_full
+from sparring.losses import Game, half_squared_error, to_float32
 from sparring.priors import Prior
-from sparring.seeds import generator
-from sparring.system import Feed, Move
+from sparring.seeds import make_generator
+from sparring.system import Move, NextBatch
 from sparring.systems.autoencoder import Autoencoder
 
 
@@ -27,33 +27,33 @@ class AAE(Autoencoder):
     players = {"autoencoder": ("encoder", "decoder"), "discriminator": ("D",), "encoder": ("encoder",)}
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, D: nn.Module, *, prior: Prior, game: Game) -> None:
-        super().__init__(encoder, decoder, latent=prior.latent)
+        super().__init__(encoder, decoder, latent_dim=prior.latent_dim)
         self.D = D
         self.prior, self.game = prior, game
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())  # reconstruction phase
 
         code = self.encoder(x)  # one pass for both steps: the first leaves the encoder as it is
-        drawn = self.drawn(self.prior.draw, len(x))
-        from_prior, from_image = in_full(self.D(torch.cat([drawn, code.detach()]))).chunk(2)
-        loss = self.game.discriminator(from_prior, from_image)  # regularisation phase, first step
+        drawn = self.draw_rows(self.prior.draw, len(x))
+        from_prior, from_image = to_float32(self.D(torch.cat([drawn, code.detach()]))).chunk(2)
+        loss = self.game.discriminator(from_prior, from_image)  # regularization phase, first step
         yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
 
-        yield Move("encoder", self.game.generator(self.D(code)))  # regularisation phase, second step
+        yield Move("encoder", self.game.generator(self.D(code)))  # regularization phase, second step
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of codes from the prior; they depend on the weights and (n, seed) only."""
-        return self.decode(self.prior_codes(n, seed=seed))
+        return self.decode(self.sample_latents(n, seed=seed))
 
-    def prior_codes(self, n: int, *, seed: int = 0) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0) -> Tensor:
         """(n, latent) codes from the prior."""
-        return self.prior.draw(generator("sample", seed), n)
+        return self.prior.draw(make_generator("sample", seed), n)
 
-    def walks(self) -> Mapping[str, Tensor]:
+    def traversals(self) -> Mapping[str, Tensor]:
         """Title -> (rows, columns, latent) codes worth looking at."""
-        return self.prior.walks()
+        return self.prior.traversals()
 
     def equilibrium(self) -> dict[str, float]:
         """The losses when codes and prior cannot be told apart."""

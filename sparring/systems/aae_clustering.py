@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sparring.losses import Game, half_squared_error, in_full
-from sparring.priors import Prior, categories
-from sparring.seeds import generator
-from sparring.system import Feed, Move, columns_for
+from sparring.losses import Game, half_squared_error, to_float32
+from sparring.priors import Prior, categorical
+from sparring.seeds import make_generator
+from sparring.system import Move, NextBatch, grid_columns_for
 from sparring.systems.aae_supervised import in_every_class
 from sparring.systems.autoencoder import Autoencoder
 
@@ -40,50 +40,50 @@ class ClusteringAAE(Autoencoder):
         prior: Prior,
         game: Game,
     ) -> None:
-        super().__init__(encoder, decoder, latent=prior.latent)
+        super().__init__(encoder, decoder, latent_dim=prior.latent_dim)
         self.Dz, self.Dy = Dz, Dy
         self.prior, self.game = prior, game
-        self.clusters, self.columns = clusters, columns_for(clusters)
-        self.kinds = categories(clusters)
+        self.clusters, self.grid_columns = clusters, grid_columns_for(clusters)
+        self.kinds = categorical(clusters)
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         y, z = self.parts(x)
         yield Move("autoencoder", half_squared_error(self.decoder(torch.cat([y, z], 1)), x).mean())
 
         y, z = self.parts(x)
-        drawn_y, drawn_z = self.drawn(self.kinds.draw, len(x)), self.drawn(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*in_full(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*in_full(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
-        yield Move("discriminators", loss_y + loss_z, kind=loss_y, style=loss_z)
+        drawn_y, drawn_z = self.draw_rows(self.kinds.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
+        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
+        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
+        yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
         fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
-        yield Move("encoder", fools_y + fools_z, kind=fools_y, style=fools_z)
+        yield Move("encoder", fools_y + fools_z, category=fools_y, style=fools_z)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, clusters) probabilities and (B, latent) styles of (B, C, H, W) images."""
-        logits, z = in_full(self.encoder(x)).split([self.clusters, self.latent], 1)
+        logits, z = to_float32(self.encoder(x)).split([self.clusters, self.latent_dim], 1)
         return logits.softmax(1), z
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
         """(n, C, H, W) images in [-1, 1], each cluster in turn; they depend on the weights and (n, seed) only."""
-        return self.decode(self.prior_codes(n, seed=seed))
+        return self.decode(self.sample_latents(n, seed=seed))
 
-    def prior_codes(self, n: int, *, seed: int = 0) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0) -> Tensor:
         """(n, clusters + latent) one-hot clusters, each in turn, and styles."""
         told = one_hot(torch.arange(n) % self.clusters, self.clusters)
-        return torch.cat([told, self.prior.draw(generator("sample", seed), n)], 1)
+        return torch.cat([told, self.prior.draw(make_generator("sample", seed), n)], 1)
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, clusters + latent) probabilities and styles of (n, C, H, W) images in [-1, 1]."""
-        logits, z = self.in_batches(self.encoder, images).split([self.clusters, self.latent], 1)
+        logits, z = self.run_batched(self.encoder, images).split([self.clusters, self.latent_dim], 1)
         return torch.cat([logits.softmax(1), z], 1)
 
     def cluster(self, images: Tensor) -> Tensor:
         """(n, clusters) log-probabilities of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.encoder, images)[:, : self.clusters].log_softmax(1)
+        return self.run_batched(self.encoder, images)[:, : self.clusters].log_softmax(1)
 
-    def walks(self) -> Mapping[str, Tensor]:
+    def traversals(self) -> Mapping[str, Tensor]:
         """Rows of one style in every cluster."""
         return {"every row one style, every column a cluster": in_every_class(self.prior, self.clusters)}
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sparring.losses import Game, half_squared_error, in_full
+from sparring.losses import Game, half_squared_error, to_float32
 from sparring.priors import Prior
-from sparring.seeds import generator
-from sparring.system import Feed, Move, labelled
+from sparring.seeds import make_generator
+from sparring.system import Move, NextBatch, next_labeled
 from sparring.systems.aae_clustering import ClusteringAAE
 
 
@@ -22,12 +22,12 @@ class ReductionAAE(ClusteringAAE):
     encoder   (B, C, H, W) -> (B, clusters + latent): logits, then the style
     heads     (B, clusters) -> (B, latent): W_C, a linear map without bias; its columns are the heads
     decoder   (B, latent) -> (B, C, H, W) in [-1, 1]
-    distance  eta: heads that are nearer to each other than this are pushed apart
+    min_distance  eta: heads that are nearer to each other than this are pushed apart
     Dz, Dy, clusters, prior, game  as in ClusteringAAE
     """
 
     players = {"autoencoder": ("encoder", "heads", "decoder"), "discriminators": ("Dz", "Dy"), "encoder": ("encoder",)}
-    averaged = ("encoder", "heads", "decoder")
+    ema_networks = ("encoder", "heads", "decoder")
 
     def __init__(
         self,
@@ -40,60 +40,60 @@ class ReductionAAE(ClusteringAAE):
         clusters: int,
         prior: Prior,
         game: Game,
-        distance: float,
+        min_distance: float,
     ) -> None:
         super().__init__(encoder, decoder, Dz, Dy, clusters=clusters, prior=prior, game=game)
         self.heads = heads
-        self.distance = distance
+        self.min_distance = min_distance
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         yield from self.moves(x)
 
     def moves(self, x: Tensor) -> Generator[Move, None, None]:
-        """Reconstruction and regularisation phase on (B, C, H, W) images."""
+        """Reconstruction and regularization phase on (B, C, H, W) images."""
         y, z = self.parts(x)
         reconstruction = half_squared_error(self.decoder(self.heads(y) + z), x).mean()
         crowded = self.crowded()
-        yield Move("autoencoder", reconstruction + crowded, reconstruction=reconstruction, crowded=crowded)
+        yield Move("autoencoder", reconstruction + crowded, reconstruction=reconstruction, repulsion=crowded)
 
         y, z = self.parts(x)
-        drawn_y, drawn_z = self.drawn(self.kinds.draw, len(x)), self.drawn(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*in_full(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*in_full(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
-        yield Move("discriminators", loss_y + loss_z, kind=loss_y, style=loss_z)
+        drawn_y, drawn_z = self.draw_rows(self.kinds.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
+        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
+        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
+        yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
         fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
-        yield Move("encoder", fools_y + fools_z, kind=fools_y, style=fools_z)
+        yield Move("encoder", fools_y + fools_z, category=fools_y, style=fools_z)
 
     def crowded(self) -> Tensor:
         """Sum over pairs of heads of what is missing to the distance eta; 0 when all are far enough apart."""
-        return F.relu(self.distance - F.pdist(in_full(self.heads.weight.T))).sum()
+        return F.relu(self.min_distance - F.pdist(to_float32(self.heads.weight.T))).sum()
 
     def codes_of(self, kinds: Tensor, styles: Tensor) -> Tensor:
         """(n, latent): head of the cluster plus style, of (n, clusters) probabilities and (n, latent) styles."""
-        return self.in_batches(self.heads, kinds.float()) + styles
+        return self.run_batched(self.heads, kinds.float()) + styles
 
-    def prior_codes(self, n: int, *, seed: int = 0) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0) -> Tensor:
         """(n, latent) codes around the heads, each cluster in turn."""
         kinds = one_hot(torch.arange(n) % self.clusters, self.clusters)
-        return self.codes_of(kinds, self.prior.draw(generator("sample", seed), n))
+        return self.codes_of(kinds, self.prior.draw(make_generator("sample", seed), n))
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, latent) codes of (n, C, H, W) images in [-1, 1]: heads of the clusters plus styles."""
-        logits, z = self.in_batches(self.encoder, images).split([self.clusters, self.latent], 1)
+        logits, z = self.run_batched(self.encoder, images).split([self.clusters, self.latent_dim], 1)
         return self.codes_of(logits.softmax(1), z)
 
-    def walks(self) -> Mapping[str, Tensor]:
+    def traversals(self) -> Mapping[str, Tensor]:
         """From two deviations before each head to two behind it, along the first axis."""
-        steps = torch.zeros(15, self.latent)
+        steps = torch.zeros(15, self.latent_dim)
         steps[:, 0] = torch.linspace(-2, 2, 15)
-        heads = self.codes_of(torch.eye(self.clusters), torch.zeros(self.clusters, self.latent))
+        heads = self.codes_of(torch.eye(self.clusters), torch.zeros(self.clusters, self.latent_dim))
         return {"through the head of each cluster": heads[:, None] + steps}
 
 
-class LabelledReductionAAE(ReductionAAE):
-    """The same with a handful of labels: clusters are classes. The feed has streams "labelled" and "unlabelled"."""
+class LabeledReductionAAE(ReductionAAE):
+    """The same with a handful of labels: clusters are classes. The feed has streams "labeled" and "unlabeled"."""
 
     players = {**ReductionAAE.players, "classifier": ("encoder",)}
 
@@ -108,29 +108,31 @@ class LabelledReductionAAE(ReductionAAE):
         classes: int,
         prior: Prior,
         game: Game,
-        distance: float,
+        min_distance: float,
     ) -> None:
-        super().__init__(encoder, heads, decoder, Dz, Dy, clusters=classes, prior=prior, game=game, distance=distance)
+        super().__init__(
+            encoder, heads, decoder, Dz, Dy, clusters=classes, prior=prior, game=game, min_distance=min_distance
+        )
         self.classes = classes
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
-        x, _ = feed("unlabelled")
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        x, _ = feed("unlabeled")
         yield from self.moves(x)
 
-        x, told = labelled(feed, "labelled")
-        logits = in_full(self.encoder(x))[:, : self.classes]
+        x, told = next_labeled(feed, "labeled")
+        logits = to_float32(self.encoder(x))[:, : self.classes]
         correct = (logits.argmax(1) == told).float().mean()
-        yield Move("classifier", F.cross_entropy(logits, told), correct=correct)
+        yield Move("classifier", F.cross_entropy(logits, told), accuracy=correct)
 
     def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of the classes asked for (default: each in turn)."""
-        return self.decode(self.prior_codes(n, seed=seed, labels=labels))
+        return self.decode(self.sample_latents(n, seed=seed, labels=labels))
 
-    def prior_codes(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """(n, latent) codes around the heads of the classes asked for (default: each in turn)."""
-        kinds = one_hot(self.labels_for(n, labels).cpu(), self.classes)
-        return self.codes_of(kinds, self.prior.draw(generator("sample", seed), n))
+        kinds = one_hot(self.expand_labels(n, labels).cpu(), self.classes)
+        return self.codes_of(kinds, self.prior.draw(make_generator("sample", seed), n))
 
     def classify(self, images: Tensor) -> Tensor:
         """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.encoder, images)[:, : self.classes].log_softmax(1)
+        return self.run_batched(self.encoder, images)[:, : self.classes].log_softmax(1)

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sparring.losses import Game, half_squared_error, in_full
-from sparring.priors import Prior, categories
-from sparring.seeds import generator
-from sparring.system import Feed, Move, columns_for, labelled
+from sparring.losses import Game, half_squared_error, to_float32
+from sparring.priors import Prior, categorical
+from sparring.seeds import make_generator
+from sparring.system import Move, NextBatch, grid_columns_for, next_labeled
 from sparring.systems.aae_supervised import in_every_class
 from sparring.systems.autoencoder import Autoencoder
 
@@ -25,7 +25,7 @@ class SemiSupervisedAAE(Autoencoder):
     Dz       (B, latent) -> (B, 1): a style from the prior, or from the encoder?
     Dy       (B, classes) -> (B, 1): a one-hot vector, or the encoder's probabilities?
     prior    of the style
-    The feed has two streams: "labelled" and "unlabelled".
+    The feed has two streams: "labeled" and "unlabeled".
     """
 
     players = {
@@ -46,58 +46,58 @@ class SemiSupervisedAAE(Autoencoder):
         prior: Prior,
         game: Game,
     ) -> None:
-        super().__init__(encoder, decoder, latent=prior.latent)
+        super().__init__(encoder, decoder, latent_dim=prior.latent_dim)
         self.Dz, self.Dy = Dz, Dy
         self.prior, self.game = prior, game
-        self.classes, self.columns = classes, columns_for(classes)
-        self.kinds = categories(classes)
+        self.classes, self.grid_columns = classes, grid_columns_for(classes)
+        self.kinds = categorical(classes)
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         # Reconstruction phase.
-        x, _ = feed("unlabelled")
+        x, _ = feed("unlabeled")
         y, z = self.parts(x)
         yield Move("autoencoder", half_squared_error(self.decoder(torch.cat([y, z], 1)), x).mean())
 
-        # Regularisation phase.
+        # Regularization phase.
         y, z = self.parts(x)
-        drawn_y, drawn_z = self.drawn(self.kinds.draw, len(x)), self.drawn(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*in_full(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*in_full(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
-        yield Move("discriminators", loss_y + loss_z, kind=loss_y, style=loss_z)
+        drawn_y, drawn_z = self.draw_rows(self.kinds.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
+        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
+        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
+        yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
         fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
-        yield Move("encoder", fools_y + fools_z, kind=fools_y, style=fools_z)
+        yield Move("encoder", fools_y + fools_z, category=fools_y, style=fools_z)
 
         # Semi-supervised classification phase.
-        x, told = labelled(feed, "labelled")
-        logits = in_full(self.encoder(x))[:, : self.classes]
+        x, told = next_labeled(feed, "labeled")
+        logits = to_float32(self.encoder(x))[:, : self.classes]
         correct = (logits.argmax(1) == told).float().mean()
-        yield Move("classifier", F.cross_entropy(logits, told), correct=correct)
+        yield Move("classifier", F.cross_entropy(logits, told), accuracy=correct)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, classes) probabilities and (B, latent) styles of (B, C, H, W) images."""
-        logits, z = in_full(self.encoder(x)).split([self.classes, self.latent], 1)
+        logits, z = to_float32(self.encoder(x)).split([self.classes, self.latent_dim], 1)
         return logits.softmax(1), z
 
     def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of the classes asked for (default: each in turn), in styles of the prior."""
-        return self.decode(self.prior_codes(n, seed=seed, labels=labels))
+        return self.decode(self.sample_latents(n, seed=seed, labels=labels))
 
-    def prior_codes(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """(n, classes + latent) one-hot classes (default: each in turn) and styles."""
-        told = one_hot(self.labels_for(n, labels).cpu(), self.classes)
-        return torch.cat([told, self.prior.draw(generator("sample", seed), n)], 1)
+        told = one_hot(self.expand_labels(n, labels).cpu(), self.classes)
+        return torch.cat([told, self.prior.draw(make_generator("sample", seed), n)], 1)
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, classes + latent) probabilities and styles of (n, C, H, W) images in [-1, 1]."""
-        logits, z = self.in_batches(self.encoder, images).split([self.classes, self.latent], 1)
+        logits, z = self.run_batched(self.encoder, images).split([self.classes, self.latent_dim], 1)
         return torch.cat([logits.softmax(1), z], 1)
 
     def classify(self, images: Tensor) -> Tensor:
         """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.encoder, images)[:, : self.classes].log_softmax(1)
+        return self.run_batched(self.encoder, images)[:, : self.classes].log_softmax(1)
 
-    def walks(self) -> Mapping[str, Tensor]:
+    def traversals(self) -> Mapping[str, Tensor]:
         """Rows of one style in every class."""
         return {"every row one style, every column a class": in_every_class(self.prior, self.classes)}
 

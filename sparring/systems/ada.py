@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError
 from sparring.losses import Game
-from sparring.system import Feed, Move
+from sparring.system import Move, NextBatch
 from sparring.systems.gan import GAN
 
 
@@ -31,7 +31,8 @@ class Augment(Protocol):
 class ADA(GAN):
     """The discriminator sees augmented images only, real and generated ones, the more so the more it overfits.
 
-    G, D, latent, game, noise, fresh_noise, mixed  as in GAN; the game's scores must have a level (not Wasserstein)
+    G, D, latent_dim, game, noise, resample_noise, joint_batch  as in GAN; the game's scores must have a level (not
+    Wasserstein)
     augment  told in every round what D says of real images; before every `every`-th round (4) it adapts
 
     Pieces of a batch are observed together; every process steers a p of its own.
@@ -43,34 +44,38 @@ class ADA(GAN):
         D: nn.Module,
         augment: Augment,
         *,
-        latent: int,
+        latent_dim: int,
         game: Game,
         every: int = 4,
         noise: str = "normal",
-        fresh_noise: bool = True,
-        mixed: bool = False,
+        resample_noise: bool = True,
+        joint_batch: bool = False,
     ) -> None:
-        super().__init__(G, D, latent=latent, game=game, noise=noise, fresh_noise=fresh_noise, mixed=mixed)
+        super().__init__(
+            G, D, latent_dim=latent_dim, game=game, noise=noise, resample_noise=resample_noise, joint_batch=joint_batch
+        )
         if game.name == "wasserstein":
             raise SparringError("ADA asks whether D takes real images for real; Wasserstein scores have no zero")
         self.augment, self.every = augment, every
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
-        if self.played % self.every == 0:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        if self.round_index % self.every == 0:
             self.augment.adapt()
 
         x, _ = feed("train")
-        with torch.set_grad_enabled(not self.fresh_noise):
+        with torch.set_grad_enabled(not self.resample_noise):
             fake = self.G(self.noise(len(x)))
         real_score, fake_score = self.scores(self.augment(x), self.augment(fake.detach()))
         loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
-        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), p=self.augment.p.clone())
+        yield Move(
+            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), augment_p=self.augment.p.clone()
+        )
 
         self.augment.observe(self.lead(real_score), len(x))
-        if self.fresh_noise:
+        if self.resample_noise:
             fake = self.G(self.noise(len(x)))
         yield Move("generator", self.game.generator(self.D(self.augment(fake))))
 
     def lead(self, score: Tensor) -> Tensor:
         """How far a score is on the side of real images, from where it stays when D cannot tell them apart."""
-        return self.game.towards_real * (score.detach() - self.game.balance(self.game.labels))
+        return self.game.direction_of_real * (score.detach() - self.game.neutral_score(self.game.labels))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from sparring.errors import SparringError
-from sparring.losses import gradient_penalty, in_full
-from sparring.system import Feed, Move, System
+from sparring.losses import gradient_penalty, to_float32
+from sparring.system import Move, NextBatch, System
 
 
 class ALAE(System):
@@ -28,7 +28,7 @@ class ALAE(System):
     """
 
     players = {"discriminator": ("E", "D"), "generator": ("F", "G"), "autoencoder": ("E", "G")}
-    averaged = ("F", "G", "E", "D")
+    ema_networks = ("F", "G", "E", "D")
     E: Any
 
     def __init__(
@@ -38,70 +38,72 @@ class ALAE(System):
         E: nn.Module,
         D: nn.Module,
         *,
-        latent: int,
+        latent_dim: int,
         noise: str = "normal",
         gamma: float = 10.0,
         train_mapping: bool = False,
     ) -> None:
         super().__init__()
         self.F, self.G, self.E, self.D = F, G, E, D
-        self.latent, self.noise_kind = latent, noise
+        self.latent_dim, self.noise_distribution = latent_dim, noise
         self.gamma, self.train_mapping = gamma, train_mapping
         if train_mapping:
             self.players = {**self.players, "autoencoder": ("E", "G", "F")}
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         with torch.no_grad():
             fake = self.G(self.F(self.noise(len(x)))).to(x.dtype)
         real_score, fake_score = self.judged(x), self.judged(fake)
         slope = gradient_penalty(self.judged, x)
         loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * slope
-        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), slope=slope)  # step I
+        yield Move(
+            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=slope
+        )  # step I
 
         fake = self.G(self.F(self.noise(len(x))))
         yield Move("generator", softplus(-self.judged(fake)).mean())  # step II
 
         with torch.set_grad_enabled(self.train_mapping):
-            w = in_full(self.F(self.noise(len(x))))
-        yield Move("autoencoder", (w.detach() - in_full(self.E(self.G(w)))).square().mean())  # step III
+            w = to_float32(self.F(self.noise(len(x))))
+        yield Move("autoencoder", (w.detach() - to_float32(self.E(self.G(w)))).square().mean())  # step III
 
     def judged(self, x: Tensor) -> Tensor:
         """(B, 1) scores of (B, C, H, W) images."""
-        return in_full(self.D(self.E(x)))
+        return to_float32(self.D(self.E(x)))
 
     def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-        truncation  as in `prior_codes`
+        truncation  as in `sample_latents`
         """
-        return self.decode(self.prior_codes(n, seed=seed, truncation=truncation))
+        return self.decode(self.sample_latents(n, seed=seed, truncation=truncation))
 
-    def prior_codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, latent) codes w of noise.
 
         truncation  codes are drawn to their mean, down to this share of the way: fewer kinds of better images
 
         Raises SparringError for a truncation outside [0, 1].
         """
-        w = self.in_batches(self.F, self.codes(n, seed))
+        w = self.run_batched(self.F, self.codes(n, seed))
         if truncation is None:
             return w
         if not 0 <= truncation <= 1:
             raise SparringError(f"truncation is {truncation}: it must be from 0 (the mean image) to 1 (nothing is cut)")
-        return torch.lerp(self.prior_codes(2000).mean(0), w, truncation)
+        return torch.lerp(self.sample_latents(2000).mean(0), w, truncation)
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, latent) codes w of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.E, images)
+        return self.run_batched(self.E, images)
 
     def features(self, images: Tensor) -> Tensor:
         """(n, N) last hidden layer of E of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.E.features, images)
+        return self.run_batched(self.E.features, images)
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) images of (n, latent) codes w: G is not bounded, so what lies beyond [-1, 1] is cut."""
-        return self.pictures(self.G, codes).clamp(-1, 1)
+        return self.generate_images(self.G, codes).clamp(-1, 1)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """What the codes keep of (n, C, H, W) images in [-1, 1]."""
@@ -109,11 +111,11 @@ class ALAE(System):
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(nn.Sequential(self.E, self.D), images).flatten()
+        return self.run_batched(nn.Sequential(self.E, self.D), images).flatten()
 
-    def walks(self) -> Mapping[str, Tensor]:
+    def traversals(self) -> Mapping[str, Tensor]:
         """Rows from one code to another: w, unlike noise, is made for straight lines."""
-        start, end = self.prior_codes(16)[:, None].chunk(2)
+        start, end = self.sample_latents(16)[:, None].chunk(2)
         share = torch.linspace(0, 1, 15)[:, None]
         return {"from one code w to another, in equal steps": torch.lerp(start, end, share)}
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from sparring.losses import half_squared_error
-from sparring.system import Feed, Move, System
+from sparring.system import Move, NextBatch, System
 
 
 class Autoencoder(System):
@@ -19,24 +19,24 @@ class Autoencoder(System):
     """
 
     players = {"autoencoder": ("encoder", "decoder")}
-    averaged: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+    ema_networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, latent: int) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, latent_dim: int) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        self.latent = latent
+        self.latent_dim = latent_dim
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, latent) codes of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.encoder, images)
+        return self.run_batched(self.encoder, images)
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) codes."""
-        return self.pictures(self.decoder, codes)
+        return self.generate_images(self.decoder, codes)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """What the codes keep of (n, C, H, W) images in [-1, 1]."""

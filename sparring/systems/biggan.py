@@ -8,19 +8,19 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor, nn
 
-from sparring.losses import GAMES, in_full, unorthogonality
-from sparring.seeds import generator
-from sparring.system import NOISES, Feed, Move, labelled, truncated_noise
-from sparring.systems.cgan import Classes, ConditionalGAN
+from sparring.losses import GAMES, orthogonal_penalty, to_float32
+from sparring.seeds import make_generator
+from sparring.system import NOISE_DISTRIBUTIONS, Move, NextBatch, next_labeled, truncated_noise
+from sparring.systems.cgan import ConditionalGAN, LabelsLike
 
 
 class BigGAN(ConditionalGAN):
     """The hinge game on images and classes, with more steps for the discriminator than for the generator.
 
-    G, D, latent, classes  as in ConditionalGAN; the class embedding is G.embedding
+    G, D, latent_dim, classes  as in ConditionalGAN; the class embedding is G.embedding
     critic_steps           discriminator moves per round, each with fresh data (2)
-    orthogonal             beta of eq. 3 (1e-4), which makes truncation possible; 0: none
-    standing               batches of 64 codes and classes, each class equally likely, that batch norm's statistics are
+    ortho_weight           beta of eq. 3 (1e-4), which makes truncation possible; 0: none
+    standing_batches       batches of 64 codes and classes, each class equally likely, that batch norm's statistics are
                            measured on before sampling (section 4.1: 100; the authors' code: 16 of the training's size)
 
     D sees real and generated images in one pass, as in the authors' code: its spectral norm takes one step of power
@@ -32,66 +32,66 @@ class BigGAN(ConditionalGAN):
         G: nn.Module,
         D: nn.Module,
         *,
-        latent: int,
+        latent_dim: int,
         classes: int,
         critic_steps: int = 2,
-        orthogonal: float = 1e-4,
-        standing: int = 16,
+        ortho_weight: float = 1e-4,
+        standing_batches: int = 16,
     ) -> None:
-        super().__init__(G, D, latent=latent, classes=classes, game=GAMES["hinge"])
-        self.critic_steps, self.orthogonal, self.standing = critic_steps, orthogonal, standing
+        super().__init__(G, D, latent_dim=latent_dim, classes=classes, game=GAMES["hinge"])
+        self.critic_steps, self.ortho_weight, self.standing_batches = critic_steps, ortho_weight, standing_batches
         self._measured: tuple[float | None, nn.Module] | None = None
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         for _ in range(self.critic_steps):
-            x, y = labelled(feed)
-            told = self.any_labels(len(x))
+            x, y = next_labeled(feed)
+            told = self.random_labels(len(x))
             with torch.no_grad():
                 fake = self.G(self.noise(len(x)), told)
-            real_score, fake_score = in_full(self.D(torch.cat([x, fake]), torch.cat([y, told]))).chunk(2)
+            real_score, fake_score = to_float32(self.D(torch.cat([x, fake]), torch.cat([y, told]))).chunk(2)
             loss = self.game.discriminator(real_score, fake_score)
             yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
-        told = self.any_labels(len(x))
+        told = self.random_labels(len(x))
         score = self.D(self.G(self.noise(len(x)), told), told)
-        skew = unorthogonality(self.regularised()) if self.orthogonal else x.new_zeros(())
-        yield Move("generator", self.game.generator(score) + self.orthogonal / 2 * skew, skew=skew)
+        skew = orthogonal_penalty(self.regularized()) if self.ortho_weight else x.new_zeros(())
+        yield Move("generator", self.game.generator(score) + self.ortho_weight / 2 * skew, ortho=skew)
 
-    def regularised(self) -> list[Tensor]:
+    def regularized(self) -> list[Tensor]:
         """G's matrices and kernels, without the shared class embedding; a norm's own table has a row for each class."""
         return [w for name, w in self.G.named_parameters() if w.ndim >= 2 and not name.startswith("embedding")]
 
-    def sample(self, n: int, *, seed: int = 0, labels: Classes = None, truncation: float | None = None) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
         truncation  every number of a code beyond +- this is drawn again (section 3.1): fewer kinds of better images
 
         Raises SparringError for a truncation that is not positive, and for labels that are no classes.
         """
-        codes = self.prior_codes(n, seed=seed, truncation=truncation)
+        codes = self.sample_latents(n, seed=seed, truncation=truncation)
         return self.decode(codes, labels=labels, truncation=truncation)
 
-    def decode(self, codes: Tensor, *, labels: Classes = None, truncation: float | None = None) -> Tensor:
+    def decode(self, codes: Tensor, *, labels: LabelsLike = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) noise, drawn with this truncation, and of these classes."""
-        labels = self.labels_for(len(codes), labels)
-        return self.pictures(self.measured(truncation), codes, labels)
+        labels = self.expand_labels(len(codes), labels)
+        return self.generate_images(self.measured(truncation), codes, labels)
 
     def measured(self, truncation: float | None = None) -> nn.Module:
         """A copy of G with standing statistics for this truncation; the last one, until G's weights change."""
         if self._measured and self._measured[0] == truncation and _same_weights(self._measured[1], self.G):
             return self._measured[1]
-        G, warm, shape = copy.deepcopy(self.G), generator("standing statistics"), (64, self.latent)
+        G, warm, shape = copy.deepcopy(self.G), make_generator("standing statistics"), (64, self.latent_dim)
 
         def pass_through() -> None:
             z = (
-                NOISES["normal"](warm, shape)
+                NOISE_DISTRIBUTIONS["normal"](warm, shape)
                 if truncation is None
                 else truncated_noise("normal", warm, shape, truncation)
             )
             y = torch.randint(self.classes, shape[:1], generator=warm)
             G(z.to(next(self.parameters())), y.to(self.device))
 
-        standing_statistics(G, pass_through, self.standing)
+        standing_statistics(G, pass_through, self.standing_batches)
         self._measured = truncation, G
         return G
 

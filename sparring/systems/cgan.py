@@ -7,11 +7,11 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor, nn
 
-from sparring.losses import Game, in_full
-from sparring.system import Feed, Move, columns_for, labelled
+from sparring.losses import Game, to_float32
+from sparring.system import Move, NextBatch, grid_columns_for, next_labeled
 from sparring.systems.gan import GAN
 
-Classes = int | Sequence[int] | Tensor | None
+LabelsLike = int | Sequence[int] | Tensor | None
 """Classes asked for: one for all images, a sequence that is repeated, or None for each in turn."""
 
 
@@ -25,33 +25,36 @@ class ConditionalGAN(GAN):
     """
 
     def __init__(
-        self, G: nn.Module, D: nn.Module, *, latent: int, classes: int, game: Game, noise: str = "normal"
+        self, G: nn.Module, D: nn.Module, *, latent_dim: int, classes: int, game: Game, noise: str = "normal"
     ) -> None:
-        super().__init__(G, D, latent=latent, game=game, noise=noise)
+        super().__init__(G, D, latent_dim=latent_dim, game=game, noise=noise)
         self.classes = classes
-        self.columns = columns_for(classes)
+        self.grid_columns = grid_columns_for(classes)
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
-        x, y = labelled(feed)
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        x, y = next_labeled(feed)
         with torch.no_grad():
             fake = self.G(self.noise(len(x)), y)
-        real_score, fake_score = in_full(self.D(x, y)), in_full(self.D(fake, y))
+        real_score, fake_score = to_float32(self.D(x, y)), to_float32(self.D(fake, y))
         loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         yield Move("generator", self.game.generator(self.D(self.G(self.noise(len(x)), y), y)))
 
-    def sample(self, n: int, *, seed: int = 0, labels: Classes = None, truncation: float | None = None) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
         truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
         """
-        return self.decode(self.prior_codes(n, seed=seed, truncation=truncation), labels=labels)
+        return self.decode(self.sample_latents(n, seed=seed, truncation=truncation), labels=labels)
 
-    def decode(self, codes: Tensor, *, labels: Classes = None) -> Tensor:
+    def decode(self, codes: Tensor, *, labels: LabelsLike = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) noise and of these classes."""
-        return self.pictures(self.G, codes, self.labels_for(len(codes), labels))
+        return self.generate_images(self.G, codes, self.expand_labels(len(codes), labels))
 
-    def score(self, images: Tensor, *, labels: Classes = None) -> Tensor:
+    def score(self, images: Tensor, *, labels: LabelsLike = None) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1], taken to be of these classes; higher = more real."""
-        return self.game.towards_real * self.in_batches(self.D, images, self.labels_for(len(images), labels)).flatten()
+        return (
+            self.game.direction_of_real
+            * self.run_batched(self.D, images, self.expand_labels(len(images), labels)).flatten()
+        )

@@ -7,8 +7,8 @@ from collections.abc import Generator
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.losses import in_full
-from sparring.system import Feed, Move, System, labelled
+from sparring.losses import to_float32
+from sparring.system import Move, NextBatch, System, next_labeled
 
 
 class Classifier(System):
@@ -18,18 +18,18 @@ class Classifier(System):
     """
 
     players = {"classifier": ("C",)}
-    averaged = ("C",)
+    ema_networks = ("C",)
 
     def __init__(self, C: nn.Module) -> None:
         super().__init__()
         self.C = C
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
-        x, y = labelled(feed)
-        logits = in_full(self.C(x))
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        x, y = next_labeled(feed)
+        logits = to_float32(self.C(x))
         correct = (logits.argmax(1) == y).float().mean()
-        yield Move("classifier", F.cross_entropy(logits, y), correct=correct)
+        yield Move("classifier", F.cross_entropy(logits, y), accuracy=correct)
 
     def classify(self, images: Tensor) -> Tensor:
         """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""
-        return self.in_batches(self.C, images).log_softmax(1)
+        return self.run_batched(self.C, images).log_softmax(1)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sparring.errors import SparringError
-from sparring.losses import in_full, squared_error
-from sparring.system import Feed, Move, System
+from sparring.losses import squared_error, to_float32
+from sparring.system import Move, NextBatch, System
 
 DOMAINS = 2
 
@@ -20,9 +20,9 @@ class CycleGAN(System):
 
     G, F      (B, C, H, W) -> the same shape in [-1, 1]: from a to b, and from b to a
     DA, DB    (B, C, H, W) -> (B, 1, h, w) scores of patches: an image of a, of b, or a translation?
-    cycle     weight of the cycle loss: lambda (10)
-    identity  weight of the identity loss, in units of `cycle` (.5 for paintings to photographs; 0: none)
-    history   translations that each judge's pool keeps (50; 0: the judges see new ones only)
+    lambda_cycle  weight of the cycle loss: lambda (10)
+    lambda_identity  weight of the identity loss, in units of `lambda_cycle` (.5 for paintings to photographs; 0: none)
+    pool_size  translations that each judge's pool keeps (50; 0: the judges see new ones only)
     shape     (C, H, W) of an image
     The feed has two streams: "a" and "b". The networks treat each image by itself (instance norm), so batches that pass
     the same network pass it together.
@@ -32,7 +32,7 @@ class CycleGAN(System):
     """
 
     players = {"translators": ("G", "F"), "discriminators": ("DA", "DB")}
-    averaged = ("G", "F")
+    ema_networks = ("G", "F")
 
     def __init__(
         self,
@@ -41,30 +41,30 @@ class CycleGAN(System):
         DA: nn.Module,
         DB: nn.Module,
         *,
-        cycle: float,
-        identity: float,
-        history: int,
+        lambda_cycle: float,
+        lambda_identity: float,
+        pool_size: int,
         shape: tuple[int, int, int],
     ) -> None:
         super().__init__()
         self.G, self.F, self.DA, self.DB = G, F, DA, DB
-        self.cycle, self.identity = cycle, identity
-        self.pool_a, self.pool_b = Pool(history, shape), Pool(history, shape)
+        self.lambda_cycle, self.lambda_identity = lambda_cycle, lambda_identity
+        self.pool_a, self.pool_b = Pool(pool_size, shape), Pool(pool_size, shape)
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         a, _ = feed("a")
         b, _ = feed("b")
-        if self.identity:
+        if self.lambda_identity:
             fake_b, same_b = self.G(torch.cat([a, b])).chunk(2)
             fake_a, same_a = self.F(torch.cat([b, a])).chunk(2)
         else:
             fake_b, fake_a = self.G(a), self.F(b)
         fools = deceit(self.DB(fake_b)) + deceit(self.DA(fake_a))  # eq. 1, with squares (section 4)
         cycle = distance(self.F(fake_b), a) + distance(self.G(fake_a), b)  # eq. 2
-        loss, numbers = fools + self.cycle * cycle, {"fools": fools, "cycle": cycle}
-        if self.identity:
+        loss, numbers = fools + self.lambda_cycle * cycle, {"adversarial": fools, "cycle": cycle}
+        if self.lambda_identity:
             same = distance(same_b, b) + distance(same_a, a)  # section 5.2, L_identity
-            loss, numbers = loss + self.cycle * self.identity * same, numbers | {"same": same}
+            loss, numbers = loss + self.lambda_cycle * self.lambda_identity * same, numbers | {"identity": same}
         yield Move("translators", loss, **numbers)
 
         shown_a = self.pool_a.exchanged(fake_a.detach(), self.chances(len(a)), self.chances(len(a)))
@@ -75,7 +75,7 @@ class CycleGAN(System):
 
     def chances(self, n: int) -> Tensor:
         """(n,) numbers from U(0, 1), from the round's own draws; on the CPU, where the pools look at them."""
-        return self.own_draws.rows(lambda g, rows: torch.rand(rows, generator=g), n)
+        return self.rng.rows(lambda g, rows: torch.rand(rows, generator=g), n)
 
     def translate(self, images: Tensor, to: int) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of domain `to` (0: a, 1: b) from as many of the other; on the CPU.
@@ -90,7 +90,7 @@ class CycleGAN(System):
                 f"images are of shape {tuple(images.shape)}: CycleGAN translates (n, {channels}, height, width), "
                 "both sides multiples of 4 and at least 8"
             )
-        return self.pictures(self.G if to else self.F, images, size=50)
+        return self.generate_images(self.G if to else self.F, images, size=50)
 
     def equilibrium(self) -> dict[str, float]:
         """The judges' loss when no translation can be told from a real image; the translators' depends on the data."""
@@ -107,9 +107,9 @@ class Pool(nn.Module):
     images: Tensor
     used: Tensor
 
-    def __init__(self, history: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, pool_size: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.register_buffer("images", torch.zeros(history, *shape))
+        self.register_buffer("images", torch.zeros(pool_size, *shape))
         self.register_buffer("used", torch.zeros((), dtype=torch.int64))
 
     def _apply(self, *args: Any, **kwargs: Any) -> Pool:
@@ -122,16 +122,16 @@ class Pool(nn.Module):
 
         While the pool fills, fakes are kept and shown. chance, place: (B,) from U(0, 1), on the CPU.
         """
-        history = len(self.images)
-        if not history:
+        pool_size = len(self.images)
+        if not pool_size:
             return fakes
         shown = []
         for fake, u, v in zip(fakes.to(self.images), chance.tolist(), place.tolist(), strict=True):
-            if self.used < history:
+            if self.used < pool_size:
                 self.images[int(self.used)] = fake
                 self.used += 1
             elif u < 0.5:
-                k = int(v * history)
+                k = int(v * pool_size)
                 fake, self.images[k] = self.images[k].clone(), fake
             shown.append(fake)
         return torch.stack(shown)
@@ -149,4 +149,4 @@ def judgement(real: Tensor, fake: Tensor) -> Tensor:
 
 def distance(x: Tensor, y: Tensor) -> Tensor:
     """Eq. 2: mean of |x - y| over images and pixels in [-1, 1]."""
-    return (in_full(x) - y).abs().mean()
+    return (to_float32(x) - y).abs().mean()

@@ -7,8 +7,8 @@ from collections.abc import Generator
 import torch
 from torch import Tensor, nn
 
-from sparring.losses import Game, in_full
-from sparring.system import Feed, Move, System
+from sparring.losses import Game, to_float32
+from sparring.system import Move, NextBatch, System
 
 
 class GAN(System):
@@ -18,70 +18,70 @@ class GAN(System):
     D            (B, C, H, W) -> (B, 1) or (B,) scores (logits)
     game         the pair of losses (sparring.losses.GAMES)
     noise        a kind of NOISES: "normal", "uniform" ...
-    fresh_noise  the generator's move draws new codes (algorithm 1); False: it answers for the fakes D has just seen,
+    resample_noise  the generator's move draws new codes (algorithm 1); False: it answers for the fakes D has just seen,
                  one forward pass of G cheaper
-    mixed        D sees real and generated images in one batch (CSC321), so they share batch-norm statistics;
+    joint_batch  D sees real and generated images in one batch (CSC321), so they share batch-norm statistics;
                  False: two batches (ganhacks 4)
     """
 
     players = {"discriminator": ("D",), "generator": ("G",)}
-    averaged = ("G",)
+    ema_networks = ("G",)
 
     def __init__(
         self,
         G: nn.Module,
         D: nn.Module,
         *,
-        latent: int,
+        latent_dim: int,
         game: Game,
         noise: str = "normal",
-        fresh_noise: bool = True,
-        mixed: bool = False,
+        resample_noise: bool = True,
+        joint_batch: bool = False,
     ) -> None:
         super().__init__()
         self.G, self.D = G, D
         self.game = game
-        self.latent, self.noise_kind = latent, noise
-        self.curved = not noise.endswith("uniform")
-        self.fresh_noise, self.mixed = fresh_noise, mixed
+        self.latent_dim, self.noise_distribution = latent_dim, noise
+        self.spherical_latent = not noise.endswith("uniform")
+        self.resample_noise, self.joint_batch = resample_noise, joint_batch
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
-        with torch.set_grad_enabled(not self.fresh_noise):
+        with torch.set_grad_enabled(not self.resample_noise):
             fake = self.G(self.noise(len(x)))
         real_score, fake_score = self.scores(x, fake.detach())
         loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)  # algorithm 1, first step
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
-        if self.fresh_noise:
+        if self.resample_noise:
             fake = self.G(self.noise(len(x)))
         yield Move("generator", self.game.generator(self.D(fake)))  # algorithm 1, second step
 
     def scores(self, x: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's scores of real and of generated images, seen as one batch or as two."""
-        if self.mixed:
-            real_score, fake_score = in_full(self.D(torch.cat([x, fake]))).chunk(2)
+        if self.joint_batch:
+            real_score, fake_score = to_float32(self.D(torch.cat([x, fake]))).chunk(2)
             return real_score, fake_score
-        return in_full(self.D(x)), in_full(self.D(fake))
+        return to_float32(self.D(x)), to_float32(self.D(fake))
 
     def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
         truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
         """
-        return self.decode(self.prior_codes(n, seed=seed, truncation=truncation))
+        return self.decode(self.sample_latents(n, seed=seed, truncation=truncation))
 
-    def prior_codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, latent) noise."""
         return self.codes(n, seed, truncation)
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) noise."""
-        return self.pictures(self.G, codes)
+        return self.generate_images(self.G, codes)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real also where labels are swapped."""
-        return self.game.towards_real * self.in_batches(self.D, images).flatten()
+        return self.game.direction_of_real * self.run_batched(self.D, images).flatten()
 
     def equilibrium(self) -> dict[str, float]:
         """Both players' losses when generated and real images cannot be told apart."""

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.errors import SparringError
-from sparring.losses import Game, in_full
-from sparring.seeds import generator
-from sparring.system import NOISES, Feed, Move, columns_for
+from sparring.losses import Game, to_float32
+from sparring.seeds import make_generator
+from sparring.system import NOISE_DISTRIBUTIONS, Move, NextBatch, grid_columns_for
 from sparring.systems.gan import GAN
 
 
@@ -24,9 +24,9 @@ class InfoGAN(GAN):
     D           (B, F) -> (B, 1) scores (logits)
     Q           (B, F) -> (B, categories + values): logits, then the mean of every value (its deviation is fixed at 1)
     G           (B, latent + categories + values) -> (B, C, H, W) in [-1, 1]
-    categories  the one-hot part of the message
-    values      numbers of the message from U(-1, 1)
-    weight      lambda of eq. 6
+    n_categories  the one-hot part of the message
+    n_continuous  numbers of the message from U(-1, 1)
+    info_weight  lambda of eq. 6
     """
 
     players = {"discriminator": ("T", "D", "Q"), "generator": ("G",)}
@@ -39,50 +39,54 @@ class InfoGAN(GAN):
         D: nn.Module,
         Q: nn.Module,
         *,
-        latent: int,
-        categories: int,
-        values: int,
+        latent_dim: int,
+        n_categories: int,
+        n_continuous: int,
         game: Game,
         noise: str = "normal",
-        weight: float = 1.0,
+        info_weight: float = 1.0,
     ) -> None:
-        super().__init__(G, D, latent=latent, game=game, noise=noise)
+        super().__init__(G, D, latent_dim=latent_dim, game=game, noise=noise)
         self.T, self.Q = T, Q
-        self.categories, self.values = categories, values
-        self.columns = columns_for(categories)
-        self.weight = weight
+        self.n_categories, self.n_continuous = n_categories, n_continuous
+        self.grid_columns = grid_columns_for(n_categories)
+        self.info_weight = info_weight
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         message = self.message(len(x))
         with torch.no_grad():
             fake = self.G(torch.cat([self.noise(len(x)), message], 1))
         made = self.T(fake)
-        real_score, fake_score = in_full(self.D(self.T(x))), in_full(self.D(made))
-        loss = self.game.discriminator(real_score, fake_score) - self.weight * self.information(made, message)
+        real_score, fake_score = to_float32(self.D(self.T(x))), to_float32(self.D(made))
+        loss = self.game.discriminator(real_score, fake_score) - self.info_weight * self.information(made, message)
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         message = self.message(len(x))
         made = self.T(self.G(torch.cat([self.noise(len(x)), message], 1)))
         information = self.information(made, message)
-        yield Move("generator", self.game.generator(self.D(made)) - self.weight * information, information=information)
+        yield Move(
+            "generator", self.game.generator(self.D(made)) - self.info_weight * information, information=information
+        )
 
     def message(self, n: int) -> Tensor:
         """(n, categories + values) messages from the round's own draws: a category at random, values from U(-1, 1)."""
-        kinds = (self.uniform(n) * self.categories).long().clamp_(max=self.categories - 1)
-        values = [2 * self.uniform(n) - 1 for _ in range(self.values)]
-        return torch.cat([F.one_hot(kinds, self.categories).to(self.uniform(1)), *(v[:, None] for v in values)], 1)
+        kinds = (self.uniform(n) * self.n_categories).long().clamp_(max=self.n_categories - 1)
+        n_continuous = [2 * self.uniform(n) - 1 for _ in range(self.n_continuous)]
+        return torch.cat(
+            [F.one_hot(kinds, self.n_categories).to(self.uniform(1)), *(v[:, None] for v in n_continuous)], 1
+        )
 
     def information(self, features: Tensor, message: Tensor) -> Tensor:
         """Eq. 5: L_I(G, Q), a lower bound of the mutual information of message and image, in nats.
 
         At most log(categories) + values log(2 / sqrt(2 pi)): a value is read as N(mean, 1) (authors' code).
         """
-        logits, mean = in_full(self.Q(features)).split([self.categories, self.values], 1)
-        kinds, values = message.split([self.categories, self.values], 1)
-        said = (kinds * logits.log_softmax(1)).sum(1).mean() + math.log(self.categories)
-        density = -((values - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()
-        return said + density + self.values * math.log(2)
+        logits, mean = to_float32(self.Q(features)).split([self.n_categories, self.n_continuous], 1)
+        kinds, n_continuous = message.split([self.n_categories, self.n_continuous], 1)
+        said = (kinds * logits.log_softmax(1)).sum(1).mean() + math.log(self.n_categories)
+        density = -((n_continuous - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()
+        return said + density + self.n_continuous * math.log(2)
 
     def sample(self, n: int, *, seed: int = 0, codes: Tensor | None = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
@@ -94,25 +98,25 @@ class InfoGAN(GAN):
         Raises SparringError for codes of another shape.
         """
         if codes is None:
-            return self.decode(self.prior_codes(n, seed=seed, truncation=truncation))
-        if codes.shape != (n, self.categories + self.values):
+            return self.decode(self.sample_latents(n, seed=seed, truncation=truncation))
+        if codes.shape != (n, self.n_categories + self.n_continuous):
             raise SparringError(
-                f"codes are {tuple(codes.shape)}: they must be ({n}, {self.categories + self.values}), a one-hot "
-                f"category of {self.categories} and {self.values} values in [-1, 1]"
+                f"codes are {tuple(codes.shape)}: expected ({n}, {self.n_categories + self.n_continuous}), a one-hot "
+                f"category of {self.n_categories} and {self.n_continuous} values in [-1, 1]"
             )
         noise = self.codes(n, seed, truncation)
         return self.decode(torch.cat([noise, codes.to(noise)], 1))
 
-    def prior_codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, latent + categories + values) noise, then messages: each category in turn, values as in training."""
         noise = self.codes(n, seed, truncation)
-        kinds = torch.arange(n) % self.categories
-        values = NOISES["uniform"](generator("message", seed), (n, self.values))
-        return torch.cat([noise, F.one_hot(kinds, self.categories).to(noise), values.to(noise)], 1)
+        kinds = torch.arange(n) % self.n_categories
+        n_continuous = NOISE_DISTRIBUTIONS["uniform"](make_generator("message", seed), (n, self.n_continuous))
+        return torch.cat([noise, F.one_hot(kinds, self.n_categories).to(noise), n_continuous.to(noise)], 1)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real also where labels are swapped."""
-        return self.game.towards_real * self.in_batches(nn.Sequential(self.T, self.D), images).flatten()
+        return self.game.direction_of_real * self.run_batched(nn.Sequential(self.T, self.D), images).flatten()
 
     def equilibrium(self) -> dict[str, float]:
         """None: how much the image can tell of the message depends on the data."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.losses import GAMES, gradient_penalty, relativistic
-from sparring.system import Feed, Move
+from sparring.system import Move, NextBatch
 from sparring.systems.gan import GAN
 
 
@@ -18,8 +18,8 @@ class R3GAN(GAN):
 
     Each move has real images of its own, as in the authors' code.
 
-    G, D, latent, noise  as in GAN; D must score each image by itself (no batch norm)
-    gamma, final_gamma   weight of the penalties at the start and after `ramp` rounds, on a cosine between
+    G, D, latent_dim, noise  as in GAN; D must score each image by itself (no batch norm)
+    gamma, final_gamma   weight of the penalties at the start and after `anneal_rounds` rounds, on a cosine between
     """
 
     def __init__(
@@ -27,23 +27,23 @@ class R3GAN(GAN):
         G: nn.Module,
         D: nn.Module,
         *,
-        latent: int,
+        latent_dim: int,
         noise: str = "normal",
         gamma: float,
         final_gamma: float,
-        ramp: int,
+        anneal_rounds: int,
     ) -> None:
-        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["non-saturating"], mixed=True)
-        self.gamma, self.final_gamma, self.ramp = gamma, final_gamma, ramp
+        super().__init__(G, D, latent_dim=latent_dim, noise=noise, game=GAMES["non-saturating"], joint_batch=True)
+        self.gamma, self.final_gamma, self.anneal_rounds = gamma, final_gamma, anneal_rounds
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         with torch.no_grad():
             fake = self.G(self.noise(len(x))).to(x.dtype)
         real_score, fake_score = self.scores(x, fake)
         slopes = gradient_penalty(self.D, x) + gradient_penalty(self.D, fake)  # R1 + R2
         loss = relativistic(real_score, fake_score) + self.present_gamma() / 2 * slopes
-        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), slopes=slopes)
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalties=slopes)
 
         x, _ = feed("train")
         real_score, fake_score = self.scores(x, self.G(self.noise(len(x))))
@@ -51,7 +51,7 @@ class R3GAN(GAN):
 
     def present_gamma(self) -> float:
         """The penalties' weight in this round."""
-        return cosine(self.gamma, self.final_gamma, self.played / self.ramp)
+        return cosine(self.gamma, self.final_gamma, self.round_index / self.anneal_rounds)
 
     def equilibrium(self) -> dict[str, float]:
         """log 2 for both, where no image stands out against its partner and the slopes are 0."""

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError
 from sparring.losses import Game
-from sparring.system import Feed, Move
+from sparring.system import Move, NextBatch
 from sparring.systems.gan import GAN
 
 
 class Replay(GAN):
     """Every second fake that the discriminator sees is an old one, so that it does not forget what it has unmasked.
 
-    G, D, latent, game, noise, fresh_noise, mixed  as in GAN
-    batch   images per optimiser step, over all processes and pieces
+    G, D, latent_dim, game, noise, resample_noise, joint_batch  as in GAN
+    batch   images per optimizer step, over all processes and pieces
     shape   (C, H, W) of an image
     memory  rounds whose fakes are kept
 
@@ -37,25 +37,27 @@ class Replay(GAN):
         G: nn.Module,
         D: nn.Module,
         *,
-        latent: int,
+        latent_dim: int,
         game: Game,
         batch: int,
         shape: tuple[int, int, int],
         memory: int,
         noise: str = "normal",
-        fresh_noise: bool = True,
-        mixed: bool = False,
+        resample_noise: bool = True,
+        joint_batch: bool = False,
     ) -> None:
-        super().__init__(G, D, latent=latent, game=game, noise=noise, fresh_noise=fresh_noise, mixed=mixed)
+        super().__init__(
+            G, D, latent_dim=latent_dim, game=game, noise=noise, resample_noise=resample_noise, joint_batch=joint_batch
+        )
         if batch < 2:
             raise SparringError(f"batch {batch} has no second fake to put an old one in its place: raise --batch")
         self.memory, self.places = memory, batch // 2
         self.register_buffer("pool", torch.zeros(memory * self.places, *shape))
         self.register_buffer("kept", torch.zeros(memory * self.places, dtype=torch.bool))
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
-        with torch.set_grad_enabled(not self.fresh_noise):
+        with torch.set_grad_enabled(not self.resample_noise):
             fake = self.G(self.noise(len(x)))
         second, place = self.every_second(len(x))
         shown = self.with_old(fake.detach(), second, place)
@@ -63,9 +65,9 @@ class Replay(GAN):
         loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
-        now = self.played % self.memory * self.places + place
+        now = self.round_index % self.memory * self.places + place
         self.pool[now], self.kept[now] = fake.detach()[second].to(self.pool), True
-        if self.fresh_noise:
+        if self.resample_noise:
             fake = self.G(self.noise(len(x)))
         yield Move("generator", self.game.generator(self.D(fake)))
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from sparring.losses import gradient_penalty, in_full
-from sparring.system import Feed, Move
+from sparring.losses import gradient_penalty, to_float32
+from sparring.system import Move, NextBatch
 from sparring.systems.alae import ALAE
 
 
@@ -35,16 +35,16 @@ class StyleALAE(ALAE):
         E: nn.Module,
         D: nn.Module,
         *,
-        latent: int,
+        latent_dim: int,
         noise: str = "normal",
         gamma: float = 10.0,
         mixing: float = 0.9,
         train_mapping: bool = False,
     ) -> None:
-        super().__init__(F, G, E, D, latent=latent, noise=noise, gamma=gamma, train_mapping=train_mapping)
+        super().__init__(F, G, E, D, latent_dim=latent_dim, noise=noise, gamma=gamma, train_mapping=train_mapping)
         self.mixing = mixing
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         x = self.E.fade(x)
         with torch.no_grad():
@@ -52,14 +52,16 @@ class StyleALAE(ALAE):
         real_score, fake_score = self.judged(x), self.judged(fake)
         slope = gradient_penalty(self.judged, x)
         loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * slope
-        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), slope=slope)  # step I
+        yield Move(
+            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=slope
+        )  # step I
 
         fake = self.G(self.styles(len(x)))
         yield Move("generator", softplus(-self.judged(fake)).mean())  # step II
 
         with torch.set_grad_enabled(self.train_mapping):
-            w = in_full(self.F(self.noise(len(x))))
-        yield Move("autoencoder", (w.detach() - in_full(self.E(self.G(w)))).square().mean())  # step III
+            w = to_float32(self.F(self.noise(len(x))))
+        yield Move("autoencoder", (w.detach() - to_float32(self.E(self.G(w)))).square().mean())  # step III
 
     def styles(self, n: int) -> Tensor:
         """(n, layers, latent) codes w of noise, one an image, or (`mixing`) two: the second from some layer on."""
@@ -73,11 +75,11 @@ class StyleALAE(ALAE):
     def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-        truncation  as in `prior_codes`, but only in the first 8 layers (the authors' pictures: .7)
+        truncation  as in `sample_latents`, but only in the first 8 layers (the authors' pictures: .7)
         """
-        w = self.prior_codes(n, seed=seed)
+        w = self.sample_latents(n, seed=seed)
         if truncation is None:
             return self.decode(w)
-        near = self.prior_codes(n, seed=seed, truncation=truncation)
+        near = self.sample_latents(n, seed=seed, truncation=truncation)
         first = torch.arange(self.G.layers)[:, None] < 8
         return self.decode(torch.where(first, near[:, None], w[:, None]))

@@ -7,15 +7,15 @@ from collections.abc import Generator
 import torch
 from torch import nn
 
-from sparring.losses import GAMES, in_full
-from sparring.system import Feed, Move
+from sparring.losses import GAMES, to_float32
+from sparring.system import Move, NextBatch
 from sparring.systems.gan import GAN
 
 
 class WGAN(GAN):
     """The critic estimates the distance of the two distributions, the generator shortens it.
 
-    G, D, latent, noise  as in GAN; D is the critic f, its scores have no scale of their own
+    G, D, latent_dim, noise  as in GAN; D is the critic f, its scores have no scale of their own
     critic_steps         critic moves per round (5)
     warm_start           critic moves in the first 25 rounds and in every 500th (the authors' code: 100)
     clip                 c: every weight of the critic stays in [-c, c] (.01)
@@ -30,18 +30,18 @@ class WGAN(GAN):
         G: nn.Module,
         D: nn.Module,
         *,
-        latent: int,
+        latent_dim: int,
         noise: str = "normal",
         critic_steps: int = 5,
         warm_start: int = 100,
         clip: float = 0.01,
         clip_first: bool = False,
     ) -> None:
-        super().__init__(G, D, latent=latent, noise=noise, game=GAMES["wasserstein"])
+        super().__init__(G, D, latent_dim=latent_dim, noise=noise, game=GAMES["wasserstein"])
         self.critic_steps, self.warm_start, self.clip, self.clip_first = critic_steps, warm_start, clip, clip_first
 
-    def round(self, feed: Feed) -> Generator[Move, None, None]:
-        warm = self.played < 25 or self.played % 500 == 0
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        warm = self.round_index < 25 or self.round_index % 500 == 0
         for _ in range(self.warm_start if warm else self.critic_steps):
             if self.clip_first:
                 self.clip_weights()
@@ -54,7 +54,7 @@ class WGAN(GAN):
             if not self.clip_first:
                 self.clip_weights()
 
-        yield Move("generator", -in_full(self.D(self.G(self.noise(len(x))))).mean())
+        yield Move("generator", -to_float32(self.D(self.G(self.noise(len(x))))).mean())
 
     @torch.no_grad()
     def clip_weights(self) -> None:

@@ -15,16 +15,16 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from sparring.data.dataset import Dataset
-from sparring.drawings import BLUE, GREY, ORANGE
-from sparring.errors import SparringError, unknown
+from sparring.errors import SparringError, unknown_name_error
 from sparring.losses import GAMES
+from sparring.plots import BLUE, GRAY, ORANGE
 from sparring.referee import Referee
 from sparring.systems.gan import GAN
-from sparring.systems.r1 import PenalisedGAN
+from sparring.systems.r1 import R1GAN
 from sparring.systems.r3gan import R3GAN
 from sparring.systems.wgan import WGAN
 from sparring.systems.wgan_gp import WGANGP
-from sparring.toys.frames import panels, shown
+from sparring.toys.frames import frame_indices, panels
 
 RELATIVISTIC = "relativistic"
 
@@ -53,7 +53,7 @@ PENALTIES: dict[str, str] = {
 }
 """Penalty -> what the argument `weight` means."""
 
-PLACES = {"r1": "real", "r2": "fake", "both": "both", "between": "between"}
+PLACES = {"r1": "real", "r2": "fake", "both": "both", "between": "interpolated"}
 BLUR = 64
 
 Point = tuple[float, float]
@@ -93,20 +93,20 @@ def system(game: str, penalty: str, weight: float, start: Point = (1.0, 1.0)) ->
     _check(game, penalty)
     blur = torch.special.ndtri((torch.arange(BLUR, dtype=torch.float64) + 0.5) / BLUR)  # quantiles of N(0, 1)
     around = (weight / blur.std(correction=0) * blur)[:, None] if penalty == "noise" else torch.zeros(1, 1).double()
-    level = 0.0 if game == RELATIVISTIC else GAMES[game].balance(GAMES[game].labels)
+    level = 0.0 if game == RELATIVISTIC else GAMES[game].neutral_score(GAMES[game].labels)
     G, D = Dirac(start[0], around), Slope(start[1], level)
     made: GAN
     if game == RELATIVISTIC:
         gamma = weight if penalty == "both" else 0.0
-        made = R3GAN(G, D, latent=1, gamma=gamma, final_gamma=gamma, ramp=1)
+        made = R3GAN(G, D, latent_dim=1, gamma=gamma, final_gamma=gamma, anneal_rounds=1)
     elif penalty == "wgan-gp":
-        made = WGANGP(G, D, latent=1, critic_steps=1, penalty=weight)
+        made = WGANGP(G, D, latent_dim=1, critic_steps=1, gp_weight=weight)
     elif penalty == "clip":
-        made = WGAN(G, D, latent=1, critic_steps=1, warm_start=1, clip=weight)
+        made = WGAN(G, D, latent_dim=1, critic_steps=1, warm_start=1, clip=weight)
     elif penalty in PLACES:
-        made = PenalisedGAN(G, D, latent=1, game=GAMES[game], gamma=weight, place=PLACES[penalty])
+        made = R1GAN(G, D, latent_dim=1, game=GAMES[game], gamma=weight, penalize=PLACES[penalty])
     else:
-        made = GAN(G, D, latent=1, game=GAMES[game])
+        made = GAN(G, D, latent_dim=1, game=GAMES[game])
     return made, Dataset("dirac", around)
 
 
@@ -130,8 +130,8 @@ def _play(game: str, penalty: str, weight: float, step: float, rounds: int, star
         made,
         {"train": data},
         batch=len(data),
-        optimisers=dict.fromkeys(made.players, descent),
-        average=0,
+        optimizers=dict.fromkeys(made.players, descent),
+        ema_decay=0,
         precision="fp32",
     )
     for _ in range(rounds):
@@ -188,9 +188,9 @@ def verdict(game: str, penalty: str, *, weight: float = 1.0, step: float = 0.1) 
 
 def _check(game: str, penalty: str) -> None:
     if game not in PULL:
-        raise unknown("game", game, PULL)
+        raise unknown_name_error("game", game, PULL)
     if penalty not in PENALTIES:
-        raise unknown("penalty", penalty, PENALTIES)
+        raise unknown_name_error("penalty", penalty, PENALTIES)
     if penalty in ("wgan-gp", "clip") and game != "wasserstein":
         raise SparringError(f"the penalty {penalty} belongs to the game wasserstein, not to {game}")
     if game == RELATIVISTIC and penalty not in ("none", "both"):
@@ -204,7 +204,7 @@ def figures(
     values = eigenvalues(game, penalty, weight=weight, step=step)
     reach = 1.1 * max(1e-3, *(abs(value) for point in orbit for value in point))
     turn = torch.linspace(0, 2 * torch.pi, 200)
-    for at in shown(len(orbit)):
+    for at in frame_indices(len(orbit)):
         figure, (plane, circle) = panels(f"Dirac-GAN, {game}, penalty {penalty}: round {at}", 2)
         thetas, psis = zip(*orbit[: at + 1], strict=True)
         plane.plot(thetas, psis, color=BLUE, linewidth=1)
@@ -212,7 +212,7 @@ def figures(
         plane.plot(0, 0, color="black", marker="+", markersize=10)
         plane.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         plane.set(xlabel="theta: where the generated point is", ylabel="psi: slope of the discriminator")
-        circle.plot(turn.cos().tolist(), turn.sin().tolist(), color=GREY, linestyle="--", linewidth=1)
+        circle.plot(turn.cos().tolist(), turn.sin().tolist(), color=GRAY, linestyle="--", linewidth=1)
         for value in values or ():
             circle.plot(value.real, value.imag, color=ORANGE, marker="o", markersize=7)
         around = 1.1 * max(1.0, *(abs(value) for value in values or (1,)))

@@ -19,7 +19,7 @@ MOST = 60
 """Frames of an animation, as many as one likes to watch."""
 
 
-def shown(count: int) -> list[int]:
+def frame_indices(count: int) -> list[int]:
     """At most MOST of the numbers 0 ... count - 1, evenly spaced, the first and the last among them."""
     frames = min(count, MOST)
     return [i * (count - 1) // max(1, frames - 1) for i in range(frames)]

@@ -17,19 +17,19 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from sparring.data.dataset import Dataset
-from sparring.drawings import BLUE, COLOURS, GREY
 from sparring.losses import GAMES
+from sparring.plots import BLUE, COLORS, GRAY
 from sparring.referee import Referee
-from sparring.seeds import derive, generator, isolated
-from sparring.systems.r1 import PenalisedGAN
-from sparring.toys.frames import panels, shown
+from sparring.seeds import derive_seed, isolated, make_generator
+from sparring.systems.r1 import R1GAN
+from sparring.toys.frames import frame_indices, panels
 
 MEAN, STD = 1.0, 0.5
 POINTS, BATCH = 100_000, 256
 LEFT, RIGHT, CELLS = -1.0, 3.0, 80
 """The part of the line that is looked at, and into how many cells it is cut."""
 
-GREEN = COLOURS[2]
+GREEN = COLORS[2]
 EDGES = torch.linspace(LEFT, RIGHT, CELLS + 1, dtype=torch.float64)
 PLACES = (EDGES[1:] + EDGES[:-1]) / 2
 
@@ -70,14 +70,14 @@ class State:
         return float((self.data - self.made).abs().sum() / 2 * (RIGHT - LEFT) / CELLS)
 
 
-def system() -> PenalisedGAN:
+def system() -> R1GAN:
     """The non-saturating game; a little R1 keeps the players from circling."""
     G = nn.Sequential(nn.Linear(1, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1))
     first = nn.Linear(1, 64)
     D = nn.Sequential(first, nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
     nn.init.normal_(first.weight)  # kinks all over the line, so that D can be as steep as it must
     nn.init.uniform_(first.bias, -3, 3)
-    return PenalisedGAN(G, D, latent=1, noise="uniform", game=GAMES["non-saturating"], gamma=0.005)
+    return R1GAN(G, D, latent_dim=1, noise="uniform", game=GAMES["non-saturating"], gamma=0.005)
 
 
 def play(seed: int = 0, *, rounds: int = 2000, head_start: int = 300, every: int = 40) -> Iterator[State]:
@@ -86,9 +86,9 @@ def play(seed: int = 0, *, rounds: int = 2000, head_start: int = 300, every: int
     In the head start only the discriminator learns: its rate is 1e-2, falling in the second half, and the generator's
     is 0, later 3 % of it, so that D stays near its best (figure 1b).
     """
-    with isolated(derive(seed, "line")):
+    with isolated(derive_seed(seed, "line")):
         made = system()
-    points = MEAN + STD * torch.randn(POINTS, 1, generator=generator(seed, "line"))
+    points = MEAN + STD * torch.randn(POINTS, 1, generator=make_generator(seed, "line"))
 
     def quick(number: int) -> dict[str, Any]:
         return {"lr": 1e-2 * min(1.0, 2 * (1 - (number - 1) / rounds))}
@@ -100,9 +100,9 @@ def play(seed: int = 0, *, rounds: int = 2000, head_start: int = 300, every: int
         made,
         {"train": Dataset("line", points)},
         batch=BATCH,
-        optimisers=dict.fromkeys(made.players, partial(torch.optim.Adam, betas=(0.5, 0.99))),
+        optimizers=dict.fromkeys(made.players, partial(torch.optim.Adam, betas=(0.5, 0.99))),
         schedules={"discriminator": quick, "generator": slow},
-        average=0,
+        ema_decay=0,
         precision="fp32",
         seed=seed,
     )
@@ -114,10 +114,10 @@ def play(seed: int = 0, *, rounds: int = 2000, head_start: int = 300, every: int
 
 
 @torch.no_grad()
-def look(made: PenalisedGAN, number: int) -> State:
+def look(made: R1GAN, number: int) -> State:
     """The densities: p_d by its formula, p_g by sending 100,000 evenly spaced codes through the generator."""
     codes = torch.linspace(-1, 1, POINTS + 1)[:-1] + 1 / POINTS
-    points = made.in_batches(made.G, codes[:, None], size=POINTS).flatten()
+    points = made.run_batched(made.G, codes[:, None], size=POINTS).flatten()
     width = (RIGHT - LEFT) / CELLS
     p_g = torch.histc(points.clamp(LEFT, RIGHT).double(), CELLS, LEFT, RIGHT) / POINTS / width
     p_d = torch.special.ndtr((EDGES - MEAN) / STD).diff() / width
@@ -127,20 +127,20 @@ def look(made: PenalisedGAN, number: int) -> State:
 
 
 def figures(states: Sequence[State]) -> Iterator[Figure]:
-    """As in the paper: p_d dotted, p_g solid, D dashed; below, where codes are sent. In grey, the best D."""
+    """As in the paper: p_d dotted, p_g solid, D dashed; below, where codes are sent. In gray, the best D."""
     places = PLACES.tolist()
-    for at in shown(len(states)):
+    for at in frame_indices(len(states)):
         state = states[at]
         figure, (axes,) = panels(f"p_d, p_g and D on the line: round {state.round:,}", size=5.2)
         axes.plot(places, state.data.tolist(), color="black", linestyle=":", linewidth=2, label="data p_d")
         axes.plot(places, state.made.tolist(), color=GREEN, linewidth=1.8, label="generator p_g")
         best = state.best.where(state.data + state.made > 0.01, math.nan)  # elsewhere nothing is ever seen
-        axes.plot(places, best.tolist(), color=GREY, linewidth=1.2, label="p_d / (p_d + p_g)")
+        axes.plot(places, best.tolist(), color=GRAY, linewidth=1.2, label="p_d / (p_d + p_g)")
         axes.plot(places, state.judged.tolist(), color=BLUE, linestyle="--", linewidth=1.8, label="D")
         middle = (LEFT + RIGHT) / 2
         for code, point in zip(state.codes.tolist(), state.points.tolist(), strict=True):
             start = (middle + code * (RIGHT - LEFT) / 2.2, -0.55)
-            axes.annotate("", (point, -0.12), start, arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 0.8})
+            axes.annotate("", (point, -0.12), start, arrowprops={"arrowstyle": "->", "color": GRAY, "linewidth": 0.8})
         for height, name in ((-0.12, "x"), (-0.55, "z")):
             axes.axhline(height, color="black", linewidth=0.8)
             axes.text(RIGHT, height, name, fontsize=10, va="center")

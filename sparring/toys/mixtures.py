@@ -18,17 +18,17 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from sparring.data.dataset import Dataset
-from sparring.drawings import ORANGE
-from sparring.errors import unknown
+from sparring.errors import unknown_name_error
 from sparring.losses import GAMES
-from sparring.metrics import Modes, modes_reached
-from sparring.networks.minibatch import Packed
+from sparring.metrics import Modes, mode_coverage
+from sparring.networks.minibatch import PacDiscriminator
+from sparring.plots import ORANGE
 from sparring.referee import Referee
-from sparring.seeds import derive, generator, isolated
+from sparring.seeds import derive_seed, isolated, make_generator
 from sparring.systems.gan import GAN
 from sparring.systems.r3gan import R3GAN
 from sparring.systems.wgan_gp import WGANGP
-from sparring.toys.frames import panels, shown
+from sparring.toys.frames import frame_indices, panels
 
 POINTS, SAMPLES = 100_000, 2500
 LATENT, WIDTH, WAVES = 2, 128, 32
@@ -38,20 +38,20 @@ EDGE, PIXELS = 1.3, 80
 
 @dataclass(frozen=True)
 class Mixture:
-    """Equally likely N(centre, std^2), centres (M, 2); `reach`: the largest coordinate of a centre."""
+    """Equally likely N(center, std^2), centers (M, 2); `reach`: the largest coordinate of a center."""
 
     name: str
-    centres: Tensor
+    centers: Tensor
     std: float
 
     @property
     def reach(self) -> float:
-        return float(self.centres.abs().max())
+        return float(self.centers.abs().max())
 
     def draw(self, n: int, seed: int) -> Tensor:
         """(n, 2) points."""
-        g = generator(self.name, seed)
-        chosen = self.centres[torch.randint(len(self.centres), (n,), generator=g)]
+        g = make_generator(self.name, seed)
+        chosen = self.centers[torch.randint(len(self.centers), (n,), generator=g)]
         return chosen + self.std * torch.randn(n, 2, generator=g)
 
 
@@ -102,22 +102,22 @@ def discriminator(points: int = 1) -> nn.Sequential:
 
 def gan(G: nn.Module) -> GAN:
     """The non-saturating game, and nothing else."""
-    return GAN(G, discriminator(), latent=LATENT, game=GAMES["non-saturating"])
+    return GAN(G, discriminator(), latent_dim=LATENT, game=GAMES["non-saturating"])
 
 
 def pacgan(G: nn.Module) -> GAN:
     """The same; the discriminator sees points in pairs (Lin et al. 2018)."""
-    return GAN(G, Packed(discriminator(2), 2), latent=LATENT, game=GAMES["non-saturating"])
+    return GAN(G, PacDiscriminator(discriminator(2), 2), latent_dim=LATENT, game=GAMES["non-saturating"])
 
 
 def wgan_gp(G: nn.Module) -> GAN:
     """Wasserstein distance, slope held to 1 with weight .1, as in the toys of Gulrajani et al. 2017."""
-    return WGANGP(G, discriminator(), latent=LATENT, penalty=0.1)
+    return WGANGP(G, discriminator(), latent_dim=LATENT, gp_weight=0.1)
 
 
 def r3gan(G: nn.Module) -> GAN:
     """Relativistic pairs, slope held to 0 on both sides (Huang et al. 2024)."""
-    return R3GAN(G, discriminator(), latent=LATENT, gamma=GAMMA, final_gamma=GAMMA, ramp=1)
+    return R3GAN(G, discriminator(), latent_dim=LATENT, gamma=GAMMA, final_gamma=GAMMA, anneal_rounds=1)
 
 
 SYSTEMS: dict[str, Callable[[nn.Module], GAN]] = {
@@ -152,8 +152,8 @@ def play(
     line in the second. Raises SparringError for an unknown system.
     """
     if system not in SYSTEMS:
-        raise unknown("system", system, SYSTEMS)
-    with isolated(derive(seed, mixture.name)):
+        raise unknown_name_error("system", system, SYSTEMS)
+    with isolated(derive_seed(seed, mixture.name)):
         made = SYSTEMS[system](layers(LATENT, 2, nn.ReLU))
 
     def rate(number: int) -> dict[str, Any]:
@@ -163,15 +163,15 @@ def play(
         made,
         {"train": Dataset(mixture.name, mixture.draw(POINTS, seed) / mixture.reach)},
         batch=BATCH,
-        optimisers=dict.fromkeys(made.players, partial(torch.optim.Adam, betas=(0.0, 0.99))),
+        optimizers=dict.fromkeys(made.players, partial(torch.optim.Adam, betas=(0.0, 0.99))),
         schedules=dict.fromkeys(made.players, rate),
-        average=AVERAGE,
+        ema_decay=AVERAGE,
         precision="fp32",
         seed=seed,
     )
 
     def now() -> State:
-        averaged = referee.averaged
+        averaged = referee.ema_system
         assert isinstance(averaged, GAN)
         return look(averaged, mixture, referee.round, seed)
 
@@ -184,17 +184,17 @@ def play(
 
 def look(made: GAN, mixture: Mixture, number: int, seed: int) -> State:
     """Samples, their modes, and the surface."""
-    codes = made.codes(SAMPLES, derive(seed, "samples", number))
-    points = made.in_batches(made.G, codes) * mixture.reach
+    codes = made.codes(SAMPLES, derive_seed(seed, "samples", number))
+    points = made.run_batched(made.G, codes) * mixture.reach
     side = torch.linspace(-EDGE, EDGE, PIXELS)
     places = torch.cartesian_prod(side, side)[:, [1, 0]]  # rows are y
     surface = made.score(places).view(PIXELS, PIXELS)
-    return State(number, points, modes_reached(fake=points, centres=mixture.centres, std=mixture.std), surface)
+    return State(number, points, mode_coverage(fake=points, centers=mixture.centers, std=mixture.std), surface)
 
 
 def figures(mixture: Mixture, states: Sequence[State]) -> Iterator[Figure]:
     """Samples over the discriminator's surface: blue where it says real; crosses where the mixture is."""
-    for at in shown(len(states)):
+    for at in frame_indices(len(states)):
         state = states[at]
         found, good = state.modes.found, 100 * state.modes.high_quality
         title = f"{mixture.name}, round {state.round:,}: {found} modes, {good:.0f} % of high quality"
@@ -209,7 +209,7 @@ def figures(mixture: Mixture, states: Sequence[State]) -> Iterator[Figure]:
             cmap="RdBu",
             norm=Normalize(around - 1.6 * far, around + 1.6 * far),
         )
-        axes.plot(*mixture.centres.T.tolist(), color="black", marker="+", markersize=9, linestyle="")
+        axes.plot(*mixture.centers.T.tolist(), color="black", marker="+", markersize=9, linestyle="")
         xs, ys = state.points[:1000].T.tolist()
         axes.scatter(xs, ys, color=ORANGE, s=4, linewidths=0)
         axes.set(xlim=(-edge, edge), ylim=(-edge, edge))

@@ -12,9 +12,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sparring.drawings import BLUE, GREY, ORANGE
-from sparring.errors import SparringError, unknown
-from sparring.toys.frames import panels, shown
+from sparring.errors import SparringError, unknown_name_error
+from sparring.plots import BLUE, GRAY, ORANGE
+from sparring.toys.frames import frame_indices, panels
 
 RULES: dict[str, str] = {
     "alternating": "one player moves, the other answers: they walk around (0, 0) and come back",
@@ -104,7 +104,7 @@ def growth(rule: str, *, first: str = "y", step: float = 1.0) -> float:
 def _known(rule: str, first: str) -> str:
     """The rule in one word of `update`'s table."""
     if rule not in RULES:
-        raise unknown("rule", rule, RULES)
+        raise unknown_name_error("rule", rule, RULES)
     if first not in ("x", "y"):
         raise SparringError(f"first is '{first}': x or y moves first")
     return f"{first} first" if rule == "alternating" else rule
@@ -125,11 +125,11 @@ def figures(rule: str, pairs: Sequence[Pair], *, first: str = "y", step: float =
     sign = signs.get(_known(rule, first))
     ticks = torch.linspace(-reach, reach, 201).tolist()
     form = [[x * x + (sign or 0) * x * y + y * y for x in ticks] for y in ticks]
-    for at in shown(len(pairs)):
+    for at in frame_indices(len(pairs)):
         figure, (axes,) = panels(f"xy, {rule}, step {step:g}: round {at}")
         if sign is not None:
             start = kept(rule, pairs[:1], first=first, step=step)
-            axes.contour(ticks, ticks, form, levels=start, colors=GREY, linestyles="dashed", linewidths=1)
+            axes.contour(ticks, ticks, form, levels=start, colors=GRAY, linestyles="dashed", linewidths=1)
         xs, ys = zip(*pairs[: at + 1], strict=True)
         axes.plot(xs, ys, color=BLUE, linewidth=1, marker="o", markersize=3)
         axes.plot(xs[-1:], ys[-1:], color=ORANGE, marker="o", markersize=8)

@@ -1,0 +1,239 @@
+"""The members of a zip or a tar, one at a time: `zipfile` keeps .6 kB of memory for each, and there may be millions.
+
+A zip's directory is cut into pieces that `zipfile` reads as small archives; where a member's bytes lie is found here
+(APPNOTE.TXT 4.3, the format's definition). What an archive says of itself is not believed: a member is unpacked in
+pieces and refused one byte after its stated size, and what would grow to more than 200 times its size is not unpacked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from sparring.data.pixels import MAX_BYTES, BadImage
+from sparring.errors import SparringError, shown
+
+END = struct.Struct("<4s4H2LH")  # 4.3.16: signature, ..., bytes of the directory, its offset, length of the comment
+END_64 = struct.Struct("<4sQ2H2L4Q")  # 4.3.14
+LOCATOR_64 = 20  # bytes, 4.3.15
+ENTRY = struct.Struct("<4s24x3H12x")  # 4.3.12: signature, lengths of name, extra field and comment
+LOCAL = struct.Struct("<4s22x2H")  # 4.3.7: signature, lengths of name and extra field
+ENTRIES_PER_READ = 1000
+
+PIECE = 1 << 16  # bytes read and unpacked at once
+MAX_RATIO = 200  # of unpacked to packed bytes ...
+FREE_BYTES = 64_000_000  # ... of what unpacks to more than this
+DEFLATE_RATIO = 1032  # more than this, deflate cannot: 258 bytes for 2 bits
+
+RAW = -1
+"""The way of compression of a tar's member: none, and no header before its bytes."""
+
+OTHERS = {b"Rar!": "RAR", b"7z\xbc\xaf\x27\x1c": "7z", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def kind_of(path: Path) -> str | None:
+    """ "zip", "tar" or "tar.gz", by the file's content; None for a file that is no archive.
+
+    Raises `SparringError` for what is no regular file, cannot be read, is an archive of another kind or half a zip.
+    """
+    place = f"'{shown(str(path))}'"
+    with regular(path) as file:
+        start = file.read(512)
+        if zipfile.is_zipfile(file):
+            return "zip"
+    if start.startswith(b"PK\3\4"):
+        raise SparringError(f"{place} begins as a zip but has no end: half a download? Fetch it again")
+    if start.startswith(b"PK\7\x08"):
+        raise SparringError(f"{place} is a part of a split zip: join the parts or unpack it, and give the folder")
+    if start[257:262] == b"ustar" or (path.suffix.lower() == ".tar" and start):
+        return "tar"
+    if start.startswith(b"\x1f\x8b") and path.name.lower().endswith((".tar.gz", ".tgz")):
+        return "tar.gz"
+    for signature, name in OTHERS.items():
+        if start.startswith(signature):
+            raise SparringError(f"{place} is packed as {name}, which is not read: unpack it and give the folder")
+    return None
+
+
+def regular(path: Path) -> BinaryIO:
+    """A regular file, opened for reading without waiting: a FIFO does not hang, a device has no end.
+
+    Raises `SparringError` that says why not.
+    """
+    place = f"'{shown(str(path))}'"
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISREG(mode):
+            return os.fdopen(handle, "rb")
+        os.close(handle)
+    except OSError as error:
+        raise SparringError(f"cannot read {place}: {error.strerror}") from None
+    kind = "folder" if stat.S_ISDIR(mode) else "FIFO" if stat.S_ISFIFO(mode) else "device"
+    raise SparringError(f"{place} is a {kind}, not a regular file")
+
+
+def members(path: Path) -> Iterator[ZipInfo]:
+    """What the zip's directory says of each member, in its order. Raises BadZipFile."""
+    with open(path, "rb") as file:
+        start, size, shift = _directory(file)
+        file.seek(start)
+        entries = _entries(file, size)
+        while some := list(islice(entries, ENTRIES_PER_READ)):
+            piece = b"".join(some)
+            end = END.pack(b"PK\5\6", 0, 0, len(some), len(some), len(piece), 0, 0)
+            with ZipFile(BytesIO(piece + end)) as part:
+                for info in part.infolist():
+                    if max(info.file_size, info.compress_size, info.header_offset) >= 1 << 62:
+                        raise BadZipFile("its directory is damaged")
+                    info.header_offset += shift
+                    yield info
+
+
+def tar_members(file: BinaryIO) -> Iterator[ZipInfo]:
+    """The regular files of a tar that is not compressed, as members of the way RAW. Raises tarfile.TarError."""
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        for member in tar:
+            tar.members.clear()  # type: ignore[attr-defined]  # of which it keeps a list
+            if member.isreg() and not member.issparse():
+                info = ZipInfo(member.name)
+                info.file_size = info.compress_size = member.size
+                info.CRC = 0
+                info.header_offset, info.compress_type = member.offset_data, RAW
+                yield info
+
+
+def gunzipped(path: Path) -> BinaryIO:
+    """What a .gz file holds, in a temporary file that goes when it is closed. Raises `SparringError`."""
+    place = f"'{shown(str(path))}'"
+    size = path.stat().st_size
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller's)
+    try:
+        with gzip.open(path) as packed:
+            while piece := packed.read(1 << 20):
+                file.write(piece)
+                require_plausible(file.tell(), size, place)
+    except (OSError, EOFError, zlib.error) as error:
+        file.close()
+        raise SparringError(f"cannot unpack {place}: {error}") from error
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def require_plausible(stated: int, packed: int, what: str) -> None:
+    """Raise BadImage where so many bytes would come out of so few: a bomb."""
+    if stated > FREE_BYTES and stated > MAX_RATIO * packed:
+        raise BadImage(
+            f"{what} would unpack to {stated / 1e6:,.0f} MB, more than {MAX_RATIO} times its {packed / 1e6:,.1f} MB"
+        )
+
+
+def read_member(handle: int, info: ZipInfo) -> BytesIO:
+    """The bytes of a member of the open file `handle`; safe to call from many threads. Raises BadImage."""
+    if max(info.file_size, info.compress_size) > MAX_BYTES:
+        raise BadImage(f"more than {MAX_BYTES // 1_000_000} MB")
+    held = BytesIO()
+    for piece in unpacked(handle, info):
+        held.write(piece)
+    held.seek(0)
+    return held
+
+
+def unpacked(handle: int, info: ZipInfo) -> Iterator[bytes]:
+    """The bytes of a member in pieces; never more than its stated size. Raises BadImage, the checksum's at the end."""
+    if info.flag_bits & 1:
+        raise BadImage("it is encrypted")
+    if info.compress_type not in (RAW, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        way = zipfile.compressor_names.get(info.compress_type, f"way {info.compress_type}")  # type: ignore[attr-defined]
+        raise BadImage(f"its compression is {way}; only deflate is read: pack it again")
+    if info.compress_type != zipfile.ZIP_DEFLATED and info.compress_size != info.file_size:
+        raise BadImage("it is not compressed, but the zip states two sizes")
+    if info.file_size > DEFLATE_RATIO * (info.compress_size + 1):
+        raise BadImage(f"the zip states {info.file_size:,} bytes, more than can be packed into {info.compress_size:,}")
+    require_plausible(info.file_size, info.compress_size, "it")
+    try:
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS) if info.compress_type == zipfile.ZIP_DEFLATED else None
+        size, checksum = 0, 0
+        for piece in _stored(handle, info):
+            while True:  # one byte more than stated would be too many
+                plain = inflate.decompress(piece, min(PIECE, info.file_size - size + 1)) if inflate else piece
+                size, checksum = size + len(plain), zlib.crc32(plain, checksum)
+                if size > info.file_size:
+                    raise BadImage(f"it holds more than the {info.file_size:,} bytes that the zip states")
+                yield plain
+                if inflate is None or inflate.eof or not plain:
+                    break
+                piece = inflate.unconsumed_tail
+            if inflate and inflate.eof:
+                break
+    except (zlib.error, OSError) as error:
+        raise BadImage(str(error)) from error
+    if size < info.file_size:
+        raise BadImage(f"it is cut short: {size:,} of {info.file_size:,} bytes")
+    if info.compress_type != RAW and checksum != info.CRC:
+        raise BadImage("wrong CRC-32: it is damaged")
+
+
+def _stored(handle: int, info: ZipInfo) -> Iterator[bytes]:
+    """A member's bytes as they lie in the file."""
+    start = info.header_offset
+    if info.compress_type != RAW:
+        head = os.pread(handle, LOCAL.size, start)
+        if len(head) < LOCAL.size or head[:4] != b"PK\3\4":
+            raise BadImage("the zip's directory points to something else")
+        start += LOCAL.size + sum(LOCAL.unpack(head)[1:])
+    stop = start + info.compress_size
+    while start < stop:
+        piece = os.pread(handle, min(PIECE, stop - start), start)
+        if not piece:
+            raise BadImage("the file ends before it does")
+        start += len(piece)
+        yield piece
+
+
+def _directory(file: BinaryIO) -> tuple[int, int, int]:
+    """Where the directory begins, its bytes, and what all offsets are short of: bytes that were put before the zip."""
+    length = file.seek(0, os.SEEK_END)
+    before = max(0, length - END.size - 0xFFFF)
+    file.seek(before)
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6", 0, len(tail) - END.size + 4)
+    if at < 0:
+        raise BadZipFile("it has no end record")
+    *_, size, offset, _ = END.unpack_from(tail, at)
+    stop = before + at
+    at_64 = at - LOCATOR_64 - END_64.size
+    if at_64 >= 0 and tail[at_64 : at_64 + 4] == b"PK\6\6" and tail[at - LOCATOR_64 :][:4] == b"PK\6\7":
+        *_, size, offset = END_64.unpack_from(tail, at_64)
+        stop = before + at_64
+    if size > stop:
+        raise BadZipFile("its end record tells of a directory that is larger than the file")
+    return stop - size, size, stop - size - offset
+
+
+def _entries(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The entries of the directory that begins here."""
+    while size > 0:
+        head = file.read(ENTRY.size)
+        if len(head) < ENTRY.size or head[:4] != b"PK\1\2":
+            raise BadZipFile("its directory is damaged")
+        rest = sum(ENTRY.unpack(head)[1:])
+        size -= len(head) + rest
+        if size < 0:
+            raise BadZipFile("its directory is damaged")
+        yield head + file.read(rest)

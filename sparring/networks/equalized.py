@@ -1,0 +1,75 @@
+"""Layers with an equalized learning rate (Karras et al. 2018, section 4.1): scaled when they run, not when they start.
+
+A layer keeps V and computes with W = s V, where s = gain speed / sqrt(fan in) and V starts as N(0, 1 / speed^2); its
+bias is speed times a parameter that starts at 0. ALAE's authors keep W itself and multiply its step by s, the bias's by
+speed (LREQ-Adam, which has no momentum). With torch.optim.Adam(betas=(0, .99)) on V that is the same W after every
+step: the gradient of V is s times that of W, Adam divides it by its own size, and V's step reaches W times s. Only
+epsilon differs: next to a gradient of W, ours weighs 1 / s times as much, and theirs is added before the correction of
+the running square.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GAIN = math.sqrt(2)
+
+
+class Linear(nn.Module):
+    """(B, inputs) -> (B, outputs).
+
+    speed  learning rate as a multiple of other layers' (lrmul)
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, gain: float = GAIN, speed: float = 1.0) -> None:
+        super().__init__()
+        self.speed, self.scale = speed, gain * speed / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / speed)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.scale * x, self.weight, self.speed * self.bias)
+
+
+class Conv2d(nn.Module):
+    """(B, narrow, H, W) -> (B, wide, H, W), or twice or half the side; `kernel` is odd.
+
+    resize  "up": every pixel is repeated as 2x2, then convolved; "down": convolved, then the mean of each 2x2 square.
+            Each is one convolution with a kernel one larger and stride 2 (Karras et al. 2019), with the same result
+    """
+
+    def __init__(
+        self,
+        narrow: int,
+        wide: int,
+        kernel: int,
+        *,
+        resize: Literal["up", "down", "none"] = "none",
+        gain: float = GAIN,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.resize, self.scale = resize, gain / (math.sqrt(narrow) * kernel)
+        self.weight = nn.Parameter(torch.randn(wide, narrow, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(wide)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, padding = self.scale * self.weight, self.weight.shape[2] // 2
+        if self.resize == "up":
+            flipped = _box_upsample_kernel(weight).flip(2, 3).transpose(0, 1)
+            return F.conv_transpose2d(x, flipped, self.bias, stride=2, padding=padding)
+        if self.resize == "down":
+            return F.conv2d(x, _box_upsample_kernel(weight) / 4, self.bias, stride=2, padding=padding)
+        return F.conv2d(x, weight, self.bias, padding=padding)
+
+
+def _box_upsample_kernel(weight: Tensor) -> Tensor:
+    """(..., k, k) -> (..., k + 1, k + 1): the kernel convolved with a 2x2 square of ones."""
+    padded = F.pad(weight, (1, 1, 1, 1))
+    rows = padded[..., 1:, :] + padded[..., :-1, :]
+    return rows[..., 1:] + rows[..., :-1]

@@ -1,0 +1,99 @@
+"""The MNIST networks of Salimans et al. 2016 (openai/improved-gan, train_mnist_feature_matching.py)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.networks.mlp import FromUnitRange, ToUnitRange
+from sparring.networks.noise import TrainingNoise
+
+
+class WeightNormLinear(nn.Module):
+    """Salimans and Kingma 2016, eq. 2: (B, inputs) -> (B, outputs), y = (g / |v|) v x + b, one g per output.
+
+    `train_scale`: g is learned; otherwise it stays where the data put it (`start_from_data`).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, train_scale: bool = False) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(torch.randn(outputs, inputs) * 0.1)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scale: Tensor
+        if train_scale:
+            self.scale = nn.Parameter(torch.ones(outputs))
+        else:
+            self.register_buffer("scale", torch.ones(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.direction * (self.scale / self.direction.norm(dim=1))[:, None], self.bias)
+
+
+class Classifier(nn.Module):
+    """(B, C, H, W) in [-1, 1] -> (B, classes) logits: noise before every layer, weight norm, ReLU.
+
+    The sum of their exponentials is the odds of "real" (section 5): no logit of its own for "generated".
+    """
+
+    HIDDEN = (1000, 500, 250, 250, 250)
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        widths = [math.prod(shape), *self.HIDDEN]
+        layers: list[nn.Module] = [ToUnitRange(), nn.Flatten()]
+        for i, (wide, narrow) in enumerate(zip(widths, self.HIDDEN, strict=False)):
+            layers += [TrainingNoise(0.5 if i else 0.3), WeightNormLinear(wide, narrow), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(TrainingNoise(0.5), WeightNormLinear(widths[-1], classes, train_scale=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+    @torch.no_grad()
+    def start_from_data(self, images: Tensor) -> None:
+        """Scales and biases such that every pre-activation of these (N, C, H, W) has mean 0 and variance 1."""
+        h = images
+        for layer in [*self.features, *self.head]:
+            if isinstance(layer, WeightNormLinear):
+                plain = layer(h)
+                mean, std = plain.mean(0), plain.std(0, correction=0)
+                layer.scale.div_(std)
+                layer.bias.sub_(mean).div_(std)
+            h = layer(h)
+
+
+class ShiftedNorm(nn.BatchNorm1d):
+    """Batch norm that learns a shift and no gain: (B, features) -> (B, features)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features, eps=1e-6, affine=False)
+        self.shift = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.shift
+
+
+def generator(latent_dim: int, shape: tuple[int, int, int], width: int = 500) -> nn.Sequential:
+    """(B, latent) -> (B, *shape) in [-1, 1]: softplus and batch norm twice, weight norm and a sigmoid at the end.
+
+    Weights start as Lasagne's do, as Glorot and Bengio 2010, eq. 16, have it.
+    """
+    network = nn.Sequential(
+        nn.Linear(latent_dim, width, bias=False),
+        ShiftedNorm(width),
+        nn.Softplus(),
+        nn.Linear(width, width, bias=False),
+        ShiftedNorm(width),
+        nn.Softplus(),
+        WeightNormLinear(width, math.prod(shape), train_scale=True),
+        nn.Sigmoid(),
+        FromUnitRange(),
+        nn.Unflatten(1, shape),
+    )
+    for weight in network.parameters():
+        if weight.ndim == 2:
+            nn.init.xavier_uniform_(weight)
+    return network

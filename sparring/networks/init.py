@@ -1,0 +1,97 @@
+"""Initial weights that papers name and PyTorch's layers do not have by default."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from torch import nn
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+def xavier_uniform(network: nn.Module) -> nn.Module:
+    """Glorot and Bengio 2010, eq. 16, on linear and transposed convolutional layers, as the CS231n notebook does.
+
+    Biases and other convolutions keep PyTorch's own.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(layer.weight)
+    return network
+
+
+def kaiming(network: nn.Sequential) -> nn.Sequential:
+    """He et al. 2015, eq. 10: N(0, 2 / inputs) convolutional and linear weights, zero biases."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
+
+
+def uniform(layer: Layer, bound: float) -> Layer:
+    """U(-bound, bound) weights and zero bias."""
+    nn.init.uniform_(layer.weight, -bound, bound)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def glorot_he(layer: Layer, *, he: bool = True) -> Layer:
+    """U(-b, b) weights with b^2 = 12 / (fan in + fan out), or 6 without `he`, and zero bias.
+
+    The initial weights of Gulrajani et al. 2017 (their tflib): Glorot and Bengio 2010, eq. 16, times the gain of He et
+    al. 2015 where a ReLU follows. A stride of s counts: a pixel of the larger image meets 1 / s^2 of the kernel.
+    """
+    larger, smaller = layer.weight.shape[1], layer.weight.shape[0]  # feature maps on both sides of a stride
+    places, stride = (1, 1) if isinstance(layer, nn.Linear) else (layer.weight[0, 0].numel(), layer.stride[0])
+    return uniform(layer, ((12 if he else 6) / (places * (larger + smaller / stride**2))) ** 0.5)
+
+
+def dcgan(network: nn.Module) -> nn.Module:
+    """Radford et al. 2016, section 4: convolutions N(0, .02); batch norm gains N(1, .02), biases 0 (their code)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+            nn.init.zeros_(layer.bias)
+    return network
+
+
+def dcgan_tensorflow(network: nn.Sequential, *, gains: float = 0.02) -> nn.Sequential:
+    """DCGAN's code for TensorFlow, whose layers InfoGAN and PacGAN have: N(0, .02) weights and zero biases.
+
+    Convolutions that do not double draw again what lies beyond +- .04. gains: deviation of batch norm's, about 1.
+    """
+    for layer in network:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, 0.0, 0.02, -0.04, 0.04)
+        elif isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, gains)
+    for name, weight in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(weight)
+    return network
+
+
+def orthogonal(network: nn.Module) -> nn.Module:
+    """Saxe et al. 2014: convolutional, linear and embedding weights with orthonormal rows or columns.
+
+    A convolution counts as a matrix, outputs by all others. Biases keep PyTorch's own.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+            nn.init.orthogonal_(layer.weight)
+    return network
+
+
+def normal(network: nn.Module, std: float = 0.02) -> nn.Module:
+    """N(0, std^2) convolutional, linear and embedding weights (BigGAN's CIFAR-10 script); biases keep PyTorch's own."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+            nn.init.normal_(layer.weight, 0.0, std)
+    return network

@@ -1,0 +1,152 @@
+"""The networks of Gulrajani et al. 2017 (igul222/improved_wgan_training): MNIST, the CIFAR-10 ResNet and the toys.
+
+Weights start as in the authors' code, uniform and with zero biases (`initial.glorot_he`): with He's gain in all
+convolutions but a ResNet's shortcuts and the last of its generator, which have Glorot's, as have linear layers.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparring.networks.init import glorot_he, uniform
+from sparring.networks.mlp import FromUnitRange, ToUnitRange
+from sparring.networks.resample import Crop
+from sparring.networks.strided import Conv2d
+
+
+def mnist_generator(latent_dim: int, width: int = 64, channels: int = 1) -> nn.Sequential:
+    """(B, latent) -> (B, channels, 28, 28) in [-1, 1]: 4 -> 8 (cropped to 7) -> 14 -> 28, 5x5, no batch norm.
+
+    Doubling is TensorFlow's "SAME": of the 2 n + 3 rows that n make, the first and the last two are cut off.
+    """
+
+    def double(wide: int, narrow: int, size: int) -> tuple[nn.Module, nn.Module]:
+        return glorot_he(nn.ConvTranspose2d(wide, narrow, 5, stride=2, padding=1)), Crop(size)
+
+    return nn.Sequential(
+        glorot_he(nn.Linear(latent_dim, 4 * width * 4 * 4), he=False),
+        nn.ReLU(),
+        nn.Unflatten(1, (4 * width, 4, 4)),
+        *double(4 * width, 2 * width, 7),
+        nn.ReLU(),
+        *double(2 * width, width, 14),
+        nn.ReLU(),
+        *double(width, channels, 28),
+        nn.Sigmoid(),
+        FromUnitRange(),
+    )
+
+
+def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
+    """(B, channels, 28, 28) -> (B, 1): 5x5 convolutions with stride 2, LeakyReLU .2, no norm.
+
+    Halving is TensorFlow's "SAME": an even side is padded by one before and two after, 7 by two on both sides.
+    """
+
+    def halve(narrow: int, wide: int, padding: int) -> nn.Conv2d:
+        return glorot_he(Conv2d(narrow, wide, kernel=5, padding=padding, bias=True))
+
+    return nn.Sequential(
+        ToUnitRange(),
+        nn.ZeroPad2d((1, 2, 1, 2)),
+        halve(channels, width, 0),
+        nn.LeakyReLU(0.2),
+        nn.ZeroPad2d((1, 2, 1, 2)),
+        halve(width, 2 * width, 0),
+        nn.LeakyReLU(0.2),
+        halve(2 * width, 4 * width, 2),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        glorot_he(nn.Linear(4 * width * 4 * 4, 1), he=False),
+    )
+
+
+def toy_generator(latent_dim: int = 2, width: int = 512, outputs: int = 2) -> nn.Sequential:
+    """(B, latent) -> (B, outputs): the paper's toys in the plane (figure 1); three ReLU layers, nothing at the end."""
+    return _toy([latent_dim, width, width, width, outputs])
+
+
+def toy_critic(inputs: int = 2, width: int = 512) -> nn.Sequential:
+    """(B, inputs) -> (B, 1): three ReLU layers. The paper's penalty for the toys is .1."""
+    return _toy([inputs, width, width, width, 1])
+
+
+def _toy(widths: list[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them; the hidden ones start as in He et al. 2015, the last as Glorot's."""
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(widths[:-1]):
+        layers += [uniform(nn.Linear(wide, narrow), (6 / wide) ** 0.5), nn.ReLU()]
+    return nn.Sequential(*layers, glorot_he(nn.Linear(widths[-2], widths[-1]), he=False))
+
+
+class Residual(nn.Module):
+    """Pre-activation block: [norm] ReLU conv [norm] ReLU conv, beside a shortcut; nearest up, mean-pool down."""
+
+    def __init__(self, narrow: int, wide: int, resize: Literal["up", "down", "none"], *, norm: bool) -> None:
+        super().__init__()
+        self.resize = resize
+        self.norm1 = nn.BatchNorm2d(narrow) if norm else nn.Identity()
+        self.conv1 = glorot_he(nn.Conv2d(narrow, wide, 3, padding=1))
+        self.norm2 = nn.BatchNorm2d(wide) if norm else nn.Identity()
+        self.conv2 = glorot_he(nn.Conv2d(wide, wide, 3, padding=1))
+        flat = resize == "none" and narrow == wide
+        self.shortcut = nn.Identity() if flat else glorot_he(nn.Conv2d(narrow, wide, 1), he=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, short = F.relu(self.norm1(x)), x
+        if self.resize == "up":
+            h, short = F.interpolate(h, scale_factor=2), F.interpolate(x, scale_factor=2)
+        h, short = self.conv2(F.relu(self.norm2(self.conv1(h)))), self.shortcut(short)
+        if self.resize == "down":
+            h, short = F.avg_pool2d(h, 2), F.avg_pool2d(short, 2)
+        return h + short
+
+
+class FirstDown(nn.Module):
+    """The critic's first block: no activation before the first convolution, pooling before the shortcut's."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = glorot_he(nn.Conv2d(channels, width, 3, padding=1))
+        self.conv2 = glorot_he(nn.Conv2d(width, width, 3, padding=1))
+        self.shortcut = glorot_he(nn.Conv2d(channels, width, 1), he=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(self.conv2(F.relu(self.conv1(x))), 2) + self.shortcut(F.avg_pool2d(x, 2))
+
+
+class MeanPool(nn.Module):
+    """(B, C, H, W) -> (B, C): the mean over the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def resnet_generator(latent_dim: int, width: int = 128, channels: int = 3) -> nn.Sequential:
+    """(B, latent) -> (B, channels, 32, 32) in [-1, 1]: three doubling residual blocks with batch norm."""
+    return nn.Sequential(
+        glorot_he(nn.Linear(latent_dim, width * 4 * 4), he=False),
+        nn.Unflatten(1, (width, 4, 4)),
+        *[Residual(width, width, "up", norm=True) for _ in range(3)],
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        glorot_he(nn.Conv2d(width, channels, 3, padding=1), he=False),
+        nn.Tanh(),
+    )
+
+
+def resnet_critic(width: int = 128, channels: int = 3) -> nn.Sequential:
+    """(B, channels, 32, 32) -> (B, 1): two halving and two flat residual blocks, no norm, mean over the image."""
+    return nn.Sequential(
+        FirstDown(channels, width),
+        Residual(width, width, "down", norm=False),
+        Residual(width, width, "none", norm=False),
+        Residual(width, width, "none", norm=False),
+        nn.ReLU(),
+        MeanPool(),
+        glorot_he(nn.Linear(width, 1), he=False),
+    )
