@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -280,6 +281,7 @@ class Verdict:
 
 
 def verdicts(trainings: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> list[Verdict]:
+    """Of the judged half, as far as it was played; what is broken is known beside healthy trainings of its kind."""
     normal = usual(trainings)
     return [
         Verdict(
@@ -290,7 +292,7 @@ def verdicts(trainings: Sequence[Mapping[str, Any]], limits: Mapping[str, float]
             t["rounds"],
         )
         for t in trainings
-        if not is_tuning(t)
+        if not is_tuning(t) and (t["family"], t["data"]) in normal
     ]
 
 
@@ -323,26 +325,14 @@ def judge(out: Path) -> None:
     print("| | of trainings (95 % Wilson interval) |\n|---|---|")
     for what, value in summary(found).items():
         print(f"| {what} | {value} |")
-    faults = [v for v in found if v.fault]
-    told_first = [cause for cause in RULES if any(v.said and v.said[0][0] == cause for v in found)]
-    print(
-        "\n| planted | "
-        + " | ".join(told_first)
-        + " | nothing | right in two |\n|---" * 1
-        + "|---" * (len(told_first) + 2)
-        + "|"
-    )
-    for name in [*dict.fromkeys(v.fault for v in faults), ""]:
-        mine = [v for v in found if v.fault == name]
-        groups = [("healthy", mine)] if not name else [(name, [v for v in mine if v.broken])]
-        groups += [(f"{name} (harmless)", [v for v in mine if not v.broken])] if name else []
-        for label, some in groups:
-            if some:
-                firsts = [v.said[0][0] if v.said else "nothing" for v in some]
-                cells = [str(firsts.count(cause) or "") for cause in (*told_first, "nothing")]
-                right = "" if not name else f"{sum(v.right for v in some)}/{len(some)}"
-                seen = "" if not name or not FAULTS[name].tuning else " *"
-                print(f"| {label}{seen} | " + " | ".join(cells) + f" | {right} |")
+    print("\n| planted | broken | found | right cause in two | alarms raised first |\n|---|---|---|---|---|")
+    for name in [*dict.fromkeys(v.fault for v in found if v.fault), ""]:
+        mine = [v for v in found if v.fault == name and (v.broken or not name)]
+        first = Counter(v.said[0][0] for v in mine if v.said)
+        firsts = ", ".join(f"{cause} {count}" for cause, count in first.items())
+        right = sum(v.right for v in mine) if name else ""
+        if mine:
+            print(f"| {name or 'nothing'} | {len(mine)} | {sum(bool(v.said) for v in mine)} | {right} | {firsts} |")
     print("\n| without the rule | found | false alarms | right in two |\n|---|---|---|---|")
     for left_out in ("(none)", *RULES):
         some = summary(verdicts(trainings, {c: limit for c, limit in LIMITS.items() if c != left_out}))

@@ -246,6 +246,7 @@ GOOD = {
     "scores": 0.5,
     "separation": 0.7,
     "memory": 0.0,
+    "memory_error": 0.03,
     "diversity": lambda i: min(0.2 + 0.1 * i, 1.0),
     "neighbors": lambda i: min(0.2 + 0.1 * i, 0.9),
     "distance": lambda i: max(1.2 - 0.15 * i, 0.05),
@@ -385,6 +386,16 @@ def test_a_discriminator_has_not_given_up_while_samples_come_nearer():
     for idle in ({"scores": 0.01}, {"separation": 0.0}):
         assert "weak-scores" not in causes(**idle, **nearer)
         assert "weak-scores" in causes(**idle, distance=0.8)
+
+
+def test_a_few_held_out_images_may_be_scored_lower_by_chance():
+    """Of 30 held-out pictures the mean rank has a standard error of a tenth, the same in all looks."""
+    assert causes(memory=0.35) == ["memorising"]
+    assert causes(memory=0.35, memory_error=(3 * 30) ** -0.5) == []
+    assert causes(memory=0.6, memory_error=(3 * 30) ** -0.5) == ["memorising"]
+    ranks = torch.rand(300, 530, generator=generator("ranks"))
+    drawn = [2 * looks.above(row[:500], row[500:]) - 1 for row in ranks]
+    assert float(torch.tensor(drawn).std()) == pytest.approx((3 * 30) ** -0.5, rel=0.15)
 
 
 def test_checkerboards_that_have_faded_since_their_peak_are_not_reported():

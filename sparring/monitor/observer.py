@@ -122,8 +122,9 @@ class Observer:
             scores = self.live.score(images)
         seen, *unseen, made = scores.float().split([len(part.images) for part in parts] + [SEEN])
         row = {"separation": 2 * above(seen, made) - 1, "scores": float(scores.abs().mean())}
-        if unseen:
+        if self.data.held_out:
             row["memory"] = 2 * above(seen, unseen[0]) - 1
+            row["memory_error"] = (3 * len(self.data.held_out)) ** -0.5  # the variance of a rank is 1/12
         return row
 
     def _some(self, part: Dataset, round_number: int) -> Dataset:
