@@ -390,10 +390,10 @@ def test_a_discriminator_has_not_given_up_while_samples_come_nearer():
 
 def test_a_few_held_out_images_may_be_scored_lower_by_chance():
     """Of 30 held-out pictures the mean rank has a standard error of a tenth, the same in all looks."""
-    assert causes(memory=0.35) == ["memorising"]
+    assert causes(memory=0.35) == ["discriminator-overfit"]
     assert causes(memory=0.35, memory_error=(3 * 30) ** -0.5) == []
-    assert causes(memory=0.6, memory_error=(3 * 30) ** -0.5) == ["memorising"]
-    ranks = torch.rand(300, 530, generator=generator("ranks"))
+    assert causes(memory=0.6, memory_error=(3 * 30) ** -0.5) == ["discriminator-overfit"]
+    ranks = torch.rand(300, 530, generator=make_generator("ranks"))
     drawn = [2 * looks.above(row[:500], row[500:]) - 1 for row in ranks]
     assert float(torch.tensor(drawn).std()) == pytest.approx((3 * 30) ** -0.5, rel=0.15)
 

@@ -256,8 +256,9 @@ def checkers(h: History) -> float | None:
 
 
 def discriminator_overfit(h: History) -> float | None:
-    """How much higher the discriminator scores images it was trained on than others, less twice the standard error that so few
-    held-out images leave: they are the same ones in every look.
+    """How much higher the discriminator scores training images than held-out ones, less twice the standard error.
+
+    Few held-out images leave a large error: they are the same ones in every observation.
     """
     memory, error = h.pooled("memory"), h.now("memory_error")
     return None if memory is None or error is None else memory - 2 * error
