@@ -311,7 +311,7 @@ def _alarms(run: Run) -> list[dict[str, Any]]:
     for alarm in run.health():
         seen = max((number for number in grids if number <= alarm["noticed"]), default=None)
         picture = "" if seen is None else _file(grids[seen], f"The grid of round {seen}")
-        found.append({**alarm, "picture": picture, "class_loss_fake": seen})
+        found.append({**alarm, "picture": picture, "grid_round": seen})
     return found
 
 

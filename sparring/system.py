@@ -254,7 +254,7 @@ class System(nn.Module):
     def round_index(self, rounds: int) -> None:
         self._played = rounds
         for layer in self.modules():
-            if "played" in layer.__dict__:
+            if "round_index" in layer.__dict__:
                 layer.round_index = rounds  # type: ignore[assignment]
 
     @property

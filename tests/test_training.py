@@ -60,7 +60,7 @@ SMALL = {
 """Arguments and image size that make a recipe small enough for a test, where its own are too big."""
 
 CODES = {"encode", "decode", "reconstruct"}
-GENERATIVE = CODES | {"sample", "sample_latents", "walks"}
+GENERATIVE = CODES | {"sample", "sample_latents", "traversals"}
 PLAYFUL = {"sample", "sample_latents", "decode", "score"}
 PROMISED = {
     "mnist-net": {"classify"},
@@ -219,7 +219,7 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     if "sample_latents" in can:
         codes = shown.sample_latents(5, seed=1)
         assert torch.equal(shown.decode(codes), fake)
-    if "walks" in can:
+    if "traversals" in can:
         assert codes.shape == shown.encode(images).shape
         for walk in shown.traversals().values():
             assert shown.decode(walk.flatten(0, 1)).shape[1:] == shape[1:]

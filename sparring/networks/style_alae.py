@@ -57,7 +57,7 @@ class ProgressiveSchedule(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "played":
+        if name == "round_index":
             self.reached.fill_(value)
 
     def _apply(self, *args: Any, **kwargs: Any) -> ProgressiveSchedule:
