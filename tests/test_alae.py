@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
-from test_convergence import two_tone
+from helpers import two_tone
 from torch import nn
 from toys import SHAPE, images, referee, state
 

@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from helpers import one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sources import one_line
 
 from sparring.data import Spec, arrays, load, zip_members
 from sparring.errors import SparringError

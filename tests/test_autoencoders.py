@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_training import labeled, toy_data
+from helpers import labeled, toy_data
 from torch import nn
 from toys import SHAPE
 

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers import TRAIN, fails
 from pairs import command, pair
 from PIL import Image
 from torch import nn
@@ -31,8 +32,6 @@ from sparring.systems.aae_supervised import SupervisedAAE
 from sparring.systems.autoencoder import Autoencoder
 from sparring.systems.classifier import Classifier
 
-TRAIN = ["train", "csc321-mlp", "--size", "8", "--rounds", "4", "--latent-dim", "8", "--batch", "16"]
-
 
 @pytest.fixture(scope="module")
 def run(toy_file, tmp_path_factory):
@@ -40,15 +39,6 @@ def run(toy_file, tmp_path_factory):
     main([*TRAIN, "--data", str(toy_file), "--out", str(out)])
     (path,) = out.iterdir()
     return path
-
-
-def fails(capsys, *argv):
-    """Exit code and the one line on stderr."""
-    with pytest.raises(SystemExit) as end:
-        main([str(a) for a in argv])
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return end.value.code, lines[0]
 
 
 def test_help_comes_without_torch():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_convergence import two_tone
+from helpers import two_tone, with_labels
 from torch import nn
 from toys import SHAPE, images, referee, state
 
@@ -26,12 +26,6 @@ from sparring.systems.cgan import ConditionalGAN
 from sparring.systems.infogan import InfoGAN
 
 CLASSES = 2
-
-
-def with_labels(data):
-    """Dark images are class 0, light ones class 1."""
-    light = (data.images.float().mean((1, 2, 3)) > 127).long()
-    return replace(data, labels=light, classes=("dark", "light"))
 
 
 class Told(nn.Module):

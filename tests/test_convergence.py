@@ -4,22 +4,15 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import two_tone
 from torch import nn
 from toys import SHAPE, adam, referee
 
 from sparring.data.dataset import Dataset
 from sparring.losses import game
 from sparring.networks import mlp
-from sparring.seeds import make_generator
 from sparring.system import Move, System
 from sparring.systems.r1 import R1GAN
-
-
-def two_tone() -> Dataset:
-    """Images that are all dark or all light, half of each, with a little noise."""
-    g = make_generator("two-tone")
-    level = torch.where(torch.rand(512, 1, 1, 1, generator=g) < 0.5, 40, 215)
-    return Dataset("two-tone", (level + torch.randint(-8, 9, (512, *SHAPE), generator=g)).to(torch.uint8))
 
 
 @pytest.mark.parametrize("seed", range(2))

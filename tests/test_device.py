@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_training import small, toy_data
+from helpers import small, toy_data
 from torch import nn
 
 from sparring.data.pixels import to_float

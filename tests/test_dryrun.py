@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import small, toy_data
+from helpers import small, toy_data
 from toys import gan, images
 
 from sparring import dryrun

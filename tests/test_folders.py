@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers import one_line
 from PIL import Image
-from test_sources import one_line
 
 from sparring.data import Spec, check, load
 from sparring.data.check import preview

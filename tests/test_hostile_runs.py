@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+from helpers import one_line
 from markupsafe import Markup
 
 from sparring import plots
 from sparring.cli import main
 from sparring.cli.common import write
 from sparring.durable import MANIFEST, Disk, sealed, sweep, unsealed, write_folder
-from sparring.errors import SparringError
 from sparring.evaluation import Evaluation
 from sparring.evaluation.schema import require_evaluation
 from sparring.reporting import report
@@ -34,14 +34,6 @@ def made(tmp_path_factory, toy_file):
 @pytest.fixture
 def run(made, tmp_path):
     return Path(shutil.copytree(made, tmp_path / made.name))
-
-
-def one_line(work, *words):
-    with pytest.raises(SparringError) as caught:
-        work()
-    said = str(caught.value)
-    assert "\n" not in said
-    assert all(word in said for word in words), said
 
 
 def checkpoint_with(run, **files):

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_conditional import with_labels
-from test_convergence import two_tone
+from helpers import two_tone, with_labels
 from toys import SHAPE, adam, images
 
 from sparring.data.dataset import Dataset, Spec

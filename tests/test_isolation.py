@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_training import toy_data
+from helpers import toy_data
 from toys import gan, images, referee, state
 
 from sparring.losses import game

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers import small, toy_data
 from PIL import Image
-from test_training import small, toy_data
 from torch import nn
 from toys import SHAPE
 

@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem, DataStructs, rdBase
 from rdkit.Chem import MACCSkeys
-from test_sources import one_line
 from torch import nn
 from toys import referee
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_convergence import two_tone
+from helpers import two_tone
 from torch import nn
 from toys import SHAPE, referee, state
 

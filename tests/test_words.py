@@ -9,7 +9,7 @@ from inspect import signature
 
 import pytest
 import torch
-from test_cli import TRAIN, fails
+from helpers import TRAIN, fails
 
 from sparring.cli import VERBS, find_verb, main, synonyms
 from sparring.cli.parser import flag, unboxed
