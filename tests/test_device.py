@@ -42,6 +42,14 @@ def main(names):
     module.set_rng_state = lambda state, at: None
     module.get_amp_supported_dtype = lambda: [torch.bfloat16]
 
+    class Generator(torch.Generator):
+        """The device has none: layers that draw get the CPU's."""
+
+        def __new__(cls, device="cpu"):
+            return super().__new__(cls)
+
+    torch.Generator = Generator
+
     def moved(system, to=None, memory_format=None):
         if to is not None:  # nn.Module.to cannot exchange weights for those without numbers
             known = {}  # weights that two networks share stay shared
@@ -65,7 +73,7 @@ def main(names):
     for name, number in numbers.items():
         setattr(torch.Tensor, name, seen(getattr(torch.Tensor, name), lambda x, number=number: number))
     torch.Tensor.item = seen(torch.Tensor.item, lambda x: 0.0 if x.is_floating_point() else 0)
-    referee.processes = lambda: SimpleNamespace(device=device, process_index=0, num_processes=1)
+    referee.process_group = lambda: SimpleNamespace(device=device, process_index=0, num_processes=1)
     referee.Referee._guard = lambda self, player, told: looked.append(told.device.type)
     for name in names:
         if child := os.fork():  # what has no memory cannot be cleaned up, so every recipe has a process of its own
@@ -74,7 +82,7 @@ def main(names):
         wrong = None
         try:
             with FakeTensorMode(allow_non_fake_inputs=True):
-                moves = play(name, referee.Referee, playing)
+                moves, _kept = play(name, referee.Referee, playing)
             assert looked == ["toygpu"] * moves, f"{moves} moves, {looked}"
         except Exception as error:
             wrong = f"{type(error).__name__}: {error}"
@@ -83,7 +91,7 @@ def main(names):
 
 
 def play(name, make, playing):
-    """Rounds 1, 8 and 9 of a recipe, then everything its system can do; how many moves it took.
+    """Rounds 1, 8 and 9 of a recipe, then everything its system can do; how many moves it took, and all that was made.
 
     In round 8 averages of long memory take in the weights, and by then networks that grow have grown.
     """
@@ -118,7 +126,7 @@ def play(name, make, playing):
             given = {"sample": (5,), "translate": (images, 1), "log_likelihood": (images,)}.get(ability, (images,))
             out = getattr(shown, ability)(*given)
             assert out.device.type == "cpu", f"{ability} is on {out.device}"
-    return moves
+    return moves, locals()  # kept until the process ends: freeing what has no memory may crash
 
 
 @pytest.mark.parametrize("part", range(4))
