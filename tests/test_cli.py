@@ -88,7 +88,7 @@ def test_training_help_shows_the_recipes_own_defaults(capsys):
         (["train", "cs231n-mpl", "--data", "digits"], "did you mean 'cs231n-mlp'"),
         (["train", "cs231n-mlp", "--data", "digits", "--latnet", "3"], "did you mean '--latent-dim'"),
         (["train", "--data", "digits"], "the recipe comes first"),
-        (["train", "cs231n-mlp", "--data", "digits", "--latent-dim", "-3"], "latent (--latent-dim) is '-3'"),
+        (["train", "cs231n-mlp", "--data", "digits", "--latent-dim", "-3"], "latent_dim (--latent-dim) is '-3'"),
         (["train", "cs231n-mlp", "--data", "digits", "--rounds", "many"], "valid integer"),
         (["train", "cs231n-mlp", "--data", "digits", "--game", "hing"], "'hinge'"),
         (["train", "cs231n-mlp", "--data", "nowhere"], "nowhere"),

@@ -119,7 +119,7 @@ def test_the_auxiliary_classifier_classifies():
 
 def test_the_losses_of_acgan_are_those_of_the_paper():
     """Odena et al. 2017, eqs. 2 and 3, written out again; weights scale the classes' part only."""
-    judge = referee(auxiliary(told=0.5, wanted=0.1), with_labels(images()))
+    judge = referee(auxiliary(d_class_weight=0.5, g_class_weight=0.1), with_labels(images()))
     named = dict(auxiliary().named_children())
     G, T, D, C = named["G"], named["T"], named["D"], named["C"]
     told = judge.play()
@@ -207,7 +207,7 @@ def test_messages_are_one_hot_and_uniform():
 
 
 def test_codes_of_another_shape_are_refused():
-    with pytest.raises(SparringError, match=r"codes are \(4, 2\): they must be \(4, 3\)"):
+    with pytest.raises(SparringError, match=r"codes are \(4, 2\): expected \(4, 3\)"):
         informed().sample(4, codes=torch.zeros(4, 2))
 
 

@@ -191,7 +191,7 @@ def test_where_a_domain_is_blank_nothing_is_zoomed():
     )
     made.prepare(data)
     assert float(made.system.G[0].factor) == float(made.system.F[0].factor) == 1
-    with pytest.raises(SparringError, match="give --lambda-identity 0"):
+    with pytest.raises(SparringError, match="needs --lambda-identity 0"):
         build_recipe(recipe, data.spec, resolve_arguments(recipe, {"width": 4, "d_layers": 1, "match_scale": True}))
 
 

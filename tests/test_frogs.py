@@ -335,11 +335,11 @@ def test_unit_data_shows_d_what_it_saw_in_the_book():
 
 def test_the_sigmoid_of_smus_lsgan_is_a_slip_on_request():
     x = torch.randn(6, 3, 32, 32)
-    plain, slip = (recipe("smu_frogs_lsgan", sigmoid=sigmoid).system for sigmoid in (False, True))
+    plain, slip = (recipe("smu_frogs_lsgan", bug_sigmoid=sigmoid).system for sigmoid in (False, True))
     torch.testing.assert_close(slip.D(x), plain.D(x).sigmoid())
     assert not any(isinstance(layer, nn.Sigmoid) for layer in plain.D)
     with pytest.raises(SparringError, match="--bug-sigmoid is for the least-squares game"):
-        recipe("smu_frogs_lsgan", sigmoid=True, game="non-saturating")
+        recipe("smu_frogs_lsgan", bug_sigmoid=True, game="non-saturating")
 
 
 def test_the_rules_of_each_game():

@@ -289,7 +289,7 @@ def test_nothing_is_said_of_a_training_that_learns():
         ("large-steps", {"generator__step": 0.05, "distance": 1.0}),
         ("value-range", {"level": 1.0, "darkest": 0.5}),
         ("value-range", {"level": -1.0, "brightest": -0.6}),
-        ("posterior-collapse", {"autoencoder__divergence": 0.1}),
+        ("posterior-collapse", {"autoencoder__kl": 0.1}),
         ("gradient-penalty", {"critic__gradient_penalty": 50.0}),
         ("ema-lag", {"shown": 2.0}),
         ("checkerboard", {"checker": 1000.0}),

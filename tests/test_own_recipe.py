@@ -64,14 +64,14 @@ def test_who_trained_a_run_may_go_on_with_it(folder):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("def tiny(data): ...", "'my_own:tiny' is no recipe: put @published"),
-        ("tiny = 3", "is no recipe: put @published"),
+        ("def tiny(data): ...", "'my_own:tiny' is no recipe: put @recipe"),
+        ("tiny = 3", "is no recipe: put @recipe"),
         ("other = 3", "cannot be imported: AttributeError"),
         ("import nowhere", "cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
         ("def tiny(:", "cannot be imported: SyntaxError"),
         ("x = 1\nx / 0", r"ZeroDivisionError: division by zero \(.*my_own.py, line 2\)"),
         (
-            "from sparring.recipes.recipe import *\n@published(paper='', size=8)\ndef tiny(data): ...",
+            "from sparring.recipes.recipe import *\n@recipe(paper='', size=8)\ndef tiny(data): ...",
             "gives None: a recipe",
         ),
     ],
@@ -88,7 +88,7 @@ def test_a_function_without_the_decorator_is_one_line():
     def tiny(data):
         """No card."""
 
-    with pytest.raises(SparringError, match="tiny' is no recipe: put @published"):
+    with pytest.raises(SparringError, match="tiny' is no recipe: put @recipe"):
         sparring.train(tiny, np.zeros((60, 28, 28), dtype=np.uint8))
 
 
@@ -97,5 +97,5 @@ def test_annotations_may_be_text_or_missing(folder):
     (folder / "my_text.py").write_text(text)
     run = train("my_text:tiny", "toy.npy", rounds=1, width=8, quiet=True)
     assert run.config["arguments"]["width"] == 8
-    with pytest.raises(SparringError, match=r"latent \(--latent-dim\) is 'many'"):
+    with pytest.raises(SparringError, match=r"latent_dim \(--latent-dim\) is 'many'"):
         train("my_text:tiny", "toy.npy", latent_dim="many", quiet=True)

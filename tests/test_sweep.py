@@ -49,8 +49,11 @@ quietly = partial(run_worker, prune=False, quiet=True, say=lambda words: None)
     [
         ("discriminator_lr=1e-5..1e-3:log", {"discriminator_lr": Range(1e-5, 1e-3, log=True)}),
         ("--generator-lr = 1e-4 .. 1e-3", {"generator_lr": Range(1e-4, 1e-3)}),
-        ("latent=4..64:log,\nbatch=16|32", {"latent_dim": Range(4, 64, log=True), "batch": Range(choices=(16, 32))}),
-        ("mixed=true|false", {"joint_batch": Range(choices=(True, False))}),
+        (
+            "latent_dim=4..64:log,\nbatch=16|32",
+            {"latent_dim": Range(4, 64, log=True), "batch": Range(choices=(16, 32))},
+        ),
+        ("joint_batch=true|false", {"joint_batch": Range(choices=(True, False))}),
     ],
 )
 def test_spaces_are_read(text, space):
@@ -58,7 +61,7 @@ def test_spaces_are_read(text, space):
 
 
 def test_a_space_may_be_a_file(tmp_path):
-    (tmp_path / "space.txt").write_text("latent=4..64\nsmooth=0..0.2\n")
+    (tmp_path / "space.txt").write_text("latent_dim=4..64\nlabel_smoothing=0..0.2\n")
     assert read_space(str(tmp_path / "space.txt"), RECIPE) == {
         "latent_dim": Range(4, 64),
         "label_smoothing": Range(0.0, 0.2),
@@ -70,12 +73,12 @@ def test_a_space_may_be_a_file(tmp_path):
     [
         ("learning_rate=1..2", "unknown argument 'learning_rate'"),
         ("latent_dim", "it must be argument=low..high"),
-        ("latent=4", "it must be argument=low..high"),
-        ("latent=4..64:sqrt", "it must be argument=low..high"),
-        ("latent=64..4", "must be below the second"),
-        ("smooth=0..0.4:log", "above 0 for :log"),
-        ("smooth=0..0.9", "smooth .* less than or equal to 0.5"),
-        ("mixed=0..1", "is no number"),
+        ("latent_dim=4", "it must be argument=low..high"),
+        ("latent_dim=4..64:sqrt", "it must be argument=low..high"),
+        ("latent_dim=64..4", "must be below the second"),
+        ("label_smoothing=0..0.4:log", "above 0 for :log"),
+        ("label_smoothing=0..0.9", "label_smoothing .* less than or equal to 0.5"),
+        ("joint_batch=0..1", "is no number"),
         (" , ", "--space is empty"),
     ],
 )
@@ -196,21 +199,21 @@ def test_without_optuna_it_says_what_to_install(data, tmp_path, monkeypatch):
 def test_the_command_line(data, tmp_path, capsys):
     line = ["sweep", RECIPE, "--data", data, "--size", "8", "--batch", "16", "--rounds", "4", "--n", "50"]
     line += ["--journal", str(tmp_path / "journal"), "--trials", "1", "--no-prune"]
-    main([*line, "--space", "latent=4..8", "--held-out", "100"])
+    main([*line, "--space", "latent_dim=4..8", "--held-out", "100"])
     assert "100" in str(Run.open(read_trials(tmp_path / "journal")[0].run).config["data"]["source"]["held_out"])
     said = capsys.readouterr().out
     assert "trial 1 of 1: --latent-dim" in said
     assert "sparring train csc321-mlp --latent-dim" in said
     with pytest.raises(SystemExit):
-        main([*line, "--space", "latent=4..8", "--latent-dim", "4"])
-    assert "latent is searched and given" in capsys.readouterr().err
+        main([*line, "--space", "latent_dim=4..8", "--latent-dim", "4"])
+    assert "latent_dim is searched and given" in capsys.readouterr().err
     for flags, words in (
         (["--held-out", "5"], "5 of 600 images are held out, and a sweep measures against 6 or more"),
         (["--labels-from", "nowhere.csv"], "there is no folder or file 'nowhere.csv'"),
-        (["--space", "latent=4..8," + " " * 300 + "mixed=maybe"], "joint_batch"),
+        (["--space", "latent_dim=4..8," + " " * 300 + "mixed=maybe"], "joint_batch"),
     ):
         with pytest.raises(SystemExit):
-            main([*line, "--space", "latent=4..8", "--journal", str(tmp_path / "second"), *flags])
+            main([*line, "--space", "latent_dim=4..8", "--journal", str(tmp_path / "second"), *flags])
         assert words in capsys.readouterr().err
     assert not (tmp_path / "second.runs").exists()
 

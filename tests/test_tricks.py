@@ -131,7 +131,7 @@ def test_minibatch_std_of_known_groups():
     x = torch.zeros(6, 2, 3, 3)
     x[0, 0], x[1, 0] = 1, -1  # std 1 in one of two maps of the first pair, nothing in the second, 2 and 0 in the third
     x[4:, :, 0, 0] = torch.tensor([[2.0, 0], [-2, 0]])
-    y = MinibatchStd(mbstd_group=2)(x)
+    y = MinibatchStd(group=2)(x)
     assert torch.equal(y[:, :2], x)
     expected = torch.tensor([0.5, 0.5, 0, 0, 2 / 18, 2 / 18])
     torch.testing.assert_close(y[:, 2], expected[:, None, None].expand(6, 3, 3), atol=2e-4, rtol=0)
@@ -139,11 +139,11 @@ def test_minibatch_std_of_known_groups():
 
 def test_minibatch_std_fills_the_last_group_and_shrinks_to_a_small_batch():
     x = torch.randn(5, 2, 3, 3)
-    y = MinibatchStd(mbstd_group=4)(x)[:, 2, 0, 0]
+    y = MinibatchStd(group=4)(x)[:, 2, 0, 0]
     assert torch.equal(y[:4], y[:1].expand(4))
     torch.testing.assert_close(y[4], x[[4, 0, 1, 2]].std(0, correction=0).mean(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
-        MinibatchStd(mbstd_group=8)(x)[0, 2, 0, 0], x.std(0, correction=0).mean(), atol=1e-5, rtol=1e-5
+        MinibatchStd(group=8)(x)[0, 2, 0, 0], x.std(0, correction=0).mean(), atol=1e-5, rtol=1e-5
     )
 
 
@@ -498,7 +498,7 @@ def test_p_rises_when_the_discriminator_overfits():
     assert p[:5] == [0.0] * 4 + [pytest.approx(p[4])]  # it may move before every fourth round
     assert p[-1] > 0.5
     still = referee(ada(), images(16), optimizers={"discriminator": adam(1e-12), "generator": adam(1e-12)})
-    assert play(still, 120)[-1][0]["p"] < 0.1
+    assert play(still, 120)[-1][0]["augment_p"] < 0.1
 
 
 @pytest.mark.parametrize("joint_batch", [True, False])

@@ -25,7 +25,7 @@ class VirtualBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.reference_size:
-            raise SparringError("virtual batch norm has no reference batch: wrap the network in Virtual")
+            raise SparringError("virtual batch norm has no reference batch: wrap the network in WithReferenceBatch")
         flat = x.flatten(2) if x.ndim > 2 else x[:, :, None]
         flat = flat.to(torch.promote_types(x.dtype, torch.float32))
         var, mean = torch.var_mean(flat, 2, correction=0, keepdim=True)  # (R + B, C, 1): of each example by itself

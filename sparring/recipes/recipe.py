@@ -55,7 +55,7 @@ class Recipe:
 
 
 RecipeFunction = Callable[..., Recipe]
-"""`def name(data: Spec, *, argument: Type = default, ...) -> Recipe`, with a docstring and `@published`."""
+"""`def name(data: Spec, *, argument: Type = default, ...) -> Recipe`, with a docstring and `@recipe`."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ def recipe(
 
 
 def info(function: RecipeFunction) -> RecipeInfo:
-    """The card that `@published` pinned on it. Raises SparringError for a function without one, which is no recipe."""
+    """The card that `@recipe` pinned on it. Raises SparringError for a function without one, which is no recipe."""
     if not isinstance(getattr(function, "card", None), RecipeInfo):
         name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', abbreviated(function))}"
-        raise SparringError(f"'{name}' is no recipe: put @published(paper=..., size=...) on the function")
+        raise SparringError(f"'{name}' is no recipe: put @recipe(paper=..., size=...) on the function")
     return function.card  # type: ignore[attr-defined]
 
 
