@@ -182,7 +182,6 @@ def train(
     require_same_config(peers, partial(_game, config, referee))
     run = _create_run(out, f"{name}-{data.name}", config, _source(type(made.system).round), referee)
     measured = info(function).measured
-    notes = []
     if name not in RECIPES:
         run.trusted = function
         if function.__module__ == "__main__" or "<locals>" in name:

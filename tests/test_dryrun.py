@@ -141,3 +141,10 @@ def test_free_memory_knows_the_limit_of_the_shell(monkeypatch):
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     monkeypatch.setattr(resource, "getrlimit", lambda which: (used + 10**8, resource.RLIM_INFINITY))
     assert 0 < free_memory() <= 10**8 + 10**7
+
+
+def test_training_says_that_memory_may_be_short(monkeypatch, tmp_path, capsys):
+    said = "a round takes nearly all memory"
+    monkeypatch.setattr("sparring.training.require_playable", lambda *args, **options: [said])
+    train("cs231n-mlp", torch.zeros(60, 28, 28, dtype=torch.uint8), rounds=1, batch=4, out=tmp_path)
+    assert said in capsys.readouterr().err
