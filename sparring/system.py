@@ -342,6 +342,11 @@ class System(nn.Module):
         precision = torch.float32 if exact else self.precision
         return self.run_batched(network, *inputs, size=size, precision=precision)
 
+    @property
+    def growing(self) -> bool:
+        """Whether its networks do not make images in full detail yet."""
+        return False
+
     def supports(self, ability: str) -> bool:
         """Whether this system has the ability (a key of ABILITIES)."""
         if ability not in CAPABILITIES:

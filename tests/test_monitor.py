@@ -123,6 +123,19 @@ def gan(G=None, D=None):
     return GAN(G, D, latent_dim=8, game=GAMES["non-saturating"])
 
 
+def test_samples_of_networks_that_still_grow_are_not_looked_at():
+    """StyleALAE begins with 4x4 images: until the last level counts in full, samples are blurred by design."""
+    data = shapes()
+    made = load_recipe("style-alae", RECIPES)(
+        data.spec, width=4, max_channels=8, mapping_layers=2, rounds_per_level=10
+    ).system
+    looker = Observer(made, made, data, batch=64, seed=0)
+    looker.before()
+    for played, seen in ((0, False), (20, False), (24, False), (25, True)):
+        made.round_index = played
+        assert ("distance" in looker.look(EVERY, [])) == seen, played
+
+
 # When it looks.
 
 

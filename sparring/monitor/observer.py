@@ -92,7 +92,7 @@ class Observer:
             size = float(self._before[player].norm())
             row[f"{player}.weights"] = float(after.norm())
             row[f"{player}.step"] = float((after - self._before[player]).norm()) / max(size, 1e-12)
-        if self.live.supports("sample"):
+        if self.live.supports("sample") and not self.live.growing:  # before, samples lack detail of images
             with preserving_mode_and_rng(self.live):
                 row |= self._pictures(round_number)
         return {name: value if math.isfinite(value) else None for name, value in row.items()}

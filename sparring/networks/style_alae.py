@@ -158,6 +158,11 @@ class Generator(nn.Module):
         """How many layers take a style at present."""
         return 2 * (self.growth.now()[0] + 1)
 
+    @property
+    def growing(self) -> bool:
+        """Whether the last level does not count in full yet."""
+        return self.growth.now() != (self.growth.levels - 1, 1.0)
+
     def forward(self, w: Tensor) -> Tensor:
         level, blend = self.growth.now()
         styles = w.unbind(1) if w.ndim == 3 else [w] * self.layers

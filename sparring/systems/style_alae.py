@@ -44,6 +44,11 @@ class StyleALAE(ALAE):
         super().__init__(F, G, E, D, latent_dim=latent_dim, noise=noise, gamma=gamma, train_mapping=train_mapping)
         self.mixing = mixing
 
+    @property
+    def growing(self) -> bool:
+        """Until the last level counts in full."""
+        return bool(self.G.growing)
+
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         x = self.E.fade(x)
