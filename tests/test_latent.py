@@ -45,8 +45,8 @@ def linear_gan(d=4, seed=0, scale=0.1, **options):
 
 def biggan_like(classes=3):
     torch.manual_seed(0)
-    G = Generator(9, 2, 1, 28, classes=classes, shared=4)
-    return biggan.BigGAN(G, Discriminator(2, 1, 28, classes=classes), latent_dim=9, classes=classes, standing=2)
+    G = Generator(9, 2, 1, 28, classes=classes, embed_dim=4)
+    return biggan.BigGAN(G, Discriminator(2, 1, 28, classes=classes), latent_dim=9, classes=classes, standing_batches=2)
 
 
 # Ways from one code to another.
@@ -274,19 +274,19 @@ def test_standing_statistics_are_measured_again_when_weights_change_and_only_the
     system, passes = biggan_like(), []
     system.G.register_forward_hook(lambda *_: passes.append(1))  # copies of G are counted with it
     before = system.sample(3, seed=1)
-    assert len(passes) == system.standing + 1
+    assert len(passes) == system.standing_batches + 1
     assert torch.equal(system.sample(3, seed=1), before)
-    assert len(passes) == system.standing + 2
+    assert len(passes) == system.standing_batches + 2
     with torch.no_grad():
         system.G.linear.weight.add_(torch.randn_like(system.G.linear.weight))
     changed = system.sample(3, seed=1)
-    assert len(passes) == 2 * system.standing + 3
+    assert len(passes) == 2 * system.standing_batches + 3
     fresh = biggan_like()
     fresh.load_state_dict(system.state_dict())
     assert torch.equal(fresh.sample(3, seed=1), changed)
     assert not torch.equal(changed, before)
     system.sample(3, truncation=0.5)
-    assert len(passes) == 3 * system.standing + 4
+    assert len(passes) == 3 * system.standing_batches + 4
 
 
 # Directions.

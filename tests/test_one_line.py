@@ -60,7 +60,7 @@ def stubs(path, monkeypatch, tmp_path):
     monkeypatch.setattr(Run, "system", lambda self, **options: system)
     monkeypatch.setattr(Run, "data", lambda self, *given, **options: data)
     for name in (
-        *("training.train", "training.resume", "evaluation.evaluate", "reporting.report", "sweeping.work"),
+        *("training.train", "training.resume", "evaluation.evaluate", "reporting.report", "sweeping.run_worker"),
         *("latent.invert", "latent.probe.probe", "bench.measuring.bench", "bench.race.race"),
         *("toys.mixtures.play", "toys.line.play", "toys.xy.play", "toys.dirac.eigenvalues"),
     ):
@@ -105,7 +105,7 @@ NEEDED = {
     "arithmetic": {"start": "0", "minus": "1", "plus": "2"},
     "translate": {"to": "x", "out": "y"},
     "train": {"data": "toy"},
-    "sweep": {"data": "toy", "space": "latent=3|4", "rounds": "4"},
+    "sweep": {"data": "toy", "space": "latent_dim=3|4", "rounds": "4"},
 }
 """Verb -> flags that it must have."""
 
@@ -254,7 +254,7 @@ def test_every_public_function_answers_or_raises_one_line(path, monkeypatch, tmp
     data, system = sparring.load(path.parent / "toy.npy"), Run.open(path).system()
     monkeypatch.setattr("sparring.training._train_loop", lambda run, *args, **options: run)
     monkeypatch.setattr("sparring.training._create_run", reached)
-    monkeypatch.setattr("sparring.evaluation.compared", reached)
+    monkeypatch.setattr("sparring.evaluation.evaluate_samples", reached)
     forbid(monkeypatch)
     monkeypatch.chdir(tmp_path)
     wrong = []

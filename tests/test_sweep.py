@@ -210,7 +210,7 @@ def test_the_command_line(data, tmp_path, capsys):
     for flags, words in (
         (["--held-out", "5"], "5 of 600 images are held out, and a sweep measures against 6 or more"),
         (["--labels-from", "nowhere.csv"], "there is no folder or file 'nowhere.csv'"),
-        (["--space", "latent_dim=4..8," + " " * 300 + "mixed=maybe"], "joint_batch"),
+        (["--space", "latent_dim=4..8," + " " * 300 + "joint_batch=maybe"], "joint_batch"),
     ):
         with pytest.raises(SystemExit):
             main([*line, "--space", "latent_dim=4..8", "--journal", str(tmp_path / "second"), *flags])

@@ -15,7 +15,7 @@ from sparring.data.pixels import MAX_SIZE
 from sparring.durable import CorruptCheckpointError, read_json, unsealed
 from sparring.errors import MOST, SparringError
 
-FORMAT = 3
+FORMAT = 4
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 
