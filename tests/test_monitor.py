@@ -518,7 +518,7 @@ def puppet(given, known=()):
     system = gan()
     monitor = Monitor(system, system, shapes(80), facts("cs231n-mlp"), LENGTH, known)
     left = iter(given)
-    monitor._looker = SimpleNamespace(look=lambda round_number, moves, rates: next(left))
+    monitor._observer = SimpleNamespace(look=lambda round_number, moves, rates: next(left))
     return monitor
 
 
@@ -527,9 +527,9 @@ def test_a_cause_is_told_once_and_a_second_one_is_unsure():
     monitor = puppet(given)
     said = [line["alarm"] for row in given for line in monitor.look(row["round"], []) if "alarm" in line]
     assert [(one["cause"], one["certainty"]) for one in said] == [("no-update", "sure"), ("divergence", "unsure")]
-    assert "It may come of what was told before (a player does not learn)." in said[1]["sentence"]
+    assert "Possibly caused by an earlier alarm (a player does not learn)." in said[1]["sentence"]
     assert (said[0]["began"], said[0]["noticed"]) == (EVERY, 3 * EVERY)
-    assert "the generator have not moved" in said[0]["sentence"]
+    assert "the generator have not changed" in said[0]["sentence"]
 
 
 def test_what_has_passed_is_told_and_may_come_back():

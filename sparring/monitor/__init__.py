@@ -1,8 +1,8 @@
-"""The health monitor: looks at a training now and then and says what is wrong with it, once for each cause.
+"""The health monitor: observes a training at regular intervals and reports each problem once.
 
-looks.py   what is seen from outside, one row of numbers a look; nothing that training reads is touched
-causes.py  rows -> causes, by rules whose limits healthy trainings stay within; pure
-advice.py  causes -> sentences and one command to try
+observer.py  one row of numbers per observation; does not change anything that training reads
+rules.py     rows -> causes, by rules whose limits healthy trainings do not exceed; pure functions
+advice.py    causes -> sentences and one command to try
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ __all__ = ["CAUSES", "Alarm", "Monitor", "Row"]
 
 @dataclass(frozen=True)
 class Alarm:
-    """One cause, told once, until it has passed and comes back.
+    """One problem. It is reported once; if it passes and recurs, that is a new alarm.
 
     cause      a key of CAUSES
-    title      in a few words; sentence: what was seen, and what to do
-    began      round of the first look at which it was seen; noticed: of the look that made it certain enough to tell
-    certainty  "sure", "likely", or "unsure": other causes fit as well
-    command    one thing to try
-    passed     round of the look at which it was no longer seen; None: it still is
+    title      a short name of the problem
+    began      round of the first observation that shows it
+    noticed    round of the observation in which it was reported
+    certainty  "sure", "likely", or "unsure" if another alarm may explain it
+    sentence   the symptoms, with numbers, and how to fix them
+    command    one command to try
+    passed     round of the observation in which it had disappeared; None if it persists
     """
 
     cause: str
@@ -43,87 +45,91 @@ class Alarm:
     passed: int | None = None
 
     def __str__(self) -> str:
-        sure = "" if self.certainty == "sure" else f" ({self.certainty})"
-        return f"{self.title}{sure}, since round {self.began}. {self.sentence} Try: {self.command}"
+        certainty = "" if self.certainty == "sure" else f" ({self.certainty})"
+        return f"{self.title}{certainty}, since round {self.began}. {self.sentence} Try: {self.command}"
 
 
 class Monitor:
-    """Watches one training.
+    """Monitors one training.
 
-    live, shown  the system that plays, and the same with averaged networks
-    config       of the run, as in recipe.json: recipe, arguments, data, seed, rounds, equilibrium
-    length       rounds that the recipe is made for
-    run          its directory, for commands that look at it
-    known        lines that an interrupted run has left in health.jsonl: what was told is not told again
-    alarms       given so far, by cause and round in which they began
+    live     the system in training
+    ema      the same system with EMA weights
+    config   configuration of the run, as in recipe.json: recipe, arguments, data, seed, rounds, equilibrium
+    length   number of rounds the recipe is designed for
+    history  lines of health.jsonl from before an interruption; alarms in them are not reported again
+    run      directory of the run, for suggested commands
+    alarms   all alarms so far, by cause and the round in which they began
     """
 
     def __init__(
         self,
         live: System,
-        shown: System,
+        ema: System,
         data: Dataset,
         config: Mapping[str, Any],
         length: int,
-        known: Iterable[Mapping[str, Any]] = (),
+        history: Iterable[Mapping[str, Any]] = (),
         run: str = "RUN",
     ) -> None:
         self.config, self.length, self.run = config, length, run
-        self._looker = Observer(live, shown, data, batch=config["batch"], seed=config["seed"])
-        known = list(known)
-        self.rows: list[Row] = [dict(line) for line in known if "alarm" not in line]
-        told = [Alarm(**line["alarm"]) for line in known if "alarm" in line]
-        self.alarms = {(alarm.cause, alarm.began): alarm for alarm in told}
+        self._observer = Observer(live, ema, data, batch=config["batch"], seed=config["seed"])
+        history = list(history)
+        self.rows: list[Row] = [dict(line) for line in history if "alarm" not in line]
+        alarms = [Alarm(**line["alarm"]) for line in history if "alarm" in line]
+        self.alarms = {(alarm.cause, alarm.began): alarm for alarm in alarms}
 
     def due(self, round_number: int) -> bool:
-        """Whether this round ends with a look; the same on every process."""
-        return self._looker.due(round_number)
+        """Whether this round is observed; the same on every process."""
+        return self._observer.due(round_number)
 
     def before(self) -> None:
-        """Just before the round that is looked at."""
-        self._looker.before()
+        """Call just before the round that is observed."""
+        self._observer.before()
 
     def look(
         self, round_number: int, moves: Sequence[Mapping[str, float | str]], rates: Mapping[str, float] | None = None
     ) -> list[dict[str, Any]]:
-        """After that round; `moves` as `Referee.agree` gives them, `rates` the players' learning rates.
+        """Observe the round that has just ended.
 
-        Lines for health.jsonl: the look, alarms that have passed, and new ones.
+        moves  results of `Referee.reduce_logs`
+        rates  learning rates by player
+
+        Returns lines for health.jsonl: the row of numbers, alarms that have passed, and new alarms.
         """
-        self.rows.append(self._looker.look(round_number, moves, rates))
-        found = findings(self.rows, self.config["equilibrium"], self.config["rounds"], self.length)
-        passed = [replace(alarm, passed=round_number) for alarm in self._open() if alarm.cause in found.denied]
-        return [self.rows[-1], *map(self._tell, passed), *self._new(found.suspicions, round_number)]
+        self.rows.append(self._observer.look(round_number, moves, rates))
+        result = findings(self.rows, self.config["equilibrium"], self.config["rounds"], self.length)
+        passed = [replace(alarm, passed=round_number) for alarm in self._open() if alarm.cause in result.denied]
+        return [self.rows[-1], *map(self._record, passed), *self._new(result.suspicions, round_number)]
 
     def failed(self, round_number: int) -> list[dict[str, Any]]:
-        """Training cannot go on; lines for health.jsonl."""
-        seen = {"growth": f"a loss or a gradient, in round {round_number}"}
-        return self._new([Suspect("divergence", round_number, math.inf, seen)], round_number)
+        """Lines for health.jsonl after training has diverged and stopped."""
+        evidence = {"growth": f"a loss or a gradient, in round {round_number}"}
+        return self._new([Suspect("divergence", round_number, math.inf, evidence)], round_number)
 
     def _open(self) -> list[Alarm]:
         """Alarms that have not passed."""
         return [alarm for alarm in self.alarms.values() if alarm.passed is None]
 
-    def _tell(self, alarm: Alarm) -> dict[str, Any]:
-        """Keep the alarm, or its new state, as a line for health.jsonl."""
+    def _record(self, alarm: Alarm) -> dict[str, Any]:
+        """Store the alarm or its new state; return it as a line for health.jsonl."""
         self.alarms[alarm.cause, alarm.began] = alarm
         return {"alarm": asdict(alarm)}
 
-    def _new(self, found: Sequence[Suspect], round_number: int) -> list[dict[str, Any]]:
-        """New causes as alarms, the likeliest first."""
+    def _new(self, suspects: Sequence[Suspect], round_number: int) -> list[dict[str, Any]]:
+        """Alarms for causes that have none yet, most likely first, as lines for health.jsonl."""
         lines = []
-        for one in found:
-            open_ = self._open()
-            if one.cause in {alarm.cause for alarm in open_}:
+        for suspect in suspects:
+            open_alarms = self._open()
+            if suspect.cause in {alarm.cause for alarm in open_alarms}:
                 continue
             alarm = Alarm(
-                one.cause,
-                CAUSES[one.cause].title,
-                one.began,
+                suspect.cause,
+                CAUSES[suspect.cause].title,
+                suspect.began,
                 round_number,
-                "unsure" if open_ else "sure" if one.value >= 2 else "likely",
-                explain(one, [alarm.title for alarm in open_]),
-                command(one.cause, self.config, self.run),
+                "unsure" if open_alarms else "sure" if suspect.value >= 2 else "likely",
+                explain(suspect, [alarm.title for alarm in open_alarms]),
+                command(suspect.cause, self.config, self.run),
             )
-            lines.append(self._tell(alarm))
+            lines.append(self._record(alarm))
         return lines

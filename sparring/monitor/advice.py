@@ -1,4 +1,4 @@
-"""What is said of each cause, and the one command that is suggested: always one that the command line takes."""
+"""The description of each cause and one suggested command, which is always valid on the command line."""
 
 from __future__ import annotations
 
@@ -15,191 +15,196 @@ from sparring.recipes.recipe import arguments, load_recipe
 
 @dataclass(frozen=True)
 class Cause:
-    """How a cause is called, what was seen (with the numbers of the last look), and what to do about it.
+    """A cause of problems, its symptom and its remedy.
 
-    high, low  arguments that are too high, or too low, where a recipe's settings were changed: the command takes those
-               that were given above, or below, the recipe's own value back to it
-    to         else the first of these arguments that the recipe has is set to this value
-    otherwise  else a command with {recipe}, {data} and {run} in it
+    title     a short name
+    symptom   a sentence with fields for the numbers of the last observation (`rules.evidence`)
+    remedy    what usually causes it, and how to fix it
+    high      arguments that may be too high: the command resets those above the recipe's default to the default
+    low       arguments that may be too low: the command resets those below the recipe's default to the default
+    to        if nothing was reset: the first of these arguments that the recipe has is set to this value
+    fallback  if nothing was set either: a command with the fields {recipe}, {data} and {run}
 
-    No argument is changed beyond the recipe's own unless that was seen to help (docs/results/monitor.md).
+    The command never moves an argument beyond the recipe's default, except where measurements show that it helps
+    (docs/results/monitor.md).
     """
 
     title: str
-    seen: str
-    helps: str
+    symptom: str
+    remedy: str
     high: tuple[str, ...] = ()
     low: tuple[str, ...] = ()
     to: tuple[tuple[str, Any], ...] = ()
-    otherwise: str = "sparring report {run}"
+    fallback: str = "sparring report {run}"
 
 
 RATES = ("discriminator_lr", "generator_lr", "reconstruction_lr", "adversarial_lr", "lr")
 
 CAUSES: dict[str, Cause] = {
     "divergence": Cause(
-        "The networks are running away",
-        "A loss, a score or the weights grow without end, or a number is not finite any more ({growth}).",
-        "Usually learning rates are too high, or nothing holds the discriminator.",
+        "Training is diverging",
+        "A loss, the scores or the weights keep growing, or a number is no longer finite ({growth}).",
+        "Usually the learning rates are too high, or the discriminator is not regularized.",
         high=RATES,
         low=("gp_weight", "gamma"),
     ),
     "schedule-ended": Cause(
-        "The schedule has ended",
+        "The learning-rate schedule has ended",
         "The learning rate of the {ended} is 0: further rounds change nothing.",
-        "Stop here, or plan the schedule of the next training for more rounds.",
+        "Stop here, or train again with a schedule for more rounds.",
     ),
     "no-update": Cause(
         "A player does not learn",
-        "The weights of the {player} have not moved at all.",
-        "Its learning rate is 0, or its optimizer holds other weights: look at the recipe's optimizers and schedules.",
-        otherwise="sparring recipes {recipe}",
+        "The weights of the {player} have not changed.",
+        "Its learning rate is 0, or its optimizer has other weights: check the recipe's optimizers and schedules.",
+        fallback="sparring recipes {recipe}",
     ),
     "losses-inconsistent": Cause(
-        "Both players win",
-        "The losses of both lie far below equilibrium ({losses}); opponents cannot both win.",
-        "A label or a sign is the wrong way round: one of them helps the other.",
-        otherwise="sparring recipes {recipe}",
+        "The losses are inconsistent",
+        "Both losses are far below equilibrium ({losses}), but in a game one player's gain is the other's loss.",
+        "A label or a sign is inverted: one player helps the other.",
+        fallback="sparring recipes {recipe}",
     ),
     "weak-discriminator": Cause(
         "The discriminator is too weak",
-        "It scores a sample above a real image in {fooled} of 100 pairs, though they are far apart ({distance}; "
-        "{losses}). A falling loss of the generator is no success here: it wins without making better samples.",
-        "The discriminator needs a higher learning rate, more steps, or to be larger.",
+        "It scores a sample above a real image in {fooled} of 100 pairs, although the distributions are far apart "
+        "({distance}; {losses}). A falling generator loss is not a success here: the samples do not improve.",
+        "Give the discriminator a higher learning rate, more steps, or more capacity.",
         high=("gamma", "gp_weight"),
         low=("discriminator_lr", "critic_steps", "lr"),
     ),
     "large-steps": Cause(
-        "The steps are too big",
-        "In one round the {player} changes by {step} of the size of its weights.",
+        "The update steps are too large",
+        "In one round the weights of the {player} change by {step} of their norm.",
         "Usually its learning rate is too high.",
         high=RATES,
     ),
     "posterior-collapse": Cause(
-        "The code says nothing (posterior collapse)",
-        "The codes of all images are nearly the same: {nats} nats in all.",
-        "The weight of the divergence is too high for what the decoder gains from the code.",
+        "Posterior collapse",
+        "The latent codes of all images are nearly the same: the KL divergence is only {nats} nats.",
+        "The weight of the KL divergence (beta) is too high.",
         high=("beta",),
     ),
     "gradient-penalty": Cause(
-        "The critic is not held",
-        "The critic's slope is far from 1: on average {slope} squared away.",
-        "The penalty is too weak, or the critic has too few steps.",
+        "The gradient penalty is not effective",
+        "The gradient norm of the critic is far from 1: the mean squared deviation is {gradient_penalty}.",
+        "The penalty weight is too small, or the critic takes too few steps.",
         low=("gp_weight", "critic_steps"),
     ),
     "ema-lag": Cause(
-        "The averaged weights lag behind",
-        "Samples of the averaged weights are far from images ({shown}), those of the live ones are not ({distance}).",
-        "The average remembers too long for a training of this length; with more rounds it catches up.",
+        "The EMA weights lag behind",
+        "Samples of the EMA weights are far from the images ({shown}), those of the live weights near ({distance}).",
+        "The EMA decays too slowly for a training of this length; with more rounds it catches up.",
         high=("ema_half_life",),
         to=(("ema_decay", 0.99),),
     ),
     "mode-collapse": Cause(
-        "The samples look alike (mode collapse)",
-        "Two samples are {diversity} as far apart as two images, a sample and the one nearest to it "
-        "{neighbors}, and that does not grow.",
-        "Look at the grids: this can pass by itself; if it does not, further rounds will not help.",
+        "Mode collapse",
+        "The samples are too similar, and this is not improving: relative to images, the mean distance between two "
+        "samples is {diversity} and the nearest-neighbor distance {neighbors}.",
+        "Look at the grids: this may pass by itself; if it does not, more rounds will not help.",
         high=("generator_lr", "lr"),
         low=("discriminator_lr", "gamma", "gp_weight"),
     ),
     "value-range": Cause(
-        "Samples and images have other ranges",
-        "The {end} pixels of samples stay {gap} of the range away from those of the images.",
-        "Generator and data must mean the same by black and white: both in [-1, 1], as tanh gives.",
-        otherwise="sparring check-data {data}",
+        "Samples and images have different value ranges",
+        "The {end} pixels of the samples differ from those of the images by {gap} of the range.",
+        "Generator and data must use the same value range: [-1, 1], as tanh gives.",
+        fallback="sparring check-data {data}",
     ),
     "weak-scores": Cause(
-        "The discriminator has given up",
-        "It tells {separation} of samples from images, by scores of size {scores}, though they are far apart "
-        "({distance}). Balanced losses do not mean success here.",
-        "It is too small, too slow, or held too tightly.",
+        "The discriminator is ineffective",
+        "Its separation of samples from images is {separation} (1: perfect) and the mean size of its scores {scores}, "
+        "although the distributions are still far apart ({distance}). Balanced losses are not a success here.",
+        "It is too small, learns too slowly, or is regularized too strongly.",
         high=("gamma", "gp_weight"),
         low=("discriminator_lr", "adversarial_lr", "critic_steps", "lr"),
     ),
     "strong-discriminator": Cause(
         "The discriminator is too strong",
-        "It tells every sample from every image ({separation} of 1), and samples no longer get closer ({distance}).",
-        "It learns too fast for the generator, or nothing holds it.",
+        "It separates nearly all samples from images ({separation}; 1: all), and the samples are no longer getting "
+        "closer ({distance}).",
+        "It learns too fast for the generator, or is not regularized.",
         high=("discriminator_lr", "critic_steps", "lr"),
         low=("generator_lr", "gamma", "gp_weight"),
     ),
     "checkerboard": Cause(
-        "Checkerboards",
-        "Samples have {checker} times as much of the finest stripes and checkers as images.",
-        "Transposed convolutions start with them, and they may stay; resizing before a convolution makes none.",
+        "Checkerboard artifacts",
+        "The finest stripes and checkerboards have {checker} times as much power in samples as in images.",
+        "Transposed convolutions produce them at first and sometimes keep them; resize-convolutions do not.",
     ),
     "discriminator-overfit": Cause(
-        "The discriminator learns the images by heart",
-        "It scores an image that it was trained on above one that it was not in {memory} of 100 pairs.",
-        "There are too few images for it, or the training is too long for so few.",
-        otherwise="sparring check-data {data}",
+        "The discriminator overfits the training images",
+        "It scores a training image above a held-out image in {memory} of 100 pairs.",
+        "There are too few images, or too many rounds for so few images.",
+        fallback="sparring check-data {data}",
     ),
     "labels-ignored": Cause(
-        "The labels do nothing",
-        "What is asked for and what is made have little to do with each other (agreement {labels} of 1).",
+        "The labels are ignored",
+        "Samples hardly match the requested classes (agreement {labels}; 1: perfect).",
         "The labels of the data are wrong, or one of the networks ignores them.",
         low=("g_class_weight", "d_class_weight"),
-        otherwise="sparring check-data {data}",
+        fallback="sparring check-data {data}",
     ),
     "abnormal-samples": Cause(
-        "The samples are unlike images",
-        "They have {edges} times the edges of images and {checker} times their finest stripes, two of them are "
-        "{diversity} as far apart as two images, a sample and the one nearest to it {neighbors}: no healthy training "
-        "ends like this.",
-        "Look at the pictures for what is blurred, rough or repeated: the generator cannot make it better, or the "
-        "discriminator cannot see it.",
+        "The samples are abnormal",
+        "No healthy training ends with such values. Relative to images: edge strength {edges}, power of the finest "
+        "stripes {checker}, mean distance between two samples {diversity}, nearest-neighbor distance {neighbors}.",
+        "Check the grids for blur, noise and repetition: the generator may lack capacity, or the discriminator may not "
+        "detect the fault.",
     ),
     "no-progress": Cause(
         "No progress",
-        "Samples are as far from images as at half of the rounds so far ({distance}).",
-        "Look at the pictures and the curves; more rounds alone will not help.",
+        "Samples are as far from the images as they were halfway through the rounds so far ({distance}).",
+        "Look at the grids and the curves; more rounds alone will not help.",
     ),
 }
-"""Cause -> what is said. The order is that of `causes.RULES`."""
+"""Cause -> description, in the order of `rules.RULES`."""
 
 
-def explain(one: Suspect, before: Sequence[str]) -> str:
-    """What was seen and what helps; and what else was told before, which may be the root of it."""
-    about = CAUSES[one.cause]
-    said = f"{about.seen.format_map(one.seen)} {about.helps}"
-    if before:
-        said += f" It may come of what was told before ({'; '.join(title.lower() for title in before)})."
-    return said
+def explain(suspect: Suspect, open_alarms: Sequence[str]) -> str:
+    """Symptom and remedy of a cause, and the titles of open alarms that may explain it."""
+    cause = CAUSES[suspect.cause]
+    text = f"{cause.symptom.format_map(suspect.evidence)} {cause.remedy}"
+    if open_alarms:
+        titles = "; ".join(title[:1].lower() + title[1:] for title in open_alarms)
+        text += f" Possibly caused by an earlier alarm ({titles})."
+    return text
 
 
 def command(cause: str, config: Mapping[str, Any], run: str = "RUN") -> str:
-    """One thing to try: the same training with other arguments, or a look at something."""
-    about, given, source = CAUSES[cause], config["arguments"], config["data"]["source"]
+    """One command to try: the same training with other arguments, or a command that shows more."""
+    about, values, source = CAUSES[cause], config["arguments"], config["data"]["source"]
     try:
-        own = {argument.name: argument.default for argument in arguments(load_recipe(config["recipe"], RECIPES))}
-    except SparringError:  # a recipe of the user's that is not importable
-        own = {}
-    known = [name for name in given if name in own]
-    tried = {name: own[name] for name in known if name in about.high and given[name] > own[name]}
-    tried |= {name: own[name] for name in known if name in about.low and given[name] < own[name]}
-    if not tried:
-        tried = dict([(name, value) for name, value in about.to if name in known and given[name] != value][:1])
-    if tried:
-        return _again(config, {**given, **tried})
-    data = "DATA" if source is None else " ".join(map(_word, _sources(source)))
-    return about.otherwise.format(recipe=_word(config["recipe"]), data=data, run=_word(run))
+        defaults = {argument.name: argument.default for argument in arguments(load_recipe(config["recipe"], RECIPES))}
+    except SparringError:  # a user's recipe that cannot be imported
+        defaults = {}
+    names = [name for name in values if name in defaults]
+    changes = {name: defaults[name] for name in names if name in about.high and values[name] > defaults[name]}
+    changes |= {name: defaults[name] for name in names if name in about.low and values[name] < defaults[name]}
+    if not changes:
+        changes = dict([(name, value) for name, value in about.to if name in names and values[name] != value][:1])
+    if changes:
+        return _train_command(config, {**values, **changes})
+    data = "DATA" if source is None else " ".join(map(_quote, _sources(source)))
+    return about.fallback.format(recipe=_quote(config["recipe"]), data=data, run=_quote(run))
 
 
 def _sources(source: Mapping[str, Any]) -> list[str]:
-    found = source["source"]
-    return list(found.values()) if isinstance(found, Mapping) else [found]
+    paths = source["source"]
+    return list(paths.values()) if isinstance(paths, Mapping) else [paths]
 
 
-def _again(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """`sparring train` as before, with these arguments of the recipe."""
+def _train_command(config: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The `sparring train` command of the run, with these values of the recipe's arguments."""
     source = config["data"]["source"]
     words = ["sparring", "train", config["recipe"]]
     if source is None:
         words += ["--data", "DATA"]
     elif isinstance(source["source"], Mapping):
-        words += [word for name, one in source["source"].items() for word in (f"--data-{name}", _word(one))]
+        words += [word for name, path in source["source"].items() for word in (f"--data-{name}", _quote(path))]
     else:
-        words += ["--data", *map(_word, _sources(source))]
+        words += ["--data", *map(_quote, _sources(source))]
     words += [
         word
         for name in ("size", "channels", "classes")
@@ -208,16 +213,16 @@ def _again(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     ]
     words += ["--rounds", str(config["rounds"]), "--seed", str(config["seed"])]
     for argument in arguments(load_recipe(config["recipe"], RECIPES)):
-        flag, value = "--" + argument.name.replace("_", "-"), wanted[argument.name]
+        flag, value = "--" + argument.name.replace("_", "-"), values[argument.name]
         if value == argument.default:
             continue
         if isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
         else:
-            words += [flag, _word(value)]
+            words += [flag, _quote(value)]
     return " ".join(words)
 
 
-def _word(value: Any) -> str:
-    """A value as the shell takes it."""
+def _quote(value: Any) -> str:
+    """A value quoted for the shell."""
     return shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))

@@ -1,7 +1,7 @@
-"""What can be seen of a training from outside: one row of numbers, from 64 samples, 128 real images and the last moves.
+"""Observations of a training: one row of numbers from 64 samples, 128 real images and the moves of one round.
 
-A look reads weights and asks for abilities (`sample`, `score`). It draws from generators of its own, puts every
-module back into the mode it was in, and changes nothing that training will read.
+An observation reads weights and calls `sample` and `score`. It draws from its own generators, restores the mode of
+every module, and does not change anything that training reads.
 """
 
 from __future__ import annotations
@@ -21,45 +21,46 @@ from sparring.seeds import derive_seed, isolated, make_generator
 from sparring.system import System
 
 SEEN = 64
-"""Samples, training images and held-out images of one look."""
+"""Number of samples, of training images and of held-out images per observation."""
 
 EVERY = 25
-"""Rounds between two looks, at first; more for small batches and small networks, see `spacing`."""
+"""Rounds between two observations at the start; more for small batches and small networks, see `spacing`."""
 
 SMALL = 1_000_000
-"""With fewer weights a round is so short that looks come half as often."""
+"""Networks with fewer weights are observed half as often, because their rounds are short."""
 
-LAGS = 4
-"""The averaged weights are looked at in every fourth look."""
+EMA_EVERY = 4
+"""Samples of the EMA weights are part of every fourth observation."""
 
 REFERENCE = 1024
-"""Training images that are described once, before the first round."""
+"""Number of training images that are described once, before the first round."""
 
-PROBED = 64
-"""Weights of each tensor whose movement is followed."""
+WEIGHTS_PER_TENSOR = 64
+"""At most this many weights of each tensor are tracked."""
 
 Row = dict[str, Any]
-"""One look: "round", and numbers by name; a number that is not finite is None."""
+"""One observation: "round", and numbers by name; a number that is not finite is None."""
 
 
 def spacing(round_number: int, batch: int, weights: int) -> int:
-    """Rounds between looks around a round: at first as many as cost little, then 20 looks for every doubling.
+    """Number of rounds between observations around a round: constant at first, then 20 observations per doubling.
 
-    It depends on the round and on what a round costs, and not on how many rounds there will be: a run that is resumed
-    with another end is looked at in the same rounds.
+    It depends on the round and the cost of a round, not on the planned number of rounds: a run that is resumed with
+    another end is observed in the same rounds.
     """
     first = EVERY * max(1, -(-SEEN // batch)) * (2 if weights < SMALL else 1)
     return first << max(0, (round_number // (20 * first)).bit_length() - 1)
 
 
 class Observer:
-    """Looks at a system in training.
+    """Observes a system in training.
 
-    live    the system that plays; shown: the same with averaged networks
+    live   the system in training
+    ema    the same system with EMA weights
     """
 
-    def __init__(self, live: System, shown: System, data: Dataset, *, batch: int, seed: int) -> None:
-        self.live, self.shown, self.data = live, shown, data
+    def __init__(self, live: System, ema: System, data: Dataset, *, batch: int, seed: int) -> None:
+        self.live, self.shown, self.data = live, ema, data
         self.batch, self.seed = batch, seed
         self.weights = sum(w.numel() for w in live.parameters())
         self._before: dict[str, Tensor] = {}
@@ -73,20 +74,24 @@ class Observer:
         return spacing(round_number, self.batch, self.weights)
 
     def due(self, round_number: int) -> bool:
-        """Whether this round ends with a look."""
+        """Whether this round is observed."""
         return round_number % self.spacing(round_number) == 0
 
     def before(self) -> None:
-        """Keep a few weights of every player, just before the round that is looked at."""
+        """Store a sample of each player's weights; call just before the round that is observed."""
         self._before = weight_sample(self.live)
 
     @torch.no_grad()
     def look(
         self, round_number: int, moves: Sequence[Mapping[str, float | str]], rates: Mapping[str, float] | None = None
     ) -> Row:
-        """The row of this round: `moves` as `Referee.agree` gives them, `rates` the players' learning rates."""
+        """The row of this round.
+
+        moves  results of `Referee.reduce_logs`
+        rates  learning rates by player
+        """
         row: dict[str, Any] = {"round": round_number} | {f"{player}.lr": lr for player, lr in (rates or {}).items()}
-        for move in moves:  # of several moves of a player the last is kept
+        for move in moves:  # the last of several moves of a player counts
             row |= {f"{move['player']}.{name}": value for name, value in move.items() if name != "player"}
         for player, after in weight_sample(self.live).items():
             size = float(self._before[player].norm())
@@ -94,49 +99,51 @@ class Observer:
             row[f"{player}.step"] = float((after - self._before[player]).norm()) / max(size, 1e-12)
         if self.live.supports("sample") and not self.live.growing:  # before, samples lack detail of images
             with preserving_mode_and_rng(self.live):
-                row |= self._pictures(round_number)
+                row |= self._sample_statistics(round_number)
         return {name: value if math.isfinite(value) else None for name, value in row.items()}
 
-    def _pictures(self, round_number: int) -> Row:
+    def _sample_statistics(self, round_number: int) -> Row:
         row: Row = {}
         fake = self.live.sample(SEEN, seed=derive_seed(self.seed, "health")).float()
         if not bool(fake.isfinite().all()):
             return {"diversity": math.nan}
-        train = self._some(self.data, round_number)
+        train = self._draw(self.data, round_number)
         row |= self.real.compare(fake, to_network_range(train.images))
-        if self.shown is not self.live and (round_number // self.spacing(round_number)) % LAGS == 0:
-            shown = self.shown.sample(SEEN, seed=derive_seed(self.seed, "health")).float()
-            row["shown"] = energy(shown.flatten(1), to_network_range(train.images).flatten(1)) / self.real.spread
+        if self.shown is not self.live and (round_number // self.spacing(round_number)) % EMA_EVERY == 0:
+            ema_fake = self.shown.sample(SEEN, seed=derive_seed(self.seed, "health")).float()
+            row["shown"] = energy(ema_fake.flatten(1), to_network_range(train.images).flatten(1)) / self.real.spread
         if self.live.supports("score"):
             row |= self._scores(fake, train, round_number)
         return row
 
     def _scores(self, fake: Tensor, train: Dataset, round_number: int) -> Row:
-        parts = [train, self._some(self.data.held_out, round_number)] if self.data.held_out else [train]
+        parts = [train, self._draw(self.data.held_out, round_number)] if self.data.held_out else [train]
         images = torch.cat([to_network_range(part.images) for part in parts] + [fake])
         if "labels" in inspect.signature(self.live.score).parameters:
-            asked = torch.arange(SEEN) % self.live.classes  # `sample` gives each class in turn
-            labels = torch.cat([part.labels for part in parts if part.labels is not None] + [asked])
+            fake_labels = torch.arange(SEEN) % self.live.classes  # `sample` cycles through the classes
+            labels = torch.cat([part.labels for part in parts if part.labels is not None] + [fake_labels])
             scores = self.live.score(images, labels=labels)
         else:
             scores = self.live.score(images)
-        seen, *unseen, made = scores.float().split([len(part.images) for part in parts] + [SEEN])
-        row = {"separation": 2 * above(seen, made) - 1, "scores": float(scores.abs().mean())}
+        on_train, *on_held_out, on_fake = scores.float().split([len(part.images) for part in parts] + [SEEN])
+        row = {"separation": 2 * above(on_train, on_fake) - 1, "scores": float(scores.abs().mean())}
         if self.data.held_out:
-            row["memory"] = 2 * above(seen, unseen[0]) - 1
+            row["memory"] = 2 * above(on_train, on_held_out[0]) - 1
             row["memory_error"] = (3 * len(self.data.held_out)) ** -0.5  # the variance of a rank is 1/12
         return row
 
-    def _some(self, part: Dataset, round_number: int) -> Dataset:
-        """Other images in every look, so that what a judge thinks of them can be averaged over looks."""
+    def _draw(self, part: Dataset, round_number: int) -> Dataset:
+        """Different images in every observation, so that scores can be averaged over observations."""
         stream = make_generator("health", round_number)
         return part.rows(torch.randint(len(part), (SEEN,), generator=stream))
 
 
 class ImageStatistics:
-    """What real images are like, described once; and how others compare.
+    """Statistics of real images, computed once, to compare samples with.
 
-    images   (N, C, H, W) in [-1, 1], or points (N, D); labels (N,) into `classes`, or None
+    images   (N, C, H, W) in [-1, 1], or points (N, D)
+    labels   (N,) class indices, or None
+    classes  number of classes
     """
 
     def __init__(self, images: Tensor, labels: Tensor | None, classes: int) -> None:
@@ -146,51 +153,54 @@ class ImageStatistics:
         self.extreme = share_of_extremes(images)
         self.edges, self.checker = (edges(images), checkerboard(images)) if images.ndim == 4 else (0.0, 0.0)
         groups = [g for g in flat.split(SEEN) if len(g) > 1]
-        apart = [torch.pdist(g) for g in groups]
-        self.spread = max(float(torch.stack([a.mean() for a in apart]).mean()), 1e-6)
+        distances = [torch.pdist(g) for g in groups]
+        self.spread = max(float(torch.stack([d.mean() for d in distances]).mean()), 1e-6)
         self.nearest = max(float(torch.cat([nearest(g) for g in groups]).median()), 1e-6)
         self.classes = class_means(flat, labels, classes) if labels is not None else None
 
     def compare(self, fake: Tensor, real: Tensor) -> Row:
-        """Numbers that are near 1 (ratios) or near 0 (differences) for images of the same kind.
+        """Ratios (near 1 for images of the same kind) and differences (near 0).
 
-        diversity  mean distance of two samples, over that of two real images
-        neighbors median distance of a sample to the nearest other one, over that of real images
-        twins      share of samples for which it is less than a fifth of that of real images
-        distance   energy distance in pixels, over the mean distance of two real images
-        level      mean brightness, over the deviation of pixels; contrast: that deviation
-        darkest    pixel of an image on average, brightest: likewise, over the distance of the two in real images
-        extremes   share of pixels at +-1
-        edges      variance of the Laplacian, checker: power at the Nyquist frequencies
-        labels     cosine between what the classes differ in, of samples and of real images
+        diversity   mean distance between two samples, divided by that of real images
+        neighbors   median distance of a sample to its nearest neighbor, divided by that of real images
+        twins       share of samples whose distance to the nearest neighbor is below a fifth of that of real images
+        distance    energy distance in pixels, divided by the mean distance between two real images
+        level       difference in mean brightness, in standard deviations of the pixels of real images
+        contrast    standard deviation of the pixels, divided by that of real images
+        darkest     difference in the mean darkest pixel, as a share of the range of real images
+        brightest   difference in the mean brightest pixel, as a share of the range of real images
+        extremes    difference in the share of pixels at +-1
+        edges       variance of the Laplacian, divided by that of real images
+        checker     power at the Nyquist frequencies, divided by that of real images
+        labels      cosine similarity of the class means, centered, of samples and of real images
         """
         flat = fake.flatten(1)
-        apart = nearest(flat) / self.nearest
-        reach = max(self.brightest - self.darkest, 1e-6)
+        neighbors = nearest(flat) / self.nearest
+        span = max(self.brightest - self.darkest, 1e-6)
         row: Row = {
             "diversity": float(torch.pdist(flat).mean()) / self.spread,
-            "neighbors": float(apart.median()),
-            "twins": float((apart < 0.2).float().mean()),
+            "neighbors": float(neighbors.median()),
+            "twins": float((neighbors < 0.2).float().mean()),
             "distance": energy(flat, real.flatten(1)) / self.spread,
             "level": (float(flat.mean()) - self.mean) / self.std,
             "contrast": float(flat.std()) / self.std,
-            "darkest": (float(flat.amin(1).mean()) - self.darkest) / reach,
-            "brightest": (float(flat.amax(1).mean()) - self.brightest) / reach,
+            "darkest": (float(flat.amin(1).mean()) - self.darkest) / span,
+            "brightest": (float(flat.amax(1).mean()) - self.brightest) / span,
         }
         if fake.ndim == 4:
             row["extremes"] = share_of_extremes(fake) - self.extreme
             row["edges"] = edges(fake) / max(self.edges, 1e-6)
             row["checker"] = checkerboard(fake) / max(self.checker, 1e-9)
         if self.classes is not None:
-            asked = torch.arange(len(fake)) % len(self.classes)
-            made = class_means(flat, asked, len(self.classes))
-            row["labels"] = float(torch.cosine_similarity(made.flatten(), self.classes.flatten(), dim=0))
+            labels = torch.arange(len(fake)) % len(self.classes)
+            means = class_means(flat, labels, len(self.classes))
+            row["labels"] = float(torch.cosine_similarity(means.flatten(), self.classes.flatten(), dim=0))
         return row
 
 
 @contextmanager
 def preserving_mode_and_rng(system: System) -> Iterator[None]:
-    """Afterwards every module is in the mode it was in, and the global generators are where they were."""
+    """Restore the mode of every module and the state of the global generators on exit."""
     modes = {module: module.training for module in system.modules()}
     with isolated(0, system.device), torch.no_grad():
         try:
@@ -201,41 +211,41 @@ def preserving_mode_and_rng(system: System) -> Iterator[None]:
 
 
 def to_network_range(images: Tensor) -> Tensor:
-    """Images as networks see them; points of toys are floats already."""
+    """uint8 images as floats in [-1, 1]; float data (points of toys) unchanged."""
     return to_float(images) if images.dtype == torch.uint8 else images.float()
 
 
 def weight_sample(system: System) -> dict[str, Tensor]:
-    """Player -> up to PROBED of the weights of each of its tensors, evenly spaced, as float32 on the CPU."""
-    found = {}
+    """Player -> evenly spaced weights of each of its tensors, at most WEIGHTS_PER_TENSOR, as float32 on the CPU."""
+    samples = {}
     for player, networks in system.players.items():
         weights = [w for name in networks for w in getattr(system, name).parameters() if w.requires_grad]
-        found[player] = torch.cat([strided_sample(w) for w in weights]).float().cpu()
-    return found
+        samples[player] = torch.cat([strided_sample(w) for w in weights]).float().cpu()
+    return samples
 
 
 def strided_sample(weight: nn.Parameter) -> Tensor:
-    """(at most PROBED,) of a tensor's numbers, as they lie in memory: no copy of the rest."""
-    every = -(-weight.numel() // PROBED)
-    return weight.detach().as_strided((-(-weight.numel() // every),), (every,))
+    """(at most WEIGHTS_PER_TENSOR,) evenly spaced elements in memory order, as a view."""
+    stride = -(-weight.numel() // WEIGHTS_PER_TENSOR)
+    return weight.detach().as_strided((-(-weight.numel() // stride),), (stride,))
 
 
 def above(scores: Tensor, others: Tensor) -> float:
-    """How often one of `scores` (N,) is above one of `others` (M,), ties half: 1/2 if they are alike."""
+    """Probability that one of `scores` (N,) exceeds one of `others` (M,); ties count half."""
     difference = scores[:, None] - others
     return float((difference.sign().mean() + 1) / 2)
 
 
 def nearest(flat: Tensor) -> Tensor:
     """(N,) distance of each row of (N, F) to the nearest other row."""
-    apart = torch.cdist(flat, flat)
-    return apart.fill_diagonal_(math.inf).min(1).values
+    distances = torch.cdist(flat, flat)
+    return distances.fill_diagonal_(math.inf).min(1).values
 
 
 def energy(fake: Tensor, real: Tensor) -> float:
-    """Energy distance of (N, F) and (M, F), without bias: 2 E|x - f| - E|x - x'| - E|f - f'|."""
-    between = torch.cdist(fake, real).mean()
-    return float(2 * between - torch.pdist(real).mean() - torch.pdist(fake).mean())
+    """Unbiased energy distance of (N, F) and (M, F): 2 E|x - f| - E|x - x'| - E|f - f'|."""
+    cross = torch.cdist(fake, real).mean()
+    return float(2 * cross - torch.pdist(real).mean() - torch.pdist(fake).mean())
 
 
 def share_of_extremes(images: Tensor) -> float:
@@ -263,7 +273,7 @@ def checkerboard(images: Tensor) -> float:
 
 
 def class_means(flat: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(classes, F) how the mean of each class differs from the mean of all; 0 for a class without images."""
+    """(classes, F) mean of each class minus the mean over classes; 0 for a class without images."""
     member = nn.functional.one_hot(labels, classes).to(flat)
     means = member.T @ flat / member.sum(0).clamp(min=1)[:, None]
     return torch.where(member.sum(0)[:, None] > 0, means - means.mean(0), 0.0)

@@ -1,8 +1,9 @@
-"""From looks to causes: pure functions of the rows, each with the limit that healthy trainings stay within.
+"""From observations to causes: pure functions of the rows, each with a limit that healthy trainings do not exceed.
 
-A rule gives a number that is larger the worse it looks; it is red at or above its limit. A cause is told when its rule
-was red in STREAK looks in a row, so that one odd batch says nothing. The limits come from `benchmarks/monitor.py fit`:
-what no healthy training of the tuning half reached, with a margin. docs/results/monitor.md says how often they err.
+A rule returns a number that is larger for worse trainings; it is red at or above its limit. A cause is reported when
+its rule was red in CONSECUTIVE observations in a row, so that a single unusual batch has no effect. The limits come
+from `benchmarks/monitor.py fit`: no healthy training of the tuning half reached them, with a margin.
+docs/results/monitor.md gives their error rates.
 """
 
 from __future__ import annotations
@@ -15,37 +16,36 @@ from statistics import mean, median
 from sparring.monitor.observer import Row
 
 CONSECUTIVE = 3
-"""Looks in a row that a rule must be red."""
+"""Number of observations in a row in which a rule must be red."""
 
 WINDOW = 3
-"""Looks whose median stands for "now"."""
+"""Number of observations whose median is the current value."""
 
-POOL = 8
-"""Looks whose mean stands for what one look is too small to see."""
+POOLED = 8
+"""Number of observations to average numbers over that are too noisy in a single one."""
 
-WARM, WARM_SHARE = 6, 0.1
-"""Looks, and share of the planned rounds, before anything is said of steps, codes and slopes, which settle first."""
+WARMUP, WARMUP_SHARE = 6, 0.1
+"""Number of observations, and share of the planned rounds, before steps, latent codes and gradient penalties count."""
 
-RIPE, RIPE_SHARE = 1000, 0.25
-"""Rounds, or if that is less the share of the recipe's own length, before anything is said of samples: until then those
-of healthy trainings are poor, too.
+MATURE, MATURE_SHARE = 1000, 0.25
+"""Number of rounds, or share of the recipe's length if that is less, before samples count: earlier, samples of healthy
+trainings are poor, too.
 """
 
 TREND = 0.4
-"""Kendall's tau with time from which a number is taken to be falling."""
+"""A number is falling if its Kendall's tau with time is at most minus this."""
 
-FAR = 0.3
-"""Distance above which samples are not yet good."""
+FAR_DISTANCE = 0.3
+"""Samples at a larger distance from the images are not yet good."""
 
 OPPONENTS = ("discriminator", "discriminators", "generator", "encoder")
 """Players whose losses cannot both fall."""
 
-
 COMPARED = ("diversity", "neighbors", "edges", "checker")
-"""Ratios of samples to images that together tell healthy samples from odd ones."""
+"""Ratios of samples to images that together separate healthy from abnormal samples."""
 
 USUAL: tuple[float, ...] = (-0.276, -0.446, -0.221, 0.802)
-"""Mean of their logarithms at the end of healthy trainings."""
+"""Means of the logarithms of COMPARED at the end of healthy trainings."""
 
 SCALES: tuple[tuple[float, ...], ...] = (
     (4.994, 0.0, 0.0, 0.0),
@@ -53,87 +53,89 @@ SCALES: tuple[tuple[float, ...], ...] = (
     (-11.463, 3.447, 3.885, 0.0),
     (2.558, -0.476, -1.897, 1.283),
 )
-"""Inverse of the lower Cholesky factor of their covariance there: it makes deviations from USUAL independent and of
-size 1.
-"""
+"""Inverse of the lower Cholesky factor of their covariance: it whitens deviations from USUAL."""
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A cause that the rows speak of.
+    """A cause indicated by the rows.
 
-    began  round of the first look of the streak; value: of the rule, over its limit, at least 1
-    seen   the last look in words, by the names that sentences use
+    began     round of the first of the red observations in a row
+    value     the rule's value divided by its limit, at least 1
+    evidence  numbers of the last observation as text, by the names of the fields in `Cause.symptom`
     """
 
     cause: str
     began: int
     value: float
-    seen: Mapping[str, str]
+    evidence: Mapping[str, str]
 
 
 class History:
-    """Rows up to one look, oldest first; what the losses are where neither player can gain; and the planned rounds.
+    """The rows up to one observation, oldest first.
 
-    length  rounds that the recipe is made for, with its own settings
-    warm    whether steps, codes and slopes have settled; ripe: whether samples may be judged
+    equilibrium  player -> its loss at equilibrium
+    rounds       planned number of rounds
+    length       number of rounds the recipe is designed for
+    warm         whether steps, latent codes and gradient penalties have settled
+    mature       whether samples can be expected to be good
     """
 
     def __init__(self, rows: Sequence[Row], equilibrium: Mapping[str, float], rounds: int, length: int) -> None:
         self.rows, self.equilibrium = rows, equilibrium
-        self.warm = len(rows) >= WARM and rows[-1]["round"] >= WARM_SHARE * rounds
-        self.ripe = self.warm and rows[-1]["round"] >= min(RIPE, RIPE_SHARE * length)
+        self.warm = len(rows) >= WARMUP and rows[-1]["round"] >= WARMUP_SHARE * rounds
+        self.mature = self.warm and rows[-1]["round"] >= min(MATURE, MATURE_SHARE * length)
         self.players = [name.removesuffix(".step") for name in rows[-1] if name.endswith(".step")]
         self.ended = [p for p in self.players if rows[-1].get(f"{p}.lr") == 0 and any(self.of(f"{p}.lr"))]
 
     def of(self, name: str) -> list[float]:
-        """Every number of that name."""
+        """All values of that number."""
         return [row[name] for row in self.rows if row.get(name) is not None]
 
     def now(self, name: str) -> float | None:
-        """Median of the last looks; None when there are too few."""
+        """Median of the last WINDOW values; None if there are too few."""
         values = self.of(name)[-WINDOW:]
         return median(values) if len(values) == WINDOW else None
 
     def start(self, name: str) -> float | None:
-        """Median of looks 2 to 4: the first one is still about the initial weights."""
+        """Median of values 2 to 4: the first one still describes the initial weights."""
         values = self.of(name)[1 : 1 + WINDOW]
         return median(values) if len(values) == WINDOW else None
 
     def half(self, name: str) -> float | None:
-        """Median of the looks around half of the rounds so far; None before it is ripe."""
+        """Median of the last WINDOW values up to half of the rounds so far; None before samples are mature."""
         middle = self.rows[-1]["round"] / 2
-        before = [row[name] for row in self.rows if row["round"] <= middle and row.get(name) is not None]
-        return median(before[-WINDOW:]) if self.ripe and len(before) >= WINDOW else None
+        first_half = [row[name] for row in self.rows if row["round"] <= middle and row.get(name) is not None]
+        return median(first_half[-WINDOW:]) if self.mature and len(first_half) >= WINDOW else None
 
     @property
     def second_half(self) -> list[Row]:
-        """The looks after half of the rounds so far."""
+        """The rows after half of the rounds so far."""
         return [row for row in self.rows if row["round"] > self.rows[-1]["round"] / 2]
 
     def lately(self, name: str) -> list[float]:
-        """Every number of that name in the second half of the rounds so far."""
+        """All values of that number in the second half of the rounds so far."""
         return [row[name] for row in self.second_half if row.get(name) is not None]
 
     def below(self, player: str) -> float | None:
-        """How far a player's loss lies below where neither can gain, as a share of that level's size."""
+        """How far a player's loss is below its equilibrium, as a share of the size of that equilibrium."""
         level, loss = self.equilibrium.get(player), self.now(f"{player}.loss")
         return None if level is None or loss is None else (level - loss) / max(abs(level), 0.5)
 
     def pooled(self, name: str) -> float | None:
-        """Mean of the last POOL looks."""
-        values = self.of(name)[-POOL:]
-        return mean(values) if len(values) == POOL else None
+        """Mean of the last POOLED values; None if there are too few."""
+        values = self.of(name)[-POOLED:]
+        return mean(values) if len(values) == POOLED else None
 
     @property
     def getting_better(self) -> bool:
-        """Whether samples keep coming nearer to images, or keep becoming more varied where they are too much alike."""
-        alike = (self.now("diversity") or 1.0) < 0.7
-        return falling(self.lately("distance")) or (alike and falling([-value for value in self.lately("diversity")]))
+        """Whether samples keep getting closer to the images or, if they are too similar, more diverse."""
+        similar = (self.now("diversity") or 1.0) < 0.7
+        return falling(self.lately("distance")) or (similar and falling([-value for value in self.lately("diversity")]))
 
     @property
     def far(self) -> float:
-        """How far samples are from real images now: 0 alike, 1 and more nothing in common."""
+        """Distance of samples from images: 0 if equal, 1 or more if they have nothing in common."""
         return self.now("distance") or 0.0
 
 
@@ -141,7 +143,7 @@ Rule = Callable[[History], float | None]
 
 
 def divergence(h: History) -> float | None:
-    """The largest growth since the start of a loss, of scores or of weights."""
+    """The largest growth of a loss, the scores or the weights since the start."""
     if any(value is None for value in h.rows[-1].values()):
         return math.inf
     growths = []
@@ -153,95 +155,104 @@ def divergence(h: History) -> float | None:
 
 
 def no_update(h: History) -> float | None:
-    """How close to standing still the slowest player is, of those whose schedule has not ended: 1 over its step."""
+    """1 / step of the slowest player whose schedule has not ended."""
     steps = [h.rows[-1][f"{player}.step"] for player in h.players if player not in h.ended]
     return 1 / max(min(steps), 1e-30) if steps else None
 
 
 def large_steps(h: History) -> float | None:
-    """The largest step of a player, over the size of its weights; a quarter of it as long as weights that are born tiny
-    may still be growing fast, and where samples are good or get better (a clipped critic jumps from bound to bound).
+    """The largest step of a player, as a share of the norm of its weights.
+
+    A quarter of it while tiny initial weights may still be growing fast, and if samples are good or getting better (a
+    clipped critic jumps between its bounds).
     """
     steps = [step for player in h.players if (step := h.now(f"{player}.step")) is not None]
-    harmless = not h.ripe or h.getting_better or (h.now("distance") is not None and h.far < FAR)
+    harmless = not h.mature or h.getting_better or (h.now("distance") is not None and h.far < FAR_DISTANCE)
     return max(steps) / (4 if harmless else 1) if steps and h.warm else None
 
 
 def losses_inconsistent(h: History) -> float | None:
-    """How far the losses of both players lie below where neither can gain: opponents cannot both win."""
+    """How far both losses are below equilibrium, which is impossible for opponents."""
     below = [gap for player in OPPONENTS if (gap := h.below(player)) is not None]
     return min(below) if len(below) == 2 else None
 
 
 def schedule_ended(h: History) -> float | None:
-    """How many players have a learning rate of 0 that was higher before."""
+    """Number of players whose learning rate has fallen to 0."""
     return float(len(h.ended))
 
 
 def weak_discriminator(h: History) -> float | None:
-    """How surely the discriminator takes samples for real while they are far; or, where it leans to that side, how far
-    its loss lies above where neither can gain and the generator's below.
+    """How reliably the discriminator scores distant samples above images.
+
+    Or, if the separation is negative, how far its loss is above equilibrium and the generator's below.
     """
-    apart = h.now("separation")
-    if apart is None or not h.warm:
+    separation = h.now("separation")
+    if separation is None or not h.warm:
         return None
-    above, below = h.below("discriminator"), h.below("generator")
-    beaten = min(-above, below) if apart < 0 and above is not None and below is not None else 0.0
-    return max(-apart, beaten) * min(h.far / FAR, 1.0)
+    d_gap, g_gap = h.below("discriminator"), h.below("generator")
+    lead = min(-d_gap, g_gap) if separation < 0 and d_gap is not None and g_gap is not None else 0.0
+    return max(-separation, lead) * min(h.far / FAR_DISTANCE, 1.0)
 
 
 def strong_discriminator(h: History) -> float | None:
-    """How surely the judge wins while samples are far: it tells all of them and they do not get closer, or its loss
-    has been far below where neither can gain.
+    """How clearly the discriminator wins while samples are far from the images.
+
+    It separates all of them and they do not get closer, or its loss has been far below equilibrium.
     """
-    apart, half = h.now("separation"), h.half("distance")
-    if apart is None or half is None or h.far <= FAR:
-        return None if apart is None or half is None else 0.0
-    level, losses = h.equilibrium.get("discriminator"), h.of("discriminator.loss")[-POOL:]
-    lead = 1 - median(losses) / level if level and len(losses) == POOL else 0.0
-    return 0.0 if h.getting_better else max(apart * not_improving(h.far, half) / h.far, lead)
+    separation, half = h.now("separation"), h.half("distance")
+    if separation is None or half is None or h.far <= FAR_DISTANCE:
+        return None if separation is None or half is None else 0.0
+    level, losses = h.equilibrium.get("discriminator"), h.of("discriminator.loss")[-POOLED:]
+    lead = 1 - median(losses) / level if level and len(losses) == POOLED else 0.0
+    return 0.0 if h.getting_better else max(separation * not_improving(h.far, half) / h.far, lead)
 
 
 def weak_scores(h: History) -> float | None:
-    """How little the judge tells apart what is far apart and does not get closer; or how small the scores are that it
-    gives to it, in a game whose scores have a scale.
+    """How little the discriminator separates samples that are far from the images and do not get closer.
+
+    Or, in a game whose scores have a scale, how small its scores are.
     """
-    apart, half, scores = h.now("separation"), h.half("distance"), h.now("scores")
-    if apart is None or half is None or h.getting_better:
-        return None if apart is None or half is None else 0.0
-    deaf = (1 - abs(apart)) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR, 1.0)
-    mute = min(h.far, FAR) / max(scores, 0.01) if scores is not None and "discriminator" in h.equilibrium else 0.0
-    return max(deaf, mute)
+    separation, half, scores = h.now("separation"), h.half("distance"), h.now("scores")
+    if separation is None or half is None or h.getting_better:
+        return None if separation is None or half is None else 0.0
+    inseparable = (1 - abs(separation)) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR_DISTANCE, 1.0)
+    if scores is None or "discriminator" not in h.equilibrium:
+        return max(inseparable, 0.0)
+    return max(inseparable, min(h.far, FAR_DISTANCE) / max(scores, 0.01))
 
 
 def mode_collapse(h: History) -> float | None:
-    """How alike samples are, or how near (in fifths) to another one, where that does not get better. Nearness is asked
-    only where a judge looks at samples: those of codes in a plane lie near each other anyway.
+    """How similar samples are, or how near (in fifths) to their nearest neighbor, unless that is improving.
+
+    Nearest neighbors count only if a discriminator scores samples: samples of two-dimensional codes are always near
+    each other.
     """
-    ills = []
+    values = []
     for name, share in (("diversity", 1.0), ("neighbors", 0.2 * ("separation" in h.rows[-1]))):
         now, half = h.now(name), h.half(name)
         if now is not None and half is not None:
             lately = [1 / max(value, 0.01) for value in h.lately(name)]
-            ills.append(share * not_improving(1 / max(now, 0.01), 1 / max(half, 0.01), lately))
-    return max(ills, default=None)
+            values.append(share * not_improving(1 / max(now, 0.01), 1 / max(half, 0.01), lately))
+    return max(values, default=None)
 
 
 def not_improving(now: float, half: float, lately: Sequence[float] = ()) -> float:
-    """An ill that is as large now as at half of the rounds, or larger; less than half as large if a sixth is gone; 0
-    while it keeps falling.
+    """The value `now`, reduced if it has improved since half of the rounds; 0 while it keeps falling.
+
+    An improvement by a sixth more than halves it.
     """
     return 0.0 if falling(lately) else now * min(now / max(half, 1e-6), 1.0) ** 4
 
 
 def falling(values: Sequence[float]) -> bool:
-    """Whether later ones are smaller: Kendall's tau with time at -TREND or below."""
+    """Whether values fall over time: Kendall's tau with time is at most -TREND."""
     signs = [(b > a) - (b < a) for i, a in enumerate(values) for b in values[i + 1 :]]
     return len(values) >= 2 * WINDOW and sum(signs) <= -TREND * len(signs)
 
 
 def value_range(h: History) -> float | None:
-    """How much brighter or darker samples are, with an end of the range that they do not reach or exceed."""
+    """Difference in brightness, if the samples also miss or exceed an end of the images' value range."""
     level, half, ends = h.now("level"), h.half("level"), [h.now("darkest"), h.now("brightest")]
     if level is None or half is None:
         return None
@@ -250,9 +261,9 @@ def value_range(h: History) -> float | None:
 
 
 def checkers(h: History) -> float | None:
-    """Stripes and checkers of one pixel in samples, over those in images, where they have not faded."""
-    now, seen = h.now("checker"), h.of("checker")
-    return not_improving(now, max(seen), h.lately("checker")) if now is not None and h.ripe else None
+    """Power of one-pixel stripes and checkerboards in samples over that in images, unless it has faded."""
+    now, values = h.now("checker"), h.of("checker")
+    return not_improving(now, max(values), h.lately("checker")) if now is not None and h.mature else None
 
 
 def discriminator_overfit(h: History) -> float | None:
@@ -265,31 +276,31 @@ def discriminator_overfit(h: History) -> float | None:
 
 
 def ema_lag(h: History) -> float | None:
-    """How much farther from images the averaged weights' samples are than the live ones', where these are near."""
+    """How much farther samples of the EMA weights are from images than those of the live weights, if these are near."""
     both = [(row["shown"], row["distance"]) for row in h.rows if row.get("shown") is not None]
-    return min((shown - live) * (live < FAR) for shown, live in both[-2:]) if len(both) > 1 else None
+    return min((ema - live) * (live < FAR_DISTANCE) for ema, live in both[-2:]) if len(both) > 1 else None
 
 
 def posterior_collapse(h: History) -> float | None:
-    """How little the code tells, in 1 / nats."""
+    """1 / KL divergence of the latent codes from the prior, in nats."""
     nats = [h.now(name) for name in h.rows[-1] if name.endswith(".kl")]
     return 1 / max(nats[0], 1e-6) if nats and nats[0] is not None and h.warm else None
 
 
 def labels_ignored(h: History) -> float | None:
-    """How little classes of samples differ in what classes of images differ in, once samples are good."""
+    """1 - cosine similarity of the class means of samples and of images, once samples are good."""
     now = h.now("labels")
-    return None if now is None or not h.ripe else (1 - now) * (h.far < FAR)
+    return None if now is None or not h.mature else (1 - now) * (h.far < FAR_DISTANCE)
 
 
 def gradient_penalty(h: History) -> float | None:
-    """Mean squared difference of the critic's slope from 1."""
-    slopes = [h.now(name) for name in h.rows[-1] if name == "critic.gradient_penalty"]
-    return slopes[0] if slopes and h.warm else None
+    """Mean squared deviation of the critic's gradient norm from 1."""
+    penalties = [h.now(name) for name in h.rows[-1] if name == "critic.gradient_penalty"]
+    return penalties[0] if penalties and h.warm else None
 
 
 def abnormal_samples(h: History) -> float | None:
-    """How odd samples are beside those of healthy trainings, where that does not get better."""
+    """How far samples are from those of healthy trainings, unless that is improving."""
     if "separation" not in h.rows[-1]:
         return None
     now, half = oddness([h.now(name) for name in COMPARED]), oddness([h.half(name) for name in COMPARED])
@@ -300,7 +311,7 @@ def abnormal_samples(h: History) -> float | None:
 
 
 def oddness(ratios: Sequence[float | None]) -> float | None:
-    """Mahalanobis distance of the ratios' logarithms from those of healthy trainings, in standard deviations."""
+    """Mahalanobis distance of the log ratios from those of healthy trainings; None if a ratio is missing."""
     deviations = [math.log(max(r, 0.01)) - usual for r, usual in zip(ratios, USUAL, strict=True) if r is not None]
     if len(deviations) < len(USUAL):
         return None
@@ -308,7 +319,7 @@ def oddness(ratios: Sequence[float | None]) -> float | None:
 
 
 def no_progress(h: History) -> float | None:
-    """How far samples are, where that does not get better."""
+    """Distance of samples from images, unless it is improving."""
     half = h.half("distance")
     return None if half is None else 0.0 if h.getting_better else not_improving(h.far, half)
 
@@ -333,7 +344,7 @@ RULES: dict[str, Rule] = {
     "abnormal-samples": abnormal_samples,
     "no-progress": no_progress,
 }
-"""Cause -> rule, the most mechanical first: of two that turn red in the same look, the first is the likelier root."""
+"""Cause -> rule, most mechanical first: if two turn red in the same observation, the first is more likely the cause."""
 
 LIMITS: dict[str, float] = {
     "divergence": 10.0,
@@ -355,11 +366,11 @@ LIMITS: dict[str, float] = {
     "abnormal-samples": 6.6,
     "no-progress": 0.4,
 }
-"""Cause -> the value from which its rule is red."""
+"""Cause -> the value at which its rule turns red."""
 
 
 def evidence(h: History) -> dict[str, str]:
-    """The last look in words, by the names that sentences use; "unknown" for what was not seen."""
+    """The last observation as text, by the names of the fields in `Cause.symptom`; "unknown" for missing numbers."""
 
     def of(name: str) -> str:
         value = h.now(name)
@@ -367,33 +378,33 @@ def evidence(h: History) -> dict[str, str]:
 
     steps = {player: h.now(f"{player}.step") or 0.0 for player in h.players if player not in h.ended}
     fastest, slowest = max(steps, key=lambda p: steps[p], default=""), min(steps, key=lambda p: steps[p], default="")
-    still = bool(steps) and no_update(h) is not None and steps[slowest] < 1e-8
+    frozen = bool(steps) and no_update(h) is not None and steps[slowest] < 1e-8
     dark, bright = h.now("darkest") or 0.0, h.now("brightest") or 0.0
-    growth, apart = divergence(h), h.now("separation")
+    growth, separation = divergence(h), h.now("separation")
     nats = [name for name in h.rows[-1] if name.endswith(".kl")]
     memory = h.pooled("memory")
-    plain = ("shown", "distance", "separation", "scores", "labels", *COMPARED)
+    names = ("shown", "distance", "separation", "scores", "labels", *COMPARED)
     return {
-        **{name: of(name) for name in plain},
+        **{name: of(name) for name in names},
         "growth": "not finite" if growth is None or growth == math.inf else f"{growth:.3g} times since the start",
-        "player": slowest if still else fastest,
+        "player": slowest if frozen else fastest,
         "step": f"{100 * max(steps.values(), default=0.0):.2g} %",
         "losses": "; ".join(
             f"{player} {of(f'{player}.loss')}, at equilibrium {level:.2g}" for player, level in h.equilibrium.items()
         ),
         "ended": " and ".join(h.ended),
-        "fooled": "unknown" if apart is None else f"{50 - 50 * apart:.0f}",
+        "fooled": "unknown" if separation is None else f"{50 - 50 * separation:.0f}",
         "end": "darkest" if abs(dark) > abs(bright) else "brightest",
         "gap": f"{100 * max(abs(dark), abs(bright)):.0f} %",
         "nats": of(nats[0]) if nats else "unknown",
-        "gradient-penalty": of("critic.gradient_penalty"),
+        "gradient_penalty": of("critic.gradient_penalty"),
         "memory": "unknown" if memory is None else f"{50 + 50 * memory:.0f}",
     }
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the last looks say: the causes that they speak of, in the order of RULES, and those that they deny."""
+    """Causes that the last observations indicate (`suspicions`, in the order of RULES) and rule out (`denied`)."""
 
     suspicions: list[Suspect]
     denied: list[str]
@@ -406,14 +417,18 @@ def findings(
     length: int,
     limits: Mapping[str, float] = LIMITS,
 ) -> Findings:
-    """Causes whose rule was red in each of the last STREAK looks, and those whose rule was red in none of them.
+    """Causes whose rule was red in all of the last CONSECUTIVE observations, and causes whose rule was red in none.
 
-    rounds  how many are planned; length: what the recipe is made for
+    rows         all observations, oldest first
+    equilibrium  player -> its loss at equilibrium
+    rounds       planned number of rounds
+    length       number of rounds the recipe is designed for
+    limits       cause -> the value at which its rule turns red
     """
     histories = [
         History(rows[: len(rows) - back], equilibrium, rounds, length) for back in range(min(CONSECUTIVE, len(rows)))
     ]
-    found: list[Suspect] = []
+    suspects: list[Suspect] = []
     denied = []
     for cause, limit in limits.items():
         values = [RULES[cause](h) for h in histories]
@@ -422,7 +437,7 @@ def findings(
         if infinite or (len(red) == CONSECUTIVE and all(red)):
             began = rows[-1 if infinite else -CONSECUTIVE]["round"]
             assert values[0] is not None
-            found.append(Suspect(cause, began, values[0] / limit, evidence(histories[0])))
+            suspects.append(Suspect(cause, began, values[0] / limit, evidence(histories[0])))
         elif len(red) == CONSECUTIVE and not any(red):
             denied.append(cause)
-    return Findings(found, denied)
+    return Findings(suspects, denied)
