@@ -324,7 +324,7 @@ def test_class_agreement_counts_what_was_asked_for():
     assert right.value > 0.97
     assert wrong.value == pytest.approx(0.8, abs=0.02)
     assert right.real > 0.97
-    assert "lenet-mnist agrees on" in str(right)
+    assert "lenet-mnist on real images" in str(right)
     assert str(Rate("classification error", 0.01, 100, (0.0, 0.05), "test")).startswith("classification error 1.00 %")
 
 

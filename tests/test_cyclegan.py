@@ -469,7 +469,7 @@ def test_a_right_translation_arrives_and_comes_back():
     assert arrived.value < 2 * arrived.reference
     assert any(f"{share}% of the way to b" in arrived.words for share in range(95, 106))
     noisy = found.finding("cycle error a to b to a with noise")
-    assert noisy.words == "what comes back is in the picture"
+    assert noisy.words == "no hidden information"
     assert noisy.value == pytest.approx(0.02 * (2 / np.pi) ** 0.5, rel=0.05)  # the noise itself comes back
 
 
@@ -502,7 +502,7 @@ def test_paired_errors_stand_beside_copying():
     forth, back = found.finding("paired L1 a to b"), found.finding("paired L1 b to a")
     assert forth.value == pytest.approx(0, abs=1e-6)
     assert forth.reference == pytest.approx(150 / 255, rel=1e-4)
-    assert (forth.words, back.words) == ("better than copying", "no clear difference to copying")
+    assert (forth.words, back.words) == ("better than copying", "no significant difference from copying")
     assert found.finding("paired SSIM a to b").value == pytest.approx(1)
     assert found.finding("paired SSIM b to a").value < 0.9
     worse = evaluate(Known(lambda x: -x, lambda x: x), domains(400), n=50, pairs=(pairs[0], pairs[0]))

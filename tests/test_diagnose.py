@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.diagnose import SURE, diagnose
+from sparring.diagnose import SIGMAS, diagnose
 
 SHARES = ("precision", "recall", "coverage", "cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates")
 SHARES += ("duplicates-pixels",)
@@ -93,7 +93,7 @@ def test_no_diagnosis_contradicts_its_own_numbers(evaluation):
         assert one.evidence
         if one.cause == "mode collapse":
             assert value("duplicates") >= 0.1
-            assert found["duplicates"]["z"] > SURE
+            assert found["duplicates"]["z"] > SIGMAS
             assert "duplicates-pixels" not in found or value("duplicates-pixels") >= 0.1
             assert "0.0 % of the samples" not in one.sentence
         if one.cause == "missing modes":
@@ -132,7 +132,7 @@ def test_collapse_needs_duplicates():
     assert [one.cause for one in diagnose({"metrics": healthy()})] == ["no fault found"]
     (one,) = diagnose({"metrics": healthy(missing=(0.98, 50.0), duplicates=(0.0, 0.0))})
     assert one.cause == "missing modes"
-    assert "twin" not in one.sentence
+    assert "near-duplicate" not in one.sentence
     noise = [*healthy(duplicates=(1.0, 90.0)), card("duplicates-pixels", 0.0)]  # alike in features only
     assert "mode collapse" not in [one.cause for one in diagnose({"metrics": noise})]
     # Samples that are nowhere near real ones, or blurred, say nothing of modes.
@@ -181,6 +181,6 @@ def test_gray_lights_are_no_good_news():
     copied = [one | {"light": "gray" if one["name"].startswith("copied") else "green"} for one in healthy()]
     (one,) = diagnose({"metrics": copied})
     assert one.cause == "no fault found"
-    assert "Too few images to tell by copied-features, copied-pixels." in one.sentence
+    assert "There are too few images for copied-features, copied-pixels." in one.sentence
     (one,) = diagnose({"metrics": [number | {"light": "red"} for number in few]})
     assert one.cause == "unlike real images"

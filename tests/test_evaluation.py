@@ -232,7 +232,7 @@ def test_no_finding_rests_on_a_classifier_that_does_not_recognize_the_real_image
     result = evaluate(system, called, n=100, repeats=2)
     assert result["FD"].extractor == RANDOM_CONV64
     assert (result.classes, result.rates) == ((), ())
-    assert "nothing is said of classes" in result.notes[0]
+    assert "classes of samples are not counted" in result.notes[0]
     insisted = evaluate(system, called, n=100, repeats=2, extractor=extractor(LENET_MNIST))
     assert (insisted.classes, insisted.rates) == ((), ())
     assert insisted.notes[0].startswith("lenet-mnist is right on ")
@@ -315,19 +315,19 @@ def test_what_cannot_be_measured_is_said(digits):
         SparringError, match="'digits' has no test images; choose split from: held_out, other_half, train"
     ):
         evaluate(system, data, split="test")
-    with pytest.raises(SparringError, match="has no held_out images to measure against"):
+    with pytest.raises(SparringError, match="has no held-out images to compare with"):
         TrainingEvaluator(fresh)
     with pytest.raises(SparringError, match="repeats is 0: it must be from 1 to 1,000"):
         evaluate(system, data, repeats=0)
     for n in (-5, 0, 3):
-        with pytest.raises(SparringError, match=rf"n is {n}: .*at least 6"):
+        with pytest.raises(SparringError, match=rf"must be at least 6; got {n}"):
             evaluate(system, data, n=n)
     few = dataclasses.replace(data, held_out=data.held_out.rows(torch.arange(3)))
     with pytest.raises(SparringError, match=r"has 3 held-out and 1,500 training images: too few .* hold out a larger"):
         evaluate(system, few)
     with pytest.raises(SparringError, match=r"samples must be \(50, 1, 28, 28\).*got \(50, 1, 14, 14\)"):
         evaluate(Drawer(fresh.images, lambda images: images[..., ::2, ::2]), data, n=50)
-    with pytest.raises(SparringError, match="50 of 50 samples hold NaN or infinite values"):
+    with pytest.raises(SparringError, match="50 of 50 samples contain NaN or infinite values"):
         evaluate(Drawer(fresh.images, lambda images: images / 0), data, n=50)
     with pytest.raises(SparringError, match="unknown measure 'FDD'"):
         evaluate(system, data, n=50, repeats=1)["FDD"]
@@ -337,7 +337,7 @@ def test_what_cannot_be_measured_is_said(digits):
     ("name", "value", "interval", "floor", "floor_interval", "words"),
     [
         ("FD-x@9", 31.0, (30.0, 32.0), 10.0, (9.0, 11.0), "3.1 x the floor"),
-        ("FD-x@9", 11.0, (10.5, 12.5), 10.0, (9.0, 11.0), "not told apart from real images"),
+        ("FD-x@9", 11.0, (10.5, 12.5), 10.0, (9.0, 11.0), "no significant difference from real images"),
         ("FD-x@9", 8.0, (7.5, 8.5), 10.0, (9.0, 11.0), "0.8 x the floor"),
         ("FD-x@9", 1.0, None, 10.0, None, "closer than real images: copies?"),
         ("FD-x@9", 1.0, None, 0.0, None, "1 above real images"),
@@ -416,7 +416,7 @@ def test_images_are_measured_as_a_systems_samples_are(digits, tmp_path):
     ):
         with pytest.raises(SparringError, match=words):
             evaluate(images, data)
-    with pytest.raises(SparringError, match="truncation is for systems that make samples"):
+    with pytest.raises(SparringError, match="truncation requires a system that can sample"):
         evaluate(fresh.images, data, sampling={"truncation": 0.5})
 
 
@@ -449,17 +449,17 @@ def test_samples_in_folders_are_held_against_the_class_of_their_folder(digits, t
     (rate,) = result.rates
     assert (rate.name, rate.n) == ("class agreement", 60)
     assert rate.value == pytest.approx(0.75, abs=0.05)
-    assert str(rate).endswith("asked for: the class of its folder")
+    assert str(rate).endswith("requested class: its folder or label")
     assert not any("class agreement" in note for note in result.notes)
     (tmp_path / "samples" / "0").rename(tmp_path / "samples" / "owl")
     main(["evaluate", str(tmp_path / "samples"), "--against", "digits", "--held-out", "100"])
-    assert "class agreement is not measured: the samples' folders owl are no classes of 'digits' (0, 1, " in " ".join(
+    assert "class agreement is not measured: the samples' folders owl are not classes of 'digits' (0, 1, " in " ".join(
         capsys.readouterr().out.split()
     )
     unknown = dataclasses.replace(data, images=data.images.flip(2), held_out=None)
     result = evaluate(unknown.rows(torch.arange(60)), unknown, split="train")
     assert not result.rates
-    assert any("nothing is said of classes" in note for note in result.notes)
+    assert any("classes of samples are not counted" in note for note in result.notes)
 
 
 def test_folders_of_classes_are_found_again_by_their_names():
@@ -565,7 +565,7 @@ def test_what_keeps_everything_has_no_error_and_all_edges(digits):
     assert (blur.name, blur.value, blur.interval) == ("blur ratio of reconstructions", 1, (1, 1))
     assert 0.9 < blur.reference < 1.1
     assert blur.reference_interval[0] < blur.reference < blur.reference_interval[1]
-    assert blur.words == "not told apart from real images"
+    assert blur.words == "no significant difference from real images"
     plain = result.as_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert [(card["section"], card["value"]) for card in plain["metrics"]] == [("reconstruction", 0), ("blur", 1)]
@@ -651,7 +651,7 @@ def test_codes_that_follow_the_prior_are_not_told_apart_from_it(digits, prior, c
     data, _ = digits
     (distance,) = evaluate(Coder(prior, codes), data).codes
     assert (distance.name, distance.n) == ("energy distance to the prior", 400)
-    assert distance.words == "not told apart from the prior"
+    assert distance.words == "no significant difference from the prior"
     assert 0.5 < distance.value / distance.reference < 2
     assert 0 < distance.reference < distance.reference_interval[1] < 2 * distance.reference
     assert distance.interval[0] < distance.value < distance.interval[1]
@@ -678,7 +678,7 @@ def test_nothing_is_told_apart_much_more_often_than_1_in_20(digits, prior, codes
     for i in range(100):
         system.encode = lambda images, i=i: codes(len(images), make_generator("codes", i))
         (distance,) = evaluate(system, few, repeats=2, seed=i).codes
-        wrong += distance.words != "not told apart from the prior"
+        wrong += distance.words != "no significant difference from the prior"
     assert wrong <= 12
 
 
@@ -700,7 +700,7 @@ def test_codes_with_noise_are_drawn_where_the_system_can(digits):
             return super().encode(images)
 
     distance, total, active = evaluate(Noisy(normal_codes, None), data).codes
-    assert distance.words == "not told apart from the prior"
+    assert distance.words == "no significant difference from the prior"
     assert (total.value, active.value) == (0, 0)
     assert evaluate(Mean(normal_codes, None), data).codes[0].words.endswith("(mean codes: their noise is left out)")
 
@@ -765,7 +765,7 @@ def test_clusters_that_are_pure_make_no_error(digits):
     (rate,) = evaluate(Clusterer(every), data).rates
     assert (rate.name, rate.value, rate.n, rate.split) == ("clustering error", 0, 400, "held_out")
     assert rate.interval == wilson_interval(0, 400)
-    assert rate.note.startswith("21 clusters, each named after one of 750 training images; with one cluster for all ")
+    assert rate.note.startswith("21 clusters, each named after one of 750 training images; a single cluster has ")
     largest = int(data.held_out.labels.bincount().max())
     assert rate.note.endswith(f"{100 - largest / 4:.2f} %")
     assert rate.note in str(rate)
@@ -820,11 +820,11 @@ def test_a_classifier_is_measured_without_samples(digits):
 
 def test_systems_that_cannot_be_measured_are_refused(digits):
     data, _ = digits
-    with pytest.raises(SparringError, match="object can do nothing that is measured: sample, classify, cluster"):
+    with pytest.raises(SparringError, match="object cannot be evaluated: it has none of sample, classify, cluster"):
         evaluate(object(), data)
-    with pytest.raises(SparringError, match="parzen is about samples, and Keeper cannot sample"):
+    with pytest.raises(SparringError, match="parzen requires a system that can sample; Keeper cannot"):
         evaluate(Keeper(), data, parzen=True)
-    with pytest.raises(SparringError, match="truncation is about samples, and Keeper cannot sample"):
+    with pytest.raises(SparringError, match="truncation requires a system that can sample; Keeper cannot"):
         evaluate(Keeper(), data, sampling={"truncation": 0.5})
     with pytest.raises(SparringError, match=r"unknown finding 'blur'.*possible: reconstruction error, blur ratio of"):
         evaluate(Keeper(), data, n=30).finding("blur")
@@ -903,7 +903,7 @@ def test_the_yardstick_refuses_what_it_cannot_compare(digits):
     yardstick = TrainingEvaluator(data, n=1000)
     with pytest.raises(SparringError, match=r"samples must be \(200, 1, 28, 28\)"):
         yardstick.lines(fresh.images[:199])
-    with pytest.raises(SparringError, match="1 of 200 samples hold NaN"):
+    with pytest.raises(SparringError, match="1 of 200 samples contain NaN"):
         yardstick.lines(to_float(fresh.images[:200]).index_fill(0, torch.tensor([3]), torch.nan))
 
 
@@ -946,7 +946,7 @@ def test_judges_that_there_are_not_are_refused(digits):
     ]:
         with pytest.raises(SparringError, match=words):
             choose_extractor(data, name)
-    with pytest.raises(SparringError, match="a weights file is for inception, dinov2, clip; got extractor none"):
+    with pytest.raises(SparringError, match="a weights file is only for inception, dinov2, clip; got extractor none"):
         choose_extractor(data, None, "w.safetensors")
     with pytest.raises(SparringError, match="self64 learns from held-out images"):
         choose_extractor(dataclasses.replace(data, held_out=None), "self64")
@@ -962,7 +962,7 @@ def test_two_evaluations_are_compared_number_by_number(digits):
     assert found["KID-lenet-mnist@150"].words == "the first is closer to real images"
     assert {one.name: one for one in compare(noisy, good)}["KID-lenet-mnist@150"].closer < 0.025
     assert found["KID-lenet-mnist@150"].interval[1] < 0
-    assert {one.words for one in compare(good, good)} <= {"not told apart"}
+    assert {one.words for one in compare(good, good)} <= {"no significant difference"}
     assert "closer to real images" in str(found["KID-lenet-mnist@150"])
 
 

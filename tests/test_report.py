@@ -353,7 +353,7 @@ def test_posterior_collapse_is_named_when_it_is_there(page, tmp_path, active):
     words = words_of(page if active == 7 else page_of(known, toy(), tmp_path, active=active))
     assert f"{active} of 20 units are active" in words
     assert ("Posterior collapse" in words) == (active < 2)
-    assert ("Lower the weight of the divergence (beta)" in words) == (active < 2)
+    assert ("Lower the weight of the KL divergence (beta)" in words) == (active < 2)
 
 
 def test_a_unit_that_is_not_active_has_another_color():

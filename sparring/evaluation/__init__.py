@@ -1,4 +1,4 @@
-"""System + data -> numbers, each with its identity card: n, interval, real-against-real floor, extractor, split."""
+"""System + data -> metrics, each with n, interval, floor (real-vs-real baseline), extractor and split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparring.evaluation.comparison import Difference, compare
 from sparring.evaluation.domains import evaluate_translation, paired_errors
 from sparring.evaluation.given import Images, as_system
 from sparring.evaluation.measurement import Cell, Evaluation, Finding, Measure, Rate, Unit
-from sparring.evaluation.panel import POOL
+from sparring.evaluation.panel import COPY_POOL
 from sparring.evaluation.power import needed
 from sparring.evaluation.reconstruction import evaluate_latents, likelihood, reconstruct_all, reconstruction_error
 from sparring.evaluation.sample_quality import (
@@ -33,10 +33,10 @@ from sparring.evaluation.splits import (
     HELD_OUT_B,
     can,
     choose_extractor,
+    classifier_check_images,
     facts_of,
     in_chunks,
     reference_split,
-    shown_to_classifiers,
     split_of,
 )
 from sparring.evaluation.stacked import stacked_modes
@@ -64,10 +64,10 @@ __all__ = [
 ]
 
 MEASURED = ("sample", "classify", "cluster", "reconstruct", "encode", "translate")
-"""Abilities that have something to measure; a system needs one of them."""
+"""Capabilities that can be measured; a system needs at least one of them."""
 
 LEVELS = {"quick": 2000, "full": 10_000}
-"""Images per repeat."""
+"""Level -> images per repeat."""
 
 
 @typed
@@ -87,64 +87,68 @@ def evaluate(
     parzen: bool = False,
     pairs: tuple[Dataset, Dataset] | None = None,
 ) -> Evaluation:
-    """Measure what a system can do, against images it was not trained on; or images that somebody else has made.
+    """Evaluate a system, or existing samples, against images that were not used for training.
 
-    `system` is a system of ours, anything with the abilities that are to be measured, or samples: (N, C, S, S) uint8 or
-    floats in [-1, 1], a data set, or the path of a folder, zip or array. Of samples as many sets are measured as there
-    are, at most `repeats`, disjoint, and no more images than there are. Where they have classes, by folders or labels,
-    it is measured how often a sample is of its class.
+    system     a `System`, any object with capabilities to measure, or samples: (N, C, S, S) uint8 or floats in [-1, 1],
+               a dataset, or the path of a folder, zip or array. Samples are divided into at most `repeats` disjoint
+               sets; if they have classes, by folder or label, class agreement is measured
+    level      "quick": 2,000 images per repeat, "full": 10,000
+    n          images per repeat, instead of the level; limited by the number of reference and training images
+    split      of the reference images. "other_half": the half of the held-out images that did not select the best
+               checkpoint; "train": two halves of the training images are compared
+    seed       of the samples
+    extractor  of the features; by default a shipped classifier if it recognizes labeled real images, else random
+               features. Classes of samples are counted only by a classifier that recognizes real images
+    repeats    number of sets of samples
+    averaged   whether the weights are EMA weights; only recorded
+    sampling   arguments of `system.sample` (truncation=0.5)
+    parzen     add the Parzen-window log-likelihood of Goodfellow et al. 2014
+    pairs      row-aligned images of two domains, for the errors of translations
 
-    A system that can sample is sampled `repeats` times, n images each (level "quick": 2,000, "full": 10,000), and the
-    panel's numbers compare them with the same n reference images of `split`: the interval is over the repeats
-    (bootstrapping images would bias the distances). The floor puts up to 10 disjoint sets of n training images in the
-    place of the samples; their spread says how far a number may be from the floor by chance. n shrinks to what the
-    reference and the training images can give; with split="train" the two halves of the training images play the two
-    parts, and "other_half" is the half of the held-out images that did not choose the best checkpoint. Copies of
-    training images are looked for where images are held out. The extractor is the one that knows the data best, unless
-    given: a shipped classifier, if it recognizes labeled real images, else random features; classes of samples are
-    counted only by one that does. `averaged` is only noted on the cards. `sampling` goes to `system.sample`
-    (truncation=.5) and is kept.
+    Intervals are over the repeats (a bootstrap over images would bias the distances). The floor is the same metric with
+    up to 10 sets of n training images in place of the samples; their spread says how far a metric may be from its floor
+    by chance. Copies of training images are searched for if images are held out.
 
-    Reconstructions, codes and likelihoods are of the same reference images; errors of classes and clusters, of all
-    labeled images of the split. `parzen` adds the log-likelihood that Goodfellow et al. 2014 published. Translations
-    are of both domains of the split; `pairs` holds images of the two, row by row the same thing: their known errors.
+    Reconstructions, latent codes and likelihoods are computed on the reference images; errors of classes and clusters
+    on all labeled images of the split; translations on both domains of the split.
 
-    Reference and floor depend on data, split and n, not on the seed. Raises SparringError for a system that can do
-    nothing of this, an unknown or missing split, too few images, and images of a wrong shape or that are not finite.
+    Reference and floor depend on data, split and n, but not on the seed. Raises SparringError for a system without any
+    capability to measure, an unknown or missing split, too few images, and images with a wrong shape or values that are
+    not finite.
     """
     data.require_images()
     system = as_system(system, data)
-    if not any(can(system, ability) for ability in MEASURED):
-        raise SparringError(f"{type(system).__name__} can do nothing that is measured: {', '.join(MEASURED)}")
+    if not any(can(system, capability) for capability in MEASURED):
+        raise SparringError(f"{type(system).__name__} cannot be evaluated: it has none of {', '.join(MEASURED)}")
     sampling = dict(sampling or {})
     if isinstance(system, Images) and sampling:
-        raise SparringError(f"{next(iter(sampling))} is for systems that make samples; these images are there already")
+        raise SparringError(f"{next(iter(sampling))} requires a system that can sample; these are existing images")
     if not can(system, "sample") and (sampling or parzen):
-        asked = next(iter(sampling), "parzen")
-        raise SparringError(f"{asked} is about samples, and {type(system).__name__} cannot sample")
+        option = next(iter(sampling), "parzen")
+        raise SparringError(f"{option} requires a system that can sample; {type(system).__name__} cannot")
     if pairs is not None and not can(system, "translate"):
-        raise SparringError(f"pairs are about translations, and {type(system).__name__} cannot translate")
+        raise SparringError(f"pairs require a system that can translate; {type(system).__name__} cannot")
     require_int("repeats", repeats, most=1000)
     require_int("seed", seed, least=0)
     if n is not None and n < FEWEST:
-        raise SparringError(f"n is {n}: it is the number of images per measurement, at least {FEWEST}")
+        raise SparringError(f"n (images per measurement) must be at least {FEWEST}; got {n}")
     if level not in LEVELS:
         raise unknown_name_error("level", level, LEVELS)
     if extractor is not None and extractor.name == SELF and split == "held_out":
-        split = HELD_OUT_B  # it has learnt from the first
-    reference, others = reference_split(data, split, n or LEVELS[level], POOL[level])
+        split = HELD_OUT_B  # it was trained on the first half
+    reference, others = reference_split(data, split, n or LEVELS[level], COPY_POOL[level])
     part = split_of(data, split)
     samples = can(system, "sample")
     if isinstance(system, Images):
         if len(system) < FEWEST:
-            raise SparringError(f"{len(system)} images are too few to be measured: at least {FEWEST} are needed")
+            raise SparringError(f"{len(system)} images are too few: an evaluation needs at least {FEWEST}")
         reference = reference.rows(slice(0, min(len(reference), len(system))))
         repeats = min(repeats, len(system) // len(reference))
     if samples and len(reference) < FEWEST:
-        there = f"{len(part):,} {split.replace('_', '-')} and {len(data):,} training images"
+        counts = f"{len(part):,} {split.replace('_', '-')} and {len(data):,} training images"
         raise SparringError(
-            f"data '{data.name}' has {there}: too few to measure samples against, which takes {FEWEST} of each; "
-            "hold out a larger share (held_out=0.2), or measure against the training images (split='train')"
+            f"data '{data.name}' has {counts}: too few to evaluate samples, which needs {FEWEST} of each; "
+            "hold out a larger share (held_out=0.2), or compare with the training images (split='train')"
         )
     notes: list[str] = []
     pixels: dict[str, float] = {}
@@ -156,42 +160,44 @@ def evaluate(
 
     if samples:
         extractor = extractor or choose_extractor(data)
-        classes, note = _classes_known(extractor, data)
+        classes, note = _recognized_classes(extractor, data)
         notes += [note] if note else []
         sample = partial(system.sample, len(reference), **sampling)
-        unseen = None if split == "train" else data.held_out
-        if unseen is not None and split == HELD_OUT_B:
-            unseen = part
-        made = evaluate_samples(sample, reference, others, unseen, extractor, classes, split, averaged, seed, repeats)
-        measures, histogram, cells, pictures = made.measures, made.histogram, made.cells, made.pictures
-        pixels = made.range._asdict()
+        held_out = None if split == "train" else data.held_out
+        if held_out is not None and split == HELD_OUT_B:
+            held_out = part
+        result = evaluate_samples(
+            sample, reference, others, held_out, extractor, classes, split, averaged, seed, repeats
+        )
+        measures, histogram, cells, pictures = result.measures, result.histogram, result.cells, result.pictures
+        pixels = result.range._asdict()
         notes += _too_few(measures, data, split, len(system) if isinstance(system, Images) else None)
         if isinstance(system, Images):
             notes += [system.note] if system.note else []
             if histogram and system.labels is not None:
-                asked = system.labels[: repeats * len(reference)].split(len(reference))
-                note = "asked for: the class of its folder"
-                rates.append(class_agreement(made.labels, asked, part, extractor, split, note))
+                requested = system.labels[: repeats * len(reference)].split(len(reference))
+                note = "requested class: its folder or label"
+                rates.append(class_agreement(result.labels, requested, part, extractor, split, note))
             elif system.labels is not None and not note:
-                notes.append(f"class agreement is not measured: no classifier here knows the classes of '{data.name}'")
+                notes.append(f"class agreement is not measured: no classifier has the classes of '{data.name}'")
         elif histogram and getattr(system, "classes", None) and "labels" not in sampling:
-            in_turn = [torch.arange(len(labels)) % len(data.classes) for labels in made.labels]
-            rates.append(class_agreement(made.labels, in_turn, part, extractor, split))
+            cyclic = [torch.arange(len(labels)) % len(data.classes) for labels in result.labels]
+            rates.append(class_agreement(result.labels, cyclic, part, extractor, split))
     if can(system, "classify") and part.labels is not None:
         rates.append(classification_error(system, part, split))
     if can(system, "cluster") and part.labels is not None:
         rates.append(clustering_error(system, data, split))
 
     reconstruction: tuple[Finding, ...] = ()
-    rebuilt: Tensor | None = None
+    reconstructed: Tensor | None = None
     if can(system, "reconstruct"):
-        rebuilt = reconstruct_all(system, reference)
-        reconstruction = (reconstruction_error(reference, rebuilt, others, split),)
+        reconstructed = reconstruct_all(system, reference)
+        reconstruction = (reconstruction_error(reference, reconstructed, others, split),)
     codes, units = evaluate_latents(system, reference, split, seed, repeats)
     domains: tuple[Finding, ...] = ()
     if can(system, "translate"):
-        judge = extractor or choose_extractor(data)
-        domains = evaluate_translation(system, data, part, judge, split, n or LEVELS[level])
+        extractor = extractor or choose_extractor(data)
+        domains = evaluate_translation(system, data, part, extractor, split, n or LEVELS[level])
         domains += paired_errors(system, pairs, data.classes) if pairs else ()
     return Evaluation(
         data=data.name,
@@ -203,7 +209,9 @@ def evaluate(
         rates=tuple(rates),
         sampling=sampling,
         reconstruction=reconstruction,
-        blur=() if rebuilt is None else blur(reference.images, others.images[: len(reference)], rebuilt, split),
+        blur=()
+        if reconstructed is None
+        else blur(reference.images, others.images[: len(reference)], reconstructed, split),
         codes=codes,
         likelihood=likelihood(system, reference, split, seed),
         parzen=(parzen_window(partial(system.sample, **sampling), data, seed),) if parzen else (),
@@ -225,43 +233,43 @@ def evaluate(
 
 
 def _too_few(measures: Sequence[Measure], data: Dataset, split: str, samples: int | None) -> list[str]:
-    """At most one sentence: whose lights are gray for want of images, how many are needed, and how to have them.
+    """At most one sentence: which metrics have too few images, how many they need, and how to get them.
 
-    samples  how many there are, where they are given
+    samples  number of existing samples; None for a system
     """
-    gray = [one for one in measures if one.light == "gray"]
+    gray = [measure for measure in measures if measure.light == "gray"]
     if not gray:
         return []
-    n, enough = measures[0].n, max(needed(one.name) for one in gray)
+    n, enough = measures[0].n, max(needed(measure.name) for measure in gray)
     total = len(data) + (len(data.held_out) if data.held_out else 0)
     part, share = split_of(data, split), -(-100 * enough // total) / 100
     if samples is not None and samples < enough:
-        how = f"measure {enough:,} samples or more"
+        how = f"evaluate {enough:,} samples or more"
     elif len(part) >= enough:
-        how = f"measure with n = {enough:,} or more"
+        how = f"evaluate with n = {enough:,} or more"
     elif split in ("held_out", HELD_OUT_B) and share <= 0.5:
-        how = f"hold out {share:.0%} of the {total:,} images (held_out={share:.2g}), or take more images"
+        how = f"hold out {share:.0%} of the {total:,} images (held_out={share:.2g}), or add images"
     else:
-        how = f"take more images, {enough:,} or more to measure against"
+        how = f"add images: {enough:,} reference images or more"
     return [
-        f"{n:,} {split.replace('_', '-')} images are too few for {len(gray)} of {len(measures)} numbers, whose lights "
-        f"are gray: with {enough:,} they would show gross faults; {how}"
+        f"{n:,} {split.replace('_', '-')} images are too few for {len(gray)} of {len(measures)} metrics (gray "
+        f"lights): at least {enough:,} are needed to detect even gross faults; {how}"
     ]
 
 
-def _classes_known(extractor: Extractor, data: Dataset) -> tuple[tuple[str, ...], str]:
-    """The data's classes, if the extractor shows on real images that it knows them, else (); and a sentence on why.
+def _recognized_classes(extractor: Extractor, data: Dataset) -> tuple[tuple[str, ...], str]:
+    """The classes of the data if the extractor recognizes real images, else (); and a note with the reason.
 
-    The sentence is also about shipped classifiers that were not chosen though they have these classes.
+    The note also covers shipped classifiers that have these classes but do not recognize the images.
     """
-    shown = shown_to_classifiers(data)
-    for one in (extractor, *map(shipped, () if extractor.classes else SHIPPED)):
-        accuracy = accuracy_on(one, shown.images, shown.labels, shown.classes)
-        if knows(one, accuracy):
+    real = classifier_check_images(data)
+    for classifier in (extractor, *map(shipped, () if extractor.classes else SHIPPED)):
+        accuracy = accuracy_on(classifier, real.images, real.labels, real.classes)
+        if knows(classifier, accuracy):
             return (data.classes if data.classes == extractor.classes else ()), ""
         if accuracy is not None:
             return (), (
-                f"{one.name} is right on {100 * accuracy:.0f} % of the real images, instead of "
-                f"{100 * (one.accuracy or 1):.0f} % of those it was tested on: nothing is said of classes of samples"
+                f"{classifier.name} classifies {100 * accuracy:.0f} % of the real images correctly, instead of "
+                f"{100 * (classifier.accuracy or 1):.0f} % on its test set: classes of samples are not counted"
             )
     return (), ""

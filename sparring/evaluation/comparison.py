@@ -1,4 +1,4 @@
-"""Two evaluations, number by number: only if their cards agree, for else the difference says nothing."""
+"""Compare two evaluations number by number; numbers whose metadata differ cannot be compared."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from sparring.errors import SparringError
 from sparring.evaluation.measurement import FORMAT, format_number
 from sparring.metrics.intervals import Z
 
-ALIKE = {
+MUST_MATCH = {
     "name": "the metric",
     "unit": "the unit",
-    "n": "the number of images, which moves most numbers",
-    "extractor": "the extractor of features",
-    "digest": "the weights of the extractor",
-    "split": "the real images to compare with",
-    "fingerprint": "the data",
+    "n": "the number of images, on which most metrics depend,",
+    "extractor": "the feature extractor",
+    "digest": "the SHA-256 of the extractor's weights",
+    "split": "the split",
+    "fingerprint": "the fingerprint of the data",
 }
-"""What two cards must have in common, in words. EMA or not, and seeds, may be what is compared."""
+"""Metadata that two numbers must share -> description. EMA weights and seeds may be what is compared."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first number less the second.
+    """The first number minus the second.
 
-    interval   95 %, from those of both; None if one has none. It is over drawing samples, not over trainings
-    closer     probability that the first is the closer one to real images (to the floor); None without intervals
+    interval   95 % interval, from those of both numbers; None if one has none. It is over sets of samples, not over
+               training runs
+    floor      of the first number
+    closer     probability that the first number is closer to its floor; None without intervals
     """
 
     name: str
@@ -41,58 +43,58 @@ class Difference:
     @property
     def words(self) -> str:
         if self.closer is None:
-            return "no interval, no claim"
+            return "no interval, so no conclusion"
         if 0.025 < self.closer < 0.975:
-            return "not told apart"
+            return "no significant difference"
         return f"the {'first' if self.closer > 0.5 else 'second'} is closer to real images"
 
     def __str__(self) -> str:
-        between = f" ({format_number(self.interval[0])} to {format_number(self.interval[1])})" if self.interval else ""
-        return f"{self.name} {format_number(self.first)} - {format_number(self.second)}{between}: {self.words}"
+        interval = f" ({format_number(self.interval[0])} to {format_number(self.interval[1])})" if self.interval else ""
+        return f"{self.name} {format_number(self.first)} - {format_number(self.second)}{interval}: {self.words}"
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> Difference:
-    """Of two cards (`Evaluation.as_dict()["metrics"]`). Raises SparringError, which says why, if they are unlike."""
-    for key, what in ALIKE.items():
+    """Difference of two entries of `Evaluation.as_dict()["metrics"]`. Raises SparringError if their metadata differ."""
+    for key, description in MUST_MATCH.items():
         if first[key] != second[key]:
             raise SparringError(
-                f"{first['name']} and {second['name']} cannot be compared: {what} differs "
-                f"({_said(first[key])} and {_said(second[key])})"
+                f"{first['name']} and {second['name']} cannot be compared: {description} differs "
+                f"({_format(first[key])} and {_format(second[key])})"
             )
     numbers = (first["value"], second["value"])
     if not first["interval"] or not second["interval"]:
         return Difference(first["name"], *numbers, None, first["floor"], None)
     half = sum(((card["interval"][1] - card["interval"][0]) / 2) ** 2 for card in (first, second)) ** 0.5
-    apart = numbers[0] - numbers[1]
+    gap = numbers[0] - numbers[1]
     closer = None
     if first["floor"] is not None:
-        away = abs(numbers[1] - second["floor"]) - abs(numbers[0] - first["floor"])
-        closer = NormalDist().cdf(away / (half / Z)) if half > 0 else float(away > 0) if away else 0.5
-    return Difference(first["name"], *numbers, (apart - half, apart + half), first["floor"], closer)
+        advantage = abs(numbers[1] - second["floor"]) - abs(numbers[0] - first["floor"])
+        closer = NormalDist().cdf(advantage / (half / Z)) if half > 0 else float(advantage > 0) if advantage else 0.5
+    return Difference(first["name"], *numbers, (gap - half, gap + half), first["floor"], closer)
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    """All numbers of two evaluations (`Evaluation.as_dict()`, eval.json) that both have.
+    """Differences of all numbers that two evaluations (`Evaluation.as_dict()`, eval.json) share.
 
-    Raises SparringError if their cards are unlike or they have no number in common.
+    Raises SparringError if their metadata differ or they have no number in common.
     """
-    for one in (first, second):
-        if one.get("format") != FORMAT:
-            raise SparringError("an evaluation of another version of sparring cannot be compared: evaluate it again")
+    for evaluation in (first, second):
+        if evaluation.get("format") != FORMAT:
+            raise SparringError("this evaluation was made by another version of sparring: run sparring evaluate again")
     if first["fingerprint"] != second["fingerprint"]:
-        raise SparringError(f"the data differ: {first['data']} and {second['data']} have other images")
+        raise SparringError(f"the data differ: {first['data']} and {second['data']} contain different images")
     cards = {_short_name(card): card for card in second["metrics"]}
-    both = [(card, cards[_short_name(card)]) for card in first["metrics"] if _short_name(card) in cards]
-    if not both:
+    pairs = [(card, cards[_short_name(card)]) for card in first["metrics"] if _short_name(card) in cards]
+    if not pairs:
         raise SparringError("the two evaluations have no number in common")
-    return [difference(one, other) for one, other in both]
+    return [difference(one, other) for one, other in pairs]
 
 
 def _short_name(card: Mapping[str, Any]) -> str:
-    """FD-lenet-mnist@2000 is an FD, so that another extractor or n is refused rather than passed over."""
+    """FD for FD-lenet-mnist@2000, so that another extractor or n raises an error instead of being skipped."""
     name, at, _ = card["name"].partition("@")
     return name.removesuffix(f"-{card['extractor']}") if at else name
 
 
-def _said(value: Any) -> str:
+def _format(value: Any) -> str:
     return "none" if value is None else value[:12] if isinstance(value, str) and len(value) == 64 else str(value)

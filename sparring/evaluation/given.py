@@ -1,4 +1,4 @@
-"""Images in the place of a system: somebody else's samples are measured as a run's are."""
+"""Existing images in place of a system, so that they are evaluated like the samples of a run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sparring.seeds import make_generator
 
 
 class Images:
-    """Samples that are there already, (N, C, S, S), uint8 or floats in [-1, 1].
+    """Existing samples (N, C, S, S), uint8 or floats in [-1, 1].
 
-    `sample` hands them out in a random order that depends on nothing, each once: sets of them are disjoint. Raises
-    SparringError when they run out.
+    `sample` returns them in a fixed random order, each once, so that sets are disjoint. It raises SparringError when
+    they run out.
 
-    labels  (N,) the class that each is said to be, in the order of `sample`; None if they have none
-    note    why they have none, where they have classes of their own
+    labels  (N,) their classes, in the order of `sample`; None if they have none
+    note    the reason if their classes are not those of the data; "" otherwise
     """
 
     def __init__(self, images: Tensor, labels: Tensor | None = None, note: str = "") -> None:
@@ -37,43 +37,44 @@ class Images:
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
         rows = self.images[self.next : self.next + n]
         if len(rows) < n:
-            raise SparringError(f"there are only {len(self)} images: {self.next + n} would be needed")
+            raise SparringError(f"{self.next + n} images are needed, but there are only {len(self)}")
         self.next += n
         return rows
 
 
-def as_system(given: Any, data: Dataset) -> Any:
-    """Images, a data set or the path of a folder, zip or array as something that can be sampled; systems as they are.
+def as_system(source: Any, data: Dataset) -> Any:
+    """An object with a method `sample`, from images, a dataset or the path of a folder, zip or array.
 
-    Files and uint8 arrays are brought to the size and channels of the data; arrays of floats must have its shape.
+    Systems are returned unchanged. Files and uint8 arrays are converted to the size and channels of the data; arrays of
+    floats must have its shape. Raises SparringError for a wrong shape.
     """
-    if isinstance(given, Dataset):
-        return Images(given.images, *_classes_of(given, data))
-    floats = isinstance(given, Tensor) and given.is_floating_point()
-    if isinstance(given, np.ndarray) and given.dtype.kind == "f":
-        given, floats = torch.from_numpy(given), True
+    if isinstance(source, Dataset):
+        return Images(source.images, *_classes_of(source, data))
+    floats = isinstance(source, Tensor) and source.is_floating_point()
+    if isinstance(source, np.ndarray) and source.dtype.kind == "f":
+        source, floats = torch.from_numpy(source), True
     if floats:
-        if given.ndim != 4 or tuple(given.shape[1:]) != data.spec.shape:
+        if source.ndim != 4 or tuple(source.shape[1:]) != data.spec.shape:
             raise SparringError(
                 f"images must be (N, {', '.join(map(str, data.spec.shape))}) for data '{data.name}'; "
-                f"got {tuple(given.shape)}"
+                f"got {tuple(source.shape)}"
             )
-        return Images(given)
-    if isinstance(given, Tensor | np.ndarray | str | Path):
-        loaded = load(given, size=data.spec.size, channels=data.spec.channels, held_out=0)
+        return Images(source)
+    if isinstance(source, Tensor | np.ndarray | str | Path):
+        loaded = load(source, size=data.spec.size, channels=data.spec.channels, held_out=0)
         return Images(loaded.images, *_classes_of(loaded, data))
-    return given
+    return source
 
 
 def _classes_of(samples: Dataset, data: Dataset) -> tuple[Tensor | None, str]:
-    """The labels of samples as numbers of the data's classes, which their folders are named after, or why not."""
+    """The labels of samples as class indices of the data, matched by the names of folders; or None and the reason."""
     if samples.labels is None or data.labels is None:
         return None, ""
-    known = {name: y for names in (folders_of(data.classes), data.classes) for y, name in enumerate(names)}
-    if strange := [shown(name) for name in samples.classes if name not in known]:
-        said = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+    index = {name: y for names in (folders_of(data.classes), data.classes) for y, name in enumerate(names)}
+    if unknown := [shown(name) for name in samples.classes if name not in index]:
+        folders = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
         return None, (
-            f"class agreement is not measured: the samples' folders {said} are no classes of '{shown(data.name)}' "
+            f"class agreement is not measured: the samples' folders {folders} are not classes of '{shown(data.name)}' "
             f"({', '.join(map(shown, data.classes[:10]))}{', ...' if len(data.classes) > 10 else ''})"
         )
-    return torch.tensor([known[name] for name in samples.classes])[samples.labels], ""
+    return torch.tensor([index[name] for name in samples.classes])[samples.labels], ""

@@ -1,4 +1,4 @@
-"""What numbers come with, so that two of them may be compared only if their cards agree; and all of one evaluation."""
+"""The results of an evaluation: numbers with the metadata that decides whether two of them can be compared."""
 
 from __future__ import annotations
 
@@ -18,30 +18,35 @@ from sparring.metrics import ClassShare
 
 COLORS = {"green": "green", "amber": "yellow", "red": "red", "gray": "bright_black"}
 
-ALIKE = "not told apart from real images"
+NO_DIFFERENCE = "no significant difference from real images"
 
 TOO_FEW = "too few images to tell"
 
 HUES = {"green": "#3c9a5f", "amber": "#e3b23c", "red": "#c23b3b", "gray": "#b9c0cc"}
 LAMP = '<span style="color: {}">●</span> '
 
-SEEN, SURE = 3, 5
-"""Standard deviations of real sets beyond which a number is off, and surely off."""
+SEEN, SIGMA_RED = 3, 5
+"""A number is amber, and red, from so many standard deviations (over sets of real images) from its floor."""
 
 FORMAT = 3
-"""Of `Evaluation.as_dict`."""
+"""Version of the format of `Evaluation.as_dict`."""
 
 CARD = (
     *("section", "name", "value", "unit", "n", "interval", "floor", "floor_interval", "floor_name", "spread", "z", "p"),
     *("light", "against", "needed", "extractor", "digest", "split", "averaged", "seeds", "fingerprint", "words"),
 )
-"""Keys of a number's card, the same for every number; see `Measure` and `Finding`."""
+"""Keys of every number in `Evaluation.as_dict`; see `Measure` and `Finding`."""
 
 
 class Cell(NamedTuple):
-    """A region of the data that is not made as often as it occurs.
+    """A region of the feature space that is generated too rarely or too often.
 
-    share is among the real images, made among the samples; name is the commonest class in it, "" if classes are unknown
+    number   index of the region
+    name     its most common class; "" if classes are unknown
+    share    of the real images
+    made     share of the samples
+    z        difference in standard errors
+    missing  whether it is hardly ever generated
     """
 
     number: int
@@ -54,12 +59,14 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something happened, of n times, with its 95 % Wilson interval.
+    """A share of n images, with its 95 % Wilson interval.
 
-    name   "classification error" of the system on real images of `split`; "clustering error": the same for clusters
-           that were named afterwards; "class agreement": how often `judge` sees the class that a sample was asked to be
-    real   the judge's agreement with the labels of real images; None where there is no judge
-    note   how clusters were named, or where the class comes from that a given sample was to be; "" elsewhere
+    name        "classification error" of the system on real images of `split`; "clustering error": the same for
+                clusters that were named after a class; "class agreement": share of samples that `classifier` assigns
+                to the requested class
+    classifier  name of the extractor that classified the samples; None if there is none
+    real        the classifier's accuracy on real images; None if there is none
+    note        how clusters were named, or where the requested class of a sample comes from; "" otherwise
     """
 
     name: str
@@ -67,18 +74,18 @@ class Rate:
     n: int
     interval: tuple[float, float]
     split: str
-    judge: str | None = None
+    classifier: str | None = None
     real: float | None = None
     note: str = ""
 
     def card(self) -> dict[str, Any]:
-        judge = "" if self.judge is None else f"{self.judge} on real images"
+        floor_name = "" if self.classifier is None else f"{self.classifier} on real images"
         return _plain(
             {"name": self.name, "value": self.value, "unit": "share", "n": self.n, "interval": self.interval}
             | {
                 "floor": self.real,
-                "floor_name": judge,
-                "extractor": self.judge,
+                "floor_name": floor_name,
+                "extractor": self.classifier,
                 "split": self.split,
                 "words": self.note,
             }
@@ -86,25 +93,29 @@ class Rate:
 
     def __str__(self) -> str:
         low, high = self.interval
-        beside = f"; {self.judge} agrees on {100 * self.real:.1f} % of real images" if self.real is not None else ""
-        beside += f"; {self.note}" if self.note else ""
-        return f"{self.name} {100 * self.value:.2f} % ({100 * low:.2f} to {100 * high:.2f}), n = {self.n:,}{beside}"
+        baseline = f"; {self.classifier} on real images {100 * self.real:.1f} %" if self.real is not None else ""
+        note = f"; {self.note}" if self.note else ""
+        return (
+            f"{self.name} {100 * self.value:.2f} % ({100 * low:.2f} to {100 * high:.2f}), n = {self.n:,}"
+            + baseline
+            + note
+        )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One number that needs no feature extractor, and its identity card.
+    """One number that needs no feature extractor, and its metadata.
 
     name       "reconstruction error"
     value      the number
     unit       "per pixel", "nats", "of 20"; "" for a ratio or a distance
-    n          images (for the blur of samples: samples) it is the mean of
-    interval   95 %: over images; of the distance to the prior: over repeated draws from the prior; None for a count
-    reference  what to hold it against: the same number where a known thing takes the system's place; or None
-    reference_interval  its 95 % interval; of the distance to the prior: from 0 to the 95 % quantile; or None
-    reference_name      that known thing: "the mean training image"; "" if there is none
-    split      where the real images come from: held_out, test or train
-    words      what the number says, in plain language; "" if it speaks for itself
+    n          number of images (for the blur of samples: of samples)
+    interval   95 % interval over images; for the distance to the prior: over draws from the prior; None for a count
+    reference  the same number for a known baseline in place of the system, or None
+    reference_interval  its 95 % interval; for the distance to the prior: from 0 to the 95 % quantile; or None
+    reference_name      the baseline: "the mean training image"; "" if there is none
+    split      of the real images: held_out, other_half, test or train
+    words      verdict in plain language; "" if there is none
     """
 
     name: str
@@ -137,23 +148,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Measure:
-    """One number and its identity card. Two numbers may be compared if their cards agree.
+    """One metric and its metadata. Two of them can be compared if their metadata agree.
 
-    name       of the metric; distances carry extractor and n in theirs: FD-lenet-mnist@2000
+    name       of the metric; distances include extractor and n: FD-lenet-mnist@2000
     value      mean over the repeats
-    n          images per repeat: that many fakes against that many reals
-    interval   95 % t interval of the mean over repeats: how far the drawing of samples moved it, not the training;
-               None if there was one repeat
-    floor      the same metric, real images against real images at the same n
-    floor_interval  its 95 % t interval over disjoint sets of real images; None if there was only one
+    n          samples, and reference images, per repeat
+    interval   95 % t interval of the mean over repeats, that is, over sets of samples (not over training runs);
+               None for a single repeat
+    floor      the same metric for real images in place of the samples, at the same n
+    floor_interval  its 95 % t interval over sets of real images; None for a single set
     extractor  name of the feature extractor
     digest     SHA-256 of its weights
-    split      where the reference images come from: held_out, test or train
-    averaged   whether the samples came from averaged (EMA) weights; None if not known
+    split      of the reference images: held_out, other_half, test or train
+    averaged   whether the samples came from EMA weights; None if unknown
     seed       of the samples
-    spread     standard deviation of the number among sets of real images; None if there were fewer than two
-    p          of a difference that large by chance; None where its law is not known
-    against    real images that it was compared with; None if not known
+    spread     standard deviation over sets of real images; None for fewer than two
+    p          p-value of the difference; None if its distribution is unknown
+    against    number of real images it was compared with; None if unknown
     """
 
     name: str
@@ -173,24 +184,24 @@ class Measure:
 
     @property
     def z(self) -> float | None:
-        """How far from its floor, in standard deviations of real sets; None if these are not known."""
+        """Distance to the floor in standard deviations over sets of real images; None if these are unknown."""
         return None if self.spread is None else (self.value - self.floor) / max(self.spread, 1 / self.n)
 
     @property
     def light(self) -> str:
-        """green: as real images; amber: a little off; red: off; gray: too few images to tell; "" if not known."""
+        """green: as real images; amber: slightly off; red: off; gray: too few images to tell; "" if unknown."""
         if self.z is None:
             return ""
         if self.against is not None and self.against < needed(self.name):
             return "gray"
-        return "green" if abs(self.z) < SEEN else "amber" if abs(self.z) < SURE else "red"
+        return "green" if abs(self.z) < SEEN else "amber" if abs(self.z) < SIGMA_RED else "red"
 
     def card(self) -> dict[str, Any]:
         fields = asdict(self)
         del fields["seed"]
-        further = {"floor_name": "real images", "z": self.z, "light": self.light, "words": self.words}
-        further["needed"] = needed(self.name) or None
-        return _plain({**fields, "unit": "", **further})
+        derived = {"floor_name": "real images", "z": self.z, "light": self.light, "words": self.words}
+        derived["needed"] = needed(self.name) or None
+        return _plain({**fields, "unit": "", **derived})
 
     def __str__(self) -> str:
         between = f" ({self.interval[0]:.3g} to {self.interval[1]:.3g})" if self.interval else ""
@@ -198,16 +209,16 @@ class Measure:
 
     @property
     def words(self) -> str:
-        """The number against its floor, in plain language."""
+        """The comparison with the floor, in plain language."""
         low, high = self.interval or (self.value, self.value)
         floor_low, floor_high = self.floor_interval or (self.floor, self.floor)
         distance = self.name.startswith(("FD-", "classes-")) and "infinity" not in self.name and self.floor > 0
-        if self.light == "gray" and (self.z is None or abs(self.z) < SURE):
+        if self.light == "gray" and (self.z is None or abs(self.z) < SIGMA_RED):
             return TOO_FEW
         if distance and self.value < 0.5 * self.floor:
             return "closer than real images: copies?"
         if self.light == "green" or (not self.light and low <= floor_high and floor_low <= high):
-            return ALIKE
+            return NO_DIFFERENCE
         if distance:
             return f"{self.value / self.floor:.1f} x the floor"
         return f"{abs(self.value - self.floor):.2g} {'above' if self.value > self.floor else 'below'} real images"
@@ -215,10 +226,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit of the code, over the images of the split.
+    """One unit of the latent code, over the images of the split.
 
-    kl          mean KL divergence of its code from the prior, in nats
-    variance    of its mean code: how much it tells images apart
+    kl        mean KL divergence from the prior, in nats
+    variance  of its mean over images: how much it depends on the image
     """
 
     kl: float
@@ -229,22 +240,22 @@ class Unit:
 class Evaluation:
     """All numbers of one evaluation.
 
-    data         name of the data set
-    fingerprint  of its training part
+    data         name of the dataset
+    fingerprint  of its training images
     n, repeats   images per repeat, number of repeats
-    measures     of samples; () where the system cannot sample
-    classes      shares of the classes over all repeats; () if the extractor does not know the data's classes
-    rates        of errors and of agreement, where the system classifies, clusters or takes labels
-    sampling     what `sample` was asked for beside number and seed
-    reconstruction, blur, codes, likelihood, parzen, domains, modes  further numbers; () without the ability
-    units        of the code, one by one, where it has a divergence
-    cells        regions of the data that are made far less or far more often than they occur
-    averaged     whether averaged (EMA) weights were measured; None if not known
-    seeds        that `sample` was given
-    range        values of the samples' pixels before they were clipped, and of real ones; {} where nothing was sampled
-    system       what is known of the system: see `images.facts_of`
+    measures     metrics of samples; () if the system cannot sample
+    classes      shares of the classes over all repeats; () if the extractor cannot classify the data
+    rates        errors and class agreement, if the system classifies, clusters or takes labels
+    sampling     arguments of `sample` other than number and seed
+    reconstruction, blur, codes, likelihood, parzen, domains, modes  further numbers; () without the capability
+    units        one entry per unit of the latent code, if the system has a KL divergence
+    cells        regions of the feature space that are generated far too rarely or far too often
+    averaged     whether EMA weights were measured; None if unknown
+    seeds        the seeds of the samples
+    range        pixel values of samples, before clipping, and of real images; {} if nothing was sampled
+    system       properties of the system: see `splits.facts_of`
     notes        sentences on what could not be measured, and why
-    pictures     name -> what the numbers mean, to look at: closest, twins, cells, overfull, far, near, spectrum
+    pictures     name -> image that illustrates a metric: closest, twins, cells, overfull, far, near, spectrum
     """
 
     data: str
@@ -272,43 +283,45 @@ class Evaluation:
     pictures: Mapping[str, Image] = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
-        """One line: the first numbers, and what they speak of."""
-        first = [
-            f"{one.name} {format_number(one.value)} (real images {format_number(one.floor)})"
-            for one in self.measures[:1]
+        """One line: the most important numbers and the diagnosis."""
+        numbers = [
+            f"{measure.name} {format_number(measure.value)} (real images {format_number(measure.floor)})"
+            for measure in self.measures[:1]
         ]
-        first += [
-            f"{one.name} {format_number(one.value)}" for one in self.measures if one.name in ("precision", "recall")
+        numbers += [
+            f"{measure.name} {format_number(measure.value)}"
+            for measure in self.measures
+            if measure.name in ("precision", "recall")
         ]
-        first += [f"{one.name} {format_number(one.value)}" for one in self.others[: 0 if first else 2]]
-        causes = [one.cause for one in self.diagnoses]
-        return f"{self.data}, n = {self.n:,}: {', '.join(first)}" + (f"; {', '.join(causes)}" if causes else "")
+        numbers += [f"{number.name} {format_number(number.value)}" for number in self.others[: 0 if numbers else 2]]
+        causes = [diagnosis.cause for diagnosis in self.diagnoses]
+        return f"{self.data}, n = {self.n:,}: {', '.join(numbers)}" + (f"; {', '.join(causes)}" if causes else "")
 
     def __repr__(self) -> str:
         return f"<Evaluation of {len(self._plain()['metrics'])} numbers on {self}>"
 
     def _repr_html_(self) -> str:
-        """In a notebook: the numbers as a table, then what they speak of."""
+        """For notebooks: the numbers as a table, then the diagnosis."""
         rows = ""
-        for one in self.measures:
-            lamp = LAMP.format(HUES.get(one.light, "none")) if one.light else ""
-            between = " to ".join(map(format_number, one.interval or ()))
+        for measure in self.measures:
+            lamp = LAMP.format(HUES.get(measure.light, "none")) if measure.light else ""
+            interval = " to ".join(map(format_number, measure.interval or ()))
             cells = (
-                lamp + html(one.name),
-                format_number(one.value),
-                between,
-                format_number(one.floor),
-                html(one.words),
+                lamp + html(measure.name),
+                format_number(measure.value),
+                interval,
+                format_number(measure.floor),
+                html(measure.words),
             )
             rows += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        heads = "".join(f"<th>{head}</th>" for head in ("", "value", "95 % interval", "real images", "in words"))
+        heads = "".join(f"<th>{head}</th>" for head in ("", "value", "95 % interval", "real images", "verdict"))
         lines = [*map(str, self.others), *self.notes, *map(str, self.diagnoses)]
         table = f"<table><tr>{heads}</tr>{rows}</table>" if rows else ""
         return f"<p>{html(self.title)}</p>{table}{''.join(f'<p>{html(line)}</p>' for line in lines)}"
 
     @property
     def title(self) -> str:
-        """What was compared with what."""
+        """What was compared: data, samples and reference images."""
         if not self.measures:
             return f"{self.data}: {self.n:,} images"
         split = self.measures[0].split.replace("_", "-")
@@ -317,54 +330,54 @@ class Evaluation:
         return title + "".join(f", {name} {value}" for name, value in self.sampling.items())
 
     def __getitem__(self, name: str) -> Measure:
-        """The measure of that name; 'FD', 'KID' and 'classes' may stay short."""
+        """The metric of that name; 'FD', 'KID' and 'classes' are short names."""
         for measure in self.measures:
             if measure.name == name or measure.name.startswith(f"{name}-"):
                 return measure
         raise unknown_name_error("measure", name, [measure.name for measure in self.measures])
 
     def finding(self, name: str) -> Finding:
-        """The number of that name that needs no extractor: "active units"."""
-        named = {found.name: found for section in self.sections.values() for found in section}
-        if name not in named:
-            raise unknown_name_error("finding", name, named)
-        return named[name]
+        """The number of that name, of those that need no extractor: "active units"."""
+        by_name = {finding.name: finding for section in self.sections.values() for finding in section}
+        if name not in by_name:
+            raise unknown_name_error("finding", name, by_name)
+        return by_name[name]
 
     @property
     def sections(self) -> dict[str, tuple[Finding, ...]]:
-        """What needs no feature extractor, by section."""
+        """The numbers that need no feature extractor, by section."""
         names = ("reconstruction", "blur", "codes", "likelihood", "parzen", "domains", "modes")
         return {name: getattr(self, name) for name in names}
 
     @property
     def others(self) -> list[Rate | Finding]:
-        """All numbers but those of the panel."""
-        return [*self.rates, *(one for numbers in self.sections.values() for one in numbers)]
+        """All numbers except those of the panel."""
+        return [*self.rates, *(finding for section in self.sections.values() for finding in section)]
 
     @property
     def diagnoses(self) -> list[Diagnosis]:
-        """What the numbers speak of, most certain first."""
+        """The faults that the numbers indicate, most certain first."""
         return diagnose(self._plain())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain lists, dictionaries, strings and numbers: ready for JSON.
+        """Lists, dictionaries, strings and numbers only, ready for JSON.
 
-        format    of this dictionary
-        metrics   every number as its card: a dictionary with the keys of `CARD`; None where there is nothing to say
-        findings  what they speak of, most certain first: the fields of `Diagnosis` as dictionaries
+        format    version of this format
+        metrics   one dictionary per number, with the keys of `CARD`; None if a key does not apply
+        findings  the diagnoses, most certain first: the fields of `Diagnosis`
         classes   of the samples: the fields of `ClassShare`
-        cells     that are made too rarely or too often: the fields of `Cell`
-        units     {"divergence": nats, "variance": of its mean over images} for each unit of the code
-        range, system, notes  as they are
+        cells     generated too rarely or too often: the fields of `Cell`
+        units     of the latent code: the fields of `Unit`
+        range, system, notes  as in this class
         """
         plain = self._plain()
-        return {**plain, "findings": [one.as_dict() for one in diagnose(plain)]}
+        return {**plain, "findings": [diagnosis.as_dict() for diagnosis in diagnose(plain)]}
 
     def _plain(self) -> dict[str, Any]:
-        found: list[tuple[str, Measure | Rate | Finding]] = [("samples", one) for one in self.measures]
-        found += [("classes", one) for one in self.rates]
-        found += [(section, one) for section, numbers in self.sections.items() for one in numbers]
-        both = {"averaged": self.averaged, "seeds": list(self.seeds), "fingerprint": self.fingerprint}
+        numbers: list[tuple[str, Measure | Rate | Finding]] = [("samples", measure) for measure in self.measures]
+        numbers += [("classes", rate) for rate in self.rates]
+        numbers += [(section, finding) for section, findings in self.sections.items() for finding in findings]
+        shared = {"averaged": self.averaged, "seeds": list(self.seeds), "fingerprint": self.fingerprint}
         return {
             "format": FORMAT,
             "data": self.data,
@@ -375,30 +388,32 @@ class Evaluation:
             "range": dict(self.range),
             "system": dict(self.system),
             "notes": list(self.notes),
-            "metrics": [{**dict.fromkeys(CARD), "section": section, **both, **one.card()} for section, one in found],
+            "metrics": [
+                {**dict.fromkeys(CARD), "section": section, **shared, **number.card()} for section, number in numbers
+            ],
             "classes": [row._asdict() for row in self.classes],
             "cells": [cell._asdict() for cell in self.cells],
             "units": [asdict(unit) for unit in self.units],
         }
 
     def table(self) -> Table:
-        """For the terminal: every measure of samples with its interval, its floor, and words."""
+        """For the terminal: all metrics of samples with interval, floor and verdict."""
         table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("measure", no_wrap=True)
         for heading in ("value", "95 % interval", "real"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("in words", overflow="fold")
+        table.add_column("verdict", overflow="fold")
         for measure in self.measures:
-            between = " to ".join(map(format_number, measure.interval)) if measure.interval else "one sample"
+            interval = " to ".join(map(format_number, measure.interval)) if measure.interval else "one repeat"
             lamp = f"[{COLORS[measure.light]}]●[/] " if measure.light else "  "
-            words = "as real images" if measure.words == ALIKE else measure.words.removesuffix(" real images")
+            words = "as real images" if measure.words == NO_DIFFERENCE else measure.words.removesuffix(" real images")
             table.add_row(
-                lamp + measure.name, format_number(measure.value), between, format_number(measure.floor), words
+                lamp + measure.name, format_number(measure.value), interval, format_number(measure.floor), words
             )
         return table
 
     def class_table(self) -> Table:
-        """For the terminal: how often each class is made; no rows if the extractor does not know the classes."""
+        """For the terminal: the share of each class; no rows if the extractor cannot classify the data."""
         table = Table("class", title="classes of the samples", title_justify="left")
         for heading in ("share", "95 % interval", "real images"):
             table.add_column(heading, justify="right")
@@ -409,12 +424,12 @@ class Evaluation:
 
 
 def format_number(number: float) -> str:
-    """Three digits, or the whole part of thousands: a table has 80 columns."""
+    """Three significant digits, or an integer from 1,000 on, so that tables fit into 80 columns."""
     if abs(number) >= 1e5:
         return f"{number / 1e6:.3g}M"
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
 def _plain(card: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples."""
+    """Tuples as lists, as in JSON."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in card.items()}

@@ -1,7 +1,7 @@
-"""The panel: every number that compares samples with real images, and the same number for real images in their place.
+"""The panel: all metrics that compare samples with real images, and the same metrics for other real images.
 
-No single number sees every fault. FD and KID reward copies of the training images, recall does not see that half of
-the samples are the same twenty, precision and density rise with blur, and nothing that looks at features sees a weak
+No single metric detects every fault. FD and KID reward copies of the training images, recall does not detect that half
+of the samples are the same twenty, precision and density rise with blur, and no metric of features detects a weak
 checkerboard. To add a metric: a function in sparring/metrics, a line in `Panel.measure`, and a line in `MEANING`.
 """
 
@@ -57,72 +57,72 @@ from sparring.metrics.intervals import Z, t_quantile
 from sparring.seeds import make_generator
 
 FLOORS = 10
-"""Sets of real images that take the place of samples, to know what each number is when nothing is wrong."""
+"""Number of sets of real images that take the place of samples to measure the floors."""
 
-CELLS, IN_A_CELL = 100, 10
-"""Cells at most, and real images in each of them at least, on average."""
+MAX_CELLS, IMAGES_PER_CELL = 100, 10
+"""Maximum number of cells, and minimum number of real images per cell on average."""
 
-COARSE = 12
-"""Side of the images whose pixels are compared with each other."""
+COARSE_SIDE = 12
+"""Side of the reduced images whose pixels are compared."""
 
-CELLS_FROM = 10_000
-"""Real images that cells are found on."""
+CELL_IMAGES = 10_000
+"""At most this many real images are used to fit the cells."""
 
-POOL = {"quick": 30_000, "full": 100_000}
-"""Training images at most among which copies are looked for."""
+COPY_POOL = {"quick": 30_000, "full": 100_000}
+"""Level -> maximum number of training images that are searched for copies."""
 
 MEANING = {
-    "FD": "how far mean and spread of the features are from those of real images",
-    "FD-infinity": "the same, as it would be with endless samples",
-    "KID": "how far the features' distribution is from that of real images",
-    "precision": "share of samples that lie among real images",
-    "recall": "share of real images that lie among samples",
+    "FD": "Fréchet distance: difference in mean and covariance of the features",
+    "FD-infinity": "FD extrapolated to infinitely many samples",
+    "KID": "kernel distance between the distributions of the features",
+    "precision": "share of samples inside the neighborhoods of real images",
+    "recall": "share of real images inside the neighborhoods of samples",
     "density": "how crowded the real images are around a sample; above 1: too close to the centers",
     "coverage": "share of real images with a sample in their neighborhood",
-    "cells-JS": "how unevenly the regions of the data are made",
-    "cells-NDB": "share of regions that are made too often or too rarely",
-    "missing": "share of the real images in regions that are hardly ever made",
+    "cells-JS": "Jensen-Shannon divergence between the frequencies of regions of the data",
+    "cells-NDB": "share of regions that are generated too often or too rarely",
+    "missing": "share of the real images in regions that are hardly ever generated",
     "classes-TV": "share of samples in the wrong class",
-    "duplicates": "share of samples that have a twin among the samples",
-    "duplicates-pixels": "the same, by pixels: noise is alike in features only",
-    "effective support": "how many different images it makes, by the birthday paradox",
-    "C2ST": "how often a classifier tells samples from real images; 0.5: never",
-    "1-NN real": "how often the image nearest to a real one is real",
-    "1-NN fake": "how often the image nearest to a sample is a sample; below 0.5: copies",
-    "blur ratio": "edges of the typical sample over those of the typical real image",
-    "HF ratio": "high frequencies of samples over those of real images",
-    "Nyquist ratio": "power of the finest checkerboard over that of real images",
-    "Nyquist peak": "the same power over that of the frequencies around it; about 1: no pattern stands out",
-    "quarter ratio": "power of the checkerboard twice as coarse over that of real images",
-    "quarter peak": "the same power over that of the frequencies around it",
-    "copied-features": "share of samples that must be copies of training images",
-    "copied-pixels": "the same, by pixels",
-    "authentic": "share of samples that are not nearer to a training image than its own neighbor",
+    "duplicates": "share of samples with a near-duplicate among the samples",
+    "duplicates-pixels": "the same on pixels, where noise images are not similar",
+    "effective support": "estimated number of different images (birthday paradox)",
+    "C2ST": "accuracy of a classifier of samples against real images; 0.5: indistinguishable",
+    "1-NN real": "share of real images whose nearest neighbor is real; 0.5: indistinguishable",
+    "1-NN fake": "share of samples whose nearest neighbor is a sample; below 0.5: copies",
+    "blur ratio": "edge strength of the median sample, divided by that of the median real image",
+    "HF ratio": "high frequencies of samples, divided by those of real images",
+    "Nyquist ratio": "power of the finest checkerboard, divided by that of real images",
+    "Nyquist peak": "the same power, divided by that of the surrounding frequencies; about 1: no pattern",
+    "quarter ratio": "power of a checkerboard twice as coarse, divided by that of real images",
+    "quarter peak": "the same power, divided by that of the surrounding frequencies; about 1: no pattern",
+    "copied-features": "share of samples that are copies of training images",
+    "copied-pixels": "the same on pixels",
+    "authentic": "share of samples farther from their nearest training image than its own nearest neighbor",
 }
-"""What each number says, in plain words."""
+"""Metric -> its meaning in one line."""
 
 PATTERNS = {"Nyquist": 2, "quarter": 4}
-"""Regular patterns that are looked for, and after how many pixels they repeat."""
+"""Regular pattern -> its period in pixels."""
 
 ROUNDING = 1e-5
-"""Share of a spectrum that rounding to 256 levels makes, at all frequencies alike: what is below it is no power."""
+"""Share of a spectrum that comes from rounding to 256 levels, equal at all frequencies; less is not significant."""
 
 FROM_PIXELS = (
     "duplicates-pixels",
     *("blur ratio", "HF ratio", "Nyquist ratio", "Nyquist peak", "quarter ratio", "quarter peak", "copied-pixels"),
 )
-"""Numbers that no feature extractor had a part in."""
+"""Metrics that do not use a feature extractor."""
 
 
 class Features(NamedTuple):
-    """A set of images, and what is seen of them.
+    """A set of images and its statistics.
 
     images    (N, C, S, S) uint8
     features  (N, F)
-    labels    (N,) classes that the extractor sees; None if it knows none
-    laplacian_variance  (N,) variance of the Laplacian
+    labels    (N,) classes predicted by the extractor; None if it is not a classifier
+    edges     (N,) variance of the Laplacian
     spectrum  (S, S) mean power spectrum
-    coarse    (N, P) pixels, averaged to 12 x 12 where there are more
+    coarse    (N, P) pixels, averaged to at most 12 x 12
     """
 
     images: Tensor
@@ -134,15 +134,16 @@ class Features(NamedTuple):
 
 
 def describe(images: Tensor, extractor: Extractor) -> Features:
+    """The statistics of images (N, C, S, S) uint8."""
     features, logits = extractor.features(images)
     labels = None if logits is None else logits.argmax(1)
-    side = min(COARSE, images.shape[-1])
+    side = min(COARSE_SIDE, images.shape[-1])
     coarse = torch.cat([F.adaptive_avg_pool2d(part.float(), side).flatten(1) for part in images.split(1000)])
     return Features(images, features, labels, laplacian_variance(images), power_spectrum(images), coarse)
 
 
 def subset(whole: Features, rows: Tensor) -> Features:
-    """The view of some rows of a set that was seen."""
+    """The statistics of a subset, without running the extractor again."""
     labels = None if whole.labels is None else whole.labels[rows]
     images = whole.images[rows]
     spectrum = power_spectrum(images)
@@ -151,125 +152,133 @@ def subset(whole: Features, rows: Tensor) -> Features:
 
 @dataclass
 class Panel:
-    """Real images to measure against, and what was learnt from others: cells, and how near a twin is.
+    """The reference, and what was fitted to other real images: cells and thresholds for duplicates.
 
-    real       the reference
-    extractor  that made the features
-    cells      of the space of features
-    twin       distance of features under which two images are duplicates
-    twin_pixels  the same of their coarse pixels
-    classes    of the data; () if the extractor does not know them, or not these images
+    real              the reference images
+    extractor         of the features
+    cells             regions of the feature space
+    duplicate_below   distance of features below which two images are near-duplicates
+    duplicate_pixels  the same for coarse pixels
+    classes           of the data; () if the extractor does not recognize them
     """
 
     real: Features
     extractor: Extractor
     cells: Cells
-    twin: float
-    twin_pixels: float
+    duplicate_below: float
+    duplicate_pixels: float
     classes: tuple[str, ...]
 
     @classmethod
     def of(cls, real: Features, others: Sequence[Features], extractor: Extractor, classes: tuple[str, ...]) -> Panel:
-        """others: sets of other real images, as large as the reference; classes: those that the extractor knows."""
-        known = torch.cat([one.features for one in others])[:CELLS_FROM]
-        cells = fit_cells(known, max(2, min(CELLS, len(real.features) // IN_A_CELL)))
-        twin = duplicate_threshold(real.features, *(one.features for one in others))
-        twin_pixels = duplicate_threshold(real.coarse, *(one.coarse for one in others))
-        return cls(real, extractor, cells, twin, twin_pixels, classes)
+        """Fit cells and thresholds.
 
-    def measure(self, made: Features) -> dict[str, float]:
-        """Every number of one set of images; of the effective support, the pairs of twins it comes from.
-
-        Numbers that these images cannot have are left out.
+        real     the reference
+        others   sets of other real images, each as large as the reference
+        classes  that the extractor recognizes; () if none
         """
-        real, fake = self.real.features, made.features
-        kinds, made_kinds = self.cells.counts(real), self.cells.counts(fake)
-        judge, n = self.extractor.name, len(real)
-        alike, twins = one_nn_accuracy(real=real, fake=fake), duplicates(fake=fake, within=self.twin)
+        features = torch.cat([other.features for other in others])[:CELL_IMAGES]
+        cells = fit_cells(features, max(2, min(MAX_CELLS, len(real.features) // IMAGES_PER_CELL)))
+        below = duplicate_threshold(real.features, *(other.features for other in others))
+        pixels = duplicate_threshold(real.coarse, *(other.coarse for other in others))
+        return cls(real, extractor, cells, below, pixels, classes)
+
+    def measure(self, samples: Features) -> dict[str, float]:
+        """All metrics of one set of images; for the effective support, the number of duplicate pairs.
+
+        Metrics that cannot be computed for these images are omitted.
+        """
+        real, fake = self.real.features, samples.features
+        counts = {"real": self.cells.counts(real), "fake": self.cells.counts(fake)}
+        extractor, n = self.extractor.name, len(real)
+        one_nn, near_duplicates = (
+            one_nn_accuracy(real=real, fake=fake),
+            duplicates(fake=fake, within=self.duplicate_below),
+        )
         numbers: dict[str, float] = {
-            f"FD-{judge}@{n}": frechet_distance(real=real, fake=fake),
+            f"FD-{extractor}@{n}": frechet_distance(real=real, fake=fake),
             **({"FD-infinity": frechet_infinity(real=real, fake=fake)} if n >= 8 * real.shape[1] else {}),
-            f"KID-{judge}@{n}": kernel_distance(real=real, fake=fake),
+            f"KID-{extractor}@{n}": kernel_distance(real=real, fake=fake),
             **prdc(real=real, fake=fake)._asdict(),
-            "cells-JS": jensen_shannon(real=kinds, fake=made_kinds),
-            "cells-NDB": ndb(real=kinds, fake=made_kinds),
-            "missing": missing_share(real=kinds, fake=made_kinds),
-            **({"classes-TV": total_variation(self.histogram([made]))} if self.classes else {}),
-            "duplicates": twins.share,
-            "duplicates-pixels": duplicates(fake=made.coarse, within=self.twin_pixels).share,
-            "effective support": twins.pairs,
+            "cells-JS": jensen_shannon(**counts),
+            "cells-NDB": ndb(**counts),
+            "missing": missing_share(**counts),
+            **({"classes-TV": total_variation(self.histogram([samples]))} if self.classes else {}),
+            "duplicates": near_duplicates.share,
+            "duplicates-pixels": duplicates(fake=samples.coarse, within=self.duplicate_pixels).share,
+            "effective support": near_duplicates.pairs,
             "C2ST": classifier_test(real=real, fake=fake).accuracy,
-            "1-NN real": alike.real,
-            "1-NN fake": alike.fake,
+            "1-NN real": one_nn.real,
+            "1-NN fake": one_nn.fake,
         }
-        sharp = float(self.real.edges.median())  # medians: a few samples of noise are not all samples sharpened
+        sharp = float(self.real.edges.median())  # the median is robust against a few noise images
         if sharp > 0:
-            numbers["blur ratio"] = float(made.edges.median()) / sharp
+            numbers["blur ratio"] = float(samples.edges.median()) / sharp
         flat, rounding = not bool(self.real.spectrum.any()), torch.full_like(self.real.spectrum, ROUNDING)
         for name, share in self.bands.items() if not flat else ():
-            least = share(rounding / rounding.numel())
-            numbers[name] = (share(made.spectrum) + least) / (share(self.real.spectrum) + least)
+            offset = share(rounding / rounding.numel())
+            numbers[name] = (share(samples.spectrum) + offset) / (share(self.real.spectrum) + offset)
             if name.endswith(" ratio") and (period := PATTERNS.get(name.removesuffix(" ratio"))):
-                numbers[name.replace("ratio", "peak")] = prominence(made.spectrum, period)
+                numbers[name.replace("ratio", "peak")] = prominence(samples.spectrum, period)
         return numbers
 
     @property
     def bands(self) -> dict[str, Callable[[Tensor], float]]:
-        """Bands of the spectrum that images of this size have."""
+        """Name -> function of the spectrum, for the bands that images of this size have."""
         size = self.real.images.shape[-1]
-        found: dict[str, Callable[[Tensor], float]] = {"HF ratio": high_frequency_share}
+        bands: dict[str, Callable[[Tensor], float]] = {"HF ratio": high_frequency_share}
         for name, period in PATTERNS.items():
             if size % period == 0:
-                found[f"{name} ratio"] = partial(checkerboard_power, period=period)
-        return found
+                bands[f"{name} ratio"] = partial(checkerboard_power, period=period)
+        return bands
 
-    def histogram(self, made: Sequence[Features]) -> list[ClassShare]:
-        """Shares of the classes in all of these sets; [] if the extractor does not know the classes."""
+    def histogram(self, sets: Sequence[Features]) -> list[ClassShare]:
+        """Shares of the classes in all sets together; [] if the extractor does not recognize the classes."""
         if not self.classes:
             return []
-        labels = [one.labels for one in made if one.labels is not None]
+        labels = [samples.labels for samples in sets if samples.labels is not None]
         assert self.real.labels is not None
         return class_histogram(real=self.real.labels, fake=torch.cat(labels), classes=self.classes)
 
-    def p_values(self, made: Sequence[Features]) -> dict[str, float]:
-        """How likely so large a difference from the reference is by chance, for the numbers that have a known law."""
-        features = torch.cat([one.features for one in made])
+    def p_values(self, sets: Sequence[Features]) -> dict[str, float]:
+        """p-values of the difference from the reference, for the metrics with a known distribution."""
+        features = torch.cat([samples.features for samples in sets])
         counts = {"real": self.cells.counts(self.real.features), "fake": self.cells.counts(features)}
-        found = {
+        p_values = {
             "cells-JS": chi_square_p(**counts),
-            "C2ST": classifier_test(real=self.real.features, fake=made[0].features).p,
+            "C2ST": classifier_test(real=self.real.features, fake=sets[0].features).p,
         }
         if self.classes:
-            labels = (self.real.labels, torch.cat([one.labels for one in made if one.labels is not None]))
-            real, fake = (torch.bincount(one, minlength=len(self.classes)) for one in labels if one is not None)
-            found["classes-TV"] = chi_square_p(real=real, fake=fake)
-        return found
+            labels = (self.real.labels, torch.cat([samples.labels for samples in sets if samples.labels is not None]))
+            real, fake = (torch.bincount(part, minlength=len(self.classes)) for part in labels if part is not None)
+            p_values["classes-TV"] = chi_square_p(real=real, fake=fake)
+        return p_values
 
-    def odd_cells(self, made: Sequence[Features], most: int = 6) -> list[Cell]:
-        """The cells that are furthest from their share: the rarest of the missing ones first, then the overfull."""
+    def odd_cells(self, sets: Sequence[Features], most: int = 6) -> list[Cell]:
+        """Cells with a wrong share: the missing ones, most common in the data first, then the overfull ones."""
         member = self.cells.of(self.real.features)
         real = torch.bincount(member, minlength=len(self.cells.centers))
-        fake = self.cells.counts(torch.cat([one.features for one in made]))
+        fake = self.cells.counts(torch.cat([samples.features for samples in sets]))
         z, missing = bin_z(real=real, fake=fake), missing_cells(real=real, fake=fake)
         shares = torch.stack([real / real.sum(), fake / fake.sum()], 1).tolist()
         gone = [k for k in (real * missing).argsort(descending=True, stable=True).tolist() if missing[k]][:most]
         full = [k for k in z.argsort(descending=True, stable=True).tolist() if z[k] > 5][: most if not gone else 2]
 
-        def named(k: int) -> str:
+        def name(k: int) -> str:
             if self.real.labels is None or not self.classes or not bool((member == k).any()):
                 return ""
             return self.classes[int(torch.bincount(self.real.labels[member == k]).argmax())]
 
         return [
-            Cell(k, named(k), share=shares[k][0], made=shares[k][1], z=float(z[k]), missing=bool(missing[k]))
+            Cell(k, name(k), share=shares[k][0], made=shares[k][1], z=float(z[k]), missing=bool(missing[k]))
             for k in gone + full
         ]
 
 
 def floor_rows(total: int, n: int) -> list[Tensor]:
-    """Rows of FLOORS sets of n among `total` other real images: disjoint where there are enough, else drawn at random.
+    """Row indices of FLOORS sets of n out of `total` other real images: disjoint if there are enough, else random.
 
-    None but the one that there is for fewer than 2 n.
+    A single set if `total` is less than 2 n.
     """
     if total < 2 * n:
         return [torch.arange(n)]
@@ -279,65 +288,60 @@ def floor_rows(total: int, n: int) -> list[Tensor]:
 
 
 def floor_interval(floors: Sequence[float], n: int, total: int) -> float | None:
-    """Standard deviation of a number among sets of n real images, from sets out of `total`; None for a single set.
+    """Standard deviation of a metric over sets of n real images out of `total`; None for a single set.
 
-    Sets drawn from a small pile overlap and differ less than new ones would, by 1 - n / total (sampling without
-    replacement); and the deviation and the floor are known from few sets only, which widens it.
+    Corrected for overlapping sets, whose variance is smaller by 1 - n / total (sampling without replacement), and for
+    the uncertainty of a deviation and a floor that are estimated from few sets.
     """
     if len(floors) < 2:
         return None
     overlap = 1 - n / total if total < FLOORS * n else 1.0
-    few = t_quantile(len(floors) - 1) / Z * (1 + n / total) ** 0.5
-    return stdev(floors) / overlap**0.5 * few
+    correction = t_quantile(len(floors) - 1) / Z * (1 + n / total) ** 0.5
+    return stdev(floors) / overlap**0.5 * correction
 
 
 def measures_of(
     panel: Panel,
-    made: Sequence[Features],
-    nulls: Sequence[Mapping[str, float]],
+    sets: Sequence[Features],
+    floors: Sequence[Mapping[str, float]],
     total: int,
-    stamp: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> list[Measure]:
-    """Each number of the panel: its mean over the sets of samples, beside its mean over the sets of real images.
+    """Each metric of the panel: its mean over the sets of samples, and its floor over the sets of real images.
 
-    nulls  what `Panel.measure` says of real images in the samples' place
-    total  how many real images these were drawn from
-    stamp  split, averaged and seed of the cards
+    floors    results of `Panel.measure` for real images in place of the samples
+    total     number of real images that these sets were drawn from
+    metadata  split, averaged and seed
     """
     n = len(panel.real.features)
-    values = [panel.measure(one) for one in made]
-    chances = panel.p_values(made)
-    found = []
-    for name in values[0]:
-        repeated, floor = [row[name] for row in values], [row[name] for row in nulls]
-        card = {**extractor_record(None if name in FROM_PIXELS else panel.extractor), **stamp}
+    rows = [panel.measure(samples) for samples in sets]
+    p_values = panel.p_values(sets)
+    measures = []
+    for name in rows[0]:
+        values, floor = [row[name] for row in rows], [row[name] for row in floors]
+        card = {**extractor_record(None if name in FROM_PIXELS else panel.extractor), **metadata}
         if name == "effective support":
-            ours, real = (effective_support(round(sum(pairs)), n, len(pairs)) for pairs in (repeated, floor))
-            found.append(Measure(name, ours[0], n, ours[1], real[0], real[1], against=n, **card))
+            fake, real = (effective_support(round(sum(pairs)), n, len(pairs)) for pairs in (values, floor))
+            measures.append(Measure(name, fake[0], n, fake[1], real[0], real[1], against=n, **card))
         else:
-            card |= {"spread": floor_interval(floor, n, total), "p": chances.get(name), "against": n}
-            value, null = mean(repeated), mean(floor)
-            found.append(Measure(name, value, n, mean_interval(repeated), null, mean_interval(floor), **card))
-    return found
+            card |= {"spread": floor_interval(floor, n, total), "p": p_values.get(name), "against": n}
+            interval = mean_interval(values)
+            measures.append(Measure(name, mean(values), n, interval, mean(floor), mean_interval(floor), **card))
+    return measures
 
 
 def extractor_record(extractor: Extractor | None) -> dict[str, Any]:
-    """The extractor of a card; None: the pixels themselves."""
-    return (
-        {"extractor": "pixels", "digest": ""}
-        if extractor is None
-        else {
-            "extractor": extractor.name,
-            "digest": extractor.digest,
-        }
-    )
+    """Name and digest of the extractor; None: the metric is computed on pixels."""
+    if extractor is None:
+        return {"extractor": "pixels", "digest": ""}
+    return {"extractor": extractor.name, "digest": extractor.digest}
 
 
 # Memorization.
 
 
 class Memorization(NamedTuple):
-    """Its numbers, and for pictures the closest pairs: rows of the samples and of the training images."""
+    """The metrics, and the closest pairs: row indices of samples and of training images."""
 
     measures: list[Measure]
     samples: Tensor
@@ -345,63 +349,64 @@ class Memorization(NamedTuple):
 
 
 def memorization(
-    made: Sequence[Features],
+    sets: Sequence[Features],
     train: Features,
     held_out: Features,
     extractor: Extractor,
     pixels: Sequence[Tensor],
-    stamp: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> Memorization:
     """Copies of training images among the samples: by exchangeability in features and in pixels, and by AuthPct.
 
-    pixels  principal components of the pixels of all samples, of the training images and of the held-out ones
-    stamp   split, averaged and seed of the cards
+    pixels    principal components of the pixels of all samples, of the training images and of the held-out images
+    metadata  split, averaged and seed
     """
-    features = [torch.cat([one.features for one in made]), train.features, held_out.features]
-    found = []
-    for name, judge, (fake, known, unseen) in (
+    features = [torch.cat([samples.features for samples in sets]), train.features, held_out.features]
+    measures = []
+    for name, source, (fake, in_train, in_held_out) in (
         ("copied-features", extractor, features),
         ("copied-pixels", None, pixels),
     ):
-        test = nearest_train_test(train=known, held_out=unseen, fake=fake)
+        test = nearest_train_test(train=in_train, held_out=in_held_out, fake=fake)
         spread = test.deviation / (1 - test.expected)
-        interval, null = ((middle - Z * spread, middle + Z * spread) for middle in (test.copied, 0.0))
-        card = {**extractor_record(judge), **stamp, "spread": spread, "p": test.p, "against": len(unseen)}
-        found.append(Measure(name, test.copied, len(fake), interval, 0.0, null, **card))
+        interval, floor = ((center - Z * spread, center + Z * spread) for center in (test.copied, 0.0))
+        card = {**extractor_record(source), **metadata, "spread": spread, "p": test.p, "against": len(in_held_out)}
+        measures.append(Measure(name, test.copied, len(fake), interval, 0.0, floor, **card))
 
-    fake, known, unseen = features
-    copies, real = authenticity(train=known, fake=fake), authenticity(train=known, fake=unseen)
-    interval, null = (wilson_interval(round(one.share * len(one.at)), len(one.at)) for one in (copies, real))
-    spread = (real.share * (1 - real.share) * (1 / len(fake) + 1 / len(unseen))) ** 0.5
-    card = {**extractor_record(extractor), **stamp, "spread": spread, "against": len(unseen)}
-    found.append(Measure("authentic", copies.share, len(fake), interval, real.share, null, **card))
+    fake, in_train, in_held_out = features
+    copies, real = authenticity(train=in_train, fake=fake), authenticity(train=in_train, fake=in_held_out)
+    interval, floor = (wilson_interval(round(part.share * len(part.at)), len(part.at)) for part in (copies, real))
+    spread = (real.share * (1 - real.share) * (1 / len(fake) + 1 / len(in_held_out))) ** 0.5
+    card = {**extractor_record(extractor), **metadata, "spread": spread, "against": len(in_held_out)}
+    measures.append(Measure("authentic", copies.share, len(fake), interval, real.share, floor, **card))
 
-    first = len(made[0].features)
-    closeness = copies.distance[:first] / copies.own[:first].clamp(min=1e-12)
+    n = len(sets[0].features)
+    closeness = copies.distance[:n] / copies.own[:n].clamp(min=1e-12)
     closest: dict[int, int] = {}  # training image -> sample
     for i in closeness.argsort(stable=True).tolist():
         closest.setdefault(int(copies.at[i]), i)
-    return Memorization(found, torch.tensor([*closest.values()][:10]), torch.tensor([*closest][:10]))
+    return Memorization(measures, torch.tensor([*closest.values()][:10]), torch.tensor([*closest][:10]))
 
 
-def far_and_near(panel: Panel, made: Features, count: int = 16) -> tuple[Tensor, Tensor]:
-    """Rows of the samples farthest from every real image, and of the nearest, in units of that image's own distance."""
-    distance, at = nearest(of=made.features, among=panel.real.features)
+def far_and_near(panel: Panel, samples: Features, count: int = 16) -> tuple[Tensor, Tensor]:
+    """Row indices of the samples farthest from, and nearest to, a real image, relative to its nearest neighbor."""
+    distance, at = nearest(of=samples.features, among=panel.real.features)
     own = nearest_other(panel.real.features).float()
     order = (distance / own[at].clamp(min=1e-12)).argsort(descending=True, stable=True)
     return order[:count], order[-count:].flip(0)
 
 
-def groups_of_twins(panel: Panel, made: Features, groups: int = 5, shown: int = 8) -> list[Tensor]:
-    """The largest groups of duplicates: for each, rows of samples that are twins of one and the same sample."""
-    left, found = torch.ones(len(made.features), dtype=torch.bool), []
-    near = torch.cat([pairwise(rows, made.features) <= panel.twin for rows in made.features.split(500)])
-    for _ in range(groups):
+def duplicate_groups(panel: Panel, samples: Features, count: int = 5, size: int = 8) -> list[Tensor]:
+    """The largest groups of near-duplicates: for each, row indices of samples that are close to the same sample."""
+    left, groups = torch.ones(len(samples.features), dtype=torch.bool), []
+    close = [pairwise(rows, samples.features) <= panel.duplicate_below for rows in samples.features.split(500)]
+    near = torch.cat(close)
+    for _ in range(count):
         sizes = (near & left).sum(1) * left
         most = int(sizes.argmax())
         if sizes[most] < 2:
             break
         members = (near[most] & left).nonzero().flatten()
-        found.append(members[:shown])
+        groups.append(members[:size])
         left[members] = False
-    return found
+    return groups

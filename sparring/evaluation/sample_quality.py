@@ -1,4 +1,4 @@
-"""Samples against real images: the panel with its pictures, agreement of classes, blur, Parzen windows."""
+"""Samples against real images: the panel and its images, class agreement, blur, Parzen window."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
-from sparring.evaluation.measurement import Cell, Finding, Measure, Rate
+from sparring.evaluation.measurement import NO_DIFFERENCE, Cell, Finding, Measure, Rate
 from sparring.evaluation.panel import (
     FLOORS,
     Features,
     Memorization,
     Panel,
     describe,
+    duplicate_groups,
     far_and_near,
     floor_rows,
-    groups_of_twins,
     measures_of,
     memorization,
     subset,
@@ -51,14 +51,22 @@ from sparring.metrics import (
 from sparring.metrics.intervals import Z
 from sparring.seeds import derive_seed
 
-CENTERS, CHOOSING = 10_000, 1000
-"""Of the Parzen window: samples, and images to choose its width with (Goodfellow et al. 2014)."""
+PARZEN_CENTERS, PARZEN_VALIDATION = 10_000, 1000
+"""Number of samples, and of images that select the width of the window (Goodfellow et al. 2014)."""
 
-PARZEN = "No claim of quality: k-means centers score higher than the true distribution (Theis et al. 2016)."
+PARZEN_CAVEAT = "Not a measure of quality: k-means centers score higher than the true distribution (Theis et al. 2016)."
 
 
 class Samples(NamedTuple):
-    """The panel's numbers, shares of classes, odd cells, classes seen in each set of samples, pixels, pictures."""
+    """Results of `evaluate_samples`.
+
+    measures   the metrics of the panel
+    histogram  shares of the classes
+    cells      generated too rarely or too often
+    labels     predicted classes (n,) of each set of samples
+    range      of the pixels
+    pictures   name -> image that illustrates a metric
+    """
 
     measures: list[Measure]
     histogram: list[ClassShare]
@@ -80,59 +88,58 @@ def evaluate_samples(
     seed: int,
     repeats: int,
 ) -> Samples:
-    """Sample, compare with the reference, and put other real images in the samples' place.
+    """Draw samples, and compare them and other real images with the reference.
 
-    others    training images: the floors' sets of n, and then more, to look for copies among
-    held_out  images that training has not seen and that are like the others; without them nothing is said of copies
-    classes   that the extractor knows in these images; () where it knows none
+    others    training images: sets of n for the floors, and more to search for copies
+    held_out  held-out images to detect copies with; None: copies are not measured
+    classes   that the extractor recognizes in the data; () if none
     """
-    n, stamp = len(reference), {"split": split, "averaged": averaged, "seed": seed}
-    look = min(len(others), FLOORS * n) if extractor.slow else len(others)
-    train, real = describe(others.images[:look], extractor), describe(reference.images, extractor)
-    floors = [subset(train, rows) for rows in floor_rows(look, n)]
+    n, metadata = len(reference), {"split": split, "averaged": averaged, "seed": seed}
+    n_train = min(len(others), FLOORS * n) if extractor.slow else len(others)
+    train, real = describe(others.images[:n_train], extractor), describe(reference.images, extractor)
+    floors = [subset(train, rows) for rows in floor_rows(n_train, n)]
     panel = Panel.of(real, floors, extractor, classes)
     sets, ranges = [], []
     for i in range(repeats):
         images = sample(seed=sample_seed(seed, i))
         sets.append(pixels_of(images, n, reference))
         ranges.append(range_of(images, reference.images))
-    made = [describe(pictures, extractor) for pictures in sets]
-    measures = measures_of(panel, made, [panel.measure(one) for one in floors], look, stamp)
-    found: Memorization | None = None
+    fakes = [describe(images, extractor) for images in sets]
+    measures = measures_of(panel, fakes, [panel.measure(floor) for floor in floors], n_train, metadata)
+    copies: Memorization | None = None
     if held_out is not None and len(held_out) > 1:
-        judge = pixels_pca64(others.images)
-        pixels = [judge.features(images)[0] for images in (torch.cat(sets), train.images, held_out.images)]
-        unseen = describe(held_out.images, extractor)
-        found = memorization(made, train, unseen, extractor, pixels, stamp)
-        measures += found.measures
-    labels = [one.labels for one in made if one.labels is not None]
-    cells = panel.odd_cells(made)
-    pictures = _pictures(panel, made, cells, train, found)
-    return Samples(measures, panel.histogram(made), cells, labels, PixelRange.of_all(ranges), pictures)
+        pca = pixels_pca64(others.images)
+        pixels = [pca.features(images)[0] for images in (torch.cat(sets), train.images, held_out.images)]
+        copies = memorization(fakes, train, describe(held_out.images, extractor), extractor, pixels, metadata)
+        measures += copies.measures
+    labels = [fake.labels for fake in fakes if fake.labels is not None]
+    cells = panel.odd_cells(fakes)
+    pictures = _pictures(panel, fakes, cells, train, copies)
+    return Samples(measures, panel.histogram(fakes), cells, labels, PixelRange.of_all(ranges), pictures)
 
 
 def sample_seed(seed: int, repeat: int) -> int:
-    """The seed that `system.sample` gets for one of the sets."""
+    """The seed of `system.sample` for one of the sets."""
     return derive_seed("evaluate", seed, repeat)
 
 
 def _pictures(
-    panel: Panel, made: Sequence[Features], cells: Sequence[Cell], train: Features, found: Memorization | None
+    panel: Panel, fakes: Sequence[Features], cells: Sequence[Cell], train: Features, copies: Memorization | None
 ) -> dict[str, Image.Image]:
-    """What the numbers mean, to look at."""
-    images, pictures = made[0].images, {}
-    far, near = far_and_near(panel, made[0])
+    """Images that illustrate the metrics, by name."""
+    images, pictures = fakes[0].images, {}
+    far, near = far_and_near(panel, fakes[0])
     for name, rows in (("far", far), ("near", near)):
         pictures[name] = grid(to_float(images[rows]), columns=8)
-    if found is not None:
-        pairs = torch.cat([images[found.samples], train.images[found.training]])
-        pictures["closest"] = grid(to_float(pairs), columns=len(found.samples))
-    pictures |= _rows("twins", [images[group] for group in groups_of_twins(panel, made[0])])
-    for name, missing, one in (("cells", True, panel.real), ("overfull", False, made[0])):
-        member = panel.cells.of(one.features)
-        inside = [one.images[member == cell.number][:8] for cell in cells if cell.missing == missing]
+    if copies is not None:
+        pairs = torch.cat([images[copies.samples], train.images[copies.training]])
+        pictures["closest"] = grid(to_float(pairs), columns=len(copies.samples))
+    pictures |= _rows("twins", [images[group] for group in duplicate_groups(panel, fakes[0])])
+    for name, missing, source in (("cells", True, panel.real), ("overfull", False, fakes[0])):
+        member = panel.cells.of(source.features)
+        inside = [source.images[member == cell.number][:8] for cell in cells if cell.missing == missing]
         pictures |= _rows(name, [row for row in inside if len(row)])
-    spectra = torch.stack([panel.real.spectrum, torch.stack([one.spectrum for one in made]).mean(0)])
+    spectra = torch.stack([panel.real.spectrum, torch.stack([fake.spectrum for fake in fakes]).mean(0)])
     spectra = torch.fft.fftshift(spectra.clamp(min=1e-12).log10(), dim=(1, 2))[:, None]
     scaled = (spectra - spectra.quantile(0.02)) / (spectra.max() - spectra.quantile(0.02)).clamp(min=1e-9)
     pictures["spectrum"] = grid(2 * scaled.clamp(0, 1).float() - 1, columns=2)
@@ -140,7 +147,7 @@ def _pictures(
 
 
 def _rows(name: str, rows: Sequence[Tensor]) -> dict[str, Image.Image]:
-    """A picture with one row for each set of up to 8 images; nothing for no rows."""
+    """{name: an image with one row for each set of up to 8 images}; {} without sets."""
     if not rows:
         return {}
     blank = torch.full((8, *rows[0].shape[1:]), 255, dtype=torch.uint8)
@@ -148,113 +155,123 @@ def _rows(name: str, rows: Sequence[Tensor]) -> dict[str, Image.Image]:
 
 
 def class_agreement(
-    seen: Sequence[Tensor], asked: Sequence[Tensor], real: Dataset, judge: Extractor, split: str, note: str = ""
+    predicted: Sequence[Tensor],
+    requested: Sequence[Tensor],
+    real: Dataset,
+    classifier: Extractor,
+    split: str,
+    note: str = "",
 ) -> Rate:
-    """How often the judge sees in a sample the class it was asked to be.
+    """Share of samples that the classifier assigns to the requested class.
 
-    seen, asked: the classes (n,) that the judge sees in each set of samples, and those that they were to be
+    predicted   classes (n,) of each set of samples, as predicted by the classifier
+    requested   the requested classes (n,) of each set
+    real        labeled images to measure the accuracy of the classifier on
     """
-    hits = sum(int((labels == wanted).sum()) for labels, wanted in zip(seen, asked, strict=True))
-    n = sum(map(len, seen))
-    _, logits = judge.features(real.images)
+    hits = sum(int((labels == targets).sum()) for labels, targets in zip(predicted, requested, strict=True))
+    n = sum(map(len, predicted))
+    _, logits = classifier.features(real.images)
     assert logits is not None
     assert real.labels is not None
     agreement = float((logits.argmax(1) == real.labels).float().mean())
-    return Rate("class agreement", hits / n, n, wilson_interval(hits, n), split, judge.name, agreement, note)
+    return Rate("class agreement", hits / n, n, wilson_interval(hits, n), split, classifier.name, agreement, note)
 
 
-def blur(real: Tensor, others: Tensor, rebuilt: Tensor, split: str) -> tuple[Finding, ...]:
-    """The edges of reconstructions, over those of the images they are of; nothing where these are flat."""
+def blur(real: Tensor, others: Tensor, reconstructed: Tensor, split: str) -> tuple[Finding, ...]:
+    """Edge strength of reconstructions, divided by that of the original images; () if these have no edges.
+
+    real, others, reconstructed  (N, C, S, S) uint8; `others` are training images for the baseline
+    """
     sharp = laplacian_variance(real)
     if not float(sharp.mean()) > 0:
         return ()
-    floor, around = blur_ratio(real=sharp, fake=laplacian_variance(others))
-    ratio, between = blur_ratio(real=sharp, fake=laplacian_variance(rebuilt), paired=True)
-    words = "not told apart from real images"
-    if between[1] < around[0] or around[1] < between[0]:
-        words = "blurred, edges are lost" if ratio < floor else "more edges than real images, perhaps noise"
-    beside = (floor, around, "real training images", split, words)
-    return (Finding("blur ratio of reconstructions", ratio, "", len(rebuilt), between, *beside),)
+    floor, floor_interval = blur_ratio(real=sharp, fake=laplacian_variance(others))
+    ratio, interval = blur_ratio(real=sharp, fake=laplacian_variance(reconstructed), paired=True)
+    words = NO_DIFFERENCE
+    if interval[1] < floor_interval[0] or floor_interval[1] < interval[0]:
+        words = "blurred: edges are lost" if ratio < floor else "more edges than real images, possibly noise"
+    baseline = (floor, floor_interval, "real training images", split, words)
+    return (Finding("blur ratio of reconstructions", ratio, "", len(reconstructed), interval, *baseline),)
 
 
 def parzen_window(sample: Callable[..., Tensor], data: Dataset, seed: int) -> Finding:
-    """The Parzen-window log-likelihood of test images, beside that of as many training images in place of samples.
+    """Parzen-window log-likelihood of test images; the baseline is that of training images in place of samples.
 
-    The width is chosen on held-out images; where there is no test set, the other held-out images are the test. Raises
-    SparringError when nothing is held out.
+    The width is chosen on held-out images; without a test set, the remaining held-out images are the test images.
+    Raises SparringError if no images are held out.
     """
     if data.held_out is None or len(data.held_out) < 2:
-        raise SparringError(f"the Parzen window needs held-out images, and data '{data.name}' has none")
+        raise SparringError(f"the Parzen window needs held-out images, but data '{data.name}' has none")
     held_out = data.held_out.images[shuffled(data.held_out, "parzen")]
-    chosen_on = held_out[: min(CHOOSING, len(held_out) if data.test else len(held_out) // 2)]
-    tested = data.test.images if data.test else held_out[len(chosen_on) :]
-    centers = data.images[shuffled(data, "parzen")[:CENTERS]]
+    validation = held_out[: min(PARZEN_VALIDATION, len(held_out) if data.test else len(held_out) // 2)]
+    test = data.test.images if data.test else held_out[len(validation) :]
+    centers = data.images[shuffled(data, "parzen")[:PARZEN_CENTERS]]
     samples = pixels_of(sample(len(centers), seed=derive_seed("evaluate", seed, "parzen")), len(centers), data)
-    made, real = (
-        parzen_log_likelihood(real=tested / 255, fake=fake / 255, chosen_on=chosen_on / 255)
-        for fake in (samples, centers)
+    fake, real = (
+        parzen_log_likelihood(real=test / 255, fake=images / 255, chosen_on=validation / 255)
+        for images in (samples, centers)
     )
-    edge = "the last of" if made.sigma in (SIGMAS[0], SIGMAS[-1]) else "out of"
+    place = "the first or last of" if fake.sigma in (SIGMAS[0], SIGMAS[-1]) else "out of"
     words = (
-        f"{made.value:.1f} ± {made.error:.1f} (standard error) beside {real.value:.1f} ± {real.error:.1f}; "
-        f"sigma {made.sigma:.3g}, {edge} ten from 0.1 to 1, chosen on {len(chosen_on):,} held-out images. {PARZEN}"
+        f"{fake.value:.1f} ± {fake.error:.1f} (standard error), baseline {real.value:.1f} ± {real.error:.1f}; "
+        f"sigma {fake.sigma:.3g}, {place} ten from 0.1 to 1, chosen on {len(validation):,} held-out images. "
+        f"{PARZEN_CAVEAT}"
     )
-    intervals = [(one.value - Z * one.error, one.value + Z * one.error) for one in (made, real)]
-    beside = f"{len(centers):,} real training images in place of {len(centers):,} samples"
+    intervals = [(one.value - Z * one.error, one.value + Z * one.error) for one in (fake, real)]
+    baseline = f"{len(centers):,} real training images in place of {len(centers):,} samples"
     split = "test" if data.test else "held_out"
     return Finding(
         "Parzen log-likelihood",
-        made.value,
+        fake.value,
         "nats",
-        len(tested),
+        len(test),
         intervals[0],
         real.value,
         intervals[1],
-        beside,
+        baseline,
         split,
         words,
     )
 
 
 class TrainingEvaluator:
-    """FD and KID for looking often while training, against one half of the held-out images and against the other.
+    """FD and KID during training, against each half of the held-out images.
 
-    The best checkpoint is chosen by the first half (KID: it has no bias); what it is worth is said by the second.
+    The first half selects the best checkpoint (by KID, which is unbiased); the second half measures it.
 
-    n      images per measurement; at most the asked number, and what the data can give
-    names  of the two numbers: FD-lenet-mnist@1000, KID-lenet-mnist@1000
+    n      images per measurement: the requested number, limited by the data
+    names  of the two metrics: FD-lenet-mnist@1000, KID-lenet-mnist@1000
     """
 
     def __init__(self, data: Dataset, extractor: Extractor | None = None, n: int = 1000) -> None:
         self.extractor = extractor or choose_extractor(data)
         self._data = data
         if not data.held_out:
-            raise SparringError(f"data '{data.name}' has no held_out images to measure against")
-        chosen, other = (data.held_out.rows(rows) for rows in held_out_halves(data.held_out))
-        self.n = min(n, len(chosen), len(other), len(data))
-        self._halves = [self.extractor.features(half.images[: self.n])[0] for half in (chosen, other)]
+            raise SparringError(f"data '{data.name}' has no held-out images to compare with")
+        first, second = (data.held_out.rows(rows) for rows in held_out_halves(data.held_out))
+        self.n = min(n, len(first), len(second), len(data))
+        self._halves = [self.extractor.features(half.images[: self.n])[0] for half in (first, second)]
         self.names = [f"{metric}-{self.extractor.name}@{self.n}" for metric in ("FD", "KID")]
         _, others = reference_split(data, "held_out", self.n, self.n)
-        self._floor = self._measured(others.images)
+        self._floor = self._measure(others.images)
 
     def lines(self, images: Tensor) -> list[dict[str, Any]]:
-        """Both numbers of images (n, C, S, S), uint8 or floats in [-1, 1], as lines for a log.
+        """Both metrics of images (n, C, S, S), uint8 or floats in [-1, 1], as lines for a log.
 
-        value is against the half that chooses, other_half against the other one; floor puts n training images in the
-        place of samples. The same for the same images, whatever came before. Raises SparringError for another number
-        of images than n (FD falls with the number, so they could not be compared), a wrong shape, or values that are
-        not finite.
+        Each line has `value` (against the half that selects), `other_half` (against the other half) and `floor` (n
+        training images in place of the samples). The result is deterministic. Raises SparringError if the number of
+        images is not n (FD depends on it), and for a wrong shape or values that are not finite.
         """
-        made = self._measured(pixels_of(images, self.n, self._data))
+        values = self._measure(pixels_of(images, self.n, self._data))
         card = {"n": self.n, "extractor": self.extractor.name}
         return [
-            {"name": name, "value": mine[0], "other_half": mine[1], "floor": real[0], **card}
-            for name, mine, real in zip(self.names, made, self._floor, strict=True)
+            {"name": name, "value": fake[0], "other_half": fake[1], "floor": real[0], **card}
+            for name, fake, real in zip(self.names, values, self._floor, strict=True)
         ]
 
-    def _measured(self, pictures: Tensor) -> list[list[float]]:
+    def _measure(self, images: Tensor) -> list[list[float]]:
         """FD and KID, each against both halves."""
-        fake, _ = self.extractor.features(pictures)
+        fake, _ = self.extractor.features(images)
         return [
             [metric(real=half, fake=fake) for half in self._halves] for metric in (frechet_distance, kernel_distance)
         ]

@@ -1,4 +1,4 @@
-"""What is in eval.json: types of everything that a page shows, checked when it is read."""
+"""Schema of eval.json, checked whenever it is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
 
 class Card(BaseModel, strict=True):
-    """A number of any section."""
+    """A number in any section."""
 
     section: str
     name: Name
@@ -40,7 +40,7 @@ class Card(BaseModel, strict=True):
 
 
 class SampleCard(Card, strict=True):
-    """A number of the panel."""
+    """A metric of the panel."""
 
     n: Whole
     floor: Number
@@ -83,8 +83,8 @@ class Unit(BaseModel, strict=True):
     variance: Number
 
 
-class Kept(BaseModel, strict=True):
-    """`Evaluation.as_dict()`, and which checkpoint it is of; there may be more, which is shown as it is."""
+class StoredEvaluation(BaseModel, strict=True):
+    """`Evaluation.as_dict()` and the evaluated checkpoint; other keys are allowed."""
 
     format: int
     data: str
@@ -103,17 +103,17 @@ class Kept(BaseModel, strict=True):
     checkpoint: str = "last"
 
 
-def require_evaluation(found: Mapping[str, Any]) -> None:
-    """Raises SparringError unless it is what `Evaluation.as_dict` gives in this version."""
-    if found.get("format") != FORMAT:
+def require_evaluation(stored: Mapping[str, Any]) -> None:
+    """Raises SparringError unless the dictionary has the format of `Evaluation.as_dict` in this version."""
+    if stored.get("format") != FORMAT:
         raise SparringError("eval.json was made by another version of sparring: run sparring evaluate again")
     try:
-        Kept.model_validate(found)
-        for card in found["metrics"]:
+        StoredEvaluation.model_validate(stored)
+        for card in stored["metrics"]:
             if card["section"] == "samples":
                 SampleCard.model_validate(card)
             if card.get("light") and card.get("z") is None:
-                raise SparringError("eval.json is damaged: a light without its z; run sparring evaluate again")
+                raise SparringError("eval.json is damaged: a light without z; run sparring evaluate again")
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -1,4 +1,4 @@
-"""Which real images are looked at, and what a system made of them, in pixels."""
+"""Reference images, pixel ranges, and the choice of the extractor."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ from sparring.metrics import (
 from sparring.seeds import make_generator
 
 HELD_OUT_B = "other_half"
-"""The half of the held-out images that does not choose the best checkpoint, and that no extractor has learnt from."""
+"""The half of the held-out images that neither selects the best checkpoint nor trains an extractor."""
 
 SPLITS = ("held_out", HELD_OUT_B, "test", "train")
 
 FEWEST = 6
-"""Images that the neighbor metrics need at least: five nearest others of each."""
+"""Minimum number of images: the neighbor metrics use the five nearest others of each."""
 
 MARGIN = 0.1
-"""Values may pass -1 and 1 by so much before they count as outside."""
+"""Tolerance for pixel values outside [-1, 1]."""
 
 CHUNK = 1000
-"""Images that go through a system at once."""
+"""Images per batch."""
 
 
 def reference_split(data: Dataset, split: str, n: int, most: int) -> tuple[Dataset, Dataset]:
-    """Up to n images to measure against, and up to `most` other real ones, from the training images; shuffled."""
+    """Up to n reference images, and up to `most` other real images from the training images; both shuffled.
+
+    Raises SparringError for an unknown or missing split.
+    """
     if split not in SPLITS:
         raise unknown_name_error("split", split, SPLITS)
     order = shuffled(data, "floor")
@@ -53,15 +56,15 @@ def reference_split(data: Dataset, split: str, n: int, most: int) -> tuple[Datas
     part: Dataset | None = getattr(data, "held_out" if split == HELD_OUT_B else split)
     if not part:
         held_out = ("held_out", HELD_OUT_B) if data.held_out else ()
-        there = [name for name in SPLITS if name == "train" or name in held_out or (name == "test" and data.test)]
-        raise SparringError(f"data '{data.name}' has no {split} images; choose split from: {', '.join(there)}")
+        possible = [name for name in SPLITS if name == "train" or name in held_out or (name == "test" and data.test)]
+        raise SparringError(f"data '{data.name}' has no {split} images; choose split from: {', '.join(possible)}")
     rows = held_out_halves(part)[1] if split == HELD_OUT_B else shuffled(part, "reference")
     n = min(n, len(rows), len(data))
     return part.rows(rows[:n]), data.rows(order[:most])
 
 
 def split_of(data: Dataset, split: str) -> Dataset:
-    """All images of a split that is there."""
+    """All images of an existing split."""
     if split == HELD_OUT_B:
         assert data.held_out is not None
         return data.held_out.rows(held_out_halves(data.held_out)[1])
@@ -69,25 +72,25 @@ def split_of(data: Dataset, split: str) -> Dataset:
 
 
 def held_out_halves(held_out: Dataset) -> tuple[Tensor, Tensor]:
-    """Row numbers of two halves: the one that chooses a checkpoint, and the other one."""
+    """Row indices of the half that selects the best checkpoint, and of the other half."""
     order = shuffled(held_out, "reference")
     return order[: len(order) // 2], order[len(order) // 2 :]
 
 
 def facts_of(system: Any) -> dict[str, Any]:
-    """What a diagnosis must know of a system, so that its advice can be followed.
+    """Properties of a system that the advice of a diagnosis depends on.
 
     kind        name of its class
-    adversary   whether a discriminator judges its images
-    code        whether it has codes of images: an autoencoder
-    classes     how many classes can be asked for
-    kernels     whether the network that makes images has convolutions; None if that is not known
-    transposed  kernel size and stride of its transposed convolutions with a stride
+    adversary   whether it has a discriminator of images
+    code        whether it encodes images (an autoencoder)
+    classes     number of classes it can be conditioned on
+    kernels     whether its generator or decoder has convolutions; None if unknown
+    transposed  (kernel size, stride) of its strided transposed convolutions
     """
-    maker = getattr(system, "G", None) or getattr(system, "decoder", None)
+    network = getattr(system, "G", None) or getattr(system, "decoder", None)
     strided = {
         (layer.kernel_size[0], layer.stride[0])
-        for layer in (maker.modules() if isinstance(maker, nn.Module) else ())
+        for layer in (network.modules() if isinstance(network, nn.Module) else ())
         if isinstance(layer, nn.ConvTranspose2d) and layer.stride[0] > 1
     }
     return {
@@ -95,16 +98,16 @@ def facts_of(system: Any) -> dict[str, Any]:
         "adversary": can(system, "score"),
         "code": can(system, "encode"),
         "classes": int(getattr(system, "classes", 0) or 0),
-        "kernels": any(one.ndim == 4 for one in maker.parameters()) if isinstance(maker, nn.Module) else None,
+        "kernels": any(weight.ndim == 4 for weight in network.parameters()) if isinstance(network, nn.Module) else None,
         "transposed": [list(pair) for pair in sorted(strided)],
     }
 
 
 class PixelRange(NamedTuple):
-    """Values of the pixels that a system made, before they are clipped to [-1, 1], and those of real images.
+    """Pixel values of samples, before they are clipped to [-1, 1], and of real images.
 
-    low, high, mean, deviation  of the samples, and real_... of the reference
-    outside  share of the values that are below -1.1 or above 1.1
+    low, high, mean, deviation  minimum, maximum, mean and standard deviation of the samples; real_...: of the reference
+    outside                     share of the samples' values below -1.1 or above 1.1
     """
 
     low: float
@@ -119,70 +122,71 @@ class PixelRange(NamedTuple):
 
     @classmethod
     def of_all(cls, sets: Sequence[PixelRange]) -> PixelRange:
-        """Of several sets of as many samples: the lowest, the highest, and the means of the other numbers."""
+        """Combine sets of equal size: the lowest `low`, the highest `high`, and the means of the other numbers."""
         low, high = min(one.low for one in sets), max(one.high for one in sets)
         return cls(*map(mean, zip(*sets, strict=True)))._replace(low=low, high=high)
 
 
 def range_of(images: Tensor, real: Tensor) -> PixelRange:
-    """Of samples (N, C, S, S), floats or uint8, beside real images (M, C, S, S) uint8."""
-    made, known = (x if x.is_floating_point() else to_float(x) for x in (images, real))
-    moments = [(float(x.min()), float(x.max()), float(x.mean()), float(x.std())) for x in (made, known)]
-    outside = float((made.abs() > 1 + MARGIN).double().mean())
+    """Pixel range of samples (N, C, S, S), floats or uint8, and of real images (M, C, S, S) uint8."""
+    fakes, reals = (x if x.is_floating_point() else to_float(x) for x in (images, real))
+    moments = [(float(x.min()), float(x.max()), float(x.mean()), float(x.std())) for x in (fakes, reals)]
+    outside = float((fakes.abs() > 1 + MARGIN).double().mean())
     return PixelRange(*moments[0], outside, *moments[1])
 
 
 def pixels_of(images: Tensor, n: int, data: Dataset, what: str = "samples", maker: str = "generator") -> Tensor:
-    """Images that a system made as (n, C, S, S) uint8, or an error that says what is wrong with them."""
+    """Generated images as (n, C, S, S) uint8. Raises SparringError for a wrong shape or values that are not finite."""
     if tuple(images.shape) != (n, *data.spec.shape):
         raise SparringError(f"{what} must be {(n, *data.spec.shape)} for data '{data.name}'; got {tuple(images.shape)}")
     if images.dtype == torch.uint8:
         return images
     broken = int((~images.isfinite()).flatten(1).any(1).sum())
     if broken:
-        raise SparringError(f"{broken} of {n} {what} hold NaN or infinite values: the {maker} has diverged")
+        raise SparringError(f"{broken} of {n} {what} contain NaN or infinite values: the {maker} has diverged")
     return to_uint8(images)
 
 
 def shuffled(data: Dataset, purpose: str) -> Tensor:
-    """(N,) row numbers in an order that depends on the purpose only."""
+    """(N,) row indices in an order that depends only on the purpose."""
     return torch.randperm(len(data), generator=make_generator("evaluate", purpose))
 
 
 def finite(numbers: Tensor, what: str) -> Tensor:
-    """(N,) numbers of images in float64, or an error."""
+    """(N,) numbers in float64. Raises SparringError if some are not finite."""
     broken = int((~numbers.isfinite()).sum())
     if broken:
         raise SparringError(f"{broken} of {len(numbers)} {what} are NaN or infinite: the system has diverged")
     return numbers.double()
 
 
-def in_chunks(ability: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """What an ability gives for (N, C, S, S) uint8 images."""
-    return torch.cat([ability(to_float(rows)) for rows in images.split(CHUNK)])
+def in_chunks(method: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Apply a method of a system to (N, C, S, S) uint8 images in batches."""
+    return torch.cat([method(to_float(rows)) for rows in images.split(CHUNK)])
 
 
-def can(system: Any, ability: str) -> bool:
-    return callable(getattr(system, ability, None))
+def can(system: Any, capability: str) -> bool:
+    """Whether the system has the method."""
+    return callable(getattr(system, capability, None))
 
 
-def shown_to_classifiers(data: Dataset) -> Dataset:
-    """Real images on which a classifier shows that it knows them: held-out ones, or training images for want of 100."""
+def classifier_check_images(data: Dataset) -> Dataset:
+    """Real images to check the accuracy of classifiers on: held-out images if there are 100, else training images."""
     return data.held_out if data.held_out is not None and len(data.held_out) >= 100 else data
 
 
 def choose_extractor(data: Dataset, name: str | None = None, weights: Path | None = None) -> Extractor:
-    """The extractor of that name; without one, that which knows most about the data (`metrics.extractor_for`).
+    """The extractor of that name; by default the best one for the data (`metrics.extractor_for`).
 
-    pixels-pca64 and self64 are made from the data: from training images, and from the half of the held-out images that
-    nothing is measured against. inception, dinov2 and clip take a file of weights. Raises SparringError for an unknown
-    name, a missing file, or data that nothing can be learnt from.
+    pixels-pca64 and self64 are fitted to the data: to training images, and to the half of the held-out images that is
+    not used as a reference. inception, dinov2 and clip require `weights`. Raises SparringError for an unknown name, a
+    missing file, or too few images to fit to.
     """
     if weights is not None and name not in PRETRAINED:
-        raise SparringError(f"a weights file is for {', '.join(PRETRAINED)}; got extractor {name or 'none'}")
+        raise SparringError(f"a weights file is only for {', '.join(PRETRAINED)}; got extractor {name or 'none'}")
     if name is None:
-        shown = shown_to_classifiers(data)
-        return extractor_for(shown.images, shown.labels, shown.classes)
+        images = classifier_check_images(data)
+        return extractor_for(images.images, images.labels, images.classes)
     if name == PIXELS:
         return pixels_pca64(data.images[shuffled(data, "pixels")])
     if name == SELF:
@@ -191,7 +195,7 @@ def choose_extractor(data: Dataset, name: str | None = None, weights: Path | Non
         return simclr64(data.held_out.images[held_out_halves(data.held_out)[0]])
     if name in PRETRAINED:
         if weights is None:
-            raise SparringError(f"{name} is never fetched: give its weights file, {PRETRAINED[name][1]}")
+            raise SparringError(f"{name} is never downloaded: pass its weights file, {PRETRAINED[name][1]}")
         return load_pretrained(name, weights)
     if name not in EXTRACTORS:
         raise unknown_name_error("extractor", name, [*EXTRACTORS, PIXELS, SELF, *PRETRAINED])

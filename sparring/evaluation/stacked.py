@@ -1,4 +1,4 @@
-"""Stacked digits: how many of the thousand modes samples reach, and how evenly (Metz et al. 2017; Lin et al. 2018)."""
+"""Stacked digits: how many of the 1,000 modes samples cover, and how evenly (Metz et al. 2017; Lin et al. 2018)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from sparring.metrics import LENET_MNIST, extractor, reverse_kl
 from sparring.seeds import derive_seed
 
 SAMPLES = 26_000
-"""As in the papers. Even a perfect generator has a reverse KL of about .019 then."""
+"""Number of samples, as in the papers. With it even a perfect generator has a reverse KL of about 0.019."""
 
 
 def read_digits(images: Tensor) -> Tensor:
-    """(N,) the number 0 to 999 that lenet-mnist reads in images (N, 3, 28, 28) uint8, a digit in each channel."""
+    """(N,) numbers 0 to 999 that lenet-mnist recognizes in images (N, 3, 28, 28) uint8, one digit per channel."""
     _, logits = extractor(LENET_MNIST).features(images.flatten(0, 1)[:, None])
     assert logits is not None
     return logits.argmax(1).view(-1, 3) @ torch.tensor([100, 10, 1])
 
 
 def stacked_modes(sample: Callable[..., Tensor], data: Dataset, split: str, seed: int) -> tuple[Finding, ...]:
-    """Modes and reverse KL of 26,000 samples, beside those of as many training images; () for other data."""
+    """Modes and reverse KL of 26,000 samples, with training images as the baseline; () for other data."""
     if data.classes != STACKED or data.images.shape[1] != 3:
         return ()
     real = data.images[shuffled(data, "modes")[:SAMPLES]]
-    made = pixels_of(sample(len(real), seed=derive_seed("evaluate", seed, "modes")), len(real), data)
-    counts, usual = (torch.bincount(read_digits(images), minlength=len(STACKED)) for images in (made, real))
-    beside = (None, f"{len(real):,} real training images", split)
-    n, judged = len(made), f"as {LENET_MNIST} reads them"
-    found, there = int((counts > 0).sum()), int((usual > 0).sum())
+    fake = pixels_of(sample(len(real), seed=derive_seed("evaluate", seed, "modes")), len(real), data)
+    counts, real_counts = (torch.bincount(read_digits(images), minlength=len(STACKED)) for images in (fake, real))
+    baseline = (None, f"{len(real):,} real training images", split)
+    n, words = len(fake), f"classified by {LENET_MNIST}"
+    modes, real_modes = int((counts > 0).sum()), int((real_counts > 0).sum())
+    kl, real_kl = reverse_kl(counts), reverse_kl(real_counts)
     return (
-        Finding("modes", found, f"of {len(STACKED):,}", n, None, there, *beside, judged),
-        Finding("reverse KL of the modes", reverse_kl(counts), "nats", n, None, reverse_kl(usual), *beside, judged),
+        Finding("modes", modes, f"of {len(STACKED):,}", n, None, real_modes, *baseline, words),
+        Finding("reverse KL of the modes", kl, "nats", n, None, real_kl, *baseline, words),
     )
