@@ -109,9 +109,9 @@ def test_judges_are_asked_for_by_name(run, capsys):
     assert "FD-pixels-pca64@20" in capsys.readouterr().out
     for arguments, words in (
         (["--extractor", "lenet"], "unknown extractor 'lenet'"),
-        (["--extractor", "inception"], "inception is never fetched"),
+        (["--extractor", "inception"], "inception is never downloaded"),
         (["--extractor", "clip", "--weights", "nowhere.safetensors"], "cannot read nowhere.safetensors"),
-        (["--weights", "w.safetensors"], "a weights file is for inception, dinov2, clip"),
+        (["--weights", "w.safetensors"], "a weights file is only for inception, dinov2, clip"),
     ):
         with pytest.raises(SystemExit):
             main(["evaluate", str(run.path), *arguments])

@@ -235,7 +235,7 @@ def test_no_finding_rests_on_a_classifier_that_does_not_recognize_the_real_image
     assert "classes of samples are not counted" in result.notes[0]
     insisted = evaluate(system, called, n=100, repeats=2, extractor=extractor(LENET_MNIST))
     assert (insisted.classes, insisted.rates) == ((), ())
-    assert insisted.notes[0].startswith("lenet-mnist is right on ")
+    assert insisted.notes[0].startswith("lenet-mnist classifies ")
     assert not {"labels ignored", "imbalance"} & {one.cause for one in result.diagnoses + insisted.diagnoses}
     known = evaluate(Asked(fresh.images), data, n=100, repeats=1)
     assert [rate.name for rate in known.rates] == ["class agreement"]
@@ -371,12 +371,12 @@ def test_below_the_images_that_a_number_needs_its_light_is_gray_and_one_sentence
     )
     (note,) = result.notes
     assert "50 held-out images are too few for 2 of " in note
-    assert note.endswith("measure with n = 200 or more")
+    assert note.endswith("evaluate with n = 200 or more")
     assert [one.cause for one in result.diagnoses] == ["too few images"]
     assert evaluate(Drawer(fresh.images), data, n=200, repeats=1).notes == ()
     few = dataclasses.replace(data.rows(torch.arange(450)), held_out=data.held_out.rows(torch.arange(50)))
     (note,) = evaluate(Drawer(fresh.images), few, repeats=1).notes
-    assert note.endswith("hold out 40% of the 500 images (held_out=0.4), or take more images")
+    assert note.endswith("hold out 40% of the 500 images (held_out=0.4), or add images")
     # A fault that is seen all the same is named.
     broken = evaluate(Drawer(fresh.images, noise), data, n=50, repeats=2)
     assert broken["FD"].light == "gray"
@@ -600,9 +600,9 @@ def test_blur_and_noise_of_reconstructions_are_named(digits):
     data, _ = digits
     blurred = evaluate(Keeper(lambda images: torch.nn.functional.avg_pool2d(images, 3, 1, 1)), data).blur
     assert blurred[0].value < 0.5
-    assert blurred[0].words == "blurred, edges are lost"
+    assert blurred[0].words == "blurred: edges are lost"
     noisy = evaluate(Keeper(noise_of(0.5)), data).blur
-    assert noisy[0].words == "more edges than real images, perhaps noise"
+    assert noisy[0].words == "more edges than real images, possibly noise"
     assert (noisy[0].name, noisy[0].n) == ("blur ratio of reconstructions", 400)
     assert noisy[0].interval[0] < noisy[0].value < noisy[0].interval[1]
     flat = dataclasses.replace(data.rows(torch.arange(30)), images=torch.zeros(30, 1, 28, 28, dtype=torch.uint8))
@@ -661,7 +661,9 @@ def test_codes_that_do_not_follow_the_prior_are_told_apart(digits):
     data, _ = digits
     (shifted,) = evaluate(Coder(normal_codes, lambda n, g: normal_codes(n, g) + 0.5), data).codes
     assert shifted.value > 5 * shifted.reference
-    assert shifted.words == f"{shifted.value / shifted.reference:.1f} x as far as two sets of it"
+    assert (
+        shifted.words == f"{shifted.value / shifted.reference:.1f} times the distance between two sets of prior codes"
+    )
     (narrow,) = evaluate(Coder(normal_codes, lambda n, g: 0.6 * normal_codes(n, g)), data).codes
     assert narrow.value > narrow.reference_interval[1]
     again = evaluate(Coder(normal_codes, lambda n, g: 0.6 * normal_codes(n, g)), data, seed=1).codes[0]
@@ -702,7 +704,7 @@ def test_codes_with_noise_are_drawn_where_the_system_can(digits):
     distance, total, active = evaluate(Noisy(normal_codes, None), data).codes
     assert distance.words == "no significant difference from the prior"
     assert (total.value, active.value) == (0, 0)
-    assert evaluate(Mean(normal_codes, None), data).codes[0].words.endswith("(mean codes: their noise is left out)")
+    assert evaluate(Mean(normal_codes, None), data).codes[0].words.endswith("(mean codes, without noise)")
 
 
 @pytest.mark.parametrize(("awake", "collapsed"), [(0, True), (1, True), (2, False), (20, False)])
@@ -845,7 +847,7 @@ def test_parzen_is_printed_beside_real_images_and_claims_nothing(digits):
     assert found.interval == pytest.approx((numbers.value - half, numbers.value + half), rel=1e-5)
     assert (found.n, found.split, found.unit) == (150, "test", "nats")
     assert found.reference_name == "300 real training images in place of 300 samples"
-    for words in ("chosen on 400 held-out images", "No claim of quality", "k-means", f"sigma {numbers.sigma:.3g}"):
+    for words in ("chosen on 400 held-out images", "Not a measure of quality", "k-means", f"sigma {numbers.sigma:.3g}"):
         assert words in found.words
     other = evaluate(Drawer(data.images, noise), data, n=30, repeats=1, parzen=True).parzen[0]
     assert other.value != other.reference == found.reference

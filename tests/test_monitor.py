@@ -24,7 +24,7 @@ from sparring.errors import DivergedError
 from sparring.losses import GAMES, game
 from sparring.metrics import nyquist_energy
 from sparring.monitor import CAUSES, Alarm, Monitor
-from sparring.monitor.advice import command
+from sparring.monitor.advice import command, explain
 from sparring.monitor.observer import (
     EVERY,
     SMALL,
@@ -277,7 +277,9 @@ EQUILIBRIUM = {"discriminator": 2 * math.log(2), "generator": math.log(2)}
 
 def causes(**series):
     changed = {name.replace("__", "."): s for name, s in series.items()}
-    return [s.cause for s in findings(rows(**{**GOOD, **changed}), EQUILIBRIUM, 1000, LENGTH).suspicions]
+    found = findings(rows(**{**GOOD, **changed}), EQUILIBRIUM, 1000, LENGTH).suspicions
+    assert all(explain(suspect, []) for suspect in found)
+    return [suspect.cause for suspect in found]
 
 
 def test_nothing_is_said_of_a_training_that_learns():
