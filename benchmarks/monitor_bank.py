@@ -116,7 +116,7 @@ def acgan(data: Spec) -> Recipe:
 
 def vae(data: Spec) -> Recipe:
     networks = kingma_encoder(data.shape, 128, 10), kingma_decoder(10, 128, data.shape)
-    system = VAE(*networks, latent_dim=10, surprise=bernoulli_nll, image=image())
+    system = VAE(*networks, latent_dim=10, nll=bernoulli_nll, to_image=image())
     return made(system, {"autoencoder": partial(torch.optim.Adam, lr=5e-3)}, rounds=800)
 
 

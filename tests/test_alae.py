@@ -180,8 +180,8 @@ def test_the_networks_are_those_of_the_authors():
 def test_gamma_is_for_pixels_from_0_to_1():
     made = build_recipe(alae, Spec(1, 4), resolve_arguments(alae, {"width": 16, "gamma": 10.0})).system.double()
     x = torch.rand(6, 1, 4, 4).double()
-    of_unit = gradient_penalty(lambda unit: made.judged(2 * unit - 1), x)
-    torch.testing.assert_close(made.gamma * gradient_penalty(made.judged, 2 * x - 1), 10 * of_unit)
+    of_unit = gradient_penalty(lambda unit: made.score_logits(2 * unit - 1), x)
+    torch.testing.assert_close(made.gamma * gradient_penalty(made.score_logits, 2 * x - 1), 10 * of_unit)
 
 
 # The three steps.

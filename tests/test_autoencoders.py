@@ -163,7 +163,7 @@ def code_drawing_vae(mean=(1.0, -2.0), log_variance=(-1.0, 0.6), **options):
         return (decoded.square() * 0.1).sum(1)
 
     system = VAE(
-        Fixed(mean, log_variance), nn.Linear(2, 2), latent_dim=2, surprise=surprise, image=nn.Identity(), **options
+        Fixed(mean, log_variance), nn.Linear(2, 2), latent_dim=2, nll=surprise, to_image=nn.Identity(), **options
     )
     with torch.no_grad():
         system.decoder.weight.copy_(torch.eye(2))
@@ -390,7 +390,7 @@ def test_each_label_gets_codes_of_its_own_component():
     torch.manual_seed(0)
     system = labeled_prior_aae()
     y = torch.arange(11).repeat(200)
-    drawn = system.drawn_for(y)
+    drawn = system.prior_samples_for(y)
     centers = 1.4 * torch.stack([(0.2 * math.pi * torch.arange(10)).cos(), (0.2 * math.pi * torch.arange(10)).sin()], 1)
     for k in range(10):
         torch.testing.assert_close(drawn[y == k].mean(0), centers[k], atol=0.15, rtol=0)
@@ -438,7 +438,7 @@ def test_semi_supervised_losses_against_the_papers_words():
     painted = system.decoder(torch.cat([kinds, style], 1))
     torch.testing.assert_close(moves[0].loss, ((painted - x) / 2).pow(2).sum((1, 2, 3)).mean() / 2)
     torch.manual_seed(5)
-    drawn_y, drawn_z = (system.draw_rows(p.draw, 8) for p in (system.kinds, system.prior))
+    drawn_y, drawn_z = (system.draw_rows(p.draw, 8) for p in (system.category_prior, system.prior))
     bce = nn.functional.binary_cross_entropy_with_logits
     one, zero = torch.ones(8, 1), torch.zeros(8, 1)
     expected = bce(system.Dy(drawn_y), one) + bce(system.Dy(kinds), zero)
@@ -491,8 +491,8 @@ def test_crowded_heads_are_pushed_apart_and_distant_ones_left_alone():
     system = reduction_aae(distance=2.0)
     with torch.no_grad():
         system.heads.weight.copy_(torch.tensor([[0.0, 1.0, 10.0, 10.0], [0.0, 0.0, 0.0, 5.0]]))
-    assert system.crowded().item() == pytest.approx(1.0)  # one pair, at distance 1, lacks 1
-    system.crowded().backward()
+    assert system.repulsion().item() == pytest.approx(1.0)  # one pair, at distance 1, lacks 1
+    system.repulsion().backward()
     assert system.heads.weight.grad[0].tolist() == pytest.approx([1.0, -1.0, 0.0, 0.0])
     codes = system.sample_latents(4)
     style = system.prior.draw(make_generator("sample", 0), 4)
@@ -649,8 +649,8 @@ def test_a_linear_vae_comes_to_the_optimum_of_probabilistic_pca():
         nn.Sequential(nn.Flatten(), nn.Linear(16, 2 * k)),
         nn.Sequential(nn.Linear(k, 16), nn.Unflatten(1, SHAPE)),
         latent_dim=k,
-        surprise=partial(gaussian_nll, std=float(left.sqrt())),
-        image=nn.Identity(),
+        nll=partial(gaussian_nll, std=float(left.sqrt())),
+        to_image=nn.Identity(),
     )
     played = play(system, {"train": data}, 1500, lr=0.05, batch=1024)
     bound = played.log_likelihood(x, draws=1).mean()
@@ -677,7 +677,7 @@ def test_importance_weights_come_to_the_likelihood_where_it_is_known():
         def forward(self, z):
             return (2 * z - 1).view(-1, 1, 1, 1)
 
-    system = VAE(Off(), Same(), latent_dim=1, surprise=partial(gaussian_nll, std=std), image=nn.Identity())
+    system = VAE(Off(), Same(), latent_dim=1, nll=partial(gaussian_nll, std=std), to_image=nn.Identity())
     system.register_parameter("w", nn.Parameter(torch.zeros(1)))
     x = 2 * torch.linspace(-1.5, 1.5, 9).view(-1, 1, 1, 1) - 1
     known = torch.distributions.Normal(0.0, math.sqrt(1 + std**2)).log_prob((x.flatten() + 1) / 2)

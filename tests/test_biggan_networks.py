@@ -194,7 +194,7 @@ def test_the_orthogonal_penalty_acts_on_the_rows_of_classes():
     """In the authors' code a norm's own gains and biases are embeddings: a row for each class."""
     G, D = small(embed_dim=None)
     system = BigGAN(G, D, latent_dim=60, classes=CLASSES)
-    tables = [w for w in system.regularized() if w.ndim == 2 and w.shape[0] == CLASSES]
+    tables = [w for w in system.orthogonal_weights() if w.ndim == 2 and w.shape[0] == CLASSES]
     assert [w.shape for w in tables] == [(CLASSES, 16)] * 12  # three blocks, two norms, a gain and a bias
 
 

@@ -199,7 +199,7 @@ def test_the_message_can_be_read_from_the_image():
 
 
 def test_messages_are_one_hot_and_uniform():
-    message = informed().message(2000)
+    message = informed().random_code(2000)
     assert message.shape == (2000, 3)
     assert torch.equal(message[:, :2].sum(1), torch.ones(2000))
     assert float(message[:, 0].mean()) == pytest.approx(0.5, abs=0.05)
@@ -254,11 +254,11 @@ def test_the_orthogonal_penalty_has_the_published_gradient():
 
 def test_the_class_embedding_is_not_regularized():
     system = big()
-    kept = {id(w) for w in system.regularized()}
+    kept = {id(w) for w in system.orthogonal_weights()}
     names = {name for name, w in system.G.named_parameters() if id(w) in kept}
     assert "embedding.weight" not in names
     assert "linear.weight" in names
-    assert all(w.ndim >= 2 for w in system.regularized())
+    assert all(w.ndim >= 2 for w in system.orthogonal_weights())
 
 
 @pytest.mark.parametrize("threshold", [0.04, 0.5, 2.0])
@@ -281,7 +281,9 @@ def test_a_truncation_that_cuts_everything_is_refused(truncation, words):
 def test_standing_statistics_see_all_classes_alike():
     G, seen = Generator(6, 1, 1, 28, classes=100, embed_dim=4), []
     G.embedding.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # a copy of G has it too
-    BigGAN(G, Discriminator(1, 1, 28, classes=100), latent_dim=6, classes=100, standing_batches=20).measured()
+    BigGAN(
+        G, Discriminator(1, 1, 28, classes=100), latent_dim=6, classes=100, standing_batches=20
+    ).with_standing_stats()
     assert len(seen) == 20
     assert torch.cat(seen).bincount(minlength=100).float().std() == pytest.approx(12.8**0.5, rel=0.3)  # 13 of each
 

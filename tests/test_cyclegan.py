@@ -267,13 +267,13 @@ def test_the_pool_shows_old_translations_as_often_as_new_ones():
     for k in range(200):
         fakes = torch.arange(3 * k, 3 * k + 3).float().view(3, 1, 1, 1)
         draws = torch.rand(2, 3, generator=stream("pool", k))
-        shown = pool.exchanged(fakes, *draws)
+        shown = pool.query(fakes, *draws)
         assert shown.flatten().tolist() == by_the_book(fakes.flatten().tolist(), *draws.tolist(), 5, book)
         old += int((shown < fakes).sum())
     assert pool.images.flatten().tolist() == book
     assert 240 < old < 360  # of 600
     assert set(pool.state_dict()) == {"images", "used"}
-    assert torch.equal(Pool(0, (1, 1, 1)).exchanged(fakes, *draws), fakes)
+    assert torch.equal(Pool(0, (1, 1, 1)).query(fakes, *draws), fakes)
 
 
 def test_pools_are_saved_and_a_resumed_run_goes_on_with_them(tmp_path):

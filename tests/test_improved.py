@@ -13,7 +13,7 @@ from sparring.networks.improved_gan import Classifier, WeightNormLinear, generat
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
-from sparring.systems.improved_gan import ImprovedGAN, odds
+from sparring.systems.improved_gan import ImprovedGAN, real_logit
 
 
 def ten_classes(count=400):
@@ -113,7 +113,7 @@ def test_the_losses_are_those_of_the_paper():
     wanted = system.D.features(u).mean(0)
     offered = system.D.features(system.G(system.noise(4))).mean(0)
     torch.testing.assert_close(moves[1].loss, (wanted - offered).square().mean())
-    torch.testing.assert_close(odds(torch.zeros(1, 4)), torch.tensor([4.0]).log())
+    torch.testing.assert_close(real_logit(torch.zeros(1, 4)), torch.tensor([4.0]).log())
 
 
 def test_two_labels_are_enough_for_two_tones():

@@ -129,9 +129,7 @@ def test_the_usual_way_follows_the_codes():
         == "lerp"
     )
     network = nn.Flatten()
-    assert (
-        latent.default_interpolation(VAE(network, network, latent_dim=2, surprise=torch.sub, image=network)) == "slerp"
-    )
+    assert latent.default_interpolation(VAE(network, network, latent_dim=2, nll=torch.sub, to_image=network)) == "slerp"
     assert latent.default_interpolation(ImprovedGAN(network, network, latent_dim=2)) == "lerp"
 
 
@@ -463,7 +461,7 @@ def halver():
     back = nn.Linear(16, 6, bias=False)
     back.weight.data = torch.cat([100 * layer.weight.data.T, torch.zeros(3, 16)])
     encoder, decoder = nn.Sequential(nn.Flatten(), back), nn.Sequential(layer, nn.Unflatten(1, SHAPE))
-    return Halver(encoder, decoder, latent_dim=3, surprise=torch.sub, image=nn.Identity())
+    return Halver(encoder, decoder, latent_dim=3, nll=torch.sub, to_image=nn.Identity())
 
 
 def test_an_encoder_gives_a_start_and_an_error_of_its_own():

@@ -451,7 +451,7 @@ def test_images_without_values_are_refused():
 
 def test_abilities_give_what_they_promise():
     system, data = aae(), families()
-    system.remember(data.values[:, 1])
+    system.set_growth_percentiles(data.values[:, 1])
     images = to_float(data.images[:6])
     codes = system.encode(images)
     assert codes.shape == (6, 5)
@@ -489,7 +489,7 @@ def test_a_molecules_code_does_not_depend_on_its_neighbors():
 
 def test_growth_is_as_asked_or_as_in_the_data():
     system = aae()
-    system.remember(torch.cat([torch.full((300,), -1.0), torch.full((700,), 0.5)]))
+    system.set_growth_percentiles(torch.cat([torch.full((300,), -1.0), torch.full((700,), 0.5)]))
     codes = system.sample_latents(4000, seed=1)
     assert float((codes[:, 4] == -1).float().mean()) == pytest.approx(0.3, abs=0.03)
     assert float((codes[:, 4] == 0.5).float().mean()) == pytest.approx(0.7, abs=0.03)

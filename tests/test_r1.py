@@ -11,7 +11,7 @@ from toys import SHAPE, referee, state
 from sparring.errors import SparringError
 from sparring.losses import game, gradient_penalty
 from sparring.networks import mlp
-from sparring.systems.r1 import PLACES, R1GAN
+from sparring.systems.r1 import PENALIZE, R1GAN
 
 
 def system(**options):
@@ -40,13 +40,13 @@ def test_a_linear_discriminator_pays_its_squared_weight():
 
 def test_the_places_are_what_they_say():
     x, fake = torch.ones(6, *SHAPE), -torch.ones(6, *SHAPE)
-    slopes = {penalize: system(penalize=penalize).slope(x, fake) for penalize in PLACES}
+    penalties = {penalize: system(penalize=penalize).penalty(x, fake) for penalize in PENALIZE}
     D = system().D
-    torch.testing.assert_close(slopes["real"], gradient_penalty(D, x))
-    torch.testing.assert_close(slopes["fake"], gradient_penalty(D, fake))
-    torch.testing.assert_close(slopes["both"], slopes["real"] + slopes["fake"])
-    assert not torch.isclose(slopes["interpolated"], slopes["real"])
-    assert not torch.isclose(slopes["interpolated"], slopes["fake"])
+    torch.testing.assert_close(penalties["real"], gradient_penalty(D, x))
+    torch.testing.assert_close(penalties["fake"], gradient_penalty(D, fake))
+    torch.testing.assert_close(penalties["both"], penalties["real"] + penalties["fake"])
+    assert not torch.isclose(penalties["interpolated"], penalties["real"])
+    assert not torch.isclose(penalties["interpolated"], penalties["fake"])
     with pytest.raises(SparringError, match="unknown penalize 'reel'"):
         system(penalize="reel")
 
@@ -71,7 +71,7 @@ def still():
     return partial(torch.optim.SGD, lr=0.0)
 
 
-@pytest.mark.parametrize("penalize", PLACES)
+@pytest.mark.parametrize("penalize", PENALIZE)
 def test_two_pieces_equal_the_whole(penalize):
     whole = referee(system(penalize=penalize, penalty_interval=2).double())
     pieces = referee(system(penalize=penalize, penalty_interval=2).double(), grad_accum=2)

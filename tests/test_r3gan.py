@@ -70,7 +70,7 @@ def test_gamma_moves_on_a_cosine():
     made = system(gamma=2.0, final_gamma=0.5, anneal_rounds=10)
     weights = []
     for made.round_index in (0, 5, 10, 99):
-        weights.append(made.present_gamma())
+        weights.append(made.current_gamma())
     assert weights == pytest.approx([2.0, 1.25, 0.5, 0.5])
 
 

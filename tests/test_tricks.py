@@ -527,10 +527,10 @@ def test_pieces_observe_what_the_whole_batch_observes():
 def test_a_score_leads_where_real_images_are():
     least = ada()
     least.game = game("least-squares")
-    torch.testing.assert_close(least.lead(torch.tensor([0.4, 0.6])).sign(), torch.tensor([-1.0, 1.0]))
+    torch.testing.assert_close(least.signed_margin(torch.tensor([0.4, 0.6])).sign(), torch.tensor([-1.0, 1.0]))
     swapped = ada()
     swapped.game = game("non-saturating", real_label=0.0, fake_label=1.0)
-    torch.testing.assert_close(swapped.lead(torch.tensor([-1.0, 1.0])), torch.tensor([1.0, -1.0]))
+    torch.testing.assert_close(swapped.signed_margin(torch.tensor([-1.0, 1.0])), torch.tensor([1.0, -1.0]))
 
 
 def test_wasserstein_scores_adapt_nothing():
@@ -553,7 +553,7 @@ def test_every_second_fake_is_an_old_one_from_the_pool(resample_noise):
     system.D = nn.Sequential(shown, system.D)
     judge = referee(system)
     for round_number in range(6):
-        pool, kept = system.pool.clone(), system.kept.clone()
+        pool, kept = system.pool.clone(), system.filled.clone()
         made.inputs.clear()
         shown.inputs.clear()
         judge.play()
@@ -567,7 +567,7 @@ def test_every_second_fake_is_an_old_one_from_the_pool(resample_noise):
 
         pool[round_number % 3 * 8 : round_number % 3 * 8 + 8] = fake[1::2]
         assert torch.equal(system.pool, pool)
-        assert int(system.kept.sum()) == 8 * min(round_number + 1, 3)
+        assert int(system.filled.sum()) == 8 * min(round_number + 1, 3)
     old = [torch.equal(judged[2 * place + 1], fake[2 * place + 1]) for place in range(8)]
     assert not any(old)
 
@@ -575,9 +575,9 @@ def test_every_second_fake_is_an_old_one_from_the_pool(resample_noise):
 def test_old_fakes_come_from_all_rounds_that_are_kept():
     system = replay(memory=4)
     system.pool[:] = torch.arange(4.0).repeat_interleave(8)[:, None, None, None]
-    system.kept[:] = True
-    second, place = system.every_second(16)
-    shown = torch.cat([system.with_old(torch.full((16, *SHAPE), -1.0), second, place)[1::2] for _ in range(100)])
+    system.filled[:] = True
+    second, place = system.odd_slots(16)
+    shown = torch.cat([system.mix_in_replays(torch.full((16, *SHAPE), -1.0), second, place)[1::2] for _ in range(100)])
     rows, counts = shown[:, 0, 0, 0].unique(return_counts=True)
     assert rows.tolist() == [0, 1, 2, 3]
     assert all(abs(int(c) - 200) < 50 for c in counts)
@@ -605,7 +605,7 @@ def test_odd_pieces_share_the_pool_too():
     whole, pieces = referee(make(), batch=30), referee(make(), batch=30, grad_accum=2)
     play(whole, 4)
     play(pieces, 4)
-    assert int(pieces.system.kept.sum()) == 3 * 15
+    assert int(pieces.system.filled.sum()) == 3 * 15
     torch.testing.assert_close(pieces.system.pool, whole.system.pool, rtol=1e-9, atol=1e-12)
 
 

@@ -72,7 +72,7 @@ def molecules(
     def start(dataset: "Dataset") -> None:
         if dataset.values is None or dataset.spec.channels != 1:
             raise SparringError(f"{wanted}; '{dataset.name}' has pictures only")
-        system.remember(dataset.values[:, 1])
+        system.set_growth_percentiles(dataset.values[:, 1])
 
     return Recipe(
         system=system,

@@ -15,12 +15,12 @@ from sparring.systems.autoencoder import Autoencoder
 
 
 class AAE(Autoencoder):
-    """The encoder plays twice: with the decoder to keep the image, and against a discriminator of codes.
+    """The encoder has two objectives: reconstruction with the decoder, and a game against a discriminator of codes.
 
     encoder  (B, C, H, W) -> (B, latent)
     decoder  (B, latent) -> (B, C, H, W) in [-1, 1]
     D        (B, latent) -> (B, 1) scores (logits): from the prior, or from the encoder?
-    prior    what the codes are to follow
+    prior    the target distribution of the codes
     game     the pair of losses (sparring.losses.GAMES)
     """
 
@@ -35,16 +35,16 @@ class AAE(Autoencoder):
         x, _ = feed("train")
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())  # reconstruction phase
 
-        code = self.encoder(x)  # one pass for both steps: the first leaves the encoder as it is
-        drawn = self.draw_rows(self.prior.draw, len(x))
-        from_prior, from_image = to_float32(self.D(torch.cat([drawn, code.detach()]))).chunk(2)
-        loss = self.game.discriminator(from_prior, from_image)  # regularization phase, first step
-        yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
+        code = self.encoder(x)  # one pass for both steps: the first does not change the encoder
+        prior_samples = self.draw_rows(self.prior.draw, len(x))
+        prior_score, code_score = to_float32(self.D(torch.cat([prior_samples, code.detach()]))).chunk(2)
+        loss = self.game.discriminator(prior_score, code_score)  # regularization phase, first step
+        yield Move("discriminator", loss, prior=prior_score.mean(), code=code_score.mean())
 
         yield Move("encoder", self.game.generator(self.D(code)))  # regularization phase, second step
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of codes from the prior; they depend on the weights and (n, seed) only."""
+        """(n, C, H, W) images in [-1, 1] of codes from the prior; a function of the weights and (n, seed) only."""
         return self.decode(self.sample_latents(n, seed=seed))
 
     def sample_latents(self, n: int, *, seed: int = 0) -> Tensor:
@@ -52,10 +52,10 @@ class AAE(Autoencoder):
         return self.prior.draw(make_generator("sample", seed), n)
 
     def traversals(self) -> Mapping[str, Tensor]:
-        """Title -> (rows, columns, latent) codes worth looking at."""
+        """Title -> (rows, columns, latent) codes to display."""
         return self.prior.traversals()
 
     def equilibrium(self) -> dict[str, float]:
-        """The losses when codes and prior cannot be told apart."""
+        """The losses when codes and prior are indistinguishable."""
         discriminator, encoder = self.game.equilibrium()
         return {"discriminator": discriminator, "encoder": encoder}

@@ -1,4 +1,4 @@
-"""Makhzani et al. 2016, section 6: clusters are found by a code with a categorical part; no labels are used."""
+"""Makhzani et al. 2016, section 6: unsupervised clustering with a partly categorical code."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sparring.systems.autoencoder import Autoencoder
 
 
 class ClusteringAAE(Autoencoder):
-    """A code is a cluster and a style; one discriminator for each part.
+    """A code consists of a cluster and a style; each part has its own discriminator.
 
     encoder   (B, C, H, W) -> (B, clusters + latent): logits, then the style
     decoder   (B, clusters + latent) -> (B, C, H, W) in [-1, 1]: probabilities, then the style
     Dz        (B, latent) -> (B, 1): a style from the prior, or from the encoder?
     Dy        (B, clusters) -> (B, 1): a one-hot vector, or the encoder's probabilities?
-    clusters  how many; all equally likely
+    clusters  number of clusters; all equally likely
     prior     of the style
     """
 
@@ -44,7 +44,7 @@ class ClusteringAAE(Autoencoder):
         self.Dz, self.Dy = Dz, Dy
         self.prior, self.game = prior, game
         self.clusters, self.grid_columns = clusters, grid_columns_for(clusters)
-        self.kinds = categorical(clusters)
+        self.category_prior = categorical(clusters)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
@@ -52,13 +52,13 @@ class ClusteringAAE(Autoencoder):
         yield Move("autoencoder", half_squared_error(self.decoder(torch.cat([y, z], 1)), x).mean())
 
         y, z = self.parts(x)
-        drawn_y, drawn_z = self.draw_rows(self.kinds.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
+        prior_y, prior_z = self.draw_rows(self.category_prior.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
+        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([prior_y, y.detach()]))).chunk(2))
+        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([prior_z, z.detach()]))).chunk(2))
         yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
-        fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
-        yield Move("encoder", fools_y + fools_z, category=fools_y, style=fools_z)
+        adv_y, adv_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
+        yield Move("encoder", adv_y + adv_z, category=adv_y, style=adv_z)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, clusters) probabilities and (B, latent) styles of (B, C, H, W) images."""
@@ -66,13 +66,13 @@ class ClusteringAAE(Autoencoder):
         return logits.softmax(1), z
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """(n, C, H, W) images in [-1, 1], each cluster in turn; they depend on the weights and (n, seed) only."""
+        """(n, C, H, W) images in [-1, 1], each cluster in turn; a function of the weights and (n, seed) only."""
         return self.decode(self.sample_latents(n, seed=seed))
 
     def sample_latents(self, n: int, *, seed: int = 0) -> Tensor:
         """(n, clusters + latent) one-hot clusters, each in turn, and styles."""
-        told = one_hot(torch.arange(n) % self.clusters, self.clusters)
-        return torch.cat([told, self.prior.draw(make_generator("sample", seed), n)], 1)
+        onehot = one_hot(torch.arange(n) % self.clusters, self.clusters)
+        return torch.cat([onehot, self.prior.draw(make_generator("sample", seed), n)], 1)
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, clusters + latent) probabilities and styles of (n, C, H, W) images in [-1, 1]."""
@@ -85,9 +85,9 @@ class ClusteringAAE(Autoencoder):
 
     def traversals(self) -> Mapping[str, Tensor]:
         """Rows of one style in every cluster."""
-        return {"every row one style, every column a cluster": in_every_class(self.prior, self.clusters)}
+        return {"one style per row, one cluster per column": in_every_class(self.prior, self.clusters)}
 
     def equilibrium(self) -> dict[str, float]:
-        """The losses when codes and priors cannot be told apart: two games at once."""
+        """The losses when codes and priors are indistinguishable, summed over two games."""
         discriminator, encoder = self.game.equilibrium()
         return {"discriminators": 2 * discriminator, "encoder": 2 * encoder}

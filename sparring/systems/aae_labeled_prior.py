@@ -1,4 +1,4 @@
-"""Makhzani et al. 2016, section 2.3: labels say which component of the prior an image's code should be in."""
+"""Makhzani et al. 2016, section 2.3: labels select the component of the prior that an image's code should follow."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sparring.systems.aae import AAE
 
 
 class LabeledPriorAAE(AAE):
-    """The discriminator is told the class beside the code; a label of one more than the classes: not known.
+    """The discriminator sees the one-hot class next to the code; an extra label marks unlabeled images.
 
-    D        (B, latent + components + 1) -> (B, 1) scores (logits) of a code and a one-hot label
-    prior    with one component for each class
-    classes  of the data; the label `classes` means that the image is unlabeled, its code may be anywhere
+    D        (B, latent + components + 1) -> (B, 1) scores (logits) of a code with a one-hot label
+    prior    a mixture with one component per class
+    classes  number of classes of the data; the label `classes` means unlabeled: the code may follow any component
     encoder, decoder, game  as in AAE
     """
 
@@ -31,35 +31,35 @@ class LabeledPriorAAE(AAE):
         super().__init__(encoder, decoder, D, prior=prior, game=game)
         if prior.components != classes:
             raise SparringError(
-                f"the prior has {prior.components} components and the data {classes} classes: each class needs its own"
+                f"the prior has {prior.components} components and the data {classes} classes: they must match"
             )
         self.classes, self.grid_columns = classes, grid_columns_for(classes)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, y = next_labeled(feed)
-        told = one_hot(y, self.classes + 1).to(x)
+        onehot = one_hot(y, self.classes + 1).to(x)
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())
 
         code = self.encoder(x)
-        drawn = self.drawn_for(y)
-        codes = torch.cat([torch.cat([drawn, code.detach()]), told.repeat(2, 1)], 1)
-        from_prior, from_image = to_float32(self.D(codes)).chunk(2)
-        loss = self.game.discriminator(from_prior, from_image)
-        yield Move("discriminator", loss, prior=from_prior.mean(), code=from_image.mean())
+        prior_samples = self.prior_samples_for(y)
+        codes = torch.cat([torch.cat([prior_samples, code.detach()]), onehot.repeat(2, 1)], 1)
+        prior_score, code_score = to_float32(self.D(codes)).chunk(2)
+        loss = self.game.discriminator(prior_score, code_score)
+        yield Move("discriminator", loss, prior=prior_score.mean(), code=code_score.mean())
 
-        yield Move("encoder", self.game.generator(self.D(torch.cat([code, told], 1))))
+        yield Move("encoder", self.game.generator(self.D(torch.cat([code, onehot], 1))))
 
-    def drawn_for(self, y: Tensor) -> Tensor:
-        """(n, latent) codes of the prior: of the component of each label, of any where the label is not known."""
-        each = self.draw_rows(self.prior.each, len(y))
-        kinds = torch.where(y == self.classes, self.random_labels(len(y)), y)
-        return each[torch.arange(len(y)), kinds]
+    def prior_samples_for(self, y: Tensor) -> Tensor:
+        """(n, latent) prior samples from the component of each label; from a random component for unlabeled images."""
+        samples = self.draw_rows(self.prior.each, len(y))
+        components = torch.where(y == self.classes, self.random_labels(len(y)), y)
+        return samples[torch.arange(len(y)), components]
 
     def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of codes from the components asked for (default: each in turn)."""
+        """(n, C, H, W) images in [-1, 1] of codes from the requested components (default: each in turn)."""
         return self.decode(self.sample_latents(n, seed=seed, labels=labels))
 
     def sample_latents(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
-        """(n, latent) codes from the components asked for (default: each in turn)."""
-        every = self.prior.each(make_generator("sample", seed), n)
-        return every[torch.arange(n), self.expand_labels(n, labels).cpu()]
+        """(n, latent) codes from the requested components (default: each in turn)."""
+        samples = self.prior.each(make_generator("sample", seed), n)
+        return samples[torch.arange(n), self.expand_labels(n, labels).cpu()]

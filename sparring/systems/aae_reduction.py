@@ -1,4 +1,4 @@
-"""Makhzani et al. 2016, section 7: clusters have heads in a plane, and an image lies near the head of its cluster."""
+"""Makhzani et al. 2016, section 7: dimensionality reduction: the code is a cluster head plus a style."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sparring.systems.aae_clustering import ClusteringAAE
 
 
 class ReductionAAE(ClusteringAAE):
-    """As clustering, but the decoder sees a short code only: the head of the cluster plus the style.
+    """Clustering in which the decoder gets only the low-dimensional sum of cluster head and style.
 
     encoder   (B, C, H, W) -> (B, clusters + latent): logits, then the style
     heads     (B, clusters) -> (B, latent): W_C, a linear map without bias; its columns are the heads
     decoder   (B, latent) -> (B, C, H, W) in [-1, 1]
-    min_distance  eta: heads that are nearer to each other than this are pushed apart
+    min_distance  eta: heads closer to each other than this are pushed apart
     Dz, Dy, clusters, prior, game  as in ClusteringAAE
     """
 
@@ -54,46 +54,46 @@ class ReductionAAE(ClusteringAAE):
         """Reconstruction and regularization phase on (B, C, H, W) images."""
         y, z = self.parts(x)
         reconstruction = half_squared_error(self.decoder(self.heads(y) + z), x).mean()
-        crowded = self.crowded()
-        yield Move("autoencoder", reconstruction + crowded, reconstruction=reconstruction, repulsion=crowded)
+        repulsion = self.repulsion()
+        yield Move("autoencoder", reconstruction + repulsion, reconstruction=reconstruction, repulsion=repulsion)
 
         y, z = self.parts(x)
-        drawn_y, drawn_z = self.draw_rows(self.kinds.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
+        prior_y, prior_z = self.draw_rows(self.category_prior.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
+        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([prior_y, y.detach()]))).chunk(2))
+        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([prior_z, z.detach()]))).chunk(2))
         yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
-        fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
-        yield Move("encoder", fools_y + fools_z, category=fools_y, style=fools_z)
+        adv_y, adv_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
+        yield Move("encoder", adv_y + adv_z, category=adv_y, style=adv_z)
 
-    def crowded(self) -> Tensor:
-        """Sum over pairs of heads of what is missing to the distance eta; 0 when all are far enough apart."""
+    def repulsion(self) -> Tensor:
+        """Sum over pairs of heads of the shortfall from the distance eta; 0 when all are far enough apart."""
         return F.relu(self.min_distance - F.pdist(to_float32(self.heads.weight.T))).sum()
 
-    def codes_of(self, kinds: Tensor, styles: Tensor) -> Tensor:
-        """(n, latent): head of the cluster plus style, of (n, clusters) probabilities and (n, latent) styles."""
-        return self.run_batched(self.heads, kinds.float()) + styles
+    def combine(self, categories: Tensor, styles: Tensor) -> Tensor:
+        """(n, latent) sums of cluster heads and styles, of (n, clusters) probabilities and (n, latent) styles."""
+        return self.run_batched(self.heads, categories.float()) + styles
 
     def sample_latents(self, n: int, *, seed: int = 0) -> Tensor:
         """(n, latent) codes around the heads, each cluster in turn."""
-        kinds = one_hot(torch.arange(n) % self.clusters, self.clusters)
-        return self.codes_of(kinds, self.prior.draw(make_generator("sample", seed), n))
+        categories = one_hot(torch.arange(n) % self.clusters, self.clusters)
+        return self.combine(categories, self.prior.draw(make_generator("sample", seed), n))
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, latent) codes of (n, C, H, W) images in [-1, 1]: heads of the clusters plus styles."""
         logits, z = self.run_batched(self.encoder, images).split([self.clusters, self.latent_dim], 1)
-        return self.codes_of(logits.softmax(1), z)
+        return self.combine(logits.softmax(1), z)
 
     def traversals(self) -> Mapping[str, Tensor]:
-        """From two deviations before each head to two behind it, along the first axis."""
+        """Codes within 2 standard deviations of each head, along the first axis."""
         steps = torch.zeros(15, self.latent_dim)
         steps[:, 0] = torch.linspace(-2, 2, 15)
-        heads = self.codes_of(torch.eye(self.clusters), torch.zeros(self.clusters, self.latent_dim))
+        heads = self.combine(torch.eye(self.clusters), torch.zeros(self.clusters, self.latent_dim))
         return {"through the head of each cluster": heads[:, None] + steps}
 
 
 class LabeledReductionAAE(ReductionAAE):
-    """The same with a handful of labels: clusters are classes. The feed has streams "labeled" and "unlabeled"."""
+    """ReductionAAE with few labels: clusters are classes. The feed has streams "labeled" and "unlabeled"."""
 
     players = {**ReductionAAE.players, "classifier": ("encoder",)}
 
@@ -119,19 +119,19 @@ class LabeledReductionAAE(ReductionAAE):
         x, _ = feed("unlabeled")
         yield from self.moves(x)
 
-        x, told = next_labeled(feed, "labeled")
+        x, labels = next_labeled(feed, "labeled")
         logits = to_float32(self.encoder(x))[:, : self.classes]
-        correct = (logits.argmax(1) == told).float().mean()
-        yield Move("classifier", F.cross_entropy(logits, told), accuracy=correct)
+        correct = (logits.argmax(1) == labels).float().mean()
+        yield Move("classifier", F.cross_entropy(logits, labels), accuracy=correct)
 
     def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of the classes asked for (default: each in turn)."""
+        """(n, C, H, W) images in [-1, 1] of the requested classes (default: each in turn)."""
         return self.decode(self.sample_latents(n, seed=seed, labels=labels))
 
     def sample_latents(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
-        """(n, latent) codes around the heads of the classes asked for (default: each in turn)."""
-        kinds = one_hot(self.expand_labels(n, labels).cpu(), self.classes)
-        return self.codes_of(kinds, self.prior.draw(make_generator("sample", seed), n))
+        """(n, latent) codes around the heads of the requested classes (default: each in turn)."""
+        categories = one_hot(self.expand_labels(n, labels).cpu(), self.classes)
+        return self.combine(categories, self.prior.draw(make_generator("sample", seed), n))
 
     def classify(self, images: Tensor) -> Tensor:
         """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""

@@ -1,4 +1,4 @@
-"""Makhzani et al. 2016, section 5: a classifier from few labels, as one part of an autoencoder's code."""
+"""Makhzani et al. 2016, section 5: semi-supervised classification by the categorical part of the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sparring.systems.autoencoder import Autoencoder
 
 
 class SemiSupervisedAAE(Autoencoder):
-    """A code is a class and a style. All images are reconstructed, a few say what the classes are.
+    """A code consists of a class and a style. All images are reconstructed; a few have labels.
 
     encoder  (B, C, H, W) -> (B, classes + latent): logits, then the style
     decoder  (B, classes + latent) -> (B, C, H, W) in [-1, 1]: probabilities, then the style
@@ -50,7 +50,7 @@ class SemiSupervisedAAE(Autoencoder):
         self.Dz, self.Dy = Dz, Dy
         self.prior, self.game = prior, game
         self.classes, self.grid_columns = classes, grid_columns_for(classes)
-        self.kinds = categorical(classes)
+        self.category_prior = categorical(classes)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         # Reconstruction phase.
@@ -60,19 +60,19 @@ class SemiSupervisedAAE(Autoencoder):
 
         # Regularization phase.
         y, z = self.parts(x)
-        drawn_y, drawn_z = self.draw_rows(self.kinds.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([drawn_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([drawn_z, z.detach()]))).chunk(2))
+        prior_y, prior_z = self.draw_rows(self.category_prior.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
+        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([prior_y, y.detach()]))).chunk(2))
+        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([prior_z, z.detach()]))).chunk(2))
         yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
-        fools_y, fools_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
-        yield Move("encoder", fools_y + fools_z, category=fools_y, style=fools_z)
+        adv_y, adv_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
+        yield Move("encoder", adv_y + adv_z, category=adv_y, style=adv_z)
 
         # Semi-supervised classification phase.
-        x, told = next_labeled(feed, "labeled")
+        x, labels = next_labeled(feed, "labeled")
         logits = to_float32(self.encoder(x))[:, : self.classes]
-        correct = (logits.argmax(1) == told).float().mean()
-        yield Move("classifier", F.cross_entropy(logits, told), accuracy=correct)
+        correct = (logits.argmax(1) == labels).float().mean()
+        yield Move("classifier", F.cross_entropy(logits, labels), accuracy=correct)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, classes) probabilities and (B, latent) styles of (B, C, H, W) images."""
@@ -80,13 +80,13 @@ class SemiSupervisedAAE(Autoencoder):
         return logits.softmax(1), z
 
     def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of the classes asked for (default: each in turn), in styles of the prior."""
+        """(n, C, H, W) images in [-1, 1] of the requested classes (default: each in turn), in random styles."""
         return self.decode(self.sample_latents(n, seed=seed, labels=labels))
 
     def sample_latents(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
         """(n, classes + latent) one-hot classes (default: each in turn) and styles."""
-        told = one_hot(self.expand_labels(n, labels).cpu(), self.classes)
-        return torch.cat([told, self.prior.draw(make_generator("sample", seed), n)], 1)
+        onehot = one_hot(self.expand_labels(n, labels).cpu(), self.classes)
+        return torch.cat([onehot, self.prior.draw(make_generator("sample", seed), n)], 1)
 
     def encode(self, images: Tensor) -> Tensor:
         """(n, classes + latent) probabilities and styles of (n, C, H, W) images in [-1, 1]."""
@@ -99,9 +99,9 @@ class SemiSupervisedAAE(Autoencoder):
 
     def traversals(self) -> Mapping[str, Tensor]:
         """Rows of one style in every class."""
-        return {"every row one style, every column a class": in_every_class(self.prior, self.classes)}
+        return {"one style per row, one class per column": in_every_class(self.prior, self.classes)}
 
     def equilibrium(self) -> dict[str, float]:
-        """The losses when codes and priors cannot be told apart: two games at once."""
+        """The losses when codes and priors are indistinguishable, summed over two games."""
         discriminator, encoder = self.game.equilibrium()
         return {"discriminators": 2 * discriminator, "encoder": 2 * encoder}

@@ -16,15 +16,14 @@ from sparring.systems.gan import GAN
 
 
 class ACGAN(GAN):
-    """The discriminator also names the class, of real and of generated images; both players want it to be right.
+    """The discriminator has an auxiliary classifier; both players minimize its cross-entropy.
 
-    T        (B, C, H, W) -> (B, F): the trunk that judge and classifier share
+    T        (B, C, H, W) -> (B, F): the shared trunk of discriminator and classifier
     D        (B, F) -> (B, 1) scores (logits)
     C        (B, F) -> (B, classes) logits
     G        (B, latent), (B,) int64 -> (B, C, H, W) in [-1, 1]
-    d_class_weight  weight of L_C in the discriminator's loss: the sum of two cross-entropies, of real and generated
-    images (1)
-    g_class_weight  weight of the generated images' in the generator's (1; Gulrajani et al. 2017: .1)
+    d_class_weight  weight of L_C, the summed cross-entropies of real and generated images, in D's loss (1)
+    g_class_weight  weight of the cross-entropy of generated images in G's loss (1; Gulrajani et al. 2017: .1)
     """
 
     players = {"discriminator": ("T", "D", "C"), "generator": ("G",)}
@@ -52,42 +51,46 @@ class ACGAN(GAN):
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, y = next_labeled(feed)
-        asked = self.random_labels(len(x))
+        fake_labels = self.random_labels(len(x))
         with torch.no_grad():
-            fake = self.G(self.noise(len(x)), asked)
-        real, made = self.T(x), self.T(fake)
-        real_score, fake_score = to_float32(self.D(real)), to_float32(self.D(made))
+            fake = self.G(self.noise(len(x)), fake_labels)
+        real_features, fake_features = self.T(x), self.T(fake)
+        real_score, fake_score = to_float32(self.D(real_features)), to_float32(self.D(fake_features))
         source = self.game.discriminator(real_score, fake_score)  # eq. 2, L_S
-        known = F.cross_entropy(to_float32(self.C(real)), y)  # eq. 3, L_C = known + seen
-        seen = F.cross_entropy(to_float32(self.C(made)), asked)
-        loss = source + self.d_class_weight * (known + seen)
+        class_loss_real = F.cross_entropy(to_float32(self.C(real_features)), y)  # eq. 3, L_C: sum of both
+        class_loss_fake = F.cross_entropy(to_float32(self.C(fake_features)), fake_labels)
+        loss = source + self.d_class_weight * (class_loss_real + class_loss_fake)
         yield Move(
             "discriminator",
             loss,
             real=real_score.mean(),
             fake=fake_score.mean(),
-            class_loss_real=known,
-            class_loss_fake=seen,
+            class_loss_real=class_loss_real,
+            class_loss_fake=class_loss_fake,
         )
 
-        asked = self.random_labels(len(x))
-        made = self.T(self.G(self.noise(len(x)), asked))
-        seen = F.cross_entropy(to_float32(self.C(made)), asked)
-        yield Move("generator", self.game.generator(self.D(made)) + self.g_class_weight * seen, class_loss_fake=seen)
+        fake_labels = self.random_labels(len(x))
+        fake_features = self.T(self.G(self.noise(len(x)), fake_labels))
+        class_loss_fake = F.cross_entropy(to_float32(self.C(fake_features)), fake_labels)
+        yield Move(
+            "generator",
+            self.game.generator(self.D(fake_features)) + self.g_class_weight * class_loss_fake,
+            class_loss_fake=class_loss_fake,
+        )
 
     def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-        truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
+        truncation  numbers of a code beyond +- this are resampled: less variety, better quality
         """
         return self.decode(self.sample_latents(n, seed=seed, truncation=truncation), labels=labels)
 
     def decode(self, codes: Tensor, *, labels: LabelsLike = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of (n, latent) noise and of these classes."""
+        """(n, C, H, W) images in [-1, 1] of (n, latent) noise and the given classes."""
         return self.generate_images(self.G, codes, self.expand_labels(len(codes), labels))
 
     def score(self, images: Tensor) -> Tensor:
-        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real also where labels are swapped."""
+        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real, also with inverted targets."""
         return self.game.direction_of_real * self.run_batched(nn.Sequential(self.T, self.D), images).flatten()
 
     def classify(self, images: Tensor) -> Tensor:
@@ -95,5 +98,5 @@ class ACGAN(GAN):
         return self.run_batched(nn.Sequential(self.T, self.C), images).log_softmax(1)
 
     def equilibrium(self) -> dict[str, float]:
-        """None: how well the classes can be told apart depends on the data."""
+        """Empty: how well the classes can be separated depends on the data."""
         return {}

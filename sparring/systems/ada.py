@@ -15,27 +15,28 @@ from sparring.systems.gan import GAN
 
 
 class Augment(Protocol):
-    """A module that changes images (B, C, H, W) with probability p, and moves p by what it is told."""
+    """A module that augments images (B, C, H, W) with probability p and adapts p to D's scores."""
 
     p: Tensor
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
     def observe(self, real_scores: Tensor, images: int) -> None:
-        """D's scores of this many real images; above 0 means that D takes them for real."""
+        """Accumulates D's scores of this many real images; above 0 means that D classifies them as real."""
 
     def adapt(self) -> None:
-        """Moves p by what was observed since the last time."""
+        """Adjusts p to the scores observed since the last call."""
 
 
 class ADA(GAN):
-    """The discriminator sees augmented images only, real and generated ones, the more so the more it overfits.
+    """The discriminator sees only augmented images, real and generated; the probability rises as it overfits.
 
-    G, D, latent_dim, game, noise, resample_noise, joint_batch  as in GAN; the game's scores must have a level (not
-    Wasserstein)
-    augment  told in every round what D says of real images; before every `every`-th round (4) it adapts
+    G, D, latent_dim, game, noise, resample_noise, joint_batch  as in GAN; the game's scores must have a neutral value
+    (not Wasserstein)
+    augment  observes D's scores of real images in every round
+    every    rounds between adaptations of p (4)
 
-    Pieces of a batch are observed together; every process steers a p of its own.
+    Microbatches are observed together; each process adapts its own p.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class ADA(GAN):
             G, D, latent_dim=latent_dim, game=game, noise=noise, resample_noise=resample_noise, joint_batch=joint_batch
         )
         if game.name == "wasserstein":
-            raise SparringError("ADA asks whether D takes real images for real; Wasserstein scores have no zero")
+            raise SparringError(
+                "ADA cannot use the wasserstein game: its scores have no neutral value; choose another --game"
+            )
         self.augment, self.every = augment, every
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
@@ -71,11 +74,11 @@ class ADA(GAN):
             "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), augment_p=self.augment.p.clone()
         )
 
-        self.augment.observe(self.lead(real_score), len(x))
+        self.augment.observe(self.signed_margin(real_score), len(x))
         if self.resample_noise:
             fake = self.G(self.noise(len(x)))
         yield Move("generator", self.game.generator(self.D(self.augment(fake))))
 
-    def lead(self, score: Tensor) -> Tensor:
-        """How far a score is on the side of real images, from where it stays when D cannot tell them apart."""
+    def signed_margin(self, score: Tensor) -> Tensor:
+        """The score's distance from the neutral score, positive on the side of real images."""
         return self.game.direction_of_real * (score.detach() - self.game.neutral_score(self.game.labels))

@@ -16,15 +16,15 @@ from sparring.system import Move, NextBatch, System
 
 
 class ALAE(System):
-    """A GAN cut at a code w: the generator is G after F, the discriminator D after E, and E is to give back G's w.
+    """A GAN with an intermediate code w: the generator is G(F(z)), the discriminator D(E(x)), and E inverts G.
 
     F      (B, latent) noise -> (B, latent) codes w: their distribution is learned
     G      (B, latent) -> (B, C, H, W), about [-1, 1]
-    E      (B, C, H, W) -> (B, latent), each image by itself (no batch norm); E.features, where it has one: a network
+    E      (B, C, H, W) -> (B, latent), independent per image (no batch norm); optionally E.features, a network
            (B, C, H, W) -> (B, N), its last hidden layer
     D      (B, latent) -> (B, 1) scores (logits)
-    gamma  weight of the slope on real images, of pixels in [-1, 1] (in [0, 1], slopes are twice as steep)
-    train_mapping  step III moves F too, through G, as in the authors' code; algorithm 1 moves E and G
+    gamma  weight of the gradient penalty on real images, pixels in [-1, 1] (in [0, 1], gradients are twice as large)
+    train_mapping  step III also updates F, through G, as in the authors' code; algorithm 1 updates E and G
     """
 
     players = {"discriminator": ("E", "D"), "generator": ("F", "G"), "autoencoder": ("E", "G")}
@@ -54,21 +54,21 @@ class ALAE(System):
         x, _ = feed("train")
         with torch.no_grad():
             fake = self.G(self.F(self.noise(len(x)))).to(x.dtype)
-        real_score, fake_score = self.judged(x), self.judged(fake)
-        slope = gradient_penalty(self.judged, x)
-        loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * slope
+        real_score, fake_score = self.score_logits(x), self.score_logits(fake)
+        penalty = gradient_penalty(self.score_logits, x)
+        loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * penalty
         yield Move(
-            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=slope
+            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=penalty
         )  # step I
 
         fake = self.G(self.F(self.noise(len(x))))
-        yield Move("generator", softplus(-self.judged(fake)).mean())  # step II
+        yield Move("generator", softplus(-self.score_logits(fake)).mean())  # step II
 
         with torch.set_grad_enabled(self.train_mapping):
             w = to_float32(self.F(self.noise(len(x))))
         yield Move("autoencoder", (w.detach() - to_float32(self.E(self.G(w)))).square().mean())  # step III
 
-    def judged(self, x: Tensor) -> Tensor:
+    def score_logits(self, x: Tensor) -> Tensor:
         """(B, 1) scores of (B, C, H, W) images."""
         return to_float32(self.D(self.E(x)))
 
@@ -82,7 +82,7 @@ class ALAE(System):
     def sample_latents(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, latent) codes w of noise.
 
-        truncation  codes are drawn to their mean, down to this share of the way: fewer kinds of better images
+        truncation  factor in [0, 1] by which codes are shrunk toward their mean: less variety, better quality
 
         Raises SparringError for a truncation outside [0, 1].
         """
@@ -90,7 +90,7 @@ class ALAE(System):
         if truncation is None:
             return w
         if not 0 <= truncation <= 1:
-            raise SparringError(f"truncation is {truncation}: it must be from 0 (the mean image) to 1 (nothing is cut)")
+            raise SparringError(f"truncation is {truncation}: it must be from 0 (the mean image) to 1 (no truncation)")
         return torch.lerp(self.sample_latents(2000).mean(0), w, truncation)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -102,11 +102,11 @@ class ALAE(System):
         return self.run_batched(self.E.features, images)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """(n, C, H, W) images of (n, latent) codes w: G is not bounded, so what lies beyond [-1, 1] is cut."""
+        """(n, C, H, W) images of (n, latent) codes w, clamped to [-1, 1] because G is unbounded."""
         return self.generate_images(self.G, codes).clamp(-1, 1)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """What the codes keep of (n, C, H, W) images in [-1, 1]."""
+        """Reconstructions of (n, C, H, W) images in [-1, 1]."""
         return self.decode(self.encode(images))
 
     def score(self, images: Tensor) -> Tensor:
@@ -114,11 +114,11 @@ class ALAE(System):
         return self.run_batched(nn.Sequential(self.E, self.D), images).flatten()
 
     def traversals(self) -> Mapping[str, Tensor]:
-        """Rows from one code to another: w, unlike noise, is made for straight lines."""
+        """Rows of linear interpolations between two codes w."""
         start, end = self.sample_latents(16)[:, None].chunk(2)
-        share = torch.linspace(0, 1, 15)[:, None]
-        return {"from one code w to another, in equal steps": torch.lerp(start, end, share)}
+        t = torch.linspace(0, 1, 15)[:, None]
+        return {"linear interpolation between two codes w": torch.lerp(start, end, t)}
 
     def equilibrium(self) -> dict[str, float]:
-        """The losses when generated and real images cannot be told apart, the slope is 0 and E undoes G."""
+        """The losses when generated and real images are indistinguishable, the penalty is 0 and E inverts G."""
         return {"discriminator": 2 * math.log(2), "generator": math.log(2), "autoencoder": 0.0}

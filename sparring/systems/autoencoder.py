@@ -1,4 +1,4 @@
-"""The lectures' baseline: an image is squeezed into a code and painted again, with the squared error as loss."""
+"""A plain autoencoder trained with the squared error: the baseline of the lectures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.system import Move, NextBatch, System
 
 
 class Autoencoder(System):
-    """Encoder and decoder are one player.
+    """Encoder and decoder, updated together.
 
     encoder  (B, C, H, W) -> (B, latent)
     decoder  (B, latent) -> (B, C, H, W) in [-1, 1]
@@ -39,5 +39,5 @@ class Autoencoder(System):
         return self.generate_images(self.decoder, codes)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """What the codes keep of (n, C, H, W) images in [-1, 1]."""
+        """Reconstructions of (n, C, H, W) images in [-1, 1]."""
         return self.decode(self.encode(images))

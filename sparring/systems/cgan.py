@@ -1,4 +1,4 @@
-"""Mirza and Osindero 2014, "Conditional Generative Adversarial Nets": both players are told the class."""
+"""Mirza and Osindero 2014, "Conditional Generative Adversarial Nets": class-conditional G and D."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sparring.system import Move, NextBatch, grid_columns_for, next_labeled
 from sparring.systems.gan import GAN
 
 LabelsLike = int | Sequence[int] | Tensor | None
-"""Classes asked for: one for all images, a sequence that is repeated, or None for each in turn."""
+"""Requested classes: one for all images, a sequence that is repeated, or None for each in turn."""
 
 
 class ConditionalGAN(GAN):
-    """Eq. 2: the discriminator judges an image and its class together, the generator makes images of a class.
+    """Eq. 2: the discriminator scores pairs of image and class, the generator maps noise and class to images.
 
     G        (B, latent), (B,) int64 -> (B, C, H, W) in [-1, 1]
     D        (B, C, H, W), (B,) int64 -> (B, 1) or (B,) scores (logits)
-    classes  how many
+    classes  number of classes
     game, noise  as in GAN
     """
 
@@ -44,16 +44,16 @@ class ConditionalGAN(GAN):
     def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-        truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
+        truncation  numbers of a code beyond +- this are resampled: less variety, better quality
         """
         return self.decode(self.sample_latents(n, seed=seed, truncation=truncation), labels=labels)
 
     def decode(self, codes: Tensor, *, labels: LabelsLike = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of (n, latent) noise and of these classes."""
+        """(n, C, H, W) images in [-1, 1] of (n, latent) noise and the given classes."""
         return self.generate_images(self.G, codes, self.expand_labels(len(codes), labels))
 
     def score(self, images: Tensor, *, labels: LabelsLike = None) -> Tensor:
-        """(n,) scores of (n, C, H, W) images in [-1, 1], taken to be of these classes; higher = more real."""
+        """(n,) scores of (n, C, H, W) images in [-1, 1] with the given classes; higher = more real."""
         return (
             self.game.direction_of_real
             * self.run_batched(self.D, images, self.expand_labels(len(images), labels)).flatten()

@@ -1,4 +1,4 @@
-"""The simplest system there is: one player, one move."""
+"""A supervised classifier: the simplest system, with one player and one move."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.system import Move, NextBatch, System, next_labeled
 
 
 class Classifier(System):
-    """A network learns to name the class of an image.
+    """A network trained with the cross-entropy of its class predictions.
 
     C  (B, C, H, W) -> (B, classes) logits
     """

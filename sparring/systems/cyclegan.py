@@ -16,19 +16,19 @@ DOMAINS = 2
 
 
 class CycleGAN(System):
-    """Two translators between the domains a and b, and a judge of each domain; no image has a known partner.
+    """Two translators between the domains a and b, and a discriminator per domain; images are unpaired.
 
     G, F      (B, C, H, W) -> the same shape in [-1, 1]: from a to b, and from b to a
-    DA, DB    (B, C, H, W) -> (B, 1, h, w) scores of patches: an image of a, of b, or a translation?
-    lambda_cycle  weight of the cycle loss: lambda (10)
+    DA, DB    (B, C, H, W) -> (B, 1, h, w) scores of patches: real image of the domain, or translation?
+    lambda_cycle  weight of the cycle-consistency loss (10)
     lambda_identity  weight of the identity loss, in units of `lambda_cycle` (.5 for paintings to photographs; 0: none)
-    pool_size  translations that each judge's pool keeps (50; 0: the judges see new ones only)
+    pool_size  past translations kept per discriminator (50; 0: discriminators see only new ones)
     shape     (C, H, W) of an image
-    The feed has two streams: "a" and "b". The networks treat each image by itself (instance norm), so batches that pass
-    the same network pass it together.
+    The feed has two streams: "a" and "b". The networks process each image independently (instance norm), so batches for
+    the same network are concatenated.
 
-    Pieces of a batch share the pools and see what the whole batch sees. Processes keep pools of their own: after a
-    resume with several of them, all go on with that of the first.
+    Microbatches share the pools and see the same images as the whole batch. Each process has its own pools: after a
+    resume with several processes, all continue with those of the first.
     """
 
     players = {"translators": ("G", "F"), "discriminators": ("DA", "DB")}
@@ -59,49 +59,51 @@ class CycleGAN(System):
             fake_a, same_a = self.F(torch.cat([b, a])).chunk(2)
         else:
             fake_b, fake_a = self.G(a), self.F(b)
-        fools = deceit(self.DB(fake_b)) + deceit(self.DA(fake_a))  # eq. 1, with squares (section 4)
-        cycle = distance(self.F(fake_b), a) + distance(self.G(fake_a), b)  # eq. 2
-        loss, numbers = fools + self.lambda_cycle * cycle, {"adversarial": fools, "cycle": cycle}
+        adversarial = generator_loss(self.DB(fake_b)) + generator_loss(
+            self.DA(fake_a)
+        )  # eq. 1, with squares (section 4)
+        cycle = l1(self.F(fake_b), a) + l1(self.G(fake_a), b)  # eq. 2
+        loss, terms = adversarial + self.lambda_cycle * cycle, {"adversarial": adversarial, "cycle": cycle}
         if self.lambda_identity:
-            same = distance(same_b, b) + distance(same_a, a)  # section 5.2, L_identity
-            loss, numbers = loss + self.lambda_cycle * self.lambda_identity * same, numbers | {"identity": same}
-        yield Move("translators", loss, **numbers)
+            identity = l1(same_b, b) + l1(same_a, a)  # section 5.2, L_identity
+            loss, terms = loss + self.lambda_cycle * self.lambda_identity * identity, terms | {"identity": identity}
+        yield Move("translators", loss, **terms)
 
-        shown_a = self.pool_a.exchanged(fake_a.detach(), self.chances(len(a)), self.chances(len(a)))
-        shown_b = self.pool_b.exchanged(fake_b.detach(), self.chances(len(b)), self.chances(len(b)))
-        loss_a = judgement(*self.DA(torch.cat([a, shown_a])).chunk(2))
-        loss_b = judgement(*self.DB(torch.cat([b, shown_b])).chunk(2))
+        replayed_a = self.pool_a.query(fake_a.detach(), self.uniform_cpu(len(a)), self.uniform_cpu(len(a)))
+        replayed_b = self.pool_b.query(fake_b.detach(), self.uniform_cpu(len(b)), self.uniform_cpu(len(b)))
+        loss_a = discriminator_loss(*self.DA(torch.cat([a, replayed_a])).chunk(2))
+        loss_b = discriminator_loss(*self.DB(torch.cat([b, replayed_b])).chunk(2))
         yield Move("discriminators", loss_a + loss_b, a=loss_a, b=loss_b)
 
-    def chances(self, n: int) -> Tensor:
-        """(n,) numbers from U(0, 1), from the round's own draws; on the CPU, where the pools look at them."""
+    def uniform_cpu(self, n: int) -> Tensor:
+        """(n,) numbers from U(0, 1), from the round's random stream, on the CPU, where the pools read them."""
         return self.rng.rows(lambda g, rows: torch.rand(rows, generator=g), n)
 
     def translate(self, images: Tensor, to: int) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of domain `to` (0: a, 1: b) from as many of the other; on the CPU.
+        """(n, C, H, W) images in [-1, 1] of domain `to` (0: a, 1: b) from images of the other, on the CPU.
 
-        Raises SparringError for another domain, and for images that the networks cannot take.
+        Raises SparringError for an unknown domain and for images of an unsupported shape.
         """
         if to not in range(DOMAINS):
-            raise SparringError(f"domain {to} is none: CycleGAN translates to 0 (a) or 1 (b)")
+            raise SparringError(f"domain {to} is out of range: CycleGAN translates to 0 (a) or 1 (b)")
         channels = self.pool_a.images.shape[1]
         if images.ndim != 4 or images.shape[1] != channels or any(side < 8 or side % 4 for side in images.shape[2:]):
             raise SparringError(
-                f"images are of shape {tuple(images.shape)}: CycleGAN translates (n, {channels}, height, width), "
+                f"images have shape {tuple(images.shape)}: CycleGAN translates (n, {channels}, height, width), "
                 "both sides multiples of 4 and at least 8"
             )
         return self.generate_images(self.G if to else self.F, images, size=50)
 
     def equilibrium(self) -> dict[str, float]:
-        """The judges' loss when no translation can be told from a real image; the translators' depends on the data."""
+        """The discriminators' loss when translations and real images are indistinguishable."""
         return {"discriminators": 0.5}
 
 
 class Pool(nn.Module):
-    """Shrivastava et al. 2017, section 2.3, as in the authors' code: past translations, shown again later.
+    """Shrivastava et al. 2017, section 2.3, as in the authors' code: a buffer of past translations.
 
-    images  (history, C, H, W)
-    used    how many of them there are: on the CPU wherever the images are, so that looking at it waits for nothing
+    images  (pool_size, C, H, W)
+    used    number of images in the buffer; always on the CPU, so that reading it does not synchronize
     """
 
     images: Tensor
@@ -117,36 +119,36 @@ class Pool(nn.Module):
         self.used = self.used.cpu()
         return self
 
-    def exchanged(self, fakes: Tensor, chance: Tensor, place: Tensor) -> Tensor:
-        """(B, C, H, W): each fake, or with probability 1/2 an old one, whose place in the full pool it takes.
+    def query(self, fakes: Tensor, chance: Tensor, slot: Tensor) -> Tensor:
+        """(B, C, H, W): each fake, or with probability 1/2 a stored one, which the fake replaces in the pool.
 
-        While the pool fills, fakes are kept and shown. chance, place: (B,) from U(0, 1), on the CPU.
+        While the pool fills up, fakes are stored and returned. chance, slot: (B,) from U(0, 1), on the CPU.
         """
         pool_size = len(self.images)
         if not pool_size:
             return fakes
-        shown = []
-        for fake, u, v in zip(fakes.to(self.images), chance.tolist(), place.tolist(), strict=True):
+        replayed = []
+        for fake, u, v in zip(fakes.to(self.images), chance.tolist(), slot.tolist(), strict=True):
             if self.used < pool_size:
                 self.images[int(self.used)] = fake
                 self.used += 1
             elif u < 0.5:
                 k = int(v * pool_size)
                 fake, self.images[k] = self.images[k].clone(), fake
-            shown.append(fake)
-        return torch.stack(shown)
+            replayed.append(fake)
+        return torch.stack(replayed)
 
 
-def deceit(scores: Tensor) -> Tensor:
+def generator_loss(scores: Tensor) -> Tensor:
     """Section 4: E (D(G(a)) - 1)^2, over images and patches; not halved."""
     return 2 * squared_error(scores, 1.0)
 
 
-def judgement(real: Tensor, fake: Tensor) -> Tensor:
-    """Section 4: 1/2 E (D(b) - 1)^2 + 1/2 E D(G(a))^2, over images and patches; the halves slow the judges down."""
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Section 4: 1/2 E (D(b) - 1)^2 + 1/2 E D(G(a))^2, over images and patches; the factors 1/2 slow D down."""
     return squared_error(real, 1.0) + squared_error(fake, 0.0)
 
 
-def distance(x: Tensor, y: Tensor) -> Tensor:
+def l1(x: Tensor, y: Tensor) -> Tensor:
     """Eq. 2: mean of |x - y| over images and pixels in [-1, 1]."""
     return (to_float32(x) - y).abs().mean()

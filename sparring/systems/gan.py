@@ -12,14 +12,14 @@ from sparring.system import Move, NextBatch, System
 
 
 class GAN(System):
-    """Two players: the discriminator learns to tell real from generated images, the generator to pass for real.
+    """A discriminator learns to separate real from generated images, a generator to fool it.
 
     G            (B, latent) -> (B, C, H, W) in [-1, 1]
     D            (B, C, H, W) -> (B, 1) or (B,) scores (logits)
     game         the pair of losses (sparring.losses.GAMES)
-    noise        a kind of NOISES: "normal", "uniform" ...
-    resample_noise  the generator's move draws new codes (algorithm 1); False: it answers for the fakes D has just seen,
-                 one forward pass of G cheaper
+    noise        a key of NOISE_DISTRIBUTIONS: "normal", "uniform" ...
+    resample_noise  the generator's move draws new codes (algorithm 1); False: it reuses the fakes of D's move, which
+                 saves a forward pass of G
     joint_batch  D sees real and generated images in one batch (CSC321), so they share batch-norm statistics;
                  False: two batches (ganhacks 4)
     """
@@ -58,7 +58,7 @@ class GAN(System):
         yield Move("generator", self.game.generator(self.D(fake)))  # algorithm 1, second step
 
     def scores(self, x: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """D's scores of real and of generated images, seen as one batch or as two."""
+        """D's scores of real and of generated images, in one joint batch or in two."""
         if self.joint_batch:
             real_score, fake_score = to_float32(self.D(torch.cat([x, fake]))).chunk(2)
             return real_score, fake_score
@@ -67,7 +67,7 @@ class GAN(System):
     def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-        truncation  every number of a code beyond +- this is drawn again: fewer kinds of better images
+        truncation  numbers of a code beyond +- this are resampled: less variety, better quality
         """
         return self.decode(self.sample_latents(n, seed=seed, truncation=truncation))
 
@@ -80,9 +80,9 @@ class GAN(System):
         return self.generate_images(self.G, codes)
 
     def score(self, images: Tensor) -> Tensor:
-        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real also where labels are swapped."""
+        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real, also with inverted targets."""
         return self.game.direction_of_real * self.run_batched(self.D, images).flatten()
 
     def equilibrium(self) -> dict[str, float]:
-        """Both players' losses when generated and real images cannot be told apart."""
+        """Both players' losses when generated and real images are indistinguishable."""
         return dict(zip(self.players, self.game.equilibrium(), strict=True))

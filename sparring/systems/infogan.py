@@ -18,15 +18,15 @@ from sparring.systems.gan import GAN
 
 
 class InfoGAN(GAN):
-    """Part of the generator's input is a message; a head of the discriminator reads it from the image.
+    """Part of the generator's input is a latent code; a head Q of the discriminator predicts it from the image.
 
-    T           (B, C, H, W) -> (B, F): the trunk that judge and reader share
+    T           (B, C, H, W) -> (B, F): the shared trunk of D and Q
     D           (B, F) -> (B, 1) scores (logits)
-    Q           (B, F) -> (B, categories + values): logits, then the mean of every value (its deviation is fixed at 1)
-    G           (B, latent + categories + values) -> (B, C, H, W) in [-1, 1]
-    n_categories  the one-hot part of the message
-    n_continuous  numbers of the message from U(-1, 1)
-    info_weight  lambda of eq. 6
+    Q           (B, F) -> (B, n_categories + n_continuous): logits, then means of the continuous codes (std fixed at 1)
+    G           (B, latent + n_categories + n_continuous) -> (B, C, H, W) in [-1, 1]
+    n_categories  length of the one-hot code
+    n_continuous  number of continuous codes from U(-1, 1)
+    info_weight   lambda of eq. 6
     """
 
     players = {"discriminator": ("T", "D", "Q"), "generator": ("G",)}
@@ -54,46 +54,48 @@ class InfoGAN(GAN):
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
-        message = self.message(len(x))
+        code = self.random_code(len(x))
         with torch.no_grad():
-            fake = self.G(torch.cat([self.noise(len(x)), message], 1))
-        made = self.T(fake)
-        real_score, fake_score = to_float32(self.D(self.T(x))), to_float32(self.D(made))
-        loss = self.game.discriminator(real_score, fake_score) - self.info_weight * self.information(made, message)
+            fake = self.G(torch.cat([self.noise(len(x)), code], 1))
+        fake_features = self.T(fake)
+        real_score, fake_score = to_float32(self.D(self.T(x))), to_float32(self.D(fake_features))
+        loss = self.game.discriminator(real_score, fake_score) - self.info_weight * self.information(
+            fake_features, code
+        )
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
-        message = self.message(len(x))
-        made = self.T(self.G(torch.cat([self.noise(len(x)), message], 1)))
-        information = self.information(made, message)
+        code = self.random_code(len(x))
+        fake_features = self.T(self.G(torch.cat([self.noise(len(x)), code], 1)))
+        information = self.information(fake_features, code)
         yield Move(
-            "generator", self.game.generator(self.D(made)) - self.info_weight * information, information=information
+            "generator",
+            self.game.generator(self.D(fake_features)) - self.info_weight * information,
+            information=information,
         )
 
-    def message(self, n: int) -> Tensor:
-        """(n, categories + values) messages from the round's own draws: a category at random, values from U(-1, 1)."""
-        kinds = (self.uniform(n) * self.n_categories).long().clamp_(max=self.n_categories - 1)
-        n_continuous = [2 * self.uniform(n) - 1 for _ in range(self.n_continuous)]
-        return torch.cat(
-            [F.one_hot(kinds, self.n_categories).to(self.uniform(1)), *(v[:, None] for v in n_continuous)], 1
-        )
+    def random_code(self, n: int) -> Tensor:
+        """(n, n_categories + n_continuous) random codes: a one-hot category, then values from U(-1, 1)."""
+        category = (self.uniform(n) * self.n_categories).long().clamp_(max=self.n_categories - 1)
+        values = [2 * self.uniform(n) - 1 for _ in range(self.n_continuous)]
+        return torch.cat([F.one_hot(category, self.n_categories).to(self.uniform(1)), *(v[:, None] for v in values)], 1)
 
-    def information(self, features: Tensor, message: Tensor) -> Tensor:
-        """Eq. 5: L_I(G, Q), a lower bound of the mutual information of message and image, in nats.
+    def information(self, features: Tensor, code: Tensor) -> Tensor:
+        """Eq. 5: L_I(G, Q), a lower bound of the mutual information of code and image, in nats.
 
-        At most log(categories) + values log(2 / sqrt(2 pi)): a value is read as N(mean, 1) (authors' code).
+        At most log(n_categories) + n_continuous log(2 / sqrt(2 pi)): values are modeled as N(mean, 1) (authors' code).
         """
         logits, mean = to_float32(self.Q(features)).split([self.n_categories, self.n_continuous], 1)
-        kinds, n_continuous = message.split([self.n_categories, self.n_continuous], 1)
-        said = (kinds * logits.log_softmax(1)).sum(1).mean() + math.log(self.n_categories)
-        density = -((n_continuous - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()
-        return said + density + self.n_continuous * math.log(2)
+        onehot, values = code.split([self.n_categories, self.n_continuous], 1)
+        category = (onehot * logits.log_softmax(1)).sum(1).mean() + math.log(self.n_categories)
+        density = -((values - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()
+        return category + density + self.n_continuous * math.log(2)
 
     def sample(self, n: int, *, seed: int = 0, codes: Tensor | None = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-        codes       (n, categories + values): a one-hot category (or a mixture), then values, [-1, 1] in training;
-                    default: each category in turn, values as in training
-        truncation  every number of the noise beyond +- this is drawn again: fewer kinds of better images
+        codes       (n, n_categories + n_continuous): a one-hot category (or a mixture), then values in [-1, 1];
+                    default: each category in turn, random values
+        truncation  numbers of the noise beyond +- this are resampled: less variety, better quality
 
         Raises SparringError for codes of another shape.
         """
@@ -101,23 +103,23 @@ class InfoGAN(GAN):
             return self.decode(self.sample_latents(n, seed=seed, truncation=truncation))
         if codes.shape != (n, self.n_categories + self.n_continuous):
             raise SparringError(
-                f"codes are {tuple(codes.shape)}: expected ({n}, {self.n_categories + self.n_continuous}), a one-hot "
-                f"category of {self.n_categories} and {self.n_continuous} values in [-1, 1]"
+                f"codes have shape {tuple(codes.shape)}: expected ({n}, {self.n_categories + self.n_continuous}), "
+                f"a one-hot category of {self.n_categories} and {self.n_continuous} values in [-1, 1]"
             )
         noise = self.codes(n, seed, truncation)
         return self.decode(torch.cat([noise, codes.to(noise)], 1))
 
     def sample_latents(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
-        """(n, latent + categories + values) noise, then messages: each category in turn, values as in training."""
+        """(n, latent + n_categories + n_continuous): noise, each category in turn, random values."""
         noise = self.codes(n, seed, truncation)
-        kinds = torch.arange(n) % self.n_categories
-        n_continuous = NOISE_DISTRIBUTIONS["uniform"](make_generator("message", seed), (n, self.n_continuous))
-        return torch.cat([noise, F.one_hot(kinds, self.n_categories).to(noise), n_continuous.to(noise)], 1)
+        category = torch.arange(n) % self.n_categories
+        values = NOISE_DISTRIBUTIONS["uniform"](make_generator("message", seed), (n, self.n_continuous))
+        return torch.cat([noise, F.one_hot(category, self.n_categories).to(noise), values.to(noise)], 1)
 
     def score(self, images: Tensor) -> Tensor:
-        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real also where labels are swapped."""
+        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real, also with inverted targets."""
         return self.game.direction_of_real * self.run_batched(nn.Sequential(self.T, self.D), images).flatten()
 
     def equilibrium(self) -> dict[str, float]:
-        """None: how much the image can tell of the message depends on the data."""
+        """Empty: the attainable mutual information depends on the data."""
         return {}

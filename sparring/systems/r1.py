@@ -12,17 +12,17 @@ from sparring.losses import Game, gradient_penalty, interpolate
 from sparring.system import Move, NextBatch
 from sparring.systems.gan import GAN
 
-PLACES = ("real", "fake", "both", "interpolated")
-"""R1 (eq. 9), R2 (eq. 10), their sum, or on the segments between real and generated images (Thanh-Tung et al. 2019)."""
+PENALIZE = ("real", "fake", "both", "interpolated")
+"""R1 (eq. 9), R2 (eq. 10), their sum, or at interpolates of real and generated images (Thanh-Tung et al. 2019)."""
 
 
 class R1GAN(GAN):
-    """A GAN whose discriminator pays for its slope: gamma/2 E |grad D|^2 in every round, on average.
+    """A GAN with the gradient penalty gamma/2 E |grad D|^2 on the discriminator.
 
-    G, D, latent_dim, game, noise  as in GAN; D must score each image by itself (no batch norm)
+    G, D, latent_dim, game, noise  as in GAN; D must score images independently (no batch norm)
     gamma  weight of the penalty (10)
-    penalize  where the slope is taken, one of PLACES
-    penalty_interval  lazy form (Karras et al. 2020): only in every so many rounds, and that many times as strong
+    penalize  images at which the gradient is taken, one of PENALIZE
+    penalty_interval  lazy regularization (Karras et al. 2020): only every so many rounds, scaled by the same factor
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class R1GAN(GAN):
         penalty_interval: int = 1,
     ) -> None:
         super().__init__(G, D, latent_dim=latent_dim, game=game, noise=noise, joint_batch=True)
-        if penalize not in PLACES:
-            raise unknown_name_error("penalize", penalize, PLACES)
+        if penalize not in PENALIZE:
+            raise unknown_name_error("penalize", penalize, PENALIZE)
         self.gamma, self.penalize, self.penalty_interval = gamma, penalize, penalty_interval
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
@@ -48,17 +48,17 @@ class R1GAN(GAN):
             fake = self.G(self.noise(len(x))).to(x.dtype)
         real_score, fake_score = self.scores(x, fake)
         loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
-        slope = x.new_zeros(())
+        penalty = x.new_zeros(())
         if self.round_index % self.penalty_interval == 0:
-            slope = self.slope(x, fake)
-            loss = loss + self.penalty_interval * self.gamma / 2 * slope
-        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=slope)
+            penalty = self.penalty(x, fake)
+            loss = loss + self.penalty_interval * self.gamma / 2 * penalty
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=penalty)
 
         yield Move("generator", self.game.generator(self.D(self.G(self.noise(len(x))))))
 
-    def slope(self, x: Tensor, fake: Tensor) -> Tensor:
-        """E |grad D|^2 where `penalize` says."""
+    def penalty(self, x: Tensor, fake: Tensor) -> Tensor:
+        """E |grad D|^2 at the images selected by `penalize`."""
         if self.penalize == "interpolated":
             return gradient_penalty(self.D, interpolate(x, fake, self.uniform(len(x))))
         images = {"real": [x], "fake": [fake], "both": [x, fake]}[self.penalize]
-        return torch.stack([gradient_penalty(self.D, one) for one in images]).sum()
+        return torch.stack([gradient_penalty(self.D, batch) for batch in images]).sum()

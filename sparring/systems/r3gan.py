@@ -14,12 +14,12 @@ from sparring.systems.gan import GAN
 
 
 class R3GAN(GAN):
-    """Real and generated scores meet in both moves, pair by pair; slopes are held to 0 on both kinds of images.
+    """Relativistic pairing loss, with zero-centered gradient penalties on real and generated images.
 
-    Each move has real images of its own, as in the authors' code.
+    Each move draws its own real images, as in the authors' code.
 
-    G, D, latent_dim, noise  as in GAN; D must score each image by itself (no batch norm)
-    gamma, final_gamma   weight of the penalties at the start and after `anneal_rounds` rounds, on a cosine between
+    G, D, latent_dim, noise  as in GAN; D must score images independently (no batch norm)
+    gamma, final_gamma   weight of the penalties at the start and after `anneal_rounds` rounds, cosine-annealed
     """
 
     def __init__(
@@ -41,27 +41,27 @@ class R3GAN(GAN):
         with torch.no_grad():
             fake = self.G(self.noise(len(x))).to(x.dtype)
         real_score, fake_score = self.scores(x, fake)
-        slopes = gradient_penalty(self.D, x) + gradient_penalty(self.D, fake)  # R1 + R2
-        loss = relativistic(real_score, fake_score) + self.present_gamma() / 2 * slopes
-        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalties=slopes)
+        penalties = gradient_penalty(self.D, x) + gradient_penalty(self.D, fake)  # R1 + R2
+        loss = relativistic(real_score, fake_score) + self.current_gamma() / 2 * penalties
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalties=penalties)
 
         x, _ = feed("train")
         real_score, fake_score = self.scores(x, self.G(self.noise(len(x))))
         yield Move("generator", relativistic(fake_score, real_score))
 
-    def present_gamma(self) -> float:
+    def current_gamma(self) -> float:
         """The penalties' weight in this round."""
         return cosine(self.gamma, self.final_gamma, self.round_index / self.anneal_rounds)
 
     def equilibrium(self) -> dict[str, float]:
-        """log 2 for both, where no image stands out against its partner and the slopes are 0."""
+        """log 2 for both: paired scores are equal and the penalties are 0."""
         return dict.fromkeys(self.players, math.log(2))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of (n, latent) noise: G has no tanh, so what lies beyond is cut."""
+        """(n, C, H, W) images in [-1, 1] of (n, latent) noise, clamped because G has no tanh."""
         return super().decode(codes).clamp(-1, 1)
 
 
 def cosine(start: float, end: float, share: float) -> float:
-    """From start (share 0) to end (share 1 and beyond) along half a cosine."""
+    """Cosine annealing from `start` (share 0) to `end` (share 1 and beyond)."""
     return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

@@ -15,14 +15,14 @@ from sparring.systems.alae import ALAE
 
 
 class StyleALAE(ALAE):
-    """Networks grow from 4x4 images, and a generated image may have two codes: one says how it begins, one the rest.
+    """ALAE with progressively grown networks and style mixing.
 
     F, D    as in ALAE
-    G       (B, latent) codes w, or (B, layers, latent) styles -> images of the present size while training, else of
-            the full size; G.layers: how many layers there are at present
-    E       such images -> (B, latent); E.fade(images): real images of the full size -> what E is shown at present
-    mixing  share of generated images with two codes, in steps I and II (Karras et al. 2019, section 3.1)
-    gamma   weight of the slope on real images of the present size
+    G       (B, latent) codes w, or (B, layers, latent) styles -> images of the current size in training mode,
+            else of the full size; G.layers: the current number of layers
+    E       such images -> (B, latent); E.fade(images): real images of the full size -> E's current input
+    mixing  share of generated images that mix two codes, in steps I and II (Karras et al. 2019, section 3.1)
+    gamma   weight of the gradient penalty on real images of the current size
     train_mapping  as in ALAE
     """
 
@@ -54,37 +54,37 @@ class StyleALAE(ALAE):
         x = self.E.fade(x)
         with torch.no_grad():
             fake = self.G(self.styles(len(x))).to(x.dtype)
-        real_score, fake_score = self.judged(x), self.judged(fake)
-        slope = gradient_penalty(self.judged, x)
-        loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * slope
+        real_score, fake_score = self.score_logits(x), self.score_logits(fake)
+        penalty = gradient_penalty(self.score_logits, x)
+        loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * penalty
         yield Move(
-            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=slope
+            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=penalty
         )  # step I
 
         fake = self.G(self.styles(len(x)))
-        yield Move("generator", softplus(-self.judged(fake)).mean())  # step II
+        yield Move("generator", softplus(-self.score_logits(fake)).mean())  # step II
 
         with torch.set_grad_enabled(self.train_mapping):
             w = to_float32(self.F(self.noise(len(x))))
         yield Move("autoencoder", (w.detach() - to_float32(self.E(self.G(w)))).square().mean())  # step III
 
     def styles(self, n: int) -> Tensor:
-        """(n, layers, latent) codes w of noise, one an image, or (`mixing`) two: the second from some layer on."""
+        """(n, layers, latent) codes w of noise; with probability `mixing` a second code from a random layer on."""
         w, other = self.F(self.noise(n))[:, None], self.F(self.noise(n))[:, None]
-        some = 1 + (self.uniform(n) * self.G.layers).long()
+        crossover = 1 + (self.uniform(n) * self.G.layers).long()
         mixed = self.uniform(n) < self.mixing
         layer = torch.arange(self.G.layers, device=w.device)
-        second = mixed[:, None] & (layer >= some[:, None])
+        second = mixed[:, None] & (layer >= crossover[:, None])
         return torch.where(second[:, :, None], other, w)
 
     def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
 
-        truncation  as in `sample_latents`, but only in the first 8 layers (the authors' pictures: .7)
+        truncation  as in `sample_latents`, but only in the first 8 layers (the authors' figures: .7)
         """
         w = self.sample_latents(n, seed=seed)
         if truncation is None:
             return self.decode(w)
-        near = self.sample_latents(n, seed=seed, truncation=truncation)
+        truncated = self.sample_latents(n, seed=seed, truncation=truncation)
         first = torch.arange(self.G.layers)[:, None] < 8
-        return self.decode(torch.where(first, near[:, None], w[:, None]))
+        return self.decode(torch.where(first, truncated[:, None], w[:, None]))

@@ -13,14 +13,14 @@ from sparring.systems.gan import GAN
 
 
 class WGAN(GAN):
-    """The critic estimates the distance of the two distributions, the generator shortens it.
+    """The critic estimates the Wasserstein distance of the two distributions, the generator minimizes it.
 
-    G, D, latent_dim, noise  as in GAN; D is the critic f, its scores have no scale of their own
+    G, D, latent_dim, noise  as in GAN; D is the critic f, whose scores have no fixed scale
     critic_steps         critic moves per round (5)
     warm_start           critic moves in the first 25 rounds and in every 500th (the authors' code: 100)
     clip                 c: every weight of the critic stays in [-c, c] (.01)
-    clip_first           the authors' code: weights are clipped before each of the critic's moves, not after it, so that
-                         its last step takes them beyond c when the generator moves (by 4 %); False: algorithm 1
+    clip_first           the authors' code: weights are clipped before each critic move, not after it, so that they
+                         exceed c by 4 % in the generator's move; False: algorithm 1
     """
 
     players = {"critic": ("D",), "generator": ("G",)}
@@ -49,7 +49,7 @@ class WGAN(GAN):
             with torch.no_grad():
                 fake = self.G(self.noise(len(x)))
             real_score, fake_score = (score.mean() for score in self.scores(x, fake))
-            distance = real_score - fake_score  # eq. 3, for the present critic
+            distance = real_score - fake_score  # eq. 3, for the current critic
             yield Move("critic", -distance, distance=distance, real=real_score, fake=fake_score)
             if not self.clip_first:
                 self.clip_weights()
@@ -63,5 +63,5 @@ class WGAN(GAN):
             weight.clamp_(-self.clip, self.clip)
 
     def equilibrium(self) -> dict[str, float]:
-        """The critic's loss when it sees no distance; the generator's has no level, as scores have no zero."""
+        """The critic's loss at distance 0; the generator's is arbitrary, because scores have no zero."""
         return {"critic": 0.0}

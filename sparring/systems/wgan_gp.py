@@ -1,4 +1,4 @@
-"""Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", algorithm 1: a penalty on the critic's slope."""
+"""Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", algorithm 1: WGAN with a gradient penalty."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sparring.systems.gan import GAN
 
 
 class WGANGP(GAN):
-    """WGAN whose critic is held to slope 1 between real and generated images.
+    """WGAN whose critic has gradient norm 1 between real and generated images, by a penalty.
 
-    G, D, latent_dim, noise  as in GAN; D must score each image by itself: layer norm or none, no batch norm
+    G, D, latent_dim, noise  as in GAN; D must score images independently: layer norm or none, no batch norm
     critic_steps         critic moves per round, each with fresh data (5)
-    generator_batch      images of the generator's move for each of a critic's (the authors' CIFAR-10 code: 2)
+    generator_batch      batch size of the generator's move relative to the critic's (the authors' CIFAR-10 code: 2)
     gp_weight            lambda of eq. 3 (10; .1 for the paper's toys)
-    unit                 the slope is that of pixels in [0, 1], twice as steep (the authors' MNIST code); no: in [-1, 1]
-    dequantize           whether real images, of 256 levels, get uniform noise (the authors' CIFAR-10 code)
+    unit                 gradients with respect to pixels in [0, 1] (the authors' MNIST code); False: [-1, 1]
+    dequantize           adds uniform noise to real images, which have 256 levels (the authors' CIFAR-10 code)
     """
 
     players = {"critic": ("D",), "generator": ("G",)}
@@ -51,17 +51,17 @@ class WGANGP(GAN):
                 fake = self.G(self.noise(len(x)))
             real_score, fake_score = (score.mean() for score in self.scores(x, fake))
             distance = real_score - fake_score
-            slope = self.slope(interpolate(x, fake.to(x.dtype), self.uniform(len(x))))
-            loss = -distance + self.gp_weight * slope
-            yield Move("critic", loss, distance=distance, gradient_penalty=slope, real=real_score, fake=fake_score)
+            penalty = self.penalty(interpolate(x, fake.to(x.dtype), self.uniform(len(x))))
+            loss = -distance + self.gp_weight * penalty
+            yield Move("critic", loss, distance=distance, gradient_penalty=penalty, real=real_score, fake=fake_score)
 
         fake = self.G(self.noise(self.generator_batch * len(x)))
         yield Move("generator", -to_float32(self.D(fake)).mean())
 
-    def slope(self, x: Tensor) -> Tensor:
+    def penalty(self, x: Tensor) -> Tensor:
         """E (|grad D| - 1)^2 of eq. 3 at (B, C, H, W) images in [-1, 1]."""
-        steeper = 2.0 if self.unit else 1.0
-        return steeper**2 * gradient_penalty(self.D, x, target=1 / steeper)
+        scale = 2.0 if self.unit else 1.0
+        return scale**2 * gradient_penalty(self.D, x, target=1 / scale)
 
     def dequantized(self, x: Tensor) -> Tensor:
         """Images whose level l of 0 to 255 is uniform between l / 128 - 1 and (l + 1) / 128 - 1, not l / 127.5 - 1."""
@@ -69,5 +69,5 @@ class WGANGP(GAN):
         return ((x + 1) * 127.5 + noise) / 128 - 1
 
     def equilibrium(self) -> dict[str, float]:
-        """None: the distance goes to 0, but the penalty and the level of the scores do not."""
+        """Empty: the distance goes to 0, but the penalty and the mean score do not."""
         return {}

@@ -1,1 +1,1 @@
-"""Games small enough to be shown in class and checked against a formula."""
+"""Games small enough to be checked against a formula."""

@@ -1,7 +1,7 @@
 """Mescheder et al. 2018, "Which Training Methods for GANs do actually Converge?": the Dirac-GAN (definition 2.1).
 
-All data is at 0, the generator makes one point theta, and the discriminator D(x) = psi x + level has one weight. The
-equilibrium is (0, 0). What the players do near it is in the eigenvalues of one round; the systems of this library play.
+All data is at 0, the generator outputs one point theta, and the discriminator D(x) = psi x + level has one weight. The
+equilibrium is (0, 0). The eigenvalues of one round describe the dynamics near it. Training uses the library's systems.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ PULL = {
     "wasserstein": 1.0,
     RELATIVISTIC: 0.5,
 }
-"""|f'(0)| of the paper: how strongly a player at the equilibrium is moved by the other's distance from it."""
+"""|f'(0)| of the paper: coupling strength of the two players at the equilibrium."""
 
 CURVATURE = {"minimax": 0.5, "non-saturating": 0.5, "least-squares": 2.0, "hinge": 0.0, "wasserstein": 0.0}
-"""Second derivative of the discriminator's loss by its scores at the equilibrium, both scores together."""
+"""Second derivative of the discriminator's loss with respect to both scores, at the equilibrium."""
 
 PENALTIES: dict[str, str] = {
     "none": "nothing",
@@ -49,18 +49,18 @@ PENALTIES: dict[str, str] = {
     "between": "weight/2 |grad D|^2 between data and generated point",
     "noise": "instance noise of this standard deviation on both points",
     "wgan-gp": "weight (|grad D| - 1)^2 (game wasserstein only)",
-    "clip": "|psi| is cut to the weight (game wasserstein only)",
+    "clip": "|psi| is clipped to the weight (game wasserstein only)",
 }
 """Penalty -> what the argument `weight` means."""
 
-PLACES = {"r1": "real", "r2": "fake", "both": "both", "between": "interpolated"}
-BLUR = 64
+PENALIZE = {"r1": "real", "r2": "fake", "both": "both", "between": "interpolated"}
+N_QUANTILES = 64
 
 Point = tuple[float, float]
 
 
-class Dirac(nn.Module):
-    """(B, latent) -> (B, 1): theta, whatever the codes say; blurred if `around` (B, 1) is not 0."""
+class DiracGenerator(nn.Module):
+    """(B, latent) -> (B, 1): theta, independent of the codes, plus the offsets `around` (B, 1)."""
 
     around: Tensor
 
@@ -73,8 +73,8 @@ class Dirac(nn.Module):
         return self.theta + self.around
 
 
-class Slope(nn.Module):
-    """(B, 1) -> (B, 1): psi x + level, where the level is the score at which the game is in balance."""
+class LinearDiscriminator(nn.Module):
+    """(B, 1) -> (B, 1): psi x + level, where the level is the neutral score of the game."""
 
     def __init__(self, psi: float, level: float) -> None:
         super().__init__()
@@ -86,28 +86,28 @@ class Slope(nn.Module):
 
 
 def system(game: str, penalty: str, weight: float, start: Point = (1.0, 1.0)) -> tuple[GAN, Dataset]:
-    """The library's own system that plays this, at (theta, psi), and its data.
+    """The library's system for this game and penalty, at start = (theta, psi), and its data.
 
-    Raises SparringError for unknown names and for pairs of game and penalty that no system plays.
+    Raises SparringError for unknown names and unsupported pairs of game and penalty.
     """
     _check(game, penalty)
-    blur = torch.special.ndtri((torch.arange(BLUR, dtype=torch.float64) + 0.5) / BLUR)  # quantiles of N(0, 1)
-    around = (weight / blur.std(correction=0) * blur)[:, None] if penalty == "noise" else torch.zeros(1, 1).double()
+    quantiles = torch.special.ndtri((torch.arange(N_QUANTILES, dtype=torch.float64) + 0.5) / N_QUANTILES)  # quantiles of N(0, 1)
+    around = (weight / quantiles.std(correction=0) * quantiles)[:, None] if penalty == "noise" else torch.zeros(1, 1).double()
     level = 0.0 if game == RELATIVISTIC else GAMES[game].neutral_score(GAMES[game].labels)
-    G, D = Dirac(start[0], around), Slope(start[1], level)
-    made: GAN
+    G, D = DiracGenerator(start[0], around), LinearDiscriminator(start[1], level)
+    gan: GAN
     if game == RELATIVISTIC:
         gamma = weight if penalty == "both" else 0.0
-        made = R3GAN(G, D, latent_dim=1, gamma=gamma, final_gamma=gamma, anneal_rounds=1)
+        gan = R3GAN(G, D, latent_dim=1, gamma=gamma, final_gamma=gamma, anneal_rounds=1)
     elif penalty == "wgan-gp":
-        made = WGANGP(G, D, latent_dim=1, critic_steps=1, gp_weight=weight)
+        gan = WGANGP(G, D, latent_dim=1, critic_steps=1, gp_weight=weight)
     elif penalty == "clip":
-        made = WGAN(G, D, latent_dim=1, critic_steps=1, warm_start=1, clip=weight)
-    elif penalty in PLACES:
-        made = R1GAN(G, D, latent_dim=1, game=GAMES[game], gamma=weight, penalize=PLACES[penalty])
+        gan = WGAN(G, D, latent_dim=1, critic_steps=1, warm_start=1, clip=weight)
+    elif penalty in PENALIZE:
+        gan = R1GAN(G, D, latent_dim=1, game=GAMES[game], gamma=weight, penalize=PENALIZE[penalty])
     else:
-        made = GAN(G, D, latent_dim=1, game=GAMES[game])
-    return made, Dataset("dirac", around)
+        gan = GAN(G, D, latent_dim=1, game=GAMES[game])
+    return gan, Dataset("dirac", around)
 
 
 def play(
@@ -119,33 +119,33 @@ def play(
     rounds: int = 200,
     start: Point = (1.0, 1.0),
 ) -> list[Point]:
-    """rounds + 1 points (theta, psi) of gradient descent: the discriminator moves, then the generator."""
+    """rounds + 1 points (theta, psi) of alternating gradient descent, discriminator first."""
     return [start, *_play(game, penalty, weight, step, rounds, start)]
 
 
 def _play(game: str, penalty: str, weight: float, step: float, rounds: int, start: Point) -> Iterator[Point]:
-    made, data = system(game, penalty, weight, start)
+    gan, data = system(game, penalty, weight, start)
     descent = partial(torch.optim.SGD, lr=step)
     referee = Referee(
-        made,
+        gan,
         {"train": data},
         batch=len(data),
-        optimizers=dict.fromkeys(made.players, descent),
+        optimizers=dict.fromkeys(gan.players, descent),
         ema_decay=0,
         precision="fp32",
     )
     for _ in range(rounds):
         referee.play()
-        theta, psi = (weight.item() for weight in made.parameters())
+        theta, psi = (weight.item() for weight in gan.parameters())
         yield theta, psi
 
 
 def eigenvalues(
     game: str, penalty: str, *, weight: float = 1.0, step: float | None = None
 ) -> tuple[complex, complex] | None:
-    """Of one round of this step size at the equilibrium; of the gradient flow (the paper's) without a step.
+    """Eigenvalues at the equilibrium of one round with this step size; without a step, of the gradient flow (paper).
 
-    None where the penalty leaves no equilibrium: WGAN-GP pulls |psi| to 1, and there theta moves (section 2.4).
+    None if the penalty has no equilibrium: WGAN-GP pulls |psi| to 1, where theta keeps moving (section 2.4).
     """
     _check(game, penalty)
     if penalty == "wgan-gp":
@@ -160,30 +160,30 @@ def eigenvalues(
 
 
 def damping(game: str, penalty: str, weight: float) -> float:
-    """How fast psi falls by itself at the equilibrium: lemma 4.1 for R1, lemma 3.2 for instance noise."""
+    """Damping of psi at the equilibrium: lemma 4.1 for R1, lemma 3.2 for instance noise."""
     if penalty == "noise":
         return CURVATURE[game] * weight**2
     return {"r1": weight, "r2": weight, "between": weight, "both": 2 * weight}.get(penalty, 0.0)
 
 
 def measured(game: str, penalty: str, *, weight: float = 1.0, step: float = 0.1) -> tuple[complex, complex]:
-    """The eigenvalues of the round as it is played: from both directions, a millionth away from (0, 0)."""
+    """The eigenvalues measured by training one round from two points at distance 1e-6 from (0, 0)."""
     small, settings = 1e-6, {"weight": weight, "step": step}
     starts = ((small, 0.0), (0.0, small))
     columns = [play(game, penalty, **settings, rounds=1, start=start)[1] for start in starts]
-    one, other = torch.linalg.eigvals(torch.tensor(columns, dtype=torch.float64).T / small).tolist()
-    return one, other
+    first, second = torch.linalg.eigvals(torch.tensor(columns, dtype=torch.float64).T / small).tolist()
+    return first, second
 
 
 def verdict(game: str, penalty: str, *, weight: float = 1.0, step: float = 0.1) -> str:
-    """What the eigenvalues mean, in words."""
+    """The eigenvalues in words."""
     values = eigenvalues(game, penalty, weight=weight, step=step)
     if values is None:
-        return "not to (0, 0), which is no equilibrium: |psi| is pulled to 1, and there theta moves"
+        return "no convergence: (0, 0) is not an equilibrium; |psi| is pulled to 1, where theta keeps moving"
     largest = max(map(abs, values))
     if abs(largest - 1) < 1e-9:
-        return "around the equilibrium; to first order it comes no nearer"
-    return "to the equilibrium" if largest < 1 else "away from the equilibrium"
+        return "circles the equilibrium, without converging to first order"
+    return "converges to the equilibrium" if largest < 1 else "diverges from the equilibrium"
 
 
 def _check(game: str, penalty: str) -> None:
@@ -192,31 +192,31 @@ def _check(game: str, penalty: str) -> None:
     if penalty not in PENALTIES:
         raise unknown_name_error("penalty", penalty, PENALTIES)
     if penalty in ("wgan-gp", "clip") and game != "wasserstein":
-        raise SparringError(f"the penalty {penalty} belongs to the game wasserstein, not to {game}")
+        raise SparringError(f"penalty {penalty} requires the game wasserstein, not {game}")
     if game == RELATIVISTIC and penalty not in ("none", "both"):
-        raise SparringError(f"the relativistic game (R3GAN) has the penalties none and both, not {penalty}")
+        raise SparringError(f"penalty {penalty} is not available for the relativistic game (R3GAN): choose none or both")
 
 
 def figures(
     game: str, penalty: str, orbit: Sequence[Point], *, weight: float = 1.0, step: float = 0.1
 ) -> Iterator[Figure]:
-    """Left the orbit so far, right the eigenvalues of a round in the complex plane: inside the circle it converges."""
+    """Left: the orbit so far. Right: the eigenvalues of a round; the game converges if they are inside the unit circle."""
     values = eigenvalues(game, penalty, weight=weight, step=step)
-    reach = 1.1 * max(1e-3, *(abs(value) for point in orbit for value in point))
-    turn = torch.linspace(0, 2 * torch.pi, 200)
+    limit = 1.1 * max(1e-3, *(abs(value) for point in orbit for value in point))
+    angle = torch.linspace(0, 2 * torch.pi, 200)
     for at in frame_indices(len(orbit)):
         figure, (plane, circle) = panels(f"Dirac-GAN, {game}, penalty {penalty}: round {at}", 2)
         thetas, psis = zip(*orbit[: at + 1], strict=True)
         plane.plot(thetas, psis, color=BLUE, linewidth=1)
         plane.plot(thetas[-1:], psis[-1:], color=ORANGE, marker="o", markersize=7)
         plane.plot(0, 0, color="black", marker="+", markersize=10)
-        plane.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-        plane.set(xlabel="theta: where the generated point is", ylabel="psi: slope of the discriminator")
-        circle.plot(turn.cos().tolist(), turn.sin().tolist(), color=GRAY, linestyle="--", linewidth=1)
+        plane.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        plane.set(xlabel="theta: the generated point", ylabel="psi: slope of the discriminator")
+        circle.plot(angle.cos().tolist(), angle.sin().tolist(), color=GRAY, linestyle="--", linewidth=1)
         for value in values or ():
             circle.plot(value.real, value.imag, color=ORANGE, marker="o", markersize=7)
-        around = 1.1 * max(1.0, *(abs(value) for value in values or (1,)))
-        circle.set(xlim=(-around, around), ylim=(-around, around), aspect="equal", xlabel="real", ylabel="imaginary")
+        extent = 1.1 * max(1.0, *(abs(value) for value in values or (1,)))
+        circle.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xlabel="real", ylabel="imaginary")
         circle.locator_params(nbins=5)
-        circle.set_title("eigenvalues of a round" if values else "(0, 0) is no equilibrium", fontsize=10, loc="left")
+        circle.set_title("eigenvalues of a round" if values else "(0, 0) is not an equilibrium", fontsize=10, loc="left")
         yield figure

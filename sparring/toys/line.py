@@ -1,7 +1,7 @@
-"""Goodfellow et al. 2014, figure 1: a generator on the line, and a discriminator that is to be p_d / (p_d + p_g).
+"""Goodfellow et al. 2014, figure 1: a one-dimensional GAN, whose optimal discriminator is p_d / (p_d + p_g).
 
-The paper does not say which data and networks its figure shows. Here the data is N(1, .5^2), codes are U(-1, 1), and
-both networks have two hidden layers.
+The paper does not state the data and networks of its figure. Here the data is N(1, .5^2), codes are U(-1, 1), and both
+networks have two hidden layers.
 """
 
 from __future__ import annotations
@@ -27,55 +27,55 @@ from sparring.toys.frames import frame_indices, panels
 MEAN, STD = 1.0, 0.5
 POINTS, BATCH = 100_000, 256
 LEFT, RIGHT, CELLS = -1.0, 3.0, 80
-"""The part of the line that is looked at, and into how many cells it is cut."""
+"""The plotted interval, and the number of cells it is divided into."""
 
 GREEN = COLORS[2]
 EDGES = torch.linspace(LEFT, RIGHT, CELLS + 1, dtype=torch.float64)
-PLACES = (EDGES[1:] + EDGES[:-1]) / 2
+CENTERS = (EDGES[1:] + EDGES[:-1]) / 2
 
 
 @dataclass(frozen=True)
 class State:
-    """What is seen after so many rounds; densities and shares at PLACES, (CELLS,) each.
+    """The game after a number of rounds; densities and probabilities at CENTERS, (CELLS,) each.
 
-    data, made  densities p_d and p_g
-    judged      D(x) as a probability
-    best        p_d / (p_d + p_g): what D should be for this generator (proposition 1)
-    codes, points  (n,) some codes in order and where the generator puts them
+    p_data, p_fake  densities p_d and p_g
+    d_prob          D(x) as a probability
+    optimal         p_d / (p_d + p_g): the optimal D for this generator (proposition 1)
+    codes, points   (n,) sorted codes and the generator's outputs
     """
 
     round: int
-    data: Tensor
-    made: Tensor
-    judged: Tensor
-    best: Tensor
+    p_data: Tensor
+    p_fake: Tensor
+    d_prob: Tensor
+    optimal: Tensor
     codes: Tensor
     points: Tensor
 
     @property
-    def gap(self) -> float:
-        """E |D(x) - best(x)| over x from p_d and p_g in equal parts."""
-        weight = (self.data + self.made) / 2
-        return float((weight * (self.judged - self.best).abs()).sum() / weight.sum())
+    def distance_to_optimal(self) -> float:
+        """E |D(x) - optimal(x)| over an equal mixture of p_d and p_g."""
+        weight = (self.p_data + self.p_fake) / 2
+        return float((weight * (self.d_prob - self.optimal).abs()).sum() / weight.sum())
 
     @property
-    def undecided(self) -> float:
-        """E |D(x) - 1/2| over the same: 0 where D cannot tell."""
-        weight = (self.data + self.made) / 2
-        return float((weight * (self.judged - 0.5).abs()).sum() / weight.sum())
+    def distance_to_half(self) -> float:
+        """E |D(x) - 1/2| over an equal mixture of p_d and p_g."""
+        weight = (self.p_data + self.p_fake) / 2
+        return float((weight * (self.d_prob - 0.5).abs()).sum() / weight.sum())
 
     @property
     def distance(self) -> float:
         """Total variation between p_d and p_g, in [0, 1]."""
-        return float((self.data - self.made).abs().sum() / 2 * (RIGHT - LEFT) / CELLS)
+        return float((self.p_data - self.p_fake).abs().sum() / 2 * (RIGHT - LEFT) / CELLS)
 
 
 def system() -> R1GAN:
-    """The non-saturating game; a little R1 keeps the players from circling."""
+    """The non-saturating game, with a small R1 penalty against oscillation."""
     G = nn.Sequential(nn.Linear(1, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1))
     first = nn.Linear(1, 64)
     D = nn.Sequential(first, nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
-    nn.init.normal_(first.weight)  # kinks all over the line, so that D can be as steep as it must
+    nn.init.normal_(first.weight)  # kinks all over the interval, so that D can be steep anywhere
     nn.init.uniform_(first.bias, -3, 3)
     return R1GAN(G, D, latent_dim=1, noise="uniform", game=GAMES["non-saturating"], gamma=0.005)
 
@@ -87,7 +87,7 @@ def play(seed: int = 0, *, rounds: int = 2000, head_start: int = 300, every: int
     is 0, later 3 % of it, so that D stays near its best (figure 1b).
     """
     with isolated(derive_seed(seed, "line")):
-        made = system()
+        gan = system()
     points = MEAN + STD * torch.randn(POINTS, 1, generator=make_generator(seed, "line"))
 
     def quick(number: int) -> dict[str, Any]:
@@ -97,46 +97,46 @@ def play(seed: int = 0, *, rounds: int = 2000, head_start: int = 300, every: int
         return {"lr": 0.03 * quick(number)["lr"] if number > head_start else 0.0}
 
     referee = Referee(
-        made,
+        gan,
         {"train": Dataset("line", points)},
         batch=BATCH,
-        optimizers=dict.fromkeys(made.players, partial(torch.optim.Adam, betas=(0.5, 0.99))),
+        optimizers=dict.fromkeys(gan.players, partial(torch.optim.Adam, betas=(0.5, 0.99))),
         schedules={"discriminator": quick, "generator": slow},
         ema_decay=0,
         precision="fp32",
         seed=seed,
     )
-    yield look(made, 0)
+    yield state_at(gan, 0)
     for number in range(1, rounds + 1):
         referee.play()
         if number % every == 0 or number in (head_start, rounds):
-            yield look(made, number)
+            yield state_at(gan, number)
 
 
 @torch.no_grad()
-def look(made: R1GAN, number: int) -> State:
-    """The densities: p_d by its formula, p_g by sending 100,000 evenly spaced codes through the generator."""
+def state_at(gan: R1GAN, number: int) -> State:
+    """The densities: p_d from its formula, p_g from the generator's outputs for 100,000 evenly spaced codes."""
     codes = torch.linspace(-1, 1, POINTS + 1)[:-1] + 1 / POINTS
-    points = made.run_batched(made.G, codes[:, None], size=POINTS).flatten()
+    points = gan.run_batched(gan.G, codes[:, None], size=POINTS).flatten()
     width = (RIGHT - LEFT) / CELLS
     p_g = torch.histc(points.clamp(LEFT, RIGHT).double(), CELLS, LEFT, RIGHT) / POINTS / width
     p_d = torch.special.ndtr((EDGES - MEAN) / STD).diff() / width
-    judged = made.score(PLACES.float()[:, None]).sigmoid().double()
-    some = slice(POINTS // 50, None, POINTS // 25)
-    return State(number, p_d, p_g, judged, p_d / (p_d + p_g).clamp(min=1e-300), codes[some], points[some])
+    d_prob = gan.score(CENTERS.float()[:, None]).sigmoid().double()
+    shown = slice(POINTS // 50, None, POINTS // 25)
+    return State(number, p_d, p_g, d_prob, p_d / (p_d + p_g).clamp(min=1e-300), codes[shown], points[shown])
 
 
 def figures(states: Sequence[State]) -> Iterator[Figure]:
-    """As in the paper: p_d dotted, p_g solid, D dashed; below, where codes are sent. In gray, the best D."""
-    places = PLACES.tolist()
+    """As in the paper: p_d dotted, p_g solid, D dashed, the mapping of codes below. In gray, the optimal D."""
+    xs = CENTERS.tolist()
     for at in frame_indices(len(states)):
         state = states[at]
         figure, (axes,) = panels(f"p_d, p_g and D on the line: round {state.round:,}", size=5.2)
-        axes.plot(places, state.data.tolist(), color="black", linestyle=":", linewidth=2, label="data p_d")
-        axes.plot(places, state.made.tolist(), color=GREEN, linewidth=1.8, label="generator p_g")
-        best = state.best.where(state.data + state.made > 0.01, math.nan)  # elsewhere nothing is ever seen
-        axes.plot(places, best.tolist(), color=GRAY, linewidth=1.2, label="p_d / (p_d + p_g)")
-        axes.plot(places, state.judged.tolist(), color=BLUE, linestyle="--", linewidth=1.8, label="D")
+        axes.plot(xs, state.p_data.tolist(), color="black", linestyle=":", linewidth=2, label="data p_d")
+        axes.plot(xs, state.p_fake.tolist(), color=GREEN, linewidth=1.8, label="generator p_g")
+        optimal = state.optimal.where(state.p_data + state.p_fake > 0.01, math.nan)  # undefined elsewhere
+        axes.plot(xs, optimal.tolist(), color=GRAY, linewidth=1.2, label="p_d / (p_d + p_g)")
+        axes.plot(xs, state.d_prob.tolist(), color=BLUE, linestyle="--", linewidth=1.8, label="D")
         middle = (LEFT + RIGHT) / 2
         for code, point in zip(state.codes.tolist(), state.points.tolist(), strict=True):
             start = (middle + code * (RIGHT - LEFT) / 2.2, -0.55)

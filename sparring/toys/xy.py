@@ -1,6 +1,6 @@
-"""min over x, max over y of f(x, y) = x y: the smallest game that gradient descent does not solve.
+"""min over x, max over y of f(x, y) = x y: the smallest game in which gradient descent does not converge.
 
-CS231n's lecture asks for six alternating steps of size 1 from (1, 1). The only equilibrium is (0, 0).
+CS231n's exercise: six alternating steps of size 1 from (1, 1). The only equilibrium is (0, 0).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from sparring.plots import BLUE, GRAY, ORANGE
 from sparring.toys.frames import frame_indices, panels
 
 RULES: dict[str, str] = {
-    "alternating": "one player moves, the other answers: they walk around (0, 0) and come back",
-    "simultaneous": "both move at once: they spiral outwards",
-    "extragradient": "look one step ahead, and move by what is seen there: inwards for steps below 1",
-    "optimistic": "twice this gradient minus the last one: inwards for steps below 1 / sqrt(3)",
+    "alternating": "players move in turn: the path circles (0, 0)",
+    "simultaneous": "both players move at once: the path spirals outwards",
+    "extragradient": "use the gradient one step ahead: converges for steps below 1",
+    "optimistic": "twice the gradient minus the last one: converges for steps below 1 / sqrt(3)",
 }
 
 Pair = tuple[float, float]
@@ -34,12 +34,12 @@ def play(
     rounds: int = 6,
     start: Pair = (1.0, 1.0),
 ) -> list[Pair]:
-    """rounds + 1 pairs (x, y), the start among them; x descends x y, whose slope is y, and y ascends it: slope x.
+    """rounds + 1 pairs (x, y), including the start; x descends x y (gradient y) and y ascends it (gradient x).
 
-    first: who moves first when they alternate. Raises SparringError for an unknown rule or player.
+    first: the player that moves first when they alternate. Raises SparringError for an unknown rule or player.
     """
     pairs = [start]
-    for _, pair in zip(range(rounds), _play(_known(rule, first), step, start), strict=False):
+    for _, pair in zip(range(rounds), _play(_resolve(rule, first), step, start), strict=False):
         pairs.append(pair)
     return pairs
 
@@ -66,73 +66,76 @@ def _play(rule: str, step: float, start: Pair) -> Iterator[Pair]:
         yield x, y
 
 
-def kept(rule: str, pairs: Sequence[Pair], *, first: str = "y", step: float = 1.0) -> list[float] | None:
-    """The quadratic form that alternating steps leave as it was, for each pair; None for the other rules.
+def invariant(rule: str, pairs: Sequence[Pair], *, first: str = "y", step: float = 1.0) -> list[float] | None:
+    """The quadratic form that alternating steps conserve, for each pair; None for the other rules.
 
     x^2 + step x y + y^2 when y moves first, x^2 - step x y + y^2 when x does: an ellipse for steps below 2.
     """
     signs = {"y first": 1, "x first": -1}
-    sign = signs.get(_known(rule, first))
+    sign = signs.get(_resolve(rule, first))
     return None if sign is None else [x * x + sign * step * x * y + y * y for x, y in pairs]
 
 
 def update(rule: str, *, first: str = "y", step: float = 1.0) -> Tensor:
     """One round as a float64 matrix on (x, y); on (x, y, last x, last y) for the optimistic rule."""
-    one = torch.eye(2, dtype=torch.float64)
-    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)  # descent of x, ascent of y
-    descend, ascend = (one + step * turn * row for row in (torch.tensor([[1], [0]]), torch.tensor([[0], [1]])))
+    identity = torch.eye(2, dtype=torch.float64)
+    rotation = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)  # descent of x, ascent of y
+    descend, ascend = (identity + step * rotation * row for row in (torch.tensor([[1], [0]]), torch.tensor([[0], [1]])))
     matrices: dict[str, Callable[[], Tensor]] = {
         "y first": lambda: descend @ ascend,
         "x first": lambda: ascend @ descend,
-        "simultaneous": lambda: one + step * turn,
-        "extragradient": lambda: one + step * turn @ (one + step * turn),
+        "simultaneous": lambda: identity + step * rotation,
+        "extragradient": lambda: identity + step * rotation @ (identity + step * rotation),
         "optimistic": lambda: torch.cat(
-            [torch.cat([one + 2 * step * turn, -step * turn], 1), torch.cat([one, 0 * one], 1)]
+            [
+                torch.cat([identity + 2 * step * rotation, -step * rotation], 1),
+                torch.cat([identity, 0 * identity], 1),
+            ]
         ),
     }
-    return matrices[_known(rule, first)]()
+    return matrices[_resolve(rule, first)]()
 
 
 def growth(rule: str, *, first: str = "y", step: float = 1.0) -> float:
-    """The largest absolute eigenvalue of `update`: what a round multiplies the distance from (0, 0) by, in the end.
+    """The largest absolute eigenvalue of `update`: the asymptotic factor by which the distance from (0, 0) changes per round.
 
     Alternating 1 for steps up to 2; simultaneous sqrt(1 + step^2); extragradient sqrt(1 - step^2 + step^4).
     """
     return float(torch.linalg.eigvals(update(rule, first=first, step=step)).abs().max())
 
 
-def _known(rule: str, first: str) -> str:
-    """The rule in one word of `update`'s table."""
+def _resolve(rule: str, first: str) -> str:
+    """The key of `update`'s table."""
     if rule not in RULES:
         raise unknown_name_error("rule", rule, RULES)
     if first not in ("x", "y"):
-        raise SparringError(f"first is '{first}': x or y moves first")
+        raise SparringError(f"first is '{first}': it must be x or y")
     return f"{first} first" if rule == "alternating" else rule
 
 
 def verdict(rule: str, *, first: str = "y", step: float = 1.0) -> str:
-    """What `growth` means, in words."""
+    """`growth` in words."""
     factor = growth(rule, first=first, step=step)
     if math.isclose(factor, 1, abs_tol=1e-6):
-        return "around (0, 0) for ever" if step < 2 else "outwards, in equal steps"
-    return f"{'inwards, to' if factor < 1 else 'outwards, away from'} (0, 0)"
+        return "circles (0, 0)" if step < 2 else "diverges linearly"
+    return f"{'converges to' if factor < 1 else 'diverges from'} (0, 0)"
 
 
 def figures(rule: str, pairs: Sequence[Pair], *, first: str = "y", step: float = 1.0) -> Iterator[Figure]:
-    """The path so far, frame by frame; dashed, the curve on which alternating steps must stay."""
-    reach = 1.15 * max(1.0, *(abs(value) for pair in pairs for value in pair))
+    """The path so far, frame by frame; dashed: the invariant curve of alternating steps."""
+    limit = 1.15 * max(1.0, *(abs(value) for pair in pairs for value in pair))
     signs = {"y first": step, "x first": -step}
-    sign = signs.get(_known(rule, first))
-    ticks = torch.linspace(-reach, reach, 201).tolist()
+    sign = signs.get(_resolve(rule, first))
+    ticks = torch.linspace(-limit, limit, 201).tolist()
     form = [[x * x + (sign or 0) * x * y + y * y for x in ticks] for y in ticks]
     for at in frame_indices(len(pairs)):
         figure, (axes,) = panels(f"xy, {rule}, step {step:g}: round {at}")
         if sign is not None:
-            start = kept(rule, pairs[:1], first=first, step=step)
+            start = invariant(rule, pairs[:1], first=first, step=step)
             axes.contour(ticks, ticks, form, levels=start, colors=GRAY, linestyles="dashed", linewidths=1)
         xs, ys = zip(*pairs[: at + 1], strict=True)
         axes.plot(xs, ys, color=BLUE, linewidth=1, marker="o", markersize=3)
         axes.plot(xs[-1:], ys[-1:], color=ORANGE, marker="o", markersize=8)
         axes.plot(0, 0, color="black", marker="+", markersize=10)
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="x", ylabel="y")
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="x", ylabel="y")
         yield figure
