@@ -40,11 +40,11 @@ def test_the_tables_of_the_lecture(rule, first):
 @pytest.mark.parametrize("first", ["x", "y"])
 def test_alternating_players_stay_on_an_ellipse(first, step):
     pairs = xy.play("alternating", first=first, step=step, rounds=500, start=(0.7, -1.3))
-    kept = xy.kept("alternating", pairs, first=first, step=step)
+    kept = xy.invariant("alternating", pairs, first=first, step=step)
     assert kept == pytest.approx([kept[0]] * 501, rel=1e-9)
     assert kept[0] > 0
     assert xy.growth("alternating", first=first, step=step) == pytest.approx(1, abs=1e-7)
-    assert "for ever" in xy.verdict("alternating", first=first, step=step)
+    assert "circles" in xy.verdict("alternating", first=first, step=step)
 
 
 def test_how_far_a_round_leads_is_what_the_formulas_say():
@@ -52,7 +52,7 @@ def test_how_far_a_round_leads_is_what_the_formulas_say():
         assert xy.growth("simultaneous", step=step) == pytest.approx(math.sqrt(1 + step**2))
         assert xy.growth("extragradient", step=step) == pytest.approx(math.sqrt(1 - step**2 + step**4))
     assert xy.growth("alternating", step=2.5) > 1
-    assert xy.verdict("alternating", step=2.0) == "outwards, in equal steps"
+    assert xy.verdict("alternating", step=2.0) == "diverges linearly"
     # Optimistic steps converge below 1 / sqrt(3) and not above.
     assert xy.growth("optimistic", step=0.577) < 1 < xy.growth("optimistic", step=0.578)
 
@@ -72,7 +72,7 @@ def test_the_cures_lead_to_the_equilibrium():
     for rule in ("extragradient", "optimistic"):
         x, y = xy.play(rule, step=0.5, rounds=200)[-1]
         assert math.hypot(x, y) < 1e-6
-        assert "inwards" in xy.verdict(rule, step=0.5)
+        assert "converges" in xy.verdict(rule, step=0.5)
 
 
 class Bilinear(System):
@@ -181,14 +181,18 @@ def test_far_from_the_equilibrium():
     assert max(abs(psi) for _, psi in clipped) == pytest.approx(0.3)
     assert dirac.eigenvalues("wasserstein", "wgan-gp", step=0.1) is None
     words = [dirac.verdict("wasserstein", penalty) for penalty in ("none", "r1", "wgan-gp")]
-    assert ["no nearer" in words[0], words[1], "no equilibrium" in words[2]] == [True, "to the equilibrium", True]
-    assert dirac.verdict("minimax", "both", weight=1.5, step=0.7) == "away from the equilibrium"
+    assert ["circles" in words[0], words[1], "not an equilibrium" in words[2]] == [
+        True,
+        "converges to the equilibrium",
+        True,
+    ]
+    assert dirac.verdict("minimax", "both", weight=1.5, step=0.7) == "diverges from the equilibrium"
 
 
 def test_what_no_system_plays_is_refused():
     for game, penalty, message in (
-        ("hinge", "wgan-gp", "belongs to the game wasserstein"),
-        ("relativistic", "noise", "has the penalties none and both"),
+        ("hinge", "wgan-gp", "requires the game wasserstein"),
+        ("relativistic", "noise", "choose none or both"),
         ("hing", "none", "unknown game 'hing'; did you mean 'hinge'"),
         ("hinge", "r3", "unknown penalty 'r3'"),
     ):
@@ -205,11 +209,11 @@ def test_the_discriminator_becomes_the_ratio_and_the_generator_the_data():
     assert [state.round for state in states] == [0, 100, 200, 300, 400, 500, 600, 700, 800]
     assert torch.equal(alone.points, start.points)  # the generator has waited
     assert start.distance > 0.9
-    assert start.gap > 0.4
-    assert alone.gap < 0.12
+    assert start.distance_to_optimal > 0.4
+    assert alone.distance_to_optimal < 0.12
     assert end.distance < 0.3
-    assert end.gap < 0.1
-    assert end.undecided < 0.12
+    assert end.distance_to_optimal < 0.1
+    assert end.distance_to_half < 0.12
     assert float(end.points.mean()) == pytest.approx(line.MEAN, abs=0.1)
     assert float(end.points.std()) == pytest.approx(line.STD, abs=0.1)
 
@@ -222,17 +226,17 @@ def test_what_is_seen_of_known_densities():
     for network, weight, bias in ((made.G, 1.0, 1.0), (made.D, 0.0, 0.0)):
         torch.nn.init.constant_(network[0].weight, weight)
         torch.nn.init.constant_(network[0].bias, bias)
-    state = line.look(made, 7)
-    inside = (line.PLACES > 0) & (line.PLACES < 2)
-    torch.testing.assert_close(state.made, torch.where(inside, 0.5, 0.0).double(), atol=2e-3, rtol=0)
+    state = line.state_at(made, 7)
+    inside = (line.CENTERS > 0) & (line.CENTERS < 2)
+    torch.testing.assert_close(state.p_fake, torch.where(inside, 0.5, 0.0).double(), atol=2e-3, rtol=0)
     width = (line.RIGHT - line.LEFT) / line.CELLS
-    normal = torch.exp(-(((line.PLACES - 1) / 0.5) ** 2) / 2) / 0.5 / math.sqrt(2 * math.pi)
-    torch.testing.assert_close(state.data, normal, atol=1e-3, rtol=0)
-    torch.testing.assert_close(state.best[inside], (normal / (normal + 0.5))[inside], atol=5e-3, rtol=0)
-    assert state.undecided == 0
-    assert state.distance == pytest.approx(float((normal - state.made).abs().sum()) / 2 * width, abs=2e-3)
+    normal = torch.exp(-(((line.CENTERS - 1) / 0.5) ** 2) / 2) / 0.5 / math.sqrt(2 * math.pi)
+    torch.testing.assert_close(state.p_data, normal, atol=1e-3, rtol=0)
+    torch.testing.assert_close(state.optimal[inside], (normal / (normal + 0.5))[inside], atol=5e-3, rtol=0)
+    assert state.distance_to_half == 0
+    assert state.distance == pytest.approx(float((normal - state.p_fake).abs().sum()) / 2 * width, abs=2e-3)
     # With D = 1/2, E |D - best| over the mixture is half the total variation.
-    assert state.gap == pytest.approx(state.distance / 2, rel=0.02)
+    assert state.distance_to_optimal == pytest.approx(state.distance / 2, rel=0.02)
 
 
 # Mixtures.
@@ -326,7 +330,7 @@ def test_the_surface_lies_as_the_points_do():
     made = mixtures.gan(mixtures.layers(mixtures.LATENT, 2, torch.nn.ReLU))
     made.D = torch.nn.Linear(2, 1, bias=False)
     made.D.weight.data = torch.tensor([[0.0, 1.0]])
-    surface = mixtures.look(made, mixtures.grid(), 0, 0).surface
+    surface = mixtures.state_at(made, mixtures.grid(), 0, 0).surface
     side = torch.linspace(-mixtures.EDGE, mixtures.EDGE, mixtures.PIXELS)
     torch.testing.assert_close(surface, side[:, None].expand(-1, mixtures.PIXELS))
 
@@ -386,7 +390,7 @@ def test_the_animations(command, capsys, tmp_path):
 def test_an_animation_has_no_more_frames_than_can_be_watched():
     assert frames.frame_indices(5) == [0, 1, 2, 3, 4]
     many = frames.frame_indices(1000)
-    assert (len(many), many[0], many[-1]) == (frames.MOST, 0, 999)
+    assert (len(many), many[0], many[-1]) == (frames.MAX_FRAMES, 0, 999)
     assert frames.frame_indices(1) == [0]
     pairs = xy.play("alternating", step=0.1, rounds=2)
     with Image.open(io.BytesIO(frames.webp(xy.figures("alternating", pairs, step=0.1)))) as picture:
@@ -402,7 +406,7 @@ def test_an_animation_has_no_more_frames_than_can_be_watched():
         (["xy", "--step", "-1"], "step (--step) is '-1'"),
         (["xy", "--step", "nan"], "step (--step) is 'nan'"),
         (["ring", "--out", "ring.gif"], "let its name end in .webp"),
-        (["dirac", "--game", "hinge", "--penalty", "clip"], "belongs to the game wasserstein"),
+        (["dirac", "--game", "hinge", "--penalty", "clip"], "requires the game wasserstein"),
     ],
 )
 def test_mistakes_are_one_line(argv, message, capsys):

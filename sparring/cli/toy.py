@@ -78,17 +78,17 @@ def xy(
     from sparring.toys import xy as game
 
     pairs = game.play(rule, first=first, step=step, rounds=rounds, start=(x, y))
-    kept = game.kept(rule, pairs, first=first, step=step)
+    invariant = game.invariant(rule, pairs, first=first, step=step)
     growth = game.growth(rule, first=first, step=step)
     if json:
         config: dict[str, Any] = {"rule": rule, "first": first if rule == "alternating" else None, "step": step}
-        print(_plain({**config, "growth": growth, "pairs": pairs, "conserved": kept}))
+        print(_plain({**config, "growth": growth, "pairs": pairs, "conserved": invariant}))
     else:
         columns = {"round": range(len(pairs)), "x": [p[0] for p in pairs], "y": [p[1] for p in pairs]}
         product = f"{'+' if first == 'y' else '-'} {'' if step == 1 else f'{step:g} '}xy"
-        extra = {f"x² {product} + y²": kept} if kept else {"x² + y²": [a * a + b * b for a, b in pairs]}
+        extra = {f"x² {product} + y²": invariant} if invariant else {"x² + y²": [a * a + b * b for a, b in pairs]}
         _table({**columns, **extra})
-        print(f"\nEach round multiplies the distance by {growth:.4g} in the end: "
+        print(f"\nEach round multiplies the distance by {growth:.4g} asymptotically: the path "
               f"{game.verdict(rule, first=first, step=step)}.")  # fmt: skip
     _animate(out, lambda: game.figures(rule, pairs, first=first, step=step))
 
@@ -142,7 +142,7 @@ def dirac(
             if pair:
                 shown = ", ".join(f"{one.real:.5f}{one.imag:+.5f}i" for one in pair)
                 print(f"Eigenvalues of a round, {what}: {shown}; largest size {max(map(abs, pair)):.5f}")
-        print(f"So {verdict}.")
+        print(f"The game {verdict}.")
     _animate(out, lambda: toy.figures(game, penalty, orbit, **settings))
 
 
@@ -166,8 +166,8 @@ def line(
     states = list(_watched(toy.play(seed, rounds=rounds, head_start=head_start), "line", rounds))
     columns: dict[str, list[float]] = {
         "round": [state.round for state in states],
-        "|D - best|": [state.gap for state in states],
-        "|D - 1/2|": [state.undecided for state in states],
+        "|D - best|": [state.distance_to_optimal for state in states],
+        "|D - 1/2|": [state.distance_to_half for state in states],
         "|p_g - p_d|": [state.distance for state in states],
     }
     if json:
@@ -281,9 +281,9 @@ def _animate(out: Path | None, figures: "Callable[[], Iterable[Figure]]") -> Non
     if out is None:
         return
     from sparring.progress import Progress
-    from sparring.toys.frames import MOST, webp
+    from sparring.toys.frames import MAX_FRAMES, webp
 
-    with Progress("frames of the animation, at most", MOST) as progress:
+    with Progress("frames of the animation, at most", MAX_FRAMES) as progress:
 
         def drawn() -> "Iterator[Figure]":
             for figure in figures():

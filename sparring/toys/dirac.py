@@ -91,8 +91,14 @@ def system(game: str, penalty: str, weight: float, start: Point = (1.0, 1.0)) ->
     Raises SparringError for unknown names and unsupported pairs of game and penalty.
     """
     _check(game, penalty)
-    quantiles = torch.special.ndtri((torch.arange(N_QUANTILES, dtype=torch.float64) + 0.5) / N_QUANTILES)  # quantiles of N(0, 1)
-    around = (weight / quantiles.std(correction=0) * quantiles)[:, None] if penalty == "noise" else torch.zeros(1, 1).double()
+    quantiles = torch.special.ndtri(
+        (torch.arange(N_QUANTILES, dtype=torch.float64) + 0.5) / N_QUANTILES
+    )  # quantiles of N(0, 1)
+    around = (
+        (weight / quantiles.std(correction=0) * quantiles)[:, None]
+        if penalty == "noise"
+        else torch.zeros(1, 1).double()
+    )
     level = 0.0 if game == RELATIVISTIC else GAMES[game].neutral_score(GAMES[game].labels)
     G, D = DiracGenerator(start[0], around), LinearDiscriminator(start[1], level)
     gan: GAN
@@ -179,7 +185,7 @@ def verdict(game: str, penalty: str, *, weight: float = 1.0, step: float = 0.1) 
     """The eigenvalues in words."""
     values = eigenvalues(game, penalty, weight=weight, step=step)
     if values is None:
-        return "no convergence: (0, 0) is not an equilibrium; |psi| is pulled to 1, where theta keeps moving"
+        return "does not converge: (0, 0) is not an equilibrium; |psi| is pulled to 1, where theta keeps moving"
     largest = max(map(abs, values))
     if abs(largest - 1) < 1e-9:
         return "circles the equilibrium, without converging to first order"
@@ -194,13 +200,15 @@ def _check(game: str, penalty: str) -> None:
     if penalty in ("wgan-gp", "clip") and game != "wasserstein":
         raise SparringError(f"penalty {penalty} requires the game wasserstein, not {game}")
     if game == RELATIVISTIC and penalty not in ("none", "both"):
-        raise SparringError(f"penalty {penalty} is not available for the relativistic game (R3GAN): choose none or both")
+        raise SparringError(
+            f"penalty {penalty} is not available for the relativistic game (R3GAN): choose none or both"
+        )
 
 
 def figures(
     game: str, penalty: str, orbit: Sequence[Point], *, weight: float = 1.0, step: float = 0.1
 ) -> Iterator[Figure]:
-    """Left: the orbit so far. Right: the eigenvalues of a round; the game converges if they are inside the unit circle."""
+    """Left: the orbit so far. Right: the eigenvalues of a round; inside the unit circle the game converges."""
     values = eigenvalues(game, penalty, weight=weight, step=step)
     limit = 1.1 * max(1e-3, *(abs(value) for point in orbit for value in point))
     angle = torch.linspace(0, 2 * torch.pi, 200)
@@ -218,5 +226,7 @@ def figures(
         extent = 1.1 * max(1.0, *(abs(value) for value in values or (1,)))
         circle.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xlabel="real", ylabel="imaginary")
         circle.locator_params(nbins=5)
-        circle.set_title("eigenvalues of a round" if values else "(0, 0) is not an equilibrium", fontsize=10, loc="left")
+        circle.set_title(
+            "eigenvalues of a round" if values else "(0, 0) is not an equilibrium", fontsize=10, loc="left"
+        )
         yield figure

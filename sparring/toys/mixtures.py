@@ -97,7 +97,10 @@ def layers(inputs: int, outputs: int, activation: Callable[[], nn.Module]) -> nn
 
 def discriminator(points: int = 1) -> nn.Sequential:
     """(B, 2 points) -> (B, 1) scores."""
-    return nn.Sequential(FourierFeatures(2 * points, N_FREQUENCIES, 3.0), layers(2 * (points + N_FREQUENCIES), 1, partial(nn.LeakyReLU, 0.2)))
+    return nn.Sequential(
+        FourierFeatures(2 * points, N_FREQUENCIES, 3.0),
+        layers(2 * (points + N_FREQUENCIES), 1, partial(nn.LeakyReLU, 0.2)),
+    )
 
 
 def gan(G: nn.Module) -> GAN:
@@ -148,8 +151,8 @@ def play(
 ) -> Iterator[State]:
     """The state before the first round, after every so many, and after the last.
 
-    Players see coordinates divided by the mixture's extent. Both learning rates are constant in the first half and decay
-    linearly to 0 in the second. Raises SparringError for an unknown system.
+    Players see coordinates divided by the mixture's extent. Learning rates are constant in the first half and
+    decay linearly to 0 in the second. Raises SparringError for an unknown system.
     """
     if system not in SYSTEMS:
         raise unknown_name_error("system", system, SYSTEMS)

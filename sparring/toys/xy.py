@@ -97,7 +97,7 @@ def update(rule: str, *, first: str = "y", step: float = 1.0) -> Tensor:
 
 
 def growth(rule: str, *, first: str = "y", step: float = 1.0) -> float:
-    """The largest absolute eigenvalue of `update`: the asymptotic factor by which the distance from (0, 0) changes per round.
+    """The largest absolute eigenvalue of `update`: how the distance from (0, 0) grows per round, in the limit.
 
     Alternating 1 for steps up to 2; simultaneous sqrt(1 + step^2); extragradient sqrt(1 - step^2 + step^4).
     """
