@@ -165,7 +165,9 @@ def test_a_system_without_features_says_so(name):
     function = load_recipe(name, sparring.recipes.RECIPES)
     data = tones(size=28, count=40)
     system = build_recipe(function, data.spec, resolve_arguments(function, {})).system.eval()
-    with pytest.raises(SparringError, match=rf"this {type(system).__name__} has nothing to probe: neither codes nor"):
+    with pytest.raises(
+        SparringError, match=rf"{type(system).__name__} has no features to probe: neither an encoder nor"
+    ):
         available_features(system, data.images)
 
 
@@ -384,7 +386,7 @@ def test_probe_trains_the_same_layers_when_asked(runs, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "flags", "words"),
     [
-        ("csc321-mlp", [], "this GAN has nothing to probe: neither codes nor a discriminator of images with"),
+        ("csc321-mlp", [], "GAN has no features to probe: neither an encoder nor"),
         ("dcgan", ["--labels", "2"], "2 labels are fewer than the 3 classes of 'tones'"),
         ("dcgan", ["--labels", "many"], "labels (--labels) is 'many'"),
         ("dcgan", ["--data", "nowhere"], "unknown data set 'nowhere'"),

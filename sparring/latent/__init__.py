@@ -1,6 +1,6 @@
-"""What can be done with the codes of a system that paints codes, and what is in its features.
+"""Latent-space tools, and probing of learned features.
 
-Every tool asks a system for `sample_latents` and `decode` only, so it is one tool for GANs, autoencoders and ALAE.
+The tools need only `sample_latents` and `decode`, so they work for GANs, autoencoders and ALAE alike.
 """
 
 from sparring.latent.arithmetic import NEIGHBORHOOD, SPREAD, analogy, jitter_grid

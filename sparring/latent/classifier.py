@@ -1,4 +1,4 @@
-"""Who says which class an image is of, when a concept or a direction is asked for by name."""
+"""The classifier used when a concept or a direction is given by class name."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from sparring.metrics import extractor_for
 from sparring.system import System
 from sparring.typed import typed
 
-Judge = Callable[[Tensor], Tensor]
-"""judge(images (n, C, H, W) in [-1, 1]) -> (n, classes) log-probabilities."""
+Classify = Callable[[Tensor], Tensor]
+"""classify(images (n, C, H, W) in [-1, 1]) -> (n, classes) log-probabilities."""
 
 
 @typed
 def classifier_for(
     system: System, classes: Sequence[str], data: Callable[[], Dataset]
-) -> tuple[Judge, tuple[str, ...]]:
-    """The system's own classifier, else a shipped one that recognizes the real images; and its classes.
+) -> tuple[Classify, tuple[str, ...]]:
+    """The system's own classifier or else a bundled one for the real images, and its classes.
 
-    classes  that the system learned, in their order
-    data     loads the real images; called only where the system does not classify
+    classes  class names of the system, in order
+    data     loads the real images; called only if the system does not classify
 
-    Raises SparringError when neither is there.
+    Raises SparringError if there is neither.
     """
     if system.supports("classify"):
         return system.classify, tuple(classes)
     real = data()
     if not isinstance(real, Dataset):
-        raise SparringError(f"data gives {abbreviated(real)}: it must give a Dataset")
-    shipped = extractor_for(real.images, real.labels, real.classes)
-    if not shipped.classes:
+        raise SparringError(f"data() returned {abbreviated(real)}: it must return a Dataset")
+    extractor = extractor_for(real.images, real.labels, real.classes)
+    if not extractor.classes:
         raise SparringError(
-            f"nobody here knows classes: {type(system).__name__} does not classify, and no classifier that is shipped "
-            f"recognizes the images of '{real.name}'"
+            f"no classifier available: {type(system).__name__} does not classify, and no bundled classifier fits "
+            f"the images of '{real.name}'"
         )
 
-    def judge(images: Tensor) -> Tensor:
-        logits = shipped.features(to_uint8(images))[1]
+    def classify(images: Tensor) -> Tensor:
+        logits = extractor.features(to_uint8(images))[1]
         assert logits is not None
         return logits.log_softmax(1)
 
-    return judge, shipped.classes
+    return classify, extractor.classes

@@ -1,4 +1,4 @@
-"""What every tool asks of a system: codes as they are in samples, and the images of codes."""
+"""The interface of the latent tools to a system: codes of samples, and images of codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sparring.typed import typed
 
 @dataclass(frozen=True)
 class LatentDecoder:
-    """A system that paints codes, told which classes to paint where it must be told.
+    """Decodes latent codes with a system, with class labels if it is class-conditional.
 
     labels  one class for every image, a sequence that is repeated, or None: each class in turn, as in samples
     """
@@ -26,28 +26,28 @@ class LatentDecoder:
 
     @property
     def told(self) -> bool:
-        """Whether the class is told beside the code, so that a code is a style without a class."""
+        """Whether `decode` takes class labels, so that a code represents only the style."""
         return "labels" in inspect.signature(self.system.decode).parameters
 
     def codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
-        """(n, d) codes of n samples on the CPU: `decode` of them gives what `sample` gives for the same n and seed."""
-        given = _understood(self.system.sample_latents, {"labels": self.labels, "truncation": truncation})
-        if truncation is not None and "truncation" not in given:
-            raise SparringError(f"--truncation: codes of {type(self.system).__name__} have no truncation")
-        return self.system.sample_latents(n, seed=seed, **given).cpu()
+        """(n, d) codes of n samples on the CPU: decoding them gives the images of `sample` for the same n and seed."""
+        kwargs = _supported(self.system.sample_latents, {"labels": self.labels, "truncation": truncation})
+        if truncation is not None and "truncation" not in kwargs:
+            raise SparringError(f"{type(self.system).__name__} does not support truncation: drop --truncation")
+        return self.system.sample_latents(n, seed=seed, **kwargs).cpu()
 
     def paint(self, codes: Tensor, *, truncation: float | None = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of codes (n, d), which were drawn with this truncation.
+        """(n, C, H, W) images in [-1, 1] of codes (n, d), drawn with this truncation.
 
-        Gradients reach codes that ask for them.
+        Differentiable with respect to the codes.
         """
-        asked = {"labels": self.labels, "truncation": truncation}
-        return self.system.decode(codes, **_understood(self.system.decode, asked))
+        kwargs = {"labels": self.labels, "truncation": truncation}
+        return self.system.decode(codes, **_supported(self.system.decode, kwargs))
 
     def rows(self, codes: Tensor) -> Tensor:
-        """(rows * columns, C, H, W) images of codes (rows, columns, d), row by row; a row is of one class.
+        """(rows * columns, C, H, W) images of codes (rows, columns, d), row by row; one class per row.
 
-        Without labels, rows are of each class in turn.
+        Without labels, rows cycle through the classes.
         """
         rows, columns = codes.shape[:2]
         if not self.told:
@@ -56,22 +56,22 @@ class LatentDecoder:
         return self.system.decode(codes.flatten(0, 1), labels=labels)
 
 
-def _understood(ability: Callable, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for and this ability of the system knows."""
-    known = inspect.signature(ability).parameters
-    return {name: value for name, value in asked.items() if value is not None and name in known}
+def _supported(method: Callable, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The given keyword arguments that the method takes."""
+    parameters = inspect.signature(method).parameters
+    return {name: value for name, value in kwargs.items() if value is not None and name in parameters}
 
 
 @typed
 def latent_decoder(system: System, labels: int | Sequence[int] | Tensor | None = None) -> LatentDecoder:
-    """The system as the latent tools use it. Raises SparringError where it cannot paint codes, or takes no labels."""
+    """The decoder of a system. Raises SparringError if it cannot decode codes or does not take labels."""
     kind = type(system).__name__
     if not system.supports("sample_latents") or not system.supports("decode"):
-        missing = "samples have no codes" if system.supports("sample") else "it cannot sample"
-        raise SparringError(f"{kind} has no latent tools: {missing}")
+        missing = "its samples have no latent codes" if system.supports("sample") else "it cannot sample"
+        raise SparringError(f"{kind} does not support latent-space tools: {missing}")
     if labels is not None:
-        takes = [inspect.signature(one).parameters for one in (system.decode, system.sample_latents)]
-        if not any("labels" in one for one in takes):
-            raise SparringError(f"--labels: codes of {kind} are painted without labels")
+        signatures = [inspect.signature(method).parameters for method in (system.decode, system.sample_latents)]
+        if not any("labels" in parameters for parameters in signatures):
+            raise SparringError(f"{kind} is not class-conditional: drop --labels")
         system.expand_labels(1, labels)
     return LatentDecoder(system, labels)

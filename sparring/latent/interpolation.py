@@ -1,4 +1,4 @@
-"""Ways from one code to another: White 2016, "Sampling Generative Networks", and Radford et al. 2016, section 6.1."""
+"""Interpolation of latent codes: White 2016, "Sampling Generative Networks", and Radford et al. 2016, section 6.1."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from sparring.system import System
 from sparring.typed import typed
 
 Interpolation = Callable[[Tensor, Tensor, Tensor | float], Tensor]
-"""between(a, b, t): codes (..., d) at shares t of the way; t is a number or broadcasts against (..., 1)."""
+"""interpolate(a, b, t): codes (..., d) at t in [0, 1]; t is a number or broadcasts against (..., 1)."""
 
 PARALLEL = 1e-4
-"""Codes whose directions differ by less than this angle (from the same or from opposite ones) have no sphere's arc."""
+"""Minimal angle in radians between two codes, or between one and the other's negative, for an arc on the sphere."""
 
 
 def _check_ends(a: Tensor, b: Tensor) -> None:
     if a.shape[-1:] != b.shape[-1:] or not a.ndim:
-        raise SparringError(f"codes {tuple(a.shape)} and {tuple(b.shape)} have no way between them: unequal dimensions")
+        raise SparringError(
+            f"cannot interpolate between codes {tuple(a.shape)} and {tuple(b.shape)}: lengths must be equal"
+        )
 
 
 def _check_stops(stops: Tensor) -> None:
     if stops.ndim != 3 or stops.shape[1] < 2:
-        raise SparringError(f"stops must be (rows, stops, d), two stops or more; got {tuple(stops.shape)}")
+        raise SparringError(f"stops must be (rows, stops, d) with at least 2 stops; got shape {tuple(stops.shape)}")
 
 
 @typed
 def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """(1 - t) a + t b: the straight line. Half-way between independent codes of N(0, I_d) the norm is sqrt(d / 2)."""
+    """(1 - t) a + t b: linear interpolation. The midpoint of two codes from N(0, I_d) has norm sqrt(d / 2)."""
     _check_ends(a, b)
     t = torch.as_tensor(t, dtype=a.dtype)
     return (1 - t) * a + t * b
@@ -40,8 +42,8 @@ def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """White 2016, section 2.1: (sin((1 - t) w) a + sin(t w) b) / sin w, with w the angle between a and b.
 
-    Along the sphere, so norms stay where those of N(0, I_d) are, near sqrt(d). The ends are a and b themselves, of
-    whatever norms. Where w is about 0 or pi (no arc, or no single one) the straight line is taken.
+    Follows the sphere, so norms stay near sqrt(d), typical of N(0, I_d). The ends are exactly a and b, of any norm.
+    Falls back to linear interpolation if w is about 0 or pi (no unique arc).
     """
     _check_ends(a, b)
     t = torch.as_tensor(t, dtype=a.dtype)
@@ -54,12 +56,12 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 
 @typed
 def lerp_gaussian(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """The straight line in probabilities: through the distribution function of N(0, 1), lerp, and back (plat).
+    """Linear interpolation of quantiles: to probabilities by the CDF of N(0, 1), lerp, and back (plat).
 
-    Each number stays between its ends and is N(0, 1)'s equal share of the way. Codes far out come back only as
-    far as float64's probabilities reach, 8 deviations.
+    Each number moves through N(0, 1) in steps of equal probability. Codes are limited to about 8 standard deviations by
+    the precision of float64.
     """
-    start, end = (torch.special.ndtr(one.double()) for one in (a, b))
+    start, end = (torch.special.ndtr(code.double()) for code in (a, b))
     return torch.special.ndtri(lerp(start, end, t).clamp(1e-16, 1 - 1e-16)).to(a)
 
 
@@ -68,7 +70,7 @@ INTERPOLATIONS: dict[str, Interpolation] = {"lerp": lerp, "slerp": slerp, "lerp-
 
 @typed
 def default_interpolation(system: System) -> str:
-    """The interpolation that fits the system's codes: slerp for those of N(0, 1), lerp for uniform ones and for w."""
+    """The interpolation that fits the system's latent distribution: slerp for N(0, 1), lerp for uniform codes and w."""
     return "slerp" if system.spherical_latent else "lerp"
 
 
@@ -87,29 +89,29 @@ def interpolate(start: Tensor, end: Tensor, steps: int, how: str) -> Tensor:
 
 @typed
 def open_path(stops: Tensor, steps: int, how: str) -> Tensor:
-    """(rows, (stops - 1) (steps - 1) + 1, d) codes through stops (rows, stops, d): `steps` from each to the next.
+    """(rows, (stops - 1) (steps - 1) + 1, d) codes through stops (rows, stops, d): `steps` per segment.
 
     Raises SparringError as `interpolate` does, and for fewer than 2 stops.
     """
     _check_stops(stops)
-    legs = [
+    segments = [
         interpolate(start, end, steps, how)
         for start, end in zip(stops[:, :-1].unbind(1), stops[:, 1:].unbind(1), strict=True)
     ]
-    return torch.cat([legs[0], *(leg[:, 1:] for leg in legs[1:])], 1)
+    return torch.cat([segments[0], *(segment[:, 1:] for segment in segments[1:])], 1)
 
 
 @typed
 def closed_path(stops: Tensor, steps: int, how: str) -> Tensor:
-    """(rows, stops * steps, d) codes of round trips: `steps` from each of the stops (rows, stops, d) to the next.
+    """(rows, stops * steps, d) codes of closed paths: `steps` per segment between stops (rows, stops, d).
 
-    From the last stop the way leads back to the first, so that the pictures of a walk can be shown over and over.
-    Raises SparringError as `open_path` does.
+    The path returns from the last stop to the first, so that an animation can loop. Raises SparringError as
+    `open_path` does.
     """
     _check_stops(stops)
     require_int("steps", steps)
-    legs = [
+    segments = [
         interpolate(start, end, steps + 1, how)[:, :-1]
         for start, end in zip(stops.unbind(1), stops.roll(-1, 1).unbind(1), strict=True)
     ]
-    return torch.cat(legs, 1)
+    return torch.cat(segments, 1)

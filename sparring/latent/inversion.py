@@ -1,4 +1,4 @@
-"""From an image back to a code: by optimization with restarts, by the encoder where there is one, or by both.
+"""Inversion, from images to latent codes: by optimization with restarts, by the encoder, or both.
 
 The error of the best code found is the measure IvOM (Srivastava et al. 2017, "VEEGAN"; Metz et al. 2017).
 """
@@ -20,18 +20,18 @@ from sparring.seeds import derive_seed
 from sparring.typed import require_images, typed
 
 INITS = ("both", "optimization", "encoder")
-"""Start from the encoder's code and from codes of samples; from the latter only; the encoder's code as it is."""
+"""Optimize from the encoder's code and from sampled codes; from sampled codes only; the encoder's code unchanged."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """What was found for n images.
+    """The result for n images.
 
     codes    (n, d)
-    images   (n, C, S, S) uint8, what the codes are painted as
+    images   (n, C, S, S) uint8, the decoded codes
     errors   (n,) mean squared error per pixel, pixels taken as 0 to 1
-    encoded  (n,) the same for the encoder's codes alone, where it was asked; else None
-    tried    (n, starts) errors at the end of every start
+    encoded  (n,) errors of the encoder's codes before optimization, or None without an encoder
+    tried    (n, starts) final error of every start
     """
 
     codes: Tensor
@@ -53,16 +53,16 @@ def invert(
     seed: int = 0,
     told: Callable[[int], object] = lambda steps: None,
 ) -> Inversion:
-    """Codes whose images are nearest to (n, C, S, S) uint8 images, pixel by pixel.
+    """Codes that minimize the squared pixel error to (n, C, S, S) uint8 images.
 
-    way       one of WAYS; "both" is "optimization" for a system that cannot encode
-    steps     of Adam on the squared error, whose rate rises over the first 5 % and falls on half a cosine over the
-              last 25 % (Karras et al. 2020, the authors' projector)
-    restarts  starts at codes of samples, beside the encoder's; the best end counts, for each image by itself
-    told      is called with the number of steps just taken; `total_steps` says how many there will be
+    way       one of INITS; "both" means "optimization" for a system without an encoder
+    steps     of Adam on the squared error, with learning rate warmup in the first 5 % and cosine decay in the last
+              25 % (Karras et al. 2020, the authors' projector)
+    restarts  starts from sampled codes, in addition to the encoder's; the best result per image is kept
+    told      progress callback, called with the number of steps just taken (`total_steps` in all)
 
-    Labels of the painter are those of the images. Raises SparringError for an unknown way, and for "encoder" where
-    there is none.
+    The labels of `paint` must be those of the images. Raises SparringError for an unknown way, and for "encoder" if
+    the system has none.
     """
     system = paint.system
     require_images(1, torch.uint8, images=images)
@@ -86,32 +86,32 @@ def invert(
 
     starts += [paint.codes(len(images), seed=derive_seed("invert", seed, i)) for i in range(restarts)]
     ends = [_descend(paint, target, start, steps, lr, told) for start in starts]
-    painted = [to_uint8(paint.paint(end)) for end in ends]
-    tried = torch.stack([squared_errors(real=images, fake=one) for one in painted], 1)
+    decoded = [to_uint8(paint.paint(end)) for end in ends]
+    tried = torch.stack([squared_errors(real=images, fake=rows) for rows in decoded], 1)
     best = tried.argmin(1)
     rows = torch.arange(len(images))
     return Inversion(
-        torch.stack(ends, 1)[rows, best], torch.stack(painted, 1)[rows, best], tried[rows, best], encoded, tried
+        torch.stack(ends, 1)[rows, best], torch.stack(decoded, 1)[rows, best], tried[rows, best], encoded, tried
     )
 
 
 @typed
 def total_steps(paint: LatentDecoder, *, way: str, steps: int, restarts: int) -> int:
-    """How many steps `invert` will tell of."""
+    """Total number of steps that `invert` reports."""
     if way == "encoder":
         return 0
     return steps * (restarts + (way == "both" and paint.system.supports("encode")))
 
 
 def _descend(paint: LatentDecoder, target: Tensor, start: Tensor, steps: int, lr: float, told: Callable) -> Tensor:
-    """(n, d) the codes with the least squared error on the way of Adam from `start` (n, d)."""
+    """(n, d) the codes with the least squared error during Adam from `start` (n, d)."""
     code = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([code], betas=(0.9, 0.999))
-    best, least = start.clone(), torch.full((len(start),), math.inf)
+    best, lowest = start.clone(), torch.full((len(start),), math.inf)
     for step in range(steps + 1):
         error = (paint.paint(code) - target).square().flatten(1).mean(1)
-        better = error.detach() < least
-        least = torch.where(better, error.detach(), least)
+        better = error.detach() < lowest
+        lowest = torch.where(better, error.detach(), lowest)
         best = torch.where(better[:, None], code.detach(), best)
         if step < steps:
             (code.grad,) = torch.autograd.grad(error.sum(), [code])
@@ -122,5 +122,5 @@ def _descend(paint: LatentDecoder, target: Tensor, start: Tensor, steps: int, lr
 
 
 def _ramp(share: float) -> float:
-    """The rate, as a share of its highest, at a share of the way: up in 5 %, down on half a cosine in the last 25 %."""
+    """Learning rate schedule in [0, 1]: linear warmup in the first 5 %, cosine decay in the last 25 %."""
     return min(1.0, share / 0.05) * (0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - share) / 0.25)))

@@ -1,4 +1,4 @@
-"""How much of the classes is in features: a linear SVM on few labels (Radford et al. 2016, section 5.2, and code)."""
+"""Linear probing of features: a linear SVM on few labels (Radford et al. 2016, section 5.2, and code)."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ PENALTIES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 """C of the SVM: the paper's grid, in its code."""
 
 VALIDATION = 10_000
-"""Training images kept to choose C with, at most a fifth of them."""
+"""Validation images for the choice of C, at most a fifth of the training images."""
 
 RATES, EPOCHS, MINIBATCH = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), 30, 50
-"""Of the supervised network: Adam's rates to choose from, epochs, images per step."""
+"""Of the supervised network: Adam's learning rates to choose from, epochs, batch size."""
 
-LOOK_EVERY, LOOKS = 3, 1000
-"""Epochs between looks at so many validation images."""
+VALIDATE_EVERY, N_VALIDATE = 3, 1000
+"""Epochs between validations of the supervised network, and images per validation."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How well one kind of features does.
+    """The result for one kind of features.
 
-    numbers      length of a feature vector
-    right        share of test images that are classified right, for every draw of labels
-    chosen       C of the SVM, or the rate of the network; edge: it is the first or last that was tried
-    validation   share of validation images that are right with it
-    neighbor    the same as `right` for the nearest labeled image, () where it is not asked
+    numbers     length of a feature vector
+    right       test accuracy, for every draw of labels
+    chosen      C of the SVM, or the learning rate of the network; edge: it is at the border of the grid
+    validation  validation accuracy of the choice
+    neighbor    test accuracy of the nearest labeled image, () if not computed
     """
 
     name: str
@@ -66,11 +66,11 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class ProbeSplit:
-    """Which images have labels, for choosing and for the test; the same for all kinds of features.
+    """The labeled images for tuning and testing; the same for all kinds of features.
 
     validation  images to choose C with
-    choosing    draws of labeled images for that
-    asked       other draws, for the test
+    choosing    draws of labeled images for tuning
+    asked       other draws, for testing
     exam        the test images
     """
 
@@ -82,9 +82,9 @@ class ProbeSplit:
 
 @typed
 def protocol(data: Dataset, *, labels: int | None, draws: int, seed: int = 0) -> ProbeSplit:
-    """`draws` times `labels` images of the training set, as many of each class, to choose with, and as many to test.
+    """`draws` class-balanced draws of `labels` training images for tuning, and as many for testing.
 
-    labels  None: all, in one draw. The test images are the data's own, else those held out.
+    labels  None: all, in one draw. Test images are the data's test set, else the held-out images.
 
     Raises SparringError for data without labels or test images, and for fewer labels than classes or more than
     there are.
@@ -93,19 +93,19 @@ def protocol(data: Dataset, *, labels: int | None, draws: int, seed: int = 0) ->
     exam = data.test or data.held_out
     if data.labels is None or exam is None or exam.labels is None:
         missing = "labels" if data.labels is None else "test or held-out images"
-        raise SparringError(f"'{data.name}' has no {missing}: features are probed with labeled images")
+        raise SparringError(f"'{data.name}' has no {missing}: probing requires labeled images")
     if labels is not None and labels < len(data.classes):
         raise SparringError(f"{labels} labels are fewer than the {len(data.classes)} classes of '{data.name}'")
     order = torch.randperm(len(data), generator=make_generator("probe", "validation"))
-    kept = min(VALIDATION, len(data) // 5)
-    pool = data.rows(order[kept:].sort().values)
+    n_validation = min(VALIDATION, len(data) // 5)
+    pool = data.rows(order[n_validation:].sort().values)
 
     def draw(purpose: str) -> tuple[Dataset, ...]:
         if labels is None:
             return (pool,)
         return tuple(pool.labeled_subset(labels, derive_seed("probe", seed, purpose, i)) for i in range(draws))
 
-    return ProbeSplit(data.rows(order[:kept].sort().values), draw("choosing"), draw("asked"), exam)
+    return ProbeSplit(data.rows(order[:n_validation].sort().values), draw("choosing"), draw("asked"), exam)
 
 
 @typed
@@ -117,43 +117,43 @@ def probe(
     neighbors: bool = True,
     told: Callable[[], object] = lambda: None,
 ) -> ProbeResult:
-    """A linear SVM (squared hinge, one class against the rest) on features; C is the best on validation images.
+    """Trains a linear SVM (squared hinge, one class against the rest); C is chosen on validation images.
 
-    told  is called `fits(plan)` times
+    told  progress callback, called `n_fits(plan)` times
     """
     fit = svm()
-    seen, known = features(plan.validation.images), _labels(plan.validation)
+    validation, labels = features(plan.validation.images), _labels(plan.validation)
     scores: dict[float, list[float]] = {penalty: [] for penalty in PENALTIES}
     for part in plan.choosing:
         x = features(part.images)
         span = _span(x)
         for penalty in PENALTIES:
-            scores[penalty].append(_share(fit(x @ span, _labels(part), penalty)(seen @ span), known))
+            scores[penalty].append(_accuracy(fit(x @ span, _labels(part), penalty)(validation @ span), labels))
             told()
     best = max(PENALTIES, key=lambda penalty: mean(scores[penalty]))
 
-    exam, answers = features(plan.exam.images), _labels(plan.exam)
+    test, test_labels = features(plan.exam.images), _labels(plan.exam)
     right, near = [], []
     for part in plan.asked:
         x = features(part.images)
         span = _span(x)
-        right.append(_share(fit(x @ span, _labels(part), best)(exam @ span), answers))
+        right.append(_accuracy(fit(x @ span, _labels(part), best)(test @ span), test_labels))
         if neighbors:
-            near.append(_share(_labels(part)[nearest(exam, x).rows[:, 0]], answers))
+            near.append(_accuracy(_labels(part)[nearest(test, x).rows[:, 0]], test_labels))
         told()
     edge = best in (PENALTIES[0], PENALTIES[-1])
-    return ProbeResult(name, exam.shape[1], tuple(right), best, edge, mean(scores[best]), tuple(near))
+    return ProbeResult(name, test.shape[1], tuple(right), best, edge, mean(scores[best]), tuple(near))
 
 
 def n_fits(plan: ProbeSplit) -> int:
-    """How many times `probe` tells of progress."""
+    """How often `probe` calls its progress callback."""
     return len(plan.choosing) * len(PENALTIES) + len(plan.asked)
 
 
 def _span(x: Tensor) -> Tensor:
     """(f, min(n, f)) an orthonormal basis of the rows of x (n, f).
 
-    The SVM's weights lie there and inner products stay what they are, so it is the same SVM in fewer numbers.
+    The SVM's weights lie in this span and inner products are preserved, so it is the same SVM in fewer dimensions.
     """
     return torch.linalg.qr(x.double().T).Q.float() if len(x) < x.shape[1] else torch.eye(x.shape[1])
 
@@ -164,14 +164,14 @@ def svm() -> Callable[[Tensor, Tensor, float], Callable[[Tensor], Tensor]]:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
     except ImportError:
-        raise SparringError("the linear SVM is scikit-learn's: pip install 'sparring[probe]'") from None
+        raise SparringError("probing requires scikit-learn: pip install 'sparring[probe]'") from None
 
     def fit(x: Tensor, y: Tensor, penalty: float) -> Callable[[Tensor], Tensor]:
-        machine = LinearSVC(C=penalty, max_iter=5000, random_state=0)
+        model = LinearSVC(C=penalty, max_iter=5000, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            machine.fit(x.numpy(), y.numpy())
-        return lambda others: torch.from_numpy(machine.predict(others.numpy()))
+            model.fit(x.numpy(), y.numpy())
+        return lambda others: torch.from_numpy(model.predict(others.numpy()))
 
     return fit
 
@@ -181,29 +181,29 @@ def _labels(part: Dataset) -> Tensor:
     return part.labels
 
 
-def _share(said: Tensor, labels: Tensor) -> float:
-    return float((said == labels).double().mean())
+def _accuracy(predicted: Tensor, labels: Tensor) -> float:
+    return float((predicted == labels).double().mean())
 
 
-# The same network, told the labels.
+# The same network, trained with labels.
 
 
 class Supervised(nn.Module):
     """(B, C, H, W) -> (B, classes): the last convolutional maps of a discriminator, max-pooled to 4x4, and one layer.
 
-    network  the discriminator, or the trunk of one; takes images, and a class where it is told one (always 0)
+    network  the discriminator or its trunk; takes images, and a class if conditional (always 0)
     """
 
     def __init__(self, network: nn.Module, classes: int, example: Tensor) -> None:
         super().__init__()
         self.network = network
-        self.told = len(inspect.signature(network.forward).parameters) > 1
+        self.conditional = len(inspect.signature(network.forward).parameters) > 1
         with torch.no_grad():
             self.head = nn.Linear(self.maps(example).shape[1], classes)
 
     def maps(self, x: Tensor) -> Tensor:
         with ConvActivations() as maps:
-            self.network(x, torch.zeros(len(x), dtype=torch.long)) if self.told else self.network(x)
+            self.network(x, torch.zeros(len(x), dtype=torch.long)) if self.conditional else self.network(x)
         return pooled(maps.each[-1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -213,22 +213,22 @@ class Supervised(nn.Module):
 def supervised(
     fresh: Callable[[int], System], plan: ProbeSplit, *, told: Callable[[], object] = lambda: None
 ) -> ProbeResult:
-    """The discriminator's convolutional layers with new weights, learning the labels and nothing else.
+    """Trains the discriminator's convolutional layers from new weights, with labels only.
 
     For a system with a convolutional discriminator.
 
     fresh  a seed -> the system with new weights
-    told   is called once for every network, `networks(plan)` times
+    told   progress callback, called once per network, `n_networks(plan)` times
 
-    Adam; its rate is the best of RATES on the first draw, the epoch the best on validation images in every draw: a
-    small search where the paper tried 64 settings.
+    Adam; its learning rate is the best of RATES on the first draw, the epoch the best on validation images in every
+    draw: a small search compared with the paper's 64 settings.
     """
-    looks = plan.validation.rows(torch.arange(min(LOOKS, len(plan.validation))))
-    learn = _Learner(fresh, looks, plan.exam, told)
-    tried = {rate: learn(plan.choosing[0], rate, 0)[0] for rate in RATES}
-    best = max(RATES, key=lambda rate: tried[rate])
+    validation = plan.validation.rows(torch.arange(min(N_VALIDATE, len(plan.validation))))
+    learn = _Learner(fresh, validation, plan.exam, told)
+    accuracy = {rate: learn(plan.choosing[0], rate, 0)[0] for rate in RATES}
+    best = max(RATES, key=lambda rate: accuracy[rate])
     right = tuple(learn(part, best, i + 1)[1] for i, part in enumerate(plan.asked))
-    return ProbeResult("supervised network", learn.numbers, right, best, best in (RATES[0], RATES[-1]), tried[best])
+    return ProbeResult("supervised network", learn.numbers, right, best, best in (RATES[0], RATES[-1]), accuracy[best])
 
 
 def n_networks(plan: ProbeSplit) -> int:
@@ -237,12 +237,12 @@ def n_networks(plan: ProbeSplit) -> int:
 
 
 class _Learner:
-    """learn(part, rate, seed) -> share right of the validation images at the best epoch, and of the test images."""
+    """learn(part, rate, seed) -> validation accuracy of the best epoch, and test accuracy."""
 
     def __init__(
-        self, fresh: Callable[[int], System], looks: Dataset, exam: Dataset, told: Callable[[], object]
+        self, fresh: Callable[[int], System], validation: Dataset, exam: Dataset, told: Callable[[], object]
     ) -> None:
-        self.fresh, self.looks, self.exam, self.told = fresh, looks, exam, told
+        self.fresh, self.validation, self.exam, self.told = fresh, validation, exam, told
         self.numbers = 0
 
     def __call__(self, part: Dataset, rate: float, seed: int) -> tuple[float, float]:
@@ -258,10 +258,10 @@ class _Learner:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            if epoch % LOOK_EVERY == 0:
-                seen = self.right(network, self.looks)
-                if seen > best:
-                    best, weights = seen, copy.deepcopy(network.state_dict())
+            if epoch % VALIDATE_EVERY == 0:
+                current = self.right(network, self.validation)
+                if current > best:
+                    best, weights = current, copy.deepcopy(network.state_dict())
         network.load_state_dict(weights)
         self.told()
         return best, self.right(network, self.exam)
@@ -269,15 +269,15 @@ class _Learner:
     def right(self, network: nn.Module, part: Dataset) -> float:
         network.eval()
         with torch.no_grad():
-            said = [network(to_float(rows)).argmax(1) for rows in part.images.split(500)]
-        return _share(torch.cat(said), _labels(part))
+            predicted = [network(to_float(rows)).argmax(1) for rows in part.images.split(500)]
+        return _accuracy(torch.cat(predicted), _labels(part))
 
 
 def _network(system: System, images: Tensor) -> nn.Module:
-    """The network of the system in which `score` meets convolutional layers, ready to learn."""
-    ran: list[str] = []
+    """The network whose convolutional layers `score` uses, with trainable weights."""
+    used: list[str] = []
     handles = [
-        layer.register_forward_hook(lambda *_, name=name: ran.append(name))
+        layer.register_forward_hook(lambda *_, name=name: used.append(name))
         for name, network in system.named_children()
         for layer in network.modules()
         if isinstance(weight := getattr(layer, "weight", None), Tensor) and weight.ndim == 4
@@ -285,4 +285,4 @@ def _network(system: System, images: Tensor) -> nn.Module:
     score(system, images)
     for handle in handles:
         handle.remove()
-    return getattr(system, ran[0]).requires_grad_(True)
+    return getattr(system, used[0]).requires_grad_(True)

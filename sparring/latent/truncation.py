@@ -1,7 +1,7 @@
-"""Truncation: codes nearer to the middle give fewer kinds of better images.
+"""Truncation: codes closer to the mean give images of better quality and less variety.
 
-In z, numbers beyond a threshold are drawn again (Brock et al. 2019, section 3.1). In w, codes are drawn to their mean,
-w' = mean + psi (w - mean) (Karras et al. 2019, appendix B; ALAE). Which it is, the system's `sample_latents` knows.
+In z, numbers beyond a threshold are resampled (Brock et al. 2019, section 3.1). In w, codes are shrunk toward the mean,
+w' = mean + psi (w - mean) (Karras et al. 2019, appendix B; ALAE). The system's `sample_latents` implements either.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from sparring.typed import typed
 
 @typed
 def truncations(paint: LatentDecoder, levels: Sequence[float], n: int, *, seed: int = 0) -> Tensor:
-    """(len(levels) * n, C, H, W) images, n for each level; a column is about one image, less and less truncated.
+    """(len(levels) * n, C, H, W) images, n for each level; a column shows one code at all levels.
 
-    Raises SparringError where the system's codes have no truncation, or the level is not one.
+    Raises SparringError if the system does not support truncation, and for invalid levels.
     """
     if not levels:
-        raise SparringError("truncation has no levels: give some, such as [.5, 1, 2]")
+        raise SparringError("levels is empty: give truncation levels, such as [.5, 1, 2]")
     codes = [paint.codes(n, seed=seed, truncation=level) for level in levels]
-    return torch.cat([paint.paint(some, truncation=level) for some, level in zip(codes, levels, strict=True)])
+    return torch.cat([paint.paint(rows, truncation=level) for rows, level in zip(codes, levels, strict=True)])
