@@ -77,7 +77,7 @@ def test_instance_noise_is_told_the_time():
     present = []
     for _ in range(6):
         judge.play()
-        present.append(system.D[0].present_std())
+        present.append(system.D[0].current_std())
     assert present == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0, 0.0])
 
 
@@ -180,7 +180,7 @@ def test_every_image_gets_its_packs_score_in_evaluation_mode():
 
 
 def test_packs_that_do_not_fill_are_refused_in_training():
-    with pytest.raises(SparringError, match="7 images cannot be put in packs of 3"):
+    with pytest.raises(SparringError, match="a batch of 7 is not a multiple of the packing 3"):
         PacDiscriminator(nn.Flatten(), 3)(torch.randn(7, 1, 2, 2))
 
 

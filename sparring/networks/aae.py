@@ -1,8 +1,8 @@
 """The fully connected networks of Makhzani et al. 2016, appendix A: two hidden ReLU layers, weights N(0, .01^2).
 
-Beside them stand two parts that are not the paper's: a convolutional encoder, and clusters that cannot die out.
+Two additions are not in the paper: a convolutional encoder, and balanced cluster logits.
 
-The paper writes N(0, .01) for the initial weights; it is read as a standard deviation of .01. Biases start at 0.
+The paper writes N(0, .01) for the initial weights; we read .01 as the standard deviation. Biases start at 0.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def encoder(
 ) -> nn.Sequential:
     """(B, *shape) in [-1, 1] -> (B, outputs), linear.
 
-    noise    deviation of Gaussian noise on pixels of [0, 1] while training
-    dropout  share of pixels made 0 while training
+    noise    standard deviation of Gaussian noise on pixels in [0, 1], in training mode
+    dropout  share of pixels set to 0 in training mode
     norm     batch norm after both hidden layers
     """
     pixels = math.prod(shape)
-    between = [nn.BatchNorm1d(width)] if norm else []
-    again = [nn.BatchNorm1d(width)] if norm else []
+    norm1 = [nn.BatchNorm1d(width)] if norm else []
+    norm2 = [nn.BatchNorm1d(width)] if norm else []
     return started(
         nn.Sequential(
             ToUnitRange(),
@@ -42,10 +42,10 @@ def encoder(
             *([TrainingNoise(noise)] if noise else []),
             *([Dropout(dropout)] if dropout else []),
             nn.Linear(pixels, width),
-            *between,
+            *norm1,
             nn.ReLU(),
             nn.Linear(width, width),
-            *again,
+            *norm2,
             nn.ReLU(),
             nn.Linear(width, outputs),
         )
@@ -55,13 +55,14 @@ def encoder(
 def convolutional(
     shape: tuple[int, int, int], outputs: int, *, noise: float = 0.0, dropout: float = 0.0
 ) -> nn.Sequential:
-    """(B, *shape) in [-1, 1] -> (B, outputs), linear: an encoder that is not the paper's, of square images from 16x16.
+    """(B, *shape) in [-1, 1] -> (B, outputs), linear: an encoder (not in the paper) of square images of 16x16 or more.
 
-    noise    deviation of Gaussian noise on pixels of [0, 1] while training
-    dropout  share of pixels made 0 while training
+    noise    standard deviation of Gaussian noise on pixels in [0, 1], in training mode
+    dropout  share of pixels set to 0 in training mode
 
-    Two 5x5 convolutions of 32 and 64 feature maps, each pooled, and 512 units, with batch norm: without it the paper's
-    rates tear some trainings apart in the first hundred rounds. Weights start as He et al. 2015 have it.
+    Two 5x5 convolutions of 32 and 64 feature maps, each with max pooling, and 512 units, with batch norm:
+    without it some trainings diverge in the first hundred rounds at the paper's learning rates. Initial weights: He et
+    al. 2015.
     """
     side = ((shape[1] - 4) // 2 - 4) // 2
     network = kaiming(
@@ -89,10 +90,10 @@ def convolutional(
 
 
 class EvenLogits(nn.Module):
-    """(B, clusters + latent) -> the same: batch norm on the logits of clusters, with one gain for all and no bias.
+    """(B, clusters + latent) -> the same: batch norm of the cluster logits, with a shared gain and no bias.
 
-    Not the paper's. Every cluster's logit has the same mean and deviation, so none dies out early, when nothing that a
-    discriminator says comes through a softmax that has closed.
+    Not in the paper. All cluster logits have the same mean and variance, so that no cluster dies out early, when a
+    saturated softmax passes no gradient from the discriminator.
     """
 
     def __init__(self, clusters: int, latent_dim: int) -> None:
@@ -107,7 +108,7 @@ class EvenLogits(nn.Module):
 
 
 def evened(encoder: nn.Module, clusters: int, latent_dim: int, even: bool) -> nn.Module:
-    """The encoder, its clusters kept equally likely if they are to be."""
+    """The encoder, with balanced cluster logits if `even`."""
     return nn.Sequential(encoder, EvenLogits(clusters, latent_dim)) if even else encoder
 
 

@@ -1,6 +1,6 @@
 """The fully connected networks of Pidhorskyi et al. 2020 (ALAE) for MNIST, from the authors' code (branch mnist_ref).
 
-Layers have an equalized learning rate. Images are (B, C, H, W); the authors' pixels lie in [0, 1], ours in [-1, 1].
+Layers have an equalized learning rate. Images are (B, C, H, W); the authors use pixels in [0, 1], we in [-1, 1].
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from sparring.networks.mlp import FromUnitRange, ToUnitRange
 
 
 class PixelNorm(nn.Module):
-    """Karras et al. 2018, section 4.2: (B, d) -> (B, d), rows of mean square 1."""
+    """Karras et al. 2018, section 4.2: (B, d) -> (B, d), rows normalized to mean square 1."""
 
     def forward(self, z: Tensor) -> Tensor:
         return z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
-class First(nn.Module):
+class FirstColumn(nn.Module):
     """(B, d) -> (B, 1): the first number of each row."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class First(nn.Module):
 
 
 def mapping(latent_dim: int, layers: int) -> nn.Sequential:
-    """F: (B, latent) codes z -> (B, latent) codes w; pixel norm, then layers with LeakyReLU .2, a tenth as fast."""
+    """F: (B, latent) codes z -> (B, latent) codes w; pixel norm, LeakyReLU .2, a tenth of the learning rate."""
     hidden: list[nn.Module] = []
     for _ in range(layers):
         hidden += [Linear(latent_dim, latent_dim, speed=0.1), nn.LeakyReLU(0.2)]
@@ -36,16 +36,16 @@ def mapping(latent_dim: int, layers: int) -> nn.Sequential:
 
 
 def discriminator(latent_dim: int, outputs: int) -> nn.Sequential:
-    """D: (B, latent) codes w -> (B, 1) logits; three layers with nothing between them, a tenth as fast.
+    """D: (B, latent) codes w -> (B, 1) logits; three linear layers with a tenth of the learning rate.
 
-    The last layer has `outputs`, of which the first is the logit: in the authors' code of MNIST, as many as the code.
+    Only the first of the `outputs` is used, as the logit; the authors' MNIST code has `latent_dim` of them.
     """
     first, second, last = (Linear(latent_dim, wide, speed=0.1) for wide in (latent_dim, latent_dim, outputs))
-    return nn.Sequential(first, second, last, First())
+    return nn.Sequential(first, second, last, FirstColumn())
 
 
 def generator(latent_dim: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
-    """G: (B, latent) codes w -> (B, *shape), about [-1, 1] and not bounded; LeakyReLU .01."""
+    """G: (B, latent) codes w -> (B, *shape), about [-1, 1], unbounded; LeakyReLU .01."""
     return nn.Sequential(
         Linear(latent_dim, width),
         nn.LeakyReLU(0.01),

@@ -23,7 +23,7 @@ class NonLocal(nn.Module):
         super().__init__()
         if channels < REDUCTION:
             raise SparringError(
-                f"attention divides the channels by {REDUCTION}, and there are {channels}: "
+                f"attention needs at least {REDUCTION} channels, got {channels}: "
                 "choose a larger --width or --attention 0"
             )
         self.theta = SpectralConv2d(channels, channels // REDUCTION, 1, bias=False)
@@ -36,6 +36,6 @@ class NonLocal(nn.Module):
         queries = self.theta(x).flatten(2)
         keys = F.max_pool2d(self.phi(x), 2).flatten(2)
         values = F.max_pool2d(self.g(x), 2).flatten(2)
-        shares = torch.softmax(queries.transpose(1, 2) @ keys, dim=2)  # of HW/4 places in each of HW
-        seen = (values @ shares.transpose(1, 2)).unflatten(2, x.shape[2:])
-        return x + self.gamma * self.o(seen)
+        weights = torch.softmax(queries.transpose(1, 2) @ keys, dim=2)  # (B, HW, HW/4)
+        attended = (values @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return x + self.gamma * self.o(attended)

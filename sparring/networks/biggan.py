@@ -24,7 +24,7 @@ GENERATOR: dict[int, tuple[int, ...]] = {
     128: (16, 16, 8, 4, 2, 1),
     256: (16, 16, 8, 8, 4, 2, 1),
 }
-"""Image size -> multiples of the width before the first block and after each; every block doubles the size."""
+"""Image size -> channel multipliers before the first block and after each; every block doubles the size."""
 
 DISCRIMINATOR: dict[int, tuple[tuple[int, ...], int]] = {
     28: ((4, 4, 4, 4), 2),
@@ -33,25 +33,25 @@ DISCRIMINATOR: dict[int, tuple[tuple[int, ...], int]] = {
     128: ((1, 2, 4, 8, 16, 16), 5),
     256: ((1, 2, 4, 8, 8, 16, 16), 6),
 }
-"""Image size -> multiples of the width, and how many blocks halve the size; in BigGAN the others come last."""
+"""Image size -> channel multipliers, and the number of blocks that halve the size (BigGAN: the first ones)."""
 
 Norm = Callable[[int], nn.Module]
 """Number of channels -> conditional batch norm."""
 
 
 def check(size: int, attention: int) -> None:
-    """Refuses images that no table has, and attention at a size that no block of the generator ends with."""
+    """Raises SparringError for unsupported image sizes, and for attention at a size that no generator block outputs."""
     if size not in GENERATOR:
         raise SparringError(
             f"BigGAN's networks cannot make {size}x{size} images: choose --size from {tuple(GENERATOR)}"
         )
-    maps = [size >> halvings for halvings in reversed(range(len(GENERATOR[size]) - 1))]
-    if attention not in (0, *maps):
-        raise SparringError(f"no feature maps are {attention}x{attention}: choose --attention from {(0, *maps)}")
+    sizes = [size >> halvings for halvings in reversed(range(len(GENERATOR[size]) - 1))]
+    if attention not in (0, *sizes):
+        raise SparringError(f"there are no {attention}x{attention} feature maps: choose --attention from {(0, *sizes)}")
 
 
 class Table(nn.Embedding):
-    """(B, classes) one-hot vectors -> (B, channels), a row of the table; of a mixture of classes that of their rows."""
+    """(B, classes) one-hot vectors -> (B, channels) rows of the table; mixtures of classes give mixtures of rows."""
 
     def forward(self, c: Tensor) -> Tensor:
         return c @ self.weight
@@ -60,7 +60,7 @@ class Table(nn.Embedding):
 class ConditionalBatchNorm(nn.Module):
     """(B, C, H, W), (B, condition) -> (B, C, H, W): batch norm with gain 1 + W c and bias V c.
 
-    linear  condition, channels -> W or V: a linear map without bias, or a Table of classes
+    linear  condition, channels -> W or V: a linear map without bias, or a Table
     """
 
     def __init__(self, channels: int, *, condition: int, linear: Callable[[int, int], nn.Module]) -> None:
@@ -75,9 +75,9 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """(B, before, H, W), (B, condition) -> (B, after, 2H, 2W): BN ReLU up conv3 BN ReLU conv3, beside up conv1.
+    """(B, before, H, W), (B, condition) -> (B, after, 2H, 2W): BN ReLU up conv3 BN ReLU conv3, plus up conv1.
 
-    The shortcut's 1x1 convolution runs before the doubling: the same result for a quarter of the work.
+    The shortcut's 1x1 convolution runs before upsampling: the same result at a quarter of the cost.
     """
 
     def __init__(self, before: int, after: int, norm: Norm, *, attend: bool) -> None:
@@ -96,10 +96,10 @@ class GeneratorBlock(nn.Module):
 class Generator(nn.Module):
     """(B, latent), (B,) int64 -> (B, channels, size, size) in [-1, 1].
 
-    embed_dim  length of the class embedding that all blocks share. The code is cut into equal chunks: the first makes
-               the first feature maps, each of the others joins the embedding in one block's batch norms. None: every
-               batch norm has gains and biases per class, and the whole code makes the first feature maps.
-    attention  a non-local block follows the block that ends with feature maps of this size; 0: none
+    embed_dim  length of the shared class embedding. The code is split into equal chunks: the first is the input of
+               the first layer, each of the others is concatenated with the embedding for one block's batch norms.
+               None: per-class gains and biases in every batch norm, and the whole code is the first layer's input.
+    attention  size of the feature maps that get a non-local block; 0: none
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Generator(nn.Module):
         maps = [width * multiple for multiple in GENERATOR[size]]
         blocks = len(maps) - 1
         self.classes = classes
-        self.embedding = nn.Embedding(classes, embed_dim) if embed_dim else None  # not normalized: it cripples G
+        self.embedding = nn.Embedding(classes, embed_dim) if embed_dim else None  # no spectral norm: it degrades G
         self.chunk = _chunk(latent_dim, blocks + 1) if embed_dim else latent_dim
         norm: Norm
         if embed_dim:
@@ -140,13 +140,13 @@ class Generator(nn.Module):
         return self.from_embedding(z, self.embed(y))
 
     def embed(self, y: Tensor) -> Tensor:
-        """(B,) int64 -> (B, shared) class embeddings; (B, classes) one-hot vectors if there are none."""
+        """(B,) int64 -> (B, embed_dim) class embeddings, or (B, classes) one-hot vectors without embedding."""
         if self.embedding is None:
             return F.one_hot(y, self.classes).to(self.linear.weight)
         return self.embedding(y)
 
     def from_embedding(self, z: Tensor, e: Tensor) -> Tensor:
-        """(B, latent), (B, shared) or (B, classes) -> images: between two classes lies a mixture of their rows."""
+        """(B, latent), (B, embed_dim) or (B, classes) -> images; allows interpolation between classes."""
         first, *others = z.split(self.chunk, dim=1)
         conditions = [torch.cat([e, other], dim=1) for other in others] or [e] * len(self.blocks)
         h = self.unflatten(self.linear(first))
@@ -156,12 +156,12 @@ class Generator(nn.Module):
 
 
 def _chunk(latent_dim: int, chunks: int) -> int:
-    """The length of each of `chunks` equal parts of a code."""
+    """The length of a chunk when a code is split into `chunks` equal parts."""
     if latent_dim % chunks:
         fewer, more = latent_dim // chunks * chunks, (latent_dim // chunks + 1) * chunks
         raise SparringError(
-            f"a code of {latent_dim} numbers cannot be cut into {chunks} equal chunks, one for the first layer and one "
-            f"for each block: choose --latent-dim {f'{fewer} or {more}' if fewer else more}"
+            f"--latent-dim {latent_dim} is not a multiple of {chunks} (one chunk for the first layer, one per block): "
+            f"choose --latent-dim {f'{fewer} or {more}' if fewer else more}"
         )
     return latent_dim // chunks
 
@@ -174,11 +174,11 @@ class ToImage(nn.Sequential):
 
 
 class DiscriminatorBlock(nn.Module):
-    """(B, before, H, W) -> (B, after, H, W), half the size if `halve`: ReLU conv3 ReLU conv3 pool, beside pool conv1.
+    """(B, before, H, W) -> (B, after, H, W), half the size if `halve`: ReLU conv3 ReLU conv3 pool, plus pool conv1.
 
     first  the input is an image: no ReLU before the first convolution
 
-    The shortcut's 1x1 convolution runs after the mean pooling: the same result for a quarter of the work.
+    The shortcut's 1x1 convolution runs after mean pooling: the same result at a quarter of the cost.
     """
 
     def __init__(self, before: int, after: int, *, first: bool, halve: bool, attend: bool) -> None:
@@ -214,9 +214,9 @@ class ProjectionHead(nn.Module):
 class Discriminator(nn.Module):
     """(B, channels, size, size), (B,) int64 -> (B, 1) scores.
 
-    attention  a non-local block follows the block that halves the feature maps to this size; 0, or the size of the
-               images: none. (At 32 pixels the authors' table says 16 of all four blocks, though maps are 8x8 from the
-               second on: with attention 16 they have four non-local blocks, here there is one.)
+    attention  size of the feature maps that get a non-local block; 0 or the image size: none. (For 32x32 images the
+               authors' table says 16 for all four blocks, although maps are 8x8 from the second on: with attention
+               16 they have four non-local blocks, we have one.)
     """
 
     def __init__(self, width: int, channels: int, size: int, *, classes: int, attention: int = 0) -> None:

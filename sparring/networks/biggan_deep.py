@@ -1,6 +1,6 @@
-"""The networks of BigGAN-deep (Brock et al. 2019, appendix B): bottlenecks, two per size, shortcuts that keep channels.
+"""The networks of BigGAN-deep (Brock et al. 2019, appendix B): bottleneck blocks, two per resolution.
 
-A shortcut changes the number of channels without touching those that stay.
+Shortcuts drop or append channels and pass the others through unchanged.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from sparring.networks.init import orthogonal
 from sparring.networks.spectral import SpectralConv2d, SpectralLinear
 
 RATIO = 4
-"""How much narrower the two 3x3 convolutions of a bottleneck are."""
+"""Reduction of channels in the two 3x3 convolutions of a bottleneck."""
 
 
 class GeneratorBlock(nn.Module):
     """(B, before, H, W), (B, condition) -> (B, after, H, W), twice the size if `double`; conv 1, 3, 3, 1.
 
-    Each convolution follows BN ReLU; the size doubles before the first 3x3. The shortcut drops the last channels.
+    Each convolution follows BN ReLU; upsampling before the first 3x3. The shortcut drops the last channels.
     """
 
     def __init__(self, before: int, after: int, norm: Norm, *, double: bool, attend: bool) -> None:
@@ -57,7 +57,7 @@ class GeneratorBlock(nn.Module):
 class Generator(nn.Module):
     """(B, latent), (B,) int64 -> (B, channels, size, size) in [-1, 1].
 
-    The whole code joins the class embedding (`embed_dim` numbers) in the first layer and in every batch norm.
+    The code and the class embedding (`embed_dim`) are the input of the first layer and of every batch norm.
     attention as in BigGAN.
     """
 
@@ -98,11 +98,11 @@ class Generator(nn.Module):
         return self.from_embedding(z, self.embed(y))
 
     def embed(self, y: Tensor) -> Tensor:
-        """(B,) int64 -> (B, shared) class embeddings."""
+        """(B,) int64 -> (B, embed_dim) class embeddings."""
         return self.embedding(y)
 
     def from_embedding(self, z: Tensor, e: Tensor) -> Tensor:
-        """(B, latent), (B, shared) -> images: between two classes lies a mixture of their embeddings."""
+        """(B, latent), (B, embed_dim) -> images; allows interpolation between classes."""
         condition = torch.cat([e, z], dim=1)
         h = self.unflatten(self.linear(condition))
         for block in self.blocks:
@@ -113,8 +113,8 @@ class Generator(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """(B, before, H, W) -> (B, after, H, W), half the size if `halve`; ReLU before conv 1, 3, 3, 1.
 
-    The size halves (mean) before the last convolution. The shortcut pools and appends the channels that it lacks, a 1x1
-    convolution of those it has.
+    Mean pooling before the last convolution. The shortcut pools and appends the missing channels, a 1x1 convolution of
+    the existing ones.
     """
 
     def __init__(self, before: int, after: int, *, halve: bool, attend: bool) -> None:
@@ -160,7 +160,7 @@ class Discriminator(nn.Module):
 
 
 def _check_width(width: int, narrowest: int) -> None:
-    """Refuses a width whose narrowest bottleneck would have no channels."""
+    """Raises SparringError if the narrowest bottleneck would have no channels."""
     if width * narrowest < RATIO:
         raise SparringError(
             f"--width {width} leaves a bottleneck without channels: choose {-(-RATIO // narrowest)} or more"

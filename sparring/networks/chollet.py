@@ -1,7 +1,7 @@
-"""The networks of Chollet 2017, Deep Learning with Python, section 8.5: frogs from CIFAR-10, without batch norm.
+"""The networks of Chollet 2017, Deep Learning with Python, section 8.5: a DCGAN for CIFAR-10 frogs, without batch norm.
 
-His tricks that are visible here: tanh at G's end, LeakyReLU instead of ReLU, dropout in D, and wherever an image is
-halved or doubled a kernel that the stride divides (no checkerboards).
+Tricks: tanh output, LeakyReLU instead of ReLU, dropout in D, and kernel sizes divisible by the stride (no checkerboard
+artifacts).
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from sparring.networks.mlp import FromUnitRange, ToUnitRange
 from sparring.networks.noise import Dropout
 
 SLOPE = 0.3
-"""Keras's own slope of LeakyReLU."""
+"""Keras's default slope of LeakyReLU."""
 
 
 class ClampInEval(nn.Module):
-    """Any range -> [-1, 1] in evaluation mode; in training mode nothing, as D must see what G made."""
+    """Clamps to [-1, 1] in evaluation mode; the identity in training mode, so that D sees G's raw output."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x if self.training else x.clamp(-1, 1)
 
 
 def generator(latent_dim: int, width: int = 128, channels: int = 3, *, unit: bool = False) -> nn.Sequential:
-    """(B, latent) -> (B, channels, 32, 32) in [-1, 1]; `width` maps at 16x16, then twice as many.
+    """(B, latent) -> (B, channels, 32, 32) in [-1, 1]; `width` feature maps at 16x16, then twice as many.
 
-    `unit`: the output of tanh is taken for pixels in [0, 1], so images in our range reach from -3 to 1; those that are
-    shown (evaluation mode) are cut to [-1, 1].
+    `unit`: tanh's output is treated as pixels in [0, 1], so that images range from -3 to 1; in evaluation mode they are
+    clamped to [-1, 1].
     """
-    wide = 2 * width
+    doubled = 2 * width
     return keras_init(
         nn.Sequential(
             nn.Linear(latent_dim, width * 16 * 16),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.Unflatten(1, (width, 16, 16)),
-            nn.Conv2d(width, wide, 5, padding=2),
+            nn.Conv2d(width, doubled, 5, padding=2),
             nn.LeakyReLU(SLOPE, inplace=True),
-            nn.ConvTranspose2d(wide, wide, 4, stride=2, padding=1),
+            nn.ConvTranspose2d(doubled, doubled, 4, stride=2, padding=1),
             nn.LeakyReLU(SLOPE, inplace=True),
-            nn.Conv2d(wide, wide, 5, padding=2),
+            nn.Conv2d(doubled, doubled, 5, padding=2),
             nn.LeakyReLU(SLOPE, inplace=True),
-            nn.Conv2d(wide, wide, 5, padding=2),
+            nn.Conv2d(doubled, doubled, 5, padding=2),
             nn.LeakyReLU(SLOPE, inplace=True),
-            nn.Conv2d(wide, channels, 7, padding=3),
+            nn.Conv2d(doubled, channels, 7, padding=3),
             nn.Tanh(),
             *([FromUnitRange(), ClampInEval()] if unit else []),
         )
@@ -70,7 +70,7 @@ def discriminator(width: int = 128, channels: int = 3, *, unit: bool = False) ->
 
 
 def keras_init(network: nn.Sequential) -> nn.Sequential:
-    """Keras's own initial values: Glorot and Bengio 2010, eq. 16, in every layer; biases 0."""
+    """Keras's default initialization: Glorot and Bengio 2010, eq. 16; zero biases."""
     for weight in network.parameters():
         if weight.ndim == 1:
             nn.init.zeros_(weight)

@@ -1,4 +1,4 @@
-"""Networks that name classes."""
+"""Networks of classifiers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sparring.networks.mlp import ToUnitRange
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std, as torchvision's transform of that name."""
+    """(x - mean) / std, like torchvision's transform of the same name."""
 
     def __init__(self, mean: float, std: float) -> None:
         super().__init__()
@@ -21,9 +21,9 @@ class Normalize(nn.Module):
 
 
 def mnist_net(classes: int, channels: int = 1, *, normalize: bool = True) -> nn.Sequential:
-    """(B, channels, 28, 28) in [-1, 1] -> (B, classes) logits: two 5x5 convolutions, each pooled, and 500 units.
+    """(B, channels, 28, 28) in [-1, 1] -> (B, classes) logits: two 5x5 convolutions with max pooling, 500 units.
 
-    normalize  pixels less the mean of MNIST's training images, over their deviation; no: pixels in [0, 1]
+    normalize  standardize with the mean and deviation of MNIST's training pixels; False: pixels in [0, 1]
     """
     return nn.Sequential(
         ToUnitRange(),

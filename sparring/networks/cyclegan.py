@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from sparring.errors import SparringError
 
 MIN_SIZE = {1: 8, 2: 12, 3: 24}
-"""Layers of the discriminator -> the smallest image, a multiple of 4, that they leave something of."""
+"""Layers of the discriminator -> minimal image size."""
 
 FIT_IMAGES = 1000
-"""Images of a domain, evenly spaced, that a zoom is fitted to."""
+"""Number of images of a domain, evenly spaced, that ScaleMatch is fitted to."""
 
 
 class Residual(nn.Module):
-    """Rk: two 3x3 convolutions with reflection padding and instance norm, and what came in; (B, maps, H, W)."""
+    """Rk: two 3x3 convolutions with reflection padding and instance norm, plus the input; (B, channels, H, W)."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Residual(nn.Module):
 
 
 class ResidualOutput(nn.Module):
-    """(B, C, H, W) in [-1, 1] -> tanh(body(x) + artanh(.95 x)): where the body gives 0, nearly the image itself."""
+    """(B, C, H, W) in [-1, 1] -> tanh(body(x) + artanh(.95 x)): close to the identity where the body is 0."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class ResidualOutput(nn.Module):
 
 
 class ScaleMatch(nn.Module):
-    """(B, C, H, W) -> the same shape: enlarged about its center by `factor`; where an image ends its edge goes on."""
+    """(B, C, H, W) -> the same shape: zoomed about its center by `factor`, with border padding."""
 
     factor: Tensor
 
@@ -57,13 +57,13 @@ class ScaleMatch(nn.Module):
         self.register_buffer("factor", torch.ones(()))
 
     def fit(self, images: Tensor, others: Tensor) -> None:
-        """So that what is on `images` fills as much as what is on `others`; both (n, C, S, S) uint8.
+        """Sets the factor so that foregrounds of `images` match those of `others` in area; both (n, C, S, S) uint8.
 
-        Where one of them is nothing but background the factor stays.
+        The factor is unchanged if one of them is all background.
         """
-        here, there = foreground_fraction(images), foreground_fraction(others)
-        if here and there:
-            self.factor.fill_(math.sqrt(there / here))
+        fraction, target = foreground_fraction(images), foreground_fraction(others)
+        if fraction and target:
+            self.factor.fill_(math.sqrt(target / fraction))
 
     def forward(self, x: Tensor) -> Tensor:
         theta = torch.eye(2, 3, device=x.device) / self.factor
@@ -72,15 +72,15 @@ class ScaleMatch(nn.Module):
 
 
 def foreground_fraction(images: Tensor) -> float:
-    """The share of (n, C, S, S) uint8 images that is not background.
+    """The share of foreground pixels in (n, C, S, S) uint8 images.
 
-    That is the median of all edges, and what differs from it by at most a tenth of the range.
+    Background is whatever differs by at most a tenth of the range from the median of all border pixels.
     """
     images = images[:: -(-len(images) // FIT_IMAGES)]
     edges = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]], 2)
     background = edges.transpose(0, 1).flatten(1).median(1).values.float()[:, None, None]
-    shares = [((rows.float() - background).abs() > 25.5).any(1).float().mean((1, 2)) for rows in images.split(50)]
-    return float(torch.cat(shares).mean())
+    fractions = [((rows.float() - background).abs() > 25.5).any(1).float().mean((1, 2)) for rows in images.split(50)]
+    return float(torch.cat(fractions).mean())
 
 
 def generator(
@@ -91,29 +91,29 @@ def generator(
     residual_output: bool = False,
     match_scale: ScaleMatch | None = None,
 ) -> nn.Module:
-    """(B, channels, H, W) -> the same shape in [-1, 1]; H and W multiples of 4, 8 or more, need not be equal.
+    """(B, channels, H, W) -> the same shape in [-1, 1]; H and W are multiples of 4, at least 8.
 
-    c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3 for a width of 64. Instance norm has no weights of its own.
+    c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3 for a width of 64. Instance norm has no parameters.
     11,378,179 parameters with 9 blocks (256x256 images), 7,837,699 with 6 (128x128). `residual_output` and
-    `match_scale`, which comes first, are not the paper's.
+    `match_scale`, which is applied first, are not in the paper.
     """
-    d_layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), *_normed(width)]
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), *_normed(width)]
     for maps in (width, 2 * width):
-        d_layers += [nn.Conv2d(maps, 2 * maps, 3, stride=2, padding=1), *_normed(2 * maps)]
-    d_layers += [Residual(4 * width) for _ in range(blocks)]
+        layers += [nn.Conv2d(maps, 2 * maps, 3, stride=2, padding=1), *_normed(2 * maps)]
+    layers += [Residual(4 * width) for _ in range(blocks)]
     for maps in (4 * width, 2 * width):
         up = nn.ConvTranspose2d(maps, maps // 2, 3, stride=2, padding=1, output_padding=1)
-        d_layers += [up, *_normed(maps // 2)]
-    d_layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7)]
-    body = _init(nn.Sequential(*d_layers))
-    painter = ResidualOutput(body) if residual_output else body.append(nn.Tanh())
-    return nn.Sequential(match_scale, painter) if match_scale else painter
+        layers += [up, *_normed(maps // 2)]
+    layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7)]
+    body = _init(nn.Sequential(*layers))
+    network = ResidualOutput(body) if residual_output else body.append(nn.Tanh())
+    return nn.Sequential(match_scale, network) if match_scale else network
 
 
 def discriminator(channels: int, width: int = 64, d_layers: int = 3) -> nn.Module:
     """(B, channels, H, W) -> (B, 1, h, w) scores of patches: 70x70 pixels with 3 layers, 34x34 with 2, 16x16 with 1.
 
-    C64 (without norm), C128, C256, C512 for 3 layers, and one that gives the score; 2,764,737 parameters.
+    C64 (without norm), C128, C256, C512 for 3 layers, then the output layer; 2,764,737 parameters.
     """
     stack: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
     maps = width
@@ -126,10 +126,10 @@ def discriminator(channels: int, width: int = 64, d_layers: int = 3) -> nn.Modul
 
 
 def require_side(side: int, d_layers: int) -> None:
-    """Raises SparringError unless both networks can take images of this side."""
+    """Raises SparringError unless both networks support images of this size."""
     if side % 4 or side < MIN_SIZE[d_layers]:
         raise SparringError(
-            f"CycleGAN's networks cannot take {side}x{side} images: --size must be a multiple of 4 and, for "
+            f"CycleGAN's networks do not support {side}x{side} images: --size must be a multiple of 4 and, for "
             f"discriminators of {d_layers} layers, at least {MIN_SIZE[d_layers]}"
         )
 

@@ -12,7 +12,7 @@ SIZES = (16, 32, 64, 128, 256)
 
 
 def _halvings(size: int) -> int:
-    """How many stride-2 layers lie between 4x4 and size x size."""
+    """Number of stride-2 layers between 4x4 and size x size."""
     if size not in SIZES:
         raise SparringError(f"DCGAN's networks cannot make {size}x{size} images: choose --size from {SIZES}")
     return SIZES.index(size) + 2

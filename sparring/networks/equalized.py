@@ -1,6 +1,6 @@
-"""Layers with an equalized learning rate (Karras et al. 2018, section 4.1): scaled when they run, not when they start.
+"""Layers with an equalized learning rate (Karras et al. 2018, section 4.1): weights scaled at run time.
 
-A layer keeps V and computes with W = s V, where s = gain speed / sqrt(fan in) and V starts as N(0, 1 / speed^2); its
+A layer stores V and uses W = s V, where s = gain speed / sqrt(fan in) and V starts as N(0, 1 / speed^2); its
 bias is speed times a parameter that starts at 0. ALAE's authors keep W itself and multiply its step by s, the bias's by
 speed (LREQ-Adam, which has no momentum). With torch.optim.Adam(betas=(0, .99)) on V that is the same W after every
 step: the gradient of V is s times that of W, Adam divides it by its own size, and V's step reaches W times s. Only
@@ -23,7 +23,7 @@ GAIN = math.sqrt(2)
 class Linear(nn.Module):
     """(B, inputs) -> (B, outputs).
 
-    speed  learning rate as a multiple of other layers' (lrmul)
+    speed  learning-rate multiplier (lrmul)
     """
 
     def __init__(self, inputs: int, outputs: int, *, gain: float = GAIN, speed: float = 1.0) -> None:
@@ -39,8 +39,8 @@ class Linear(nn.Module):
 class Conv2d(nn.Module):
     """(B, narrow, H, W) -> (B, wide, H, W), or twice or half the side; `kernel` is odd.
 
-    resize  "up": every pixel is repeated as 2x2, then convolved; "down": convolved, then the mean of each 2x2 square.
-            Each is one convolution with a kernel one larger and stride 2 (Karras et al. 2019), with the same result
+    resize  "up": nearest-neighbor upsampling, then convolution; "down": convolution, then 2x2 mean pooling. Both are
+            computed as one convolution with stride 2 and a kernel one larger (Karras et al. 2019)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""DCGAN's shape (Radford et al. 2016) with a choice for every part: the networks of the recipe `ganhacks`."""
+"""Configurable DCGAN networks (Radford et al. 2016), for the recipe `ganhacks`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparring.networks.norms import NORMS, WithReferenceBatch
 from sparring.networks.resample import DOWN, UP
 
 STARTS = {28: 7, 32: 4, 64: 4}
-"""Side of the image -> side of the smallest maps; between them every layer doubles or halves."""
+"""Side of the image -> side of the smallest feature maps."""
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -31,7 +31,7 @@ OUTPUTS: dict[str, Callable[[], nn.Module]] = {
 
 
 def _sides(size: int) -> tuple[int, int]:
-    """Side of the smallest maps, and how many layers double it to `size`."""
+    """Side of the smallest feature maps, and the number of doublings to `size`."""
     if size not in STARTS:
         raise SparringError(f"ganhacks cannot make {size}x{size} images: choose --size from {tuple(STARTS)}")
     return STARTS[size], (size // STARTS[size]).bit_length() - 1
@@ -52,11 +52,11 @@ def generator(
     lasting: bool = True,
     vbn_size: int = 64,
 ) -> nn.Module:
-    """(B, latent) -> (B, channels, size, size) in [-1, 1]; `width` maps before the last layer.
+    """(B, latent) -> (B, channels, size, size) in [-1, 1]; `width` feature maps before the last layer.
 
     upsampling, norm, activation, output  keys of UP, NORMS, ACTIVATIONS, OUTPUTS
-    noise, dropout  after every norm, N(0, noise^2); after every activation, dropout, if `lasting` when sampled, too
-    vbn_size        codes of virtual batch norm's reference batch, N(0, 1) until they are set
+    noise, dropout  Gaussian noise after every norm; dropout after every activation, also in sampling if `lasting`
+    vbn_size        size of virtual batch norm's reference batch of codes, N(0, 1) until they are set
     """
     side, doublings = _sides(size)
     maps = width << (doublings - 1)
@@ -87,13 +87,13 @@ def discriminator(
     mbstd_group: int = 4,
     vbn_size: int = 64,
 ) -> nn.Module:
-    """(B, channels, size, size) -> (B, 1) logits; `width` maps after the first layer, twice as many after each.
+    """(B, channels, size, size) -> (B, 1) logits; `width` feature maps after the first layer, doubling in each.
 
     downsampling, norm, activation  keys of DOWN, NORMS, ACTIVATIONS; no norm after the first layer
-    unit       pixels are moved to [0, 1] first
+    unit       rescale pixels to [0, 1] first
     dropout    before the last layer
     minibatch  "none", "discrimination", or "std" over groups of `mbstd_group` images
-    vbn_size   images of virtual batch norm's reference batch, noise until they are set
+    vbn_size   size of virtual batch norm's reference batch of images, noise until they are set
     """
     side, halvings = _sides(size)
     layers: list[nn.Module] = [ToUnitRange()] if unit else []

@@ -15,7 +15,7 @@ from sparring.networks.noise import TrainingNoise
 class WeightNormLinear(nn.Module):
     """Salimans and Kingma 2016, eq. 2: (B, inputs) -> (B, outputs), y = (g / |v|) v x + b, one g per output.
 
-    `train_scale`: g is learned; otherwise it stays where the data put it (`start_from_data`).
+    `train_scale`: g is learned; otherwise it keeps its data-dependent initial value (`start_from_data`).
     """
 
     def __init__(self, inputs: int, outputs: int, *, train_scale: bool = False) -> None:
@@ -35,7 +35,7 @@ class WeightNormLinear(nn.Module):
 class Classifier(nn.Module):
     """(B, C, H, W) in [-1, 1] -> (B, classes) logits: noise before every layer, weight norm, ReLU.
 
-    The sum of their exponentials is the odds of "real" (section 5): no logit of its own for "generated".
+    The sum of exponentiated logits is the odds of "real" (section 5); there is no logit for "generated".
     """
 
     HIDDEN = (1000, 500, 250, 250, 250)
@@ -44,8 +44,8 @@ class Classifier(nn.Module):
         super().__init__()
         widths = [math.prod(shape), *self.HIDDEN]
         layers: list[nn.Module] = [ToUnitRange(), nn.Flatten()]
-        for i, (wide, narrow) in enumerate(zip(widths, self.HIDDEN, strict=False)):
-            layers += [TrainingNoise(0.5 if i else 0.3), WeightNormLinear(wide, narrow), nn.ReLU()]
+        for i, (inputs, outputs) in enumerate(zip(widths, self.HIDDEN, strict=False)):
+            layers += [TrainingNoise(0.5 if i else 0.3), WeightNormLinear(inputs, outputs), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(TrainingNoise(0.5), WeightNormLinear(widths[-1], classes, train_scale=True))
 
@@ -54,19 +54,19 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def start_from_data(self, images: Tensor) -> None:
-        """Scales and biases such that every pre-activation of these (N, C, H, W) has mean 0 and variance 1."""
+        """Initializes scales and biases so that pre-activations have mean 0 and variance 1 on images (N, C, H, W)."""
         h = images
         for layer in [*self.features, *self.head]:
             if isinstance(layer, WeightNormLinear):
-                plain = layer(h)
-                mean, std = plain.mean(0), plain.std(0, correction=0)
+                outputs = layer(h)
+                mean, std = outputs.mean(0), outputs.std(0, correction=0)
                 layer.scale.div_(std)
                 layer.bias.sub_(mean).div_(std)
             h = layer(h)
 
 
 class ShiftedNorm(nn.BatchNorm1d):
-    """Batch norm that learns a shift and no gain: (B, features) -> (B, features)."""
+    """Batch norm with a learned shift and no gain: (B, features) -> (B, features)."""
 
     def __init__(self, features: int) -> None:
         super().__init__(features, eps=1e-6, affine=False)
@@ -79,7 +79,7 @@ class ShiftedNorm(nn.BatchNorm1d):
 def generator(latent_dim: int, shape: tuple[int, int, int], width: int = 500) -> nn.Sequential:
     """(B, latent) -> (B, *shape) in [-1, 1]: softplus and batch norm twice, weight norm and a sigmoid at the end.
 
-    Weights start as Lasagne's do, as Glorot and Bengio 2010, eq. 16, have it.
+    Initial weights are Lasagne's default: Glorot and Bengio 2010, eq. 16.
     """
     network = nn.Sequential(
         nn.Linear(latent_dim, width, bias=False),

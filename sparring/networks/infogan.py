@@ -1,6 +1,6 @@
-"""The MNIST networks of Chen et al. 2016 (InfoGAN), appendix C.1, for 28x28 images; AC-GAN plays with them here too.
+"""The MNIST networks of Chen et al. 2016 (InfoGAN), appendix C.1, for 28x28 images; also used by AC-GAN here.
 
-LeakyReLU has the paper's slope of .1; the authors' code has .01. Weights start as in their code.
+LeakyReLU has the paper's slope of .1; the authors' code has .01. Initial weights are those of their code.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def head(outputs: int = 1) -> nn.Sequential:
 
 
 class WithClass(nn.Module):
-    """(B, latent), (B,) int64 -> network((B, latent + classes)): the class is a one-hot part of the input."""
+    """(B, latent), (B,) int64 -> network((B, latent + classes)): appends the one-hot class to the input."""
 
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Initial weights that papers name and PyTorch's layers do not have by default."""
+"""Weight initializations of papers that are not PyTorch's defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 def xavier_uniform(network: nn.Module) -> nn.Module:
     """Glorot and Bengio 2010, eq. 16, on linear and transposed convolutional layers, as the CS231n notebook does.
 
-    Biases and other convolutions keep PyTorch's own.
+    Biases and other convolutions keep PyTorch's defaults.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
@@ -41,12 +41,12 @@ def uniform(layer: Layer, bound: float) -> Layer:
 def glorot_he(layer: Layer, *, he: bool = True) -> Layer:
     """U(-b, b) weights with b^2 = 12 / (fan in + fan out), or 6 without `he`, and zero bias.
 
-    The initial weights of Gulrajani et al. 2017 (their tflib): Glorot and Bengio 2010, eq. 16, times the gain of He et
-    al. 2015 where a ReLU follows. A stride of s counts: a pixel of the larger image meets 1 / s^2 of the kernel.
+    The initialization of Gulrajani et al. 2017 (their tflib): Glorot and Bengio 2010, eq. 16, times the gain of He et
+    al. 2015 if a ReLU follows. With stride s, a pixel of the larger image is connected to 1 / s^2 of the kernel.
     """
-    larger, smaller = layer.weight.shape[1], layer.weight.shape[0]  # feature maps on both sides of a stride
-    places, stride = (1, 1) if isinstance(layer, nn.Linear) else (layer.weight[0, 0].numel(), layer.stride[0])
-    return uniform(layer, ((12 if he else 6) / (places * (larger + smaller / stride**2))) ** 0.5)
+    larger, smaller = layer.weight.shape[1], layer.weight.shape[0]  # channels of the larger and of the smaller image
+    kernel_area, stride = (1, 1) if isinstance(layer, nn.Linear) else (layer.weight[0, 0].numel(), layer.stride[0])
+    return uniform(layer, ((12 if he else 6) / (kernel_area * (larger + smaller / stride**2))) ** 0.5)
 
 
 def dcgan(network: nn.Module) -> nn.Module:
@@ -61,9 +61,9 @@ def dcgan(network: nn.Module) -> nn.Module:
 
 
 def dcgan_tensorflow(network: nn.Sequential, *, gains: float = 0.02) -> nn.Sequential:
-    """DCGAN's code for TensorFlow, whose layers InfoGAN and PacGAN have: N(0, .02) weights and zero biases.
+    """DCGAN's TensorFlow code, also used by InfoGAN and PacGAN: N(0, .02) weights and zero biases.
 
-    Convolutions that do not double draw again what lies beyond +- .04. gains: deviation of batch norm's, about 1.
+    Ordinary convolutions are truncated at +- .04. gains: standard deviation of batch norm's gains around 1.
     """
     for layer in network:
         if isinstance(layer, nn.Conv2d):
@@ -81,7 +81,7 @@ def dcgan_tensorflow(network: nn.Sequential, *, gains: float = 0.02) -> nn.Seque
 def orthogonal(network: nn.Module) -> nn.Module:
     """Saxe et al. 2014: convolutional, linear and embedding weights with orthonormal rows or columns.
 
-    A convolution counts as a matrix, outputs by all others. Biases keep PyTorch's own.
+    A convolution kernel is treated as a matrix of outputs by all other dimensions. Biases keep PyTorch's defaults.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
@@ -90,7 +90,7 @@ def orthogonal(network: nn.Module) -> nn.Module:
 
 
 def normal(network: nn.Module, std: float = 0.02) -> nn.Module:
-    """N(0, std^2) convolutional, linear and embedding weights (BigGAN's CIFAR-10 script); biases keep PyTorch's own."""
+    """N(0, std^2) convolutional, linear and embedding weights (BigGAN's CIFAR-10 script); biases are unchanged."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             nn.init.normal_(layer.weight, 0.0, std)

@@ -1,4 +1,4 @@
-"""Labels as an embedding that is learned: extra channels of the images for D, extra numbers of the code for G."""
+"""Learned label embeddings: as extra image channels for D, as extra inputs for G."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SMALL = 4
-"""Side of the maps that are made of an embedding, before they are resized to the image."""
+EMBED_SIDE = 4
+"""Side of the maps computed from an embedding, before resizing to the image."""
 
 
 class LabelAsChannels(nn.Module):
-    """A discriminator of labeled images (ganhacks 16): (B, C, H, W), (B,) int64 -> what `judge` makes of them.
+    """A discriminator of labeled images (ganhacks 16): (B, C, H, W), (B,) int64 -> scores.
 
-    look   (B, C, H, W) -> the same: what befalls images before they get their labels (augmentation, noise)
-    judge  (B, C + maps, H, W) -> scores
+    preprocess     (B, C, H, W) -> the same shape, before labels are appended (augmentation, noise)
+    discriminator  (B, C + maps, H, W) -> scores
 
-    The label's embedding of `maps` numbers goes through a linear layer into `maps` channels of 4x4, resized bilinearly.
+    The label embedding of length `maps` is mapped linearly to `maps` channels of 4x4, which are resized bilinearly.
     """
 
-    def __init__(self, look: nn.Module, judge: nn.Module, classes: int, maps: int) -> None:
+    def __init__(self, preprocess: nn.Module, discriminator: nn.Module, classes: int, maps: int) -> None:
         super().__init__()
-        self.look, self.judge = look, judge
+        self.preprocess, self.discriminator = preprocess, discriminator
         self.embedding = nn.Embedding(classes, maps)
-        self.spread = nn.Sequential(nn.Linear(maps, maps * SMALL * SMALL), nn.Unflatten(1, (maps, SMALL, SMALL)))
+        self.spread = nn.Sequential(
+            nn.Linear(maps, maps * EMBED_SIDE * EMBED_SIDE), nn.Unflatten(1, (maps, EMBED_SIDE, EMBED_SIDE))
+        )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         maps = F.interpolate(self.spread(self.embedding(y)), size=x.shape[2:], mode="bilinear")
-        return self.judge(torch.cat([self.look(x), maps.to(x.dtype)], 1))
+        return self.discriminator(torch.cat([self.preprocess(x), maps.to(x.dtype)], 1))
 
 
 class LabelEmbeddingInput(nn.Module):

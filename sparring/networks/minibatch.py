@@ -1,4 +1,4 @@
-"""Discriminators that look at several images at once, so that a generator that repeats itself is found out."""
+"""Layers that let a discriminator compare images of a batch, against mode collapse."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sparring.errors import SparringError
 
 
 def cyclic_indices(count: int, multiple: int, device: torch.device) -> Tensor:
-    """0 ... count - 1, then from 0 again up to the next multiple: rows that fill whole groups."""
+    """Indices 0 ... count - 1, cyclically continued up to the next multiple, to fill whole groups."""
     return torch.arange(-(-count // multiple) * multiple, device=device) % count
 
 
 class MinibatchDiscrimination(nn.Module):
     """Salimans et al. 2016, section 3.2, as in their code: (B, inputs) -> (B, inputs + kernels).
 
-    Each image gets, for each kernel, how near it is to all others of the batch: the sum of exp(-L1 distance) between
-    rows of `dims` numbers. The columns of the linear map have norm exp(log_scale); the bias starts at -1. Their first
-    batch scales distances so that the nearest other image is 2 away on average; here they start as they come.
+    For each kernel an image gets its closeness to all others of the batch: the sum of exp(-L1 distance) between rows of
+    `dims` numbers. The columns of the linear map have norm exp(log_scale); the bias starts at -1. Their code rescales
+    distances with the first batch so that the nearest image is at distance 2 on average; ours does not.
     """
 
     batchwise: ClassVar[str] = "minibatch discrimination"
@@ -33,7 +33,7 @@ class MinibatchDiscrimination(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.direction * (self.log_scale.exp() / self.direction.norm(dim=0))
-        with torch.autocast(x.device.type, enabled=False):  # small distances drown in bf16
+        with torch.autocast(x.device.type, enabled=False):  # bf16 is too coarse for small distances
             rows = torch.tensordot(x.to(weight.dtype), weight, 1)
         distance = (rows[:, None] - rows).abs().sum(3)  # (B, B, kernels)
         near = torch.exp(-distance) * (1 - torch.eye(len(x), device=x.device, dtype=distance.dtype))[:, :, None]
@@ -41,10 +41,10 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class MinibatchStd(nn.Module):
-    """Karras et al. 2018, section 3: (B, C, H, W) -> (B, C + 1, H, W), the added map tells how much images differ.
+    """Karras et al. 2018, section 3: (B, C, H, W) -> (B, C + 1, H, W), the added map measures variation in a group.
 
     The standard deviation of every feature at every place over a group of consecutive images, averaged to one number
-    per group. A last group that is not full is filled up from the beginning of the batch.
+    per group. An incomplete last group is filled up from the beginning of the batch.
     """
 
     batchwise: ClassVar[str] = "minibatch standard deviation"
@@ -63,12 +63,12 @@ class MinibatchStd(nn.Module):
 
 
 class PacDiscriminator(nn.Module):
-    """Lin et al. 2018 (PacGAN): the network judges packs of m images, stacked along the channels; nothing else changes.
+    """Lin et al. 2018 (PacGAN): the network scores packs of m images, concatenated along the channels.
 
     network  (B/m, m C, H, W) -> (B/m, 1)
 
     (B, C, H, W) -> (B/m, 1) in training, where m must divide B. In evaluation mode every image gets its pack's score,
-    (B, 1), and a last pack that is not full is filled up from the beginning of the batch.
+    (B, 1), and an incomplete last pack is filled up from the beginning of the batch.
     """
 
     def __init__(self, network: nn.Module, m: int) -> None:
@@ -77,7 +77,7 @@ class PacDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and len(x) % self.m:
-            raise SparringError(f"{len(x)} images cannot be put in packs of {self.m}: choose --batch a multiple of it")
+            raise SparringError(f"a batch of {len(x)} is not a multiple of the packing {self.m}: change --batch")
         packs = x[cyclic_indices(len(x), self.m, x.device)].reshape(-1, self.m * x.shape[1], *x.shape[2:])
         scores = self.network(packs)
         return scores if self.training else scores.repeat_interleave(self.m, 0)[: len(x)]

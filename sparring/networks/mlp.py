@@ -20,7 +20,7 @@ class FromUnitRange(nn.Module):
 
 
 class ToUnitRange(nn.Module):
-    """[-1, 1] -> [0, 1]: for discriminators made for pixels in [0, 1]."""
+    """[-1, 1] -> [0, 1]: for discriminators of pixels in [0, 1]."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (x + 1) / 2
@@ -35,10 +35,10 @@ def generator(
     dropout: float = 0.0,
     sigmoid: bool = False,
 ) -> nn.Sequential:
-    """(B, latent) -> (B, *shape): linear layers of these widths, ending in tanh, or in a sigmoid moved to [-1, 1]."""
+    """(B, latent) -> (B, *shape): linear layers of widths `hidden`, ending in tanh, or a rescaled sigmoid."""
     layers: list[nn.Module] = []
-    for wide, narrow in zip([latent_dim, *hidden], hidden, strict=False):
-        layers += [nn.Linear(wide, narrow), activation()]
+    for inputs, outputs in zip([latent_dim, *hidden], hidden, strict=False):
+        layers += [nn.Linear(inputs, outputs), activation()]
         if dropout:
             layers.append(Dropout(dropout))
     layers.append(nn.Linear([latent_dim, *hidden][-1], math.prod(shape)))
@@ -54,12 +54,12 @@ def discriminator(
     dropout: float = 0.0,
     unit: bool = False,
 ) -> nn.Sequential:
-    """(B, *shape) -> (B, 1) logits: linear layers of these widths; `unit`: pixels are moved to [0, 1] first."""
+    """(B, *shape) -> (B, 1) logits: linear layers of widths `hidden`; `unit`: rescales pixels to [0, 1]."""
     layers: list[nn.Module] = [ToUnitRange()] if unit else []
     layers.append(nn.Flatten())
     widths = [math.prod(shape), *hidden]
-    for wide, narrow in zip(widths, hidden, strict=False):
-        layers += [nn.Linear(wide, narrow), activation()]
+    for inputs, outputs in zip(widths, hidden, strict=False):
+        layers += [nn.Linear(inputs, outputs), activation()]
         if dropout:
             layers.append(Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
@@ -103,7 +103,7 @@ def goodfellow_discriminator(shape: tuple[int, int, int], units: int, pieces: in
 
 @torch.no_grad()
 def init_bias_to_marginals(network: nn.Sequential, images: Tensor) -> None:
-    """Set the last bias so that a silent network paints the mean image; images: (M, C, H, W) uint8 (mnist.yaml)."""
+    """Sets the last bias so that zero input to it gives the mean image; images: (M, C, H, W) uint8 (mnist.yaml)."""
     mean = images.double().mean(0).flatten() / 255
     last = [layer for layer in network if isinstance(layer, nn.Linear)][-1]
     last.bias.copy_(torch.logit(mean.clamp(1e-4, 1 - 1e-4)))

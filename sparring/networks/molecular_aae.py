@@ -1,10 +1,10 @@
-"""The networks of Kadurin et al. 2017 (the authors' aae_v3.py): a fingerprint and a concentration, to a code and back.
+"""The networks of Kadurin et al. 2017 (the authors' aae_v3.py): encoder, decoder and discriminator.
 
-Two things differ from their code. Its batch norms have a scale too, which the ReLU behind hands on to the next layer:
-without it there are as many weights as with biases and no norm. And all layers start as PyTorch's do. In the code
-biases start as N(0, 1), weights of trunk and heads uniform as Glorot and Bengio 2010 have it, with which the first
-hundreds of rounds learned no more, and those of decoder and discriminator with a deviation of 2 / (inputs outputs), so
-flat that the mean fingerprint is all there is for a thousand rounds.
+Two differences from their code. Our batch norms have no scale, which is redundant before a ReLU and a linear layer. And
+all layers use PyTorch's default initialization. Their code initializes biases with N(0, 1); weights of trunk and heads
+as Glorot and Bengio 2010, which was no better in the first hundreds of rounds; and weights of decoder and discriminator
+with a standard deviation of 2 / (inputs outputs), so small that the decoder outputs the mean fingerprint for a thousand
+rounds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Noise inside networks: on the discriminator's images, in its layers or the generator's, and dropout.
+"""Stochastic layers: instance noise, noise inside networks, and dropout.
 
-A layer that draws numbers has an attribute `generator`. Who plays a round, or makes samples, sets it, so that nothing
-depends on PyTorch's global generator, which all threads share; while it is None the global one is drawn from.
+Stochastic layers have an attribute `generator`, which the referee and the samplers set, so that nothing depends on
+PyTorch's global generator, which all threads share. None means the global generator.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class StochasticLayer(nn.Module):
-    """A layer that draws numbers from `generator`."""
+    """A layer that draws random numbers from `generator`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,10 +25,10 @@ class StochasticLayer(nn.Module):
 
 
 class InstanceNoise(StochasticLayer):
-    """Adds N(0, s^2) to what the discriminator sees while training; s falls linearly from `std` to 0 in `over` rounds.
+    """Adds N(0, s^2) to D's input in training mode; s decays linearly from `std` to 0 over `over` rounds.
 
     Sønderby et al. 2017; Arjovsky and Bottou 2017: with noise on both, the distributions of real and of generated
-    images overlap. Nothing is added in evaluation mode.
+    images overlap.
     """
 
     batchwise: ClassVar[str] = "noise in layers"
@@ -36,19 +36,19 @@ class InstanceNoise(StochasticLayer):
     def __init__(self, std: float, over: int) -> None:
         super().__init__()
         self.std, self.over = std, over
-        self.round_index = 0  # the system keeps it up to date
+        self.round_index = 0  # set by the system before each round
 
-    def present_std(self) -> float:
+    def current_std(self) -> float:
         """s in this round."""
         return self.std * max(0.0, 1 - self.round_index / self.over)
 
     def forward(self, x: Tensor) -> Tensor:
-        std = self.present_std() if self.training else 0.0
+        std = self.current_std() if self.training else 0.0
         return x + std * self.normal(x) if std else x
 
 
 class TrainingNoise(StochasticLayer):
-    """Adds N(0, std^2) while training; nothing in evaluation mode."""
+    """Adds N(0, std^2) in training mode; the identity in evaluation mode."""
 
     batchwise: ClassVar[str] = "noise in layers"
 
@@ -61,9 +61,9 @@ class TrainingNoise(StochasticLayer):
 
 
 class GaussianNoise(StochasticLayer):
-    """Adds N(0, std^2) between the generator's layers (ganhacks 13), when it learns and when it is sampled.
+    """Adds N(0, std^2) between the generator's layers (ganhacks 13), in training and in sampling.
 
-    What the generator has learned to make is made with this noise: it is a part of the code.
+    The noise acts as an additional latent input, so it stays on in evaluation mode.
     """
 
     batchwise: ClassVar[str] = "noise in layers"
@@ -77,10 +77,10 @@ class GaussianNoise(StochasticLayer):
 
 
 class Dropout(StochasticLayer):
-    """Srivastava et al. 2014, as `torch.nn.Dropout`: while training, a number becomes 0 with probability `rate`, and
-    the others become 1 / (1 - rate) times what they were.
+    """Srivastava et al. 2014, as `torch.nn.Dropout`: in training mode zeroes elements with probability `rate`, and
+    scales the others by 1 / (1 - rate).
 
-    lasting  in evaluation mode, too: when the generator is sampled (Isola et al. 2017, section 3.1; ganhacks 17)
+    lasting  also active in evaluation mode, for sampling (Isola et al. 2017, section 3.1; ganhacks 17)
     """
 
     batchwise: ClassVar[str] = "dropout"
@@ -92,5 +92,5 @@ class Dropout(StochasticLayer):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training and not self.lasting:
             return x
-        kept = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
-        return x * kept.div_(1 - self.rate)
+        mask = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
+        return x * mask.div_(1 - self.rate)

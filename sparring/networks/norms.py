@@ -14,8 +14,9 @@ from sparring.errors import SparringError
 class VirtualBatchNorm(nn.Module):
     """Salimans et al. 2016, section 3.5: (R + B, C, ...) -> the same shape; the first R rows are the reference batch.
 
-    The reference is normalized with its own statistics. Every other example is normalized with those of the reference
-    and of itself together, its own weighing 1 / (R + 1), so no example depends on another. `WithReferenceBatch` sets R.
+    The reference batch is normalized with its own statistics. Every other example is normalized with the joint
+    statistics of the reference and itself, itself with weight 1 / (R + 1), so that examples are independent.
+    `WithReferenceBatch` sets R.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -28,25 +29,25 @@ class VirtualBatchNorm(nn.Module):
             raise SparringError("virtual batch norm has no reference batch: wrap the network in WithReferenceBatch")
         flat = x.flatten(2) if x.ndim > 2 else x[:, :, None]
         flat = flat.to(torch.promote_types(x.dtype, torch.float32))
-        var, mean = torch.var_mean(flat, 2, correction=0, keepdim=True)  # (R + B, C, 1): of each example by itself
+        var, mean = torch.var_mean(flat, 2, correction=0, keepdim=True)  # (R + B, C, 1): per example
 
         reference_mean = mean[: self.reference_size].mean(0)
         reference_var = (var + (mean - reference_mean).square())[: self.reference_size].mean(0)
 
-        own = torch.full((len(x), 1, 1), 1 / (self.reference_size + 1), device=x.device, dtype=flat.dtype)
-        own[: self.reference_size] = 0
-        joint_mean = reference_mean.lerp(mean, own)
-        joint_var = (1 - own) * (reference_var + (reference_mean - joint_mean).square())
-        joint_var = joint_var + own * (var + (mean - joint_mean).square())
+        weight = torch.full((len(x), 1, 1), 1 / (self.reference_size + 1), device=x.device, dtype=flat.dtype)
+        weight[: self.reference_size] = 0
+        joint_mean = reference_mean.lerp(mean, weight)
+        joint_var = (1 - weight) * (reference_var + (reference_mean - joint_mean).square())
+        joint_var = joint_var + weight * (var + (mean - joint_mean).square())
 
         y = (flat - joint_mean) * (joint_var + self.eps).rsqrt() * self.weight[:, None] + self.bias[:, None]
         return y.to(x.dtype).view(x.shape)
 
 
 class WithReferenceBatch(nn.Module):
-    """`network` with a fixed reference batch put before every batch; its outputs are dropped again.
+    """Prepends a fixed reference batch to every batch, and drops its outputs.
 
-    network    holds layers of VirtualBatchNorm, and none that mix the rows of a batch
+    network    contains VirtualBatchNorm layers, and no other layers that mix the rows of a batch
     reference  (R, ...) inputs of the network: a buffer, saved with the weights
     """
 
@@ -71,4 +72,4 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "virtual": VirtualBatchNorm,
     "none": lambda channels: nn.Identity(),
 }
-"""Number of feature maps -> a layer (B, C, H, W) -> (B, C, H, W). "layer" is over all maps and places of an image."""
+"""Number of feature maps -> a layer (B, C, H, W) -> (B, C, H, W). "layer" is over all channels and pixels."""

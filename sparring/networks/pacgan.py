@@ -14,9 +14,9 @@ SIDE = 28
 
 
 def generator(latent_dim: int, channels: int = 3) -> nn.Module:
-    """(B, latent) -> (B, channels, 28, 28) in [-1, 1]: 4x4x64, then three 3x3 layers that double, then a 3x3 one.
+    """(B, latent) -> (B, channels, 28, 28) in [-1, 1]: 4x4x64, three upsampling 3x3 layers, then a 3x3 convolution.
 
-    287,875 parameters from 256 numbers to three channels.
+    287,875 parameters for 256 latent dimensions and three channels.
     """
     return dcgan_tensorflow(
         nn.Sequential(
@@ -31,9 +31,9 @@ def generator(latent_dim: int, channels: int = 3) -> nn.Module:
 
 
 def discriminator(channels: int, d_channels: int) -> nn.Module:
-    """(B, channels, 28, 28) -> (B, 1) logits; maps, 2 maps and 4 maps feature maps, each at half the side.
+    """(B, channels, 28, 28) -> (B, 1) logits; three layers of d_channels, 2 and 4 times as many, each halving the side.
 
-    With 2 maps ("D = G/4") it has 585 parameters for one image of three channels, and 54 more for each further one.
+    With d_channels = 2 ("D = G/4") it has 585 parameters for one image of three channels, and 54 more per extra image.
     """
     pad = nn.ZeroPad2d((0, 1, 0, 1))
     layers: list[nn.Module] = [

@@ -33,12 +33,12 @@ class Activation(nn.Module):
 
 
 class Block(nn.Module):
-    """x + W3 lrelu(W2 lrelu(W1 x + b1) + b2): 1x1, 3x3 in groups, 1x1; W3 starts at 0, so a new block does nothing."""
+    """x + W3 lrelu(W2 lrelu(W1 x + b1) + b2): 1x1, grouped 3x3, 1x1; W3 starts at 0 (identity)."""
 
     def __init__(self, width: int, groups: int, blocks: int, expansion: int = 2) -> None:
         super().__init__()
         wide = width * expansion
-        gain = GAIN * blocks**-0.25  # blocks in the whole network: the sum of the branches keeps its variance
+        gain = GAIN * blocks**-0.25  # blocks in the whole network; keeps the variance of the sum
         self.widen = init_scaled(nn.Conv2d(width, wide, 1, bias=False), gain)
         self.spread = init_scaled(nn.Conv2d(wide, wide, 3, padding=1, groups=groups, bias=False), gain)
         self.narrow = nn.Conv2d(wide, width, 1, bias=False)
@@ -50,7 +50,7 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Twice the size or half of it, smoothed by [1, 2, 1] and the box of the resampling, [1, 3, 3, 1] together."""
+    """Up- or downsampling by 2 with the smoothing kernel [1, 3, 3, 1]."""
 
     kernel: Tensor
 
@@ -68,7 +68,7 @@ class Resample(nn.Module):
 
 
 class LearnedBasis(nn.Module):
-    """(B, latent) -> (B, width, 4, 4): a learnt 4x4 pattern per channel, as strong as a linear map of the code says."""
+    """(B, latent) -> (B, width, 4, 4): a learned 4x4 pattern per channel, scaled by a linear map of the code."""
 
     def __init__(self, latent_dim: int, width: int) -> None:
         super().__init__()
@@ -83,12 +83,12 @@ def _stages(size: int, width: int, groups: int) -> int:
     if size not in SIZES:
         raise SparringError(f"R3GAN's networks cannot make {size}x{size} images: choose --size from {SIZES}")
     if 2 * width % groups:
-        raise SparringError(f"width {width}: twice the width cannot be cut into {groups} groups")
+        raise SparringError(f"width {width}: twice the width must be a multiple of the {groups} groups")
     return SIZES.index(size) + 3
 
 
 def generator(latent_dim: int, width: int, groups: int, blocks: int, channels: int, size: int) -> nn.Sequential:
-    """(B, latent) -> (B, channels, size, size), about [-1, 1] and not bounded; `blocks` per size."""
+    """(B, latent) -> (B, channels, size, size), about [-1, 1], unbounded; `blocks` blocks per resolution."""
     stages = _stages(size, width, groups)
     layers: list[nn.Module] = [LearnedBasis(latent_dim, width)]
     for stage in range(stages):
@@ -98,7 +98,7 @@ def generator(latent_dim: int, width: int, groups: int, blocks: int, channels: i
 
 
 def discriminator(width: int, groups: int, blocks: int, channels: int, size: int) -> nn.Sequential:
-    """(B, channels, size, size) -> (B, 1) logits: the mirror image, ending in a depthwise 4x4 and a linear layer."""
+    """(B, channels, size, size) -> (B, 1) logits: mirrors G, ending in a depthwise 4x4 and a linear layer."""
     stages = _stages(size, width, groups)
     layers: list[nn.Module] = [init_scaled(nn.Conv2d(channels, width, 1, bias=False))]
     for stage in range(stages):

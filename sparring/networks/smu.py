@@ -1,6 +1,6 @@
 """The networks of the SMU course's frogs from CIFAR-10 (notebook GansWithTorch), after Chollet and Radford et al. 2016.
 
-G doubles its maps by bilinear interpolation and a convolution: no checkerboards by another way than Chollet's.
+G upsamples by bilinear interpolation and a convolution, to avoid checkerboard artifacts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sparring.errors import SparringError
 
 
 def generator(latent_dim: int, channels: int = 3, size: int = 32) -> nn.Sequential:
-    """(B, latent) -> (B, channels, size, size) in [-1, 1]; up to the first ReLU all is linear but for batch norm."""
+    """(B, latent) -> (B, channels, size, size) in [-1, 1]; linear up to the first ReLU, except batch norm."""
     start = _final_side(size) * 4
     return nn.Sequential(
         nn.Linear(latent_dim, 128 * start * start),
@@ -34,21 +34,21 @@ def generator(latent_dim: int, channels: int = 3, size: int = 32) -> nn.Sequenti
 
 
 def discriminator(channels: int = 3, size: int = 32, *, sigmoid: bool = False) -> nn.Sequential:
-    """(B, channels, size, size) -> (B, 1) logits, or with `sigmoid` shares in [0, 1]; batch norm after LeakyReLU."""
+    """(B, channels, size, size) -> (B, 1) logits, or probabilities with `sigmoid`; batch norm after LeakyReLU."""
     network = _conv_stack(channels, size, nn.BatchNorm2d, slope=0.3)
     return network.append(nn.Sigmoid()) if sigmoid else network
 
 
 def critic(channels: int = 3, size: int = 32) -> nn.Sequential:
-    """(B, channels, size, size) -> (B, 1): the discriminator with layer norm for batch norm."""
+    """(B, channels, size, size) -> (B, 1): the discriminator with layer norm instead of batch norm."""
     return _conv_stack(channels, size, lambda maps: nn.GroupNorm(1, maps), slope=0.2)
 
 
 def _conv_stack(channels: int, size: int, norm: Callable[[int], nn.Module], *, slope: float) -> nn.Sequential:
-    """Four 3x3 convolutions with stride 2 and a linear layer; `slope` of the second LeakyReLU, all others have .2."""
+    """Four 3x3 convolutions with stride 2 and a linear layer; `slope` of the second LeakyReLU, .2 of the others."""
 
-    def half(narrow: int, wide: int) -> nn.Conv2d:
-        return nn.Conv2d(narrow, wide, 3, stride=2, padding=1)
+    def half(inputs: int, outputs: int) -> nn.Conv2d:
+        return nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
 
     end = _final_side(size)
     return nn.Sequential(
@@ -69,7 +69,7 @@ def _conv_stack(channels: int, size: int, norm: Callable[[int], nn.Module], *, s
 
 
 def init(network: nn.Sequential) -> nn.Sequential:
-    """Convolutions N(0, .02), batch norm gains N(1, .02), linear layers as Glorot and Bengio 2010, eq. 16, bias .01."""
+    """Convolutions N(0, .02), batch norm gains N(1, .02), linear layers Glorot and Bengio 2010, eq. 16, bias .01."""
     for layer in network:
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)
@@ -82,9 +82,9 @@ def init(network: nn.Sequential) -> nn.Sequential:
 
 
 def _final_side(size: int) -> int:
-    """The side of an image that was halved four times."""
+    """The side of the image after four halvings."""
     if size < 16 or size % 16:
         raise SparringError(
-            f"the SMU course's networks cannot make {size}x{size} images: choose --size 32 or another multiple of 16"
+            f"the SMU course's networks cannot make {size}x{size} images: --size must be a multiple of 16"
         )
     return size // 16

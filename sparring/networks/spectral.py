@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 
 class SpectralNorm(nn.Module):
-    """W -> W / sigma(W), sigma found by one step of power iteration per forward pass (algorithm 1).
+    """W -> W / sigma(W), sigma estimated by one step of power iteration per forward pass (algorithm 1).
 
-    W is taken as a matrix, its first dimension by all others. `u` (rows,) is the left singular vector so far. Training
-    mode keeps the step, evaluation mode takes it and forgets it. Only the direction of `u` counts: a mean of several
-    (EMA) is no unit vector, and sigma does not suffer from that.
+    W is treated as a matrix, its first dimension by all others. `u` (rows,) is the current estimate of the left
+    singular vector. Training mode stores the updated `u`, evaluation mode discards it. Only the direction of `u`
+    matters, so an average of several (EMA) need not be a unit vector.
     """
 
     batchwise: ClassVar[str] = "spectral norm"
@@ -32,30 +32,30 @@ class SpectralNorm(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.movedim(1, -1).flatten(1)  # a view of channels-last memory; sigma ignores the order
             v = F.normalize(torch.mv(matrix.detach().T, self.u), dim=0)
-            image = torch.mv(matrix, v)
-            u = F.normalize(image.detach(), dim=0)
+            product = torch.mv(matrix, v)
+            u = F.normalize(product.detach(), dim=0)
             if self.training:
                 torch.mul(u, 1, out=self.u)  # torch.func.grad forbids self.u.copy_(u)
-            return weight / torch.dot(u, image)
+            return weight / torch.dot(u, product)
 
 
 class SpectralConv2d(nn.Conv2d):
-    """(B, narrow, H, W) -> (B, wide, H, W): stride 1, padded to keep the size."""
+    """(B, inputs, H, W) -> (B, outputs, H, W): stride 1, padded to keep the size."""
 
-    def __init__(self, narrow: int, wide: int, kernel: int, *, bias: bool = True) -> None:
-        super().__init__(narrow, wide, kernel, padding=kernel // 2, bias=bias)
-        self.spectral = SpectralNorm(wide)
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+        self.spectral = SpectralNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.spectral(self.weight), self.bias, padding=self.padding)
 
 
 class SpectralLinear(nn.Linear):
-    """(B, narrow) -> (B, wide)."""
+    """(B, inputs) -> (B, outputs)."""
 
-    def __init__(self, narrow: int, wide: int, *, bias: bool = True) -> None:
-        super().__init__(narrow, wide, bias)
-        self.spectral = SpectralNorm(wide)
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, bias)
+        self.spectral = SpectralNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.spectral(self.weight), self.bias)

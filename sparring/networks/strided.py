@@ -1,8 +1,7 @@
-"""Convolutions that halve and double, with stride 2, as one matrix product where images are small; and a code's first.
+"""Stride-2 convolutions computed as one matrix product on small images, faster on CPUs; and a generator's first layer.
 
-Between 4x4 and 8x8 pixels a wide layer is nearly all weights, and on a CPU the library's own kernels for it take three
-to eight times as long as the product (docs/results/speed.md). The sums are the same; which way is gone depends on
-shapes only.
+Between 4x4 and 8x8 pixels a wide layer is dominated by its weights, and PyTorch's CPU kernels take three to eight times
+as long as the matrix product (docs/results/speed.md). The results are the same; the choice depends on shapes only.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-SMALL = 16
-"""Pixels of the smaller image up to which the product wins ..."""
+MAX_PIXELS = 16
+"""Use the matrix product for up to this many pixels of the smaller image ..."""
 
-WIDE = 64 * 128
-"""... for at least so many pairs of feature maps."""
+MIN_CHANNEL_PAIRS = 64 * 128
+"""... and at least this many pairs of channels."""
 
 
 class Conv2d(nn.Conv2d):
@@ -31,7 +30,7 @@ class Conv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         batch, _, *sides = x.shape
         height, width = ((side + 2 * self.margin - self.kernel) // 2 + 1 for side in sides)
-        if not _product_wins(self, x, height * width):
+        if not _use_product(self, x, height * width):
             return super().forward(x)
         patches = Im2Col.apply(_cast(x), self.kernel, self.margin)
         y = MatMul.apply(patches, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.out_channels, -1).t())
@@ -48,7 +47,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         batch, _, height, width = x.shape
-        if not _product_wins(self, x, height * width):
+        if not _use_product(self, x, height * width):
             return super().forward(x, output_size)
         pixels = _cast(x).permute(0, 2, 3, 1).reshape(-1, self.in_channels)
         patches = MatMul.apply(pixels, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.in_channels, -1))
@@ -56,7 +55,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 class PointToPatch(nn.ConvTranspose2d):
-    """(B, in, 1, 1) -> (B, out, kernel, kernel): the `nn.ConvTranspose2d` of a point, without bias."""
+    """(B, in, 1, 1) -> (B, out, kernel, kernel): `nn.ConvTranspose2d` of a 1x1 input, without bias."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__(inputs, outputs, kernel, bias=False)
@@ -68,12 +67,14 @@ class PointToPatch(nn.ConvTranspose2d):
         return patches.view(len(x), *self.kernel_size, self.out_channels).permute(0, 3, 1, 2)
 
 
-def _product_wins(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, pixels: int) -> bool:
-    return x.device.type == "cpu" and pixels <= SMALL and layer.in_channels * layer.out_channels >= WIDE
+def _use_product(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, pixels: int) -> bool:
+    return (
+        x.device.type == "cpu" and pixels <= MAX_PIXELS and layer.in_channels * layer.out_channels >= MIN_CHANNEL_PAIRS
+    )
 
 
 def _cast(x: Tensor) -> Tensor:
-    """As autocast would: the product that follows is in its type, and patches of it are half the memory."""
+    """Casts as autocast would, so that patches take half the memory."""
     return x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x
 
 
@@ -97,7 +98,7 @@ class MatMul(Function):
 
 
 class Im2Col(Function):
-    """(B, C, H, W) -> (B * h * w, kernel * kernel * C): what the kernel sees. Its transpose is `Col2Im`."""
+    """(B, C, H, W) -> (B * h * w, kernel * kernel * C): the input patches of the kernel. Its transpose is `Col2Im`."""
 
     @staticmethod
     def forward(x: Tensor, kernel: int, padding: int) -> Tensor:
@@ -105,8 +106,8 @@ class Im2Col(Function):
         height, width = ((side + 2 * padding - kernel) // 2 + 1 for side in sides)
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, *[padding] * 4))
         image, row, column, _ = x.stride()
-        seen = (batch, height, width, kernel, kernel * channels)
-        return x.as_strided(seen, (image, 2 * row, 2 * column, row, 1)).reshape(-1, kernel * kernel * channels)
+        patches = (batch, height, width, kernel, kernel * channels)
+        return x.as_strided(patches, (image, 2 * row, 2 * column, row, 1)).reshape(-1, kernel * kernel * channels)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
@@ -119,9 +120,7 @@ class Im2Col(Function):
 
 
 class Col2Im(Function):
-    """(B * h * w, kernel * kernel * C) -> (B, C, H, W): patches laid over each other and summed. Its transpose is
-    `Im2Col`.
-    """
+    """(B * h * w, kernel * kernel * C) -> (B, C, H, W): sums overlapping patches. Its transpose is `Im2Col`."""
 
     @staticmethod
     def forward(patches: Tensor, shape: tuple[int, int, int, int], kernel: int, padding: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""StyleALAE (Pidhorskyi et al. 2020, section 4): StyleGAN's generator, and an encoder that is its mirror image.
+"""StyleALAE (Pidhorskyi et al. 2020, section 4): StyleGAN's generator, and an encoder that mirrors it.
 
-The networks grow (Karras et al. 2018). Level 0 makes 4x4 images, each further level doubles the side. While training
-both networks work at the present size: G gives such images, E takes them, and `E.fade` makes them of real ones. In
-evaluation mode G gives and E takes images of the full size.
+Both networks grow progressively (Karras et al. 2018): level 0 has 4x4 images, each further level doubles the side. In
+training mode they work at the current size, to which `E.fade` reduces real images. In evaluation mode G's output and
+E's input have the full size.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 def levels_of(size: int) -> int:
-    """How many levels lie between 4x4 and size x size, both included."""
+    """Number of levels from 4x4 to size x size, inclusive."""
     if size not in SIZES:
         raise SparringError(f"StyleALAE's networks cannot make {size}x{size} images: choose --size from {SIZES}")
     return SIZES.index(size) + 2
 
 
 def level_and_blend(played: int, levels: int, rounds_per_level: int) -> tuple[int, float]:
-    """The level after so many rounds, and how much of its layers counts: on half a cosine to 1 at its half-time.
+    """The level after `played` rounds, and its blending weight, which rises to 1 in the first half of the level.
 
-    With 0 rounds per level the networks are full-grown from the start.
+    With 0 rounds per level the networks have full size from the start.
     """
     if not rounds_per_level:
         return levels - 1, 1.0
@@ -42,9 +42,9 @@ def level_and_blend(played: int, levels: int, rounds_per_level: int) -> tuple[in
 
 
 class ProgressiveSchedule(nn.Module):
-    """How far a network has grown; saved with its weights, and copied with their average.
+    """The current level of a progressively grown network, saved with its weights and included in the EMA weights.
 
-    The number stays on the CPU wherever the weights go: to look at it there is to wait for nothing.
+    The counter stays on the CPU, so that reading it does not synchronize.
     """
 
     reached: Tensor
@@ -53,7 +53,7 @@ class ProgressiveSchedule(nn.Module):
         super().__init__()
         self.levels, self.rounds_per_level = levels, rounds_per_level
         self.register_buffer("reached", torch.zeros((), dtype=torch.int64))
-        self.round_index = 0  # the system keeps it up to date
+        self.round_index = 0  # set by the system before each round
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -66,17 +66,17 @@ class ProgressiveSchedule(nn.Module):
         return self
 
     def now(self) -> tuple[int, float]:
-        """The present level, and how much of its layers counts, in [0, 1]."""
+        """The current level and its blending weight in [0, 1]."""
         return level_and_blend(int(self.reached), self.levels, self.rounds_per_level)
 
 
 def maps(level: int, levels: int, width: int, max_channels: int) -> int:
-    """Feature maps at a level: `width` at the last, twice as many at each before it, `max_channels` at most."""
+    """Channels at a level: `width` at the last, doubling toward the first, at most `max_channels`."""
     return min(max_channels, width << (levels - 1 - level))
 
 
 def statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(B, C, H, W) -> (B, C, 1, 1) means and deviations of every map, in float32 or better."""
+    """(B, C, H, W) -> (B, C, 1, 1) means and standard deviations of every channel, in float32 or float64."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
     return mean, (variance + eps).sqrt()
@@ -98,9 +98,9 @@ class Blur(nn.Module):
 
 
 class StyleLayer(StochasticLayer):
-    """Noise, bias, LeakyReLU .2, then AdaIN (Huang and Belongie 2017): a style says each map's deviation and mean.
+    """Noise, bias, LeakyReLU .2, then AdaIN (Huang and Belongie 2017): a style sets each channel's deviation and mean.
 
-    Every image has noise of its own; in the first layer of the authors' code a batch shares it.
+    Noise is drawn per image; in the first layer of the authors' code a batch shares it.
     """
 
     batchwise: ClassVar[str] = "noise in layers"
@@ -118,25 +118,25 @@ class StyleLayer(StochasticLayer):
 
 
 class SynthesisBlock(nn.Module):
-    """A level of G: (B, narrow, H, W) and two styles -> (B, wide, 2 H, 2 W). The first level does not double."""
+    """A level of G: (B, inputs, H, W) and two styles -> (B, outputs, 2 H, 2 W). The first level does not upsample."""
 
-    def __init__(self, latent_dim: int, narrow: int, wide: int, *, doubles: bool) -> None:
+    def __init__(self, latent_dim: int, inputs: int, outputs: int, *, doubles: bool) -> None:
         super().__init__()
-        up = [Conv2d(narrow, wide, 3, resize="up", bias=False), Blur(wide)] if doubles else []
+        up = [Conv2d(inputs, outputs, 3, resize="up", bias=False), Blur(outputs)] if doubles else []
         self.widen = nn.Sequential(*up)
-        self.first = StyleLayer(latent_dim, wide)
-        self.conv = Conv2d(wide, wide, 3, bias=False)
-        self.second = StyleLayer(latent_dim, wide)
+        self.first = StyleLayer(latent_dim, outputs)
+        self.conv = Conv2d(outputs, outputs, 3, bias=False)
+        self.second = StyleLayer(latent_dim, outputs)
 
-    def forward(self, x: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        return self.second(self.conv(self.first(self.widen(x), one)), other)
+    def forward(self, x: Tensor, style1: Tensor, style2: Tensor) -> Tensor:
+        return self.second(self.conv(self.first(self.widen(x), style1)), style2)
 
 
 class Generator(nn.Module):
-    """G: (B, latent) codes w, or (B, layers, latent) styles, one a layer -> (B, channels, S, S), not bounded.
+    """G: (B, latent) codes w, or (B, layers, latent) styles, one per layer -> (B, channels, S, S), unbounded.
 
-    width, max_channels  feature maps next to the image, and at most
-    rounds_per_level  rounds before the next level; 0: full-grown from the start
+    width, max_channels  channels at the last level, and maximum
+    rounds_per_level  rounds per level; 0: full size from the start
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Generator(nn.Module):
 
     @property
     def layers(self) -> int:
-        """How many layers take a style at present."""
+        """Current number of layers that take a style."""
         return 2 * (self.growth.now()[0] + 1)
 
     @property
@@ -167,8 +167,8 @@ class Generator(nn.Module):
         level, blend = self.growth.now()
         styles = w.unbind(1) if w.ndim == 3 else [w] * self.layers
         x = before = self.start.expand(len(w), -1, -1, -1)
-        for block, one, other in zip(self.blocks, styles[::2], styles[1::2], strict=False):
-            before, x = x, block(x, one, other)
+        for block, style1, style2 in zip(self.blocks, styles[::2], styles[1::2], strict=False):
+            before, x = x, block(x, style1, style2)
         image = self.to_image[level](x)
         if blend < 1:
             image = torch.lerp(F.interpolate(self.to_image[level - 1](before), scale_factor=2), image, blend)
@@ -176,31 +176,31 @@ class Generator(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """A level of E: (B, narrow, H, W) -> (B, wide, H / 2, W / 2), and the statistics that instance norm takes away.
+    """A level of E: (B, inputs, H, W) -> (B, outputs, H / 2, W / 2), and the statistics that instance norm removes.
 
-    Those are (B, 2 narrow + 2 wide): means and deviations after the first and after the second convolution. The
-    authors' deviations have no epsilon, ours 1e-8 under the root: else the gradient of a constant map is no number.
+    These are (B, 2 inputs + 2 outputs): means and deviations after both convolutions. Our deviations have an epsilon of
+    1e-8 under the root, which the authors omit: it prevents NaN gradients of constant maps.
     """
 
-    def __init__(self, narrow: int, wide: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = Conv2d(narrow, narrow, 3)
-        self.widen = nn.Sequential(Blur(narrow), Conv2d(narrow, wide, 3, resize="down"))
+        self.conv = Conv2d(inputs, inputs, 3)
+        self.widen = nn.Sequential(Blur(inputs), Conv2d(inputs, outputs, 3, resize="down"))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        taken = []
+        stats = []
         for layer in (self.conv, self.widen):
             x = F.leaky_relu(layer(x), 0.2)
             mean, deviation = statistics(x, 1e-8)
             x = (x - mean) / (deviation.square() + 1e-5).sqrt()
-            taken += [mean, deviation]
-        return x, torch.cat(taken, 1).flatten(1)
+            stats += [mean, deviation]
+        return x, torch.cat(stats, 1).flatten(1)
 
 
 class StatsEncoder(nn.Module):
-    """(B, channels, S, S) -> (B, N): the statistics of every layer at present, from the smallest images up.
+    """(B, channels, S, S) -> (B, N): the statistics of all current layers, from the smallest images up.
 
-    Images become maps by a 1x1 convolution and LeakyReLU .2 twice, which is .04 once, as in the authors' code.
+    Images pass a 1x1 convolution and LeakyReLU .2 twice (.04), as in the authors' code.
     """
 
     def __init__(self, width: int, max_channels: int, channels: int, size: int, *, rounds_per_level: int) -> None:
@@ -215,18 +215,18 @@ class StatsEncoder(nn.Module):
         if not self.training:
             x = self.fade(x)
         level, blend = self.growth.now()
-        h, found = self.blocks[level](F.leaky_relu(self.from_image[level](x), 0.04))
+        h, stats = self.blocks[level](F.leaky_relu(self.from_image[level](x), 0.04))
         if blend < 1:
             skipped = F.leaky_relu(self.from_image[level - 1](F.avg_pool2d(x, 2)), 0.04)
             h = blend * h + (1 - blend) * skipped
-        every = [found]
+        all_stats = [stats]
         for block in reversed(self.blocks[:level]):
-            h, found = block(h)
-            every.insert(0, found)
-        return torch.cat(every, 1)
+            h, stats = block(h)
+            all_stats.insert(0, stats)
+        return torch.cat(all_stats, 1)
 
     def fade(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) images of the full size -> of the present one; a new level's details come in slowly."""
+        """(B, C, S, S) images of the full size -> the current size; details of a new level are blended in."""
         level, blend = self.growth.now()
         x = F.avg_pool2d(x, x.shape[2] // (4 << level))
         return x if blend == 1 else torch.lerp(F.interpolate(F.avg_pool2d(x, 2), scale_factor=2), x, blend)
@@ -235,9 +235,9 @@ class StatsEncoder(nn.Module):
 class Encoder(nn.Module):
     """E: (B, channels, S, S) -> (B, latent) codes w: the sum of linear maps of every layer's statistics.
 
-    Those of a new level come in slowly, biases included.
+    Those of a new level are blended in, including biases.
 
-    features  (B, channels, S, S) -> (B, N), those statistics; N grows
+    features  (B, channels, S, S) -> (B, N) statistics; N grows with the level
     width, max_channels, rounds_per_level  as in Generator
     """
 
@@ -252,11 +252,11 @@ class Encoder(nn.Module):
         self.styles = nn.ModuleList(Linear(n, latent_dim) for n in self.sizes)
 
     def fade(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) real images of the full size -> what E takes at present, while training."""
+        """(B, C, S, S) real images of the full size -> E's current input in training mode."""
         return self.features.fade(x)
 
     def forward(self, x: Tensor) -> Tensor:
         level, blend = self.features.growth.now()
-        present = self.features(x).split(self.sizes[: 2 * (level + 1)], 1)
-        codes = [linear(part) for linear, part in zip(self.styles, present, strict=False)]
+        stats = self.features(x).split(self.sizes[: 2 * (level + 1)], 1)
+        codes = [linear(part) for linear, part in zip(self.styles, stats, strict=False)]
         return torch.stack([*codes[:-2], *(blend * code for code in codes[-2:])]).sum(0)

@@ -13,14 +13,14 @@ from sparring.networks.resample import Crop
 
 
 def image() -> nn.Sequential:
-    """Logits -> the mean image of their Bernoulli variables, in [-1, 1]."""
+    """Bernoulli logits -> mean images in [-1, 1]."""
     return nn.Sequential(nn.Sigmoid(), FromUnitRange())
 
 
 def kingma_encoder(shape: tuple[int, int, int], width: int, latent_dim: int) -> nn.Sequential:
     """Kingma and Welling 2014, appendix C: (B, *shape) -> (B, 2 latent), one tanh layer.
 
-    Weights start at N(0, .01^2): the paper's N(0, .01) is read as a deviation.
+    Initial weights N(0, .01^2): we read the paper's N(0, .01) as a standard deviation.
     """
     pixels = math.prod(shape)
     return started(
@@ -39,7 +39,7 @@ def kingma_decoder(latent_dim: int, width: int, shape: tuple[int, int, int]) -> 
 
 
 def keras_encoder(network: nn.Sequential) -> nn.Sequential:
-    """Keras's initial values; what is the last layer here is two there, of means and of log-variances."""
+    """Keras's initialization; the last layer is two separate layers there, for means and log-variances."""
     keras_init(network)
     heads = network[-1]
     assert isinstance(heads, nn.Linear)
@@ -55,7 +55,7 @@ def chollet_encoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
             ToUnitRange(),
             nn.Conv2d(channels, 32, 3, padding=1),
             nn.ReLU(),
-            nn.ZeroPad2d((0, 1, 0, 1)),  # Keras's "same" for an even side: what is missing goes right and below
+            nn.ZeroPad2d((0, 1, 0, 1)),  # Keras's "same" for an even side: pads right and below
             nn.Conv2d(32, 64, 3, stride=2),
             nn.ReLU(),
             nn.Conv2d(64, 64, 3, padding=1),
@@ -86,7 +86,7 @@ def chollet_decoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
 
 
 def smu_encoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
-    """SMU's notebook 07a: (B, channels, 28, 28) -> (B, 2 latent); its layer of 32 is linear."""
+    """SMU's notebook 07a: (B, channels, 28, 28) -> (B, 2 latent); the layer of 32 units is linear."""
     return keras_encoder(
         nn.Sequential(
             ToUnitRange(),
@@ -106,7 +106,7 @@ def smu_encoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
 
 
 def smu_decoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
-    """SMU's notebook 07a: (B, latent) -> (B, channels, 28, 28) logits; kernels of 4 with stride 2 double the side."""
+    """SMU's notebook 07a: (B, latent) -> (B, channels, 28, 28) logits; 4x4 kernels with stride 2."""
     return keras_init(
         nn.Sequential(
             nn.Linear(latent_dim, 64 * 7 * 7),

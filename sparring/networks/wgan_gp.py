@@ -1,7 +1,7 @@
 """The networks of Gulrajani et al. 2017 (igul222/improved_wgan_training): MNIST, the CIFAR-10 ResNet and the toys.
 
-Weights start as in the authors' code, uniform and with zero biases (`initial.glorot_he`): with He's gain in all
-convolutions but a ResNet's shortcuts and the last of its generator, which have Glorot's, as have linear layers.
+Initial weights are those of the authors' code (`init.glorot_he`): uniform, zero biases, with He's gain in convolutions;
+Glorot's in linear layers, shortcuts of the ResNet and the last convolution of its generator.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sparring.networks.strided import Conv2d
 def mnist_generator(latent_dim: int, width: int = 64, channels: int = 1) -> nn.Sequential:
     """(B, latent) -> (B, channels, 28, 28) in [-1, 1]: 4 -> 8 (cropped to 7) -> 14 -> 28, 5x5, no batch norm.
 
-    Doubling is TensorFlow's "SAME": of the 2 n + 3 rows that n make, the first and the last two are cut off.
+    Upsampling has TensorFlow's "SAME" padding: of 2 n + 3 rows the first and the last two are cropped.
     """
 
     def double(wide: int, narrow: int, size: int) -> tuple[nn.Module, nn.Module]:
@@ -44,7 +44,7 @@ def mnist_generator(latent_dim: int, width: int = 64, channels: int = 1) -> nn.S
 def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
     """(B, channels, 28, 28) -> (B, 1): 5x5 convolutions with stride 2, LeakyReLU .2, no norm.
 
-    Halving is TensorFlow's "SAME": an even side is padded by one before and two after, 7 by two on both sides.
+    Downsampling has TensorFlow's "SAME" padding: even sides by one before and two after, 7 by two on both sides.
     """
 
     def halve(narrow: int, wide: int, padding: int) -> nn.Conv2d:
@@ -66,17 +66,17 @@ def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
 
 
 def toy_generator(latent_dim: int = 2, width: int = 512, outputs: int = 2) -> nn.Sequential:
-    """(B, latent) -> (B, outputs): the paper's toys in the plane (figure 1); three ReLU layers, nothing at the end."""
+    """(B, latent) -> (B, outputs): the paper's 2-D toys (figure 1); three ReLU layers and a linear one."""
     return _toy([latent_dim, width, width, width, outputs])
 
 
 def toy_critic(inputs: int = 2, width: int = 512) -> nn.Sequential:
-    """(B, inputs) -> (B, 1): three ReLU layers. The paper's penalty for the toys is .1."""
+    """(B, inputs) -> (B, 1): three ReLU layers. The paper's penalty weight for the toys is .1."""
     return _toy([inputs, width, width, width, 1])
 
 
 def _toy(widths: list[int]) -> nn.Sequential:
-    """Linear layers with ReLU between them; the hidden ones start as in He et al. 2015, the last as Glorot's."""
+    """Linear layers with ReLU between them; initialized as He et al. 2015, the last as Glorot and Bengio 2010."""
     layers: list[nn.Module] = []
     for wide, narrow in pairwise(widths[:-1]):
         layers += [uniform(nn.Linear(wide, narrow), (6 / wide) ** 0.5), nn.ReLU()]
@@ -84,7 +84,7 @@ def _toy(widths: list[int]) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """Pre-activation block: [norm] ReLU conv [norm] ReLU conv, beside a shortcut; nearest up, mean-pool down."""
+    """Pre-activation block: [norm] ReLU conv [norm] ReLU conv, plus a shortcut; nearest-neighbor up, mean-pool down."""
 
     def __init__(self, narrow: int, wide: int, resize: Literal["up", "down", "none"], *, norm: bool) -> None:
         super().__init__()
