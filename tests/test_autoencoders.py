@@ -382,7 +382,7 @@ def reduction_aae(kind=ReductionAAE, classes=4, distance=6.0):
         **counted,
         prior=priors.gaussian(2),
         game=game("non-saturating"),
-        distance=distance,
+        min_distance=distance,
     )
 
 
