@@ -498,7 +498,7 @@ def test_a_step_never_makes_it_worse():
 
 
 def test_neighbors_are_the_nearest_over_all_blocks(monkeypatch):
-    monkeypatch.setattr(neighbors_module, "BLOCK", 7)
+    monkeypatch.setattr(neighbors_module, "ROWS_PER_BLOCK", 7)
     g = torch.Generator().manual_seed(0)
     these = torch.randint(0, 256, (6, 1, 3, 3), generator=g, dtype=torch.uint8)
     others = torch.randint(0, 256, (50, 1, 3, 3), generator=g, dtype=torch.uint8)

@@ -22,7 +22,7 @@ PAIRS = [
 
 @pytest.fixture
 def always_a_product(monkeypatch):
-    monkeypatch.setattr(strided, "WIDE", 0)
+    monkeypatch.setattr(strided, "MIN_CHANNEL_PAIRS", 0)
 
 
 def taken(monkeypatch):
@@ -91,7 +91,7 @@ def test_large_images_and_narrow_layers_go_the_librarys_way(monkeypatch):
 @pytest.mark.parametrize("side", [7, 8, 9])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (4, 1), (5, 2), (6, 2)])
 def test_every_kernel_and_side_and_a_bias(always_a_product, kernel, padding, side, monkeypatch):
-    monkeypatch.setattr(strided, "SMALL", 10_000)
+    monkeypatch.setattr(strided, "MAX_PIXELS", 10_000)
     torch.manual_seed(0)
     layer = Conv2d(3, 2, kernel, padding, bias=True).double()
     x = torch.randn(2, 3, side, side + 2, dtype=torch.float64, requires_grad=True)

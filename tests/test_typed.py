@@ -127,7 +127,7 @@ def calls(system):
         latent.classifier_for: {"system": system, "classes": classes, "data": lambda: data},
         latent.lerp: {"a": codes, "b": codes, "t": 0.5},
         latent.lerp_gaussian: {"a": codes, "b": codes, "t": 0.5},
-        latent.nearest: {"these": real, "others": fake, "k": 2},
+        latent.nearest: {"queries": real, "others": fake, "k": 2},
         latent.jitter_grid: {"code": codes[0], "spread": 0.2, "seed": 0},
         latent.latent_decoder: {"system": system, "labels": None},
         latent.open_path: {"stops": codes[None], "steps": 3, "how": "slerp"},
