@@ -201,7 +201,7 @@ class Panel:
             f"KID-{extractor}@{n}": kernel_distance(real=real, fake=fake),
             **prdc(real=real, fake=fake)._asdict(),
             "cells-JS": jensen_shannon(**counts),
-            "cells-NDB": ndb(**counts),
+            "cells-NDB": ndb(real=counts["real"], fake=counts["fake"]),
             "missing": missing_share(**counts),
             **({"classes-TV": total_variation(self.histogram([samples]))} if self.classes else {}),
             "duplicates": near_duplicates.share,
