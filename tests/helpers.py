@@ -50,14 +50,14 @@ SMALL = {
     "cyclegan": ({"width": 4, "blocks": 1, "d_layers": 1, "pool_size": 10}, 16),
     "style-alae": ({"width": 4, "max_channels": 8, "mapping_layers": 2, "rounds_per_level": 2}, 16),
 }
-"""Arguments and image size that make a recipe small enough for a test, where its own are too big."""
+"""Recipe -> arguments and image size that are small enough for a test, unless the defaults are."""
 
 
 # Recipes.
 
 
 def small(name):
-    """Arguments that make a recipe small enough for a test, and the side of its images."""
+    """Arguments of a recipe that are small enough for a test, and the size of its images."""
     function = load_recipe(name, RECIPES)
     extra, size = SMALL.get(name, ({}, info(function).size))
     short = {"latent_dim": 6} if "latent_dim" in {a.name for a in arguments(function)} else {}
@@ -70,19 +70,19 @@ def small(name):
 def toy_data(size, count=600, channels=1, classes=0):
     pixels = np.random.default_rng(1).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
     data = sparring.load(pixels)
-    if size == 13:  # molecules come with concentration and growth
+    if size == 13:  # molecules have concentration and growth
         return measured(data)
     return labeled(data, classes) if classes else data
 
 
 def measured(data):
-    """The same images, two random numbers with each."""
+    """The same images with two random values each."""
     part = data.held_out and measured(data.held_out)
     return replace(data, values=torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0)), held_out=part)
 
 
 def labeled(data, classes):
-    """The same images; their labels go round."""
+    """The same images with cyclic labels."""
     part = data.held_out and labeled(data.held_out, classes)
     return replace(
         data, labels=torch.arange(len(data)) % classes, classes=tuple(map(str, range(classes))), held_out=part
@@ -90,7 +90,7 @@ def labeled(data, classes):
 
 
 def two_tone() -> Dataset:
-    """Images that are all dark or all light, half of each, with a little noise."""
+    """Dark and light images, half of each, with a little noise."""
     g = make_generator("two-tone")
     level = torch.where(torch.rand(512, 1, 1, 1, generator=g) < 0.5, 40, 215)
     return Dataset("two-tone", (level + torch.randint(-8, 9, (512, *SHAPE), generator=g)).to(torch.uint8))
@@ -103,11 +103,13 @@ def with_labels(data):
 
 
 def idx(array, magic=None):
+    """The bytes of an IDX file."""
     sizes = struct.pack(f">{array.ndim}I", *array.shape)
     return struct.pack(">I", 0x0800 + array.ndim if magic is None else magic) + sizes + array.tobytes()
 
 
 def small_mnist(root, kind="MNIST", *, zipped=False):
+    """Write 40 training and 20 test images in torchvision's layout; returns their folder."""
     folder = root / kind / "raw"
     folder.mkdir(parents=True)
     for prefix, number in (("train", 40), ("t10k", 20)):
@@ -125,6 +127,7 @@ def small_mnist(root, kind="MNIST", *, zipped=False):
 
 
 def one_line(call, *words):
+    """The message of the SparringError that `call` raises: one line that contains all `words`."""
     with pytest.raises(SparringError) as refusal:
         call()
     message = str(refusal.value)

@@ -1,4 +1,4 @@
-"""Two processes forked from this one that form a group, for tests of what several processes do together."""
+"""Fork two processes that form a process group, for tests of distributed training."""
 
 import os
 import runpy
@@ -10,43 +10,43 @@ import traceback
 
 import accelerate
 import torch
-import torch._dynamo  # what the first optimizer imports; here, so that children need not
+import torch._dynamo  # imported by the first optimizer; here, so that children inherit it
 
 from sparring.errors import SparringError
 
 
 def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def pair(work, *, patience=10, within=60, port=None):
-    """How two processes end that run `work(rank)`: for each its exit code and the text that it returned or raised.
+    """Run `work(rank)` in two processes. Returns (exit code, returned or raised text) of each.
 
-    An error of the library gives its own exit code, any other 99; who is not done `within` seconds is killed (-9).
+    A SparringError gives its own exit code, any other exception 99; after `within` seconds a process is killed (-9).
     """
     children = forked(work, patience=patience, port=port)
-    until = time.monotonic() + within
-    ends = []
+    deadline = time.monotonic() + within
+    results = []
     for pid, reading in children:
-        while (found := os.waitpid(pid, os.WNOHANG)) == (0, 0):
-            if time.monotonic() > until:
+        while (status := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
         with os.fdopen(reading) as pipe:
-            ends.append((os.waitstatus_to_exitcode(found[1]), pipe.read()))
-    return ends
+            results.append((os.waitstatus_to_exitcode(status[1]), pipe.read()))
+    return results
 
 
 def forked(work, *, patience=10, port=None):
-    """For each of two processes that run `work(rank)` its number, and the reading end of a pipe with its text."""
+    """Start `work(rank)` in two processes. Returns (pid, read end of a pipe with its text) of each."""
     port = port or free_port()
     return [_fork(work, rank, port, patience) for rank in range(2)]
 
 
 def command(*argv):
-    """`python -m sparring ...`, to be run in one of two processes: it ends that process."""
+    """Run `python -m sparring ...` inside a forked process; ends that process."""
     sys.argv = ["sparring", *map(str, argv)]
     runpy.run_module("sparring", run_name="__main__", alter_sys=True)
 

@@ -1,4 +1,4 @@
-"""Faults planted into real images, each at three severities: what a generator with exactly that fault would make."""
+"""Faults planted into real images, each at three severities, as a generator with exactly that fault would produce."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.data.pixels import to_float, to_uint8
 
 
 class Material(NamedTuple):
-    """Real images to plant faults into: `fresh` ones that nobody has seen, and the training images for copies."""
+    """Real images to plant faults into: unused ones (`fresh`), and the training images for copies."""
 
     fresh: Dataset
     train: Tensor
@@ -24,46 +24,49 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def without(many: int) -> Callable[[Material, int], Tensor]:
-    """The last `many` classes are never made."""
+def without(n_missing: int) -> Callable[[Material, int], Tensor]:
+    """The last `n_missing` classes are missing."""
 
     def plant(material: Material, n: int) -> Tensor:
-        kept = (material.fresh.labels[:, None] != torch.arange(10 - many, 10)).all(1)
+        kept = (material.fresh.labels[:, None] != torch.arange(10 - n_missing, 10)).all(1)
         return material.fresh.images[kept][:n]
 
     return plant
 
 
 def mostly_one(share: float) -> Callable[[Material, int], Tensor]:
-    """One class is this share of everything."""
+    """One class has this share of all samples."""
 
     def plant(material: Material, n: int) -> Tensor:
-        one = material.fresh.labels == 1
-        ones = material.fresh.images[one][: round(share * n)]
-        return torch.cat([ones, material.fresh.images[~one][: n - len(ones)]])
+        is_one = material.fresh.labels == 1
+        ones = material.fresh.images[is_one][: round(share * n)]
+        return torch.cat([ones, material.fresh.images[~is_one][: n - len(ones)]])
 
     return plant
 
 
 def repeated(share: float) -> Callable[[Material, int], Tensor]:
-    """The same images, this share of n, again and again."""
+    """Only share * n distinct images, repeated."""
     return lambda material, n: material.fresh.images[torch.arange(n) % round(share * n)]
 
 
-def partly_repeated(share: float, many: int = 20) -> Callable[[Material, int], Tensor]:
-    """This share of the samples are the same `many` images."""
+def partly_repeated(share: float, n_distinct: int = 20) -> Callable[[Material, int], Tensor]:
+    """This share of the samples repeats `n_distinct` images."""
 
     def plant(material: Material, n: int) -> Tensor:
-        same = round(share * n)
+        n_repeated = round(share * n)
         return torch.cat(
-            [material.fresh.images[torch.arange(same) % many], material.fresh.images[many : many + n - same]]
+            [
+                material.fresh.images[torch.arange(n_repeated) % n_distinct],
+                material.fresh.images[n_distinct : n_distinct + n - n_repeated],
+            ]
         )
 
     return plant
 
 
 def copied(share: float, noise: float = 0.0) -> Callable[[Material, int], Tensor]:
-    """This share of the samples are training images, with Gaussian noise of this many gray levels."""
+    """This share of the samples are training images, with Gaussian noise of `noise` gray levels."""
 
     def plant(material: Material, n: int) -> Tensor:
         count = round(share * n)
@@ -74,7 +77,7 @@ def copied(share: float, noise: float = 0.0) -> Callable[[Material, int], Tensor
 
 
 def changed(change: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Something is done to every image, in [-1, 1]."""
+    """Apply `change` to every image, in [-1, 1]."""
 
     def plant(material: Material, n: int, images: Tensor | None = None) -> Tensor:
         return to_uint8(change(to_float(material.fresh.images[:n] if images is None else images)))
@@ -94,7 +97,7 @@ def blurred(sigma: float) -> Callable[..., Tensor]:
 
 
 def checkerboard(levels: float) -> Callable[..., Tensor]:
-    """Lighter and darker pixels in turn, on a gray that lets both be seen."""
+    """Add an alternating pattern of +-`levels` gray levels."""
 
     def change(x: Tensor) -> Tensor:
         board = (torch.arange(x.shape[2])[:, None] + torch.arange(x.shape[3])).remainder(2) * 2 - 1
@@ -104,22 +107,22 @@ def checkerboard(levels: float) -> Callable[..., Tensor]:
 
 
 def shrunk(factor: float) -> Callable[[Material, int], Tensor]:
-    """Of `factor` times as many images, those nearest to the center of their class."""
+    """Of `factor` times as many images, the nearest to their class mean."""
 
     def plant(material: Material, n: int) -> Tensor:
-        some = material.fresh.rows(torch.arange(round(factor * n)))
-        flat, kept = some.images.flatten(1).float(), []
+        candidates = material.fresh.rows(torch.arange(round(factor * n)))
+        flat, kept = candidates.images.flatten(1).float(), []
         for label in range(10):
-            members = (some.labels == label).nonzero().flatten()
-            far = (flat[members] - flat[members].mean(0)).square().sum(1)
-            kept.append(members[far.argsort()[: -(-len(members) * n // len(flat))]])
-        return some.images[torch.cat(kept).sort().values][:n]
+            members = (candidates.labels == label).nonzero().flatten()
+            distances = (flat[members] - flat[members].mean(0)).square().sum(1)
+            kept.append(members[distances.argsort()[: -(-len(members) * n // len(flat))]])
+        return candidates.images[torch.cat(kept).sort().values][:n]
 
     return plant
 
 
 def with_garbage(share: float) -> Callable[[Material, int], Tensor]:
-    """This share of the samples are pixels without sense."""
+    """This share of the samples is uniform noise."""
 
     def plant(material: Material, n: int) -> Tensor:
         count = round(share * n)
@@ -142,4 +145,4 @@ FAULTS: dict[str, list[Callable[..., Tensor]]] = {
     "noise": [noisy(10), noisy(20), noisy(40)],
     "garbage": [with_garbage(0.02), with_garbage(0.05), with_garbage(0.15)],
 }
-"""Fault -> the same fault at three severities, weakest first."""
+"""Fault -> the fault at three severities, weakest first."""

@@ -160,9 +160,9 @@ def test_a_broken_member_says_why(one):
         (start + 16, b"\0\0\0\0", "CRC"),
         (start + 24, struct.pack("<L", 300_000_000), "more than 256 MB"),
         (start + 20, struct.pack("<L", 300_000_000), "more than 256 MB"),
-        (start + 42, b"\5", "points to something else"),
-        (0, b"PK\0\0", "points to something else"),
-        (start + 42, b"\xff\xff\xff\x7f", "points to something else"),
+        (start + 42, b"\5", "points to a wrong offset"),
+        (0, b"PK\0\0", "points to a wrong offset"),
+        (start + 42, b"\xff\xff\xff\x7f", "points to a wrong offset"),
         (36, b"\xff\xff", ""),
     ):
         broken = whole[:]
@@ -260,7 +260,7 @@ def test_a_bomb_is_unpacked_no_further_than_its_stated_size(tmp_path, monkeypatc
 def test_what_grows_beyond_measure_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "all.zip"
     path.write_bytes(patched(zipped([("1.png", b"x" * 1000)]), 24, 200_000_000))
-    with pytest.raises(BadImage, match="more than can be packed into"):
+    with pytest.raises(BadImage, match=r"impossible for .* compressed bytes"):
         read(path)
     path.write_bytes(zipped([("1.png", bytes(90_000)), ("2.png", bytes(90_000))]))
     monkeypatch.setattr(zip_members, "FREE_BYTES", 80_000)
@@ -278,7 +278,7 @@ def test_many_names_over_one_stream_are_refused(tmp_path):
     assert len(list_images(path).names) == 9
     second = whole.index(b"PK\1\2", whole.index(b"PK\1\2") + 1)
     path.write_bytes(whole[: second + 42] + bytes(4) + whole[second + 46 :])  # the first member's place
-    with pytest.raises(SparringError, match=r"png lies within another file"):
+    with pytest.raises(SparringError, match=r"png overlaps another member"):
         list_images(path)
 
 
@@ -286,26 +286,26 @@ def test_many_names_over_one_stream_are_refused(tmp_path):
 def test_other_ways_of_compression_are_named(tmp_path, way):
     path = tmp_path / "all.zip"
     path.write_bytes(zipped([("1.png", b"picture")], way))
-    with pytest.raises(BadImage, match=r"compression is (bzip2|lzma); only deflate"):
+    with pytest.raises(BadImage, match=r"compression method is (bzip2|lzma); only deflate"):
         read(path)
 
 
 def test_sizes_of_a_stored_member_agree(tmp_path):
     path = tmp_path / "all.zip"
     path.write_bytes(patched(zipped([("1.png", b"picture")], zipfile.ZIP_STORED), 24, 3))
-    with pytest.raises(BadImage, match="two sizes"):
+    with pytest.raises(BadImage, match="two different sizes"):
         read(path)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (zipped([("1.png", b"picture" * 99)])[:100], "half a download"),
-        (b"Rar!\x1a\7\0" + bytes(600), "packed as RAR"),
-        (b"7z\xbc\xaf\x27\x1c" + bytes(600), "packed as 7z"),
-        (b"BZh9" + bytes(600), "packed as bzip2"),
-        (b"text", "neither a folder nor a zip"),
-        (b"\x1f\x8b" + bytes(600), "neither a folder nor a zip"),
+        (zipped([("1.png", b"picture" * 99)])[:100], "incomplete download"),
+        (b"Rar!\x1a\7\0" + bytes(600), "is a RAR archive"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(600), "is a 7z archive"),
+        (b"BZh9" + bytes(600), "is a bzip2 archive"),
+        (b"text", "neither a folder nor an archive"),
+        (b"\x1f\x8b" + bytes(600), "neither a folder nor an archive"),
     ],
 )
 def test_what_is_no_archive_is_called_what_it_is(tmp_path, content, words):

@@ -76,15 +76,15 @@ def npy(shape, kind="|u1", content=b""):
 
 DAMAGED = {
     "2.7 TiB in the header": (npy((1_000_000, 1000, 1000, 3)), "1000000, 1000, 1000, 3"),
-    "cut": (npy((6, 8, 8), content=bytes(300)), "384 bytes, and 300 are there"),
+    "cut": (npy((6, 8, 8), content=bytes(300)), "384 bytes, but the file has 300"),
     "negative": (npy((-6, 8, 8), content=bytes(600)), "(-6, 8, 8)"),
     "objects": (npy((6,), "|O", bytes(600)), "allow_pickle"),
     "fields": (npy((6,), [("a", "<i4")], bytes(600)), "plain numbers"),
     "no bytes each": (npy((10**12,), "|S0"), "plain numbers"),
-    "long header": (b"\x93NUMPY\2\0\xff\xff\xff\x7f{}", "too long"),
+    "long header": (b"\x93NUMPY\2\0\xff\xff\xff\x7f{}", "more than 10,000"),
     "no header": (b"\x93NUMPY\1\0\x10\0" + b"f()             ", "header is damaged"),
     "version": (b"\x93NUMPY\x09\0\x10\0\0\0" + bytes(16), "version 9.0"),
-    "text": (b"not an array", "does not begin as one"),
+    "text": (b"not an array", "not a .npy file"),
 }
 
 

@@ -241,8 +241,8 @@ def test_unlabeled_images_get_the_extra_label():
     ("name", "arguments", "words"),
     [
         ("aae-semi-supervised", {"n_labeled": 15}, "multiple of the 10 classes"),
-        ("mnist-net", {"n_labeled": 5000}, "500 labeled images of each class asked for; class '0' has"),
-        ("aae-labeled-prior", {"n_labeled": 5000}, "500 labeled images of each class asked for"),
+        ("mnist-net", {"n_labeled": 5000}, "500 labeled images per class are needed, and class '0' has"),
+        ("aae-labeled-prior", {"n_labeled": 5000}, "500 labeled images per class are needed"),
         ("aae-semi-supervised", {"affine_strength": 3}, "affine_strength"),
         ("aae", {"prior": "swiss-roll"}, "lives in 2 dimensions and the code has 8: give --latent-dim 2"),
         ("aae", {"prior": "gaussian", "prior_std": 0}, "prior_std"),

@@ -359,7 +359,7 @@ def test_bad_features_are_refused_by_the_others_too(function):
     broken[7] = torch.nan
     with pytest.raises(SparringError, match="1 of 100 fake features are NaN"):
         function(real=x, fake=broken)
-    with pytest.raises(SparringError, match="3 dimensions, fake ones 2"):
+    with pytest.raises(SparringError, match="3 dimensions, fake features 2"):
         function(real=x, fake=x[:, :2])
     with pytest.raises(SparringError, match=r"must be \(N, F\)"):
         function(real=x, fake=x[0])

@@ -41,7 +41,7 @@ def test_everything_is_counted(zoo):
     assert report.sizes == {"16 x 16": 302}
     assert report.formats == {"PNG": 301, "TIFF": 1}
     assert report.modes == {"L": 300, "I;16": 1, "RGBA": 1}
-    assert report.conversions == {"16-bit scaled to 8 bits": 1, "transparency laid on the background": 1}
+    assert report.conversions == {"16-bit scaled to 8 bits": 1, "transparency blended with the background": 1}
     assert sorted(report.bad) == ["cat/cut.png", "cat/fifo.png", "cat/page\n404.jpg"]
     assert report.bad["cat/fifo.png"] == "not a regular file"
     assert any("notes.txt" in note for note in report.notes)
@@ -84,7 +84,7 @@ def test_mixed_sizes_get_a_suggestion(tmp_path):
     assert report.ok
 
 
-def test_pictures_that_are_passed_over_are_counted_in_the_last_line(tmp_path):
+def test_skipped_images_are_counted_in_the_last_line(tmp_path):
     for index in range(40):
         folder = tmp_path / ("cat", "dog", ".", "cat")[index % 4]
         folder.mkdir(exist_ok=True)
@@ -92,15 +92,15 @@ def test_pictures_that_are_passed_over_are_counted_in_the_last_line(tmp_path):
     for index in range(10):
         (tmp_path / "dog" / f"{index}.heic").write_bytes(b"heic")
     report = check(tmp_path, held_out=5)
-    assert (report.images, report.passed, report.ok) == (30, 20, True)
-    assert str(report).endswith("\nready to train on 30 of 50 pictures: 20 (40%) are passed over")
-    assert "--labels-from none takes all images" in str(report)
+    assert (report.images, report.skipped, report.ok) == (30, 20, True)
+    assert str(report).endswith("\nready to train on 30 of 50 images: 20 (40%) are skipped")
+    assert "--labels-from none uses all images" in str(report)
     assert "--size 16 --channels 1 --held-out 5\n" in str(report)
     everything = check(tmp_path, labels_from="none")
-    assert (everything.images, everything.passed) == (40, 10)
+    assert (everything.images, everything.skipped) == (40, 10)
     assert "--labels-from none" in everything.advice[-1]
-    assert check(np.zeros((60, 8, 8), np.uint8)).advice[0].startswith("60 images are fewer than a batch")
-    assert "give --held-out 50 to training" in check(np.zeros((100, 8, 8), np.uint8)).advice[0]
+    assert check(np.zeros((60, 8, 8), np.uint8)).advice[0].startswith("60 images are fewer than one batch")
+    assert "train with --held-out 50" in check(np.zeros((100, 8, 8), np.uint8)).advice[0]
 
 
 def test_reports_and_data_are_short_in_a_notebook(zoo):

@@ -76,7 +76,7 @@ def test_energy_distance_does_not_change_with_order_place_or_blocks(monkeypatch)
 
 
 def test_codes_that_cannot_be_compared():
-    with pytest.raises(SparringError, match="real codes have 2 dimensions, fake ones 3"):
+    with pytest.raises(SparringError, match="real codes have 2 dimensions, fake codes 3"):
         energy_distance(real=torch.zeros(4, 2), fake=torch.zeros(4, 3))
     with pytest.raises(SparringError, match="1 of 4 codes are NaN"):
         energy_distance(real=torch.zeros(4, 2), fake=torch.zeros(4, 2).index_fill(0, torch.tensor([1]), torch.nan))

@@ -409,7 +409,7 @@ def test_domains_that_do_not_fit_are_refused_in_one_line(tmp_path):
     refused(both(small, str(tmp_path / "nowhere")), "nowhere")
     refused(both(small, small, size=18), "18x18", "multiple of 4")
     refused(both(small, small, size=16), "16x16", "at least 24")
-    refused(both(small, small, size=16, classes="1"), "leave out classes")
+    refused(both(small, small, size=16, classes="1"), "omit classes")
     refused(both(small, small, size=16, d_layers=1, batch=19), "larger than the 18 images of 'a'")
     refused(lambda: train("cyclegan", small, out=tmp_path / "runs"), "--data-a X --data-b Y", "none")
     refused(lambda: train("cyclegan", domains().of_class(0), d_layers=1, out=tmp_path / "runs"), "0 images of 'b'")
@@ -543,7 +543,7 @@ def test_pairs_are_found_by_name(tmp_path):
     first, second = load_pairs(tmp_path / "a", tmp_path / "b", size=8, channels=1)
     assert [chr(int(image.max())) for image in first.images] == ["q", "r"]
     assert torch.equal(second.images, first.images + 1)
-    assert first.notes == ("3 images have no partner and were passed over",)
+    assert first.notes == ("3 images have no partner and were skipped",)
     (tmp_path / "c").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "c" / "z.png")
     refused(lambda: load_pairs(tmp_path / "a", tmp_path / "c", size=8, channels=1), "equal names")

@@ -95,10 +95,10 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch):
     damaged = bytearray((folder / "lenet-mnist.safetensors").read_bytes())
     damaged[-1] ^= 1
     (folder / "lenet-mnist.safetensors").write_bytes(damaged)
-    with pytest.raises(SparringError, match="not the published ones: install sparring again"):
+    with pytest.raises(SparringError, match="not the published ones: reinstall sparring"):
         extractors.trained(LENET_MNIST)
     (folder / "lenet-mnist.safetensors").write_bytes(damaged[:1000])
-    with pytest.raises(SparringError, match="cannot be read: install sparring again"):
+    with pytest.raises(SparringError, match="cannot be read: reinstall sparring"):
         extractors.trained(LENET_MNIST)
 
 
@@ -231,12 +231,12 @@ def test_a_self_taught_extractor_sees_more_than_pixels(digits, monkeypatch):
         return float((labels[near] == labels).double().mean())
 
     assert alike(features) > alike(pixels_pca64(digits.images[:1000]).features(digits.images[1000:3000])[0]) + 0.01
-    with pytest.raises(SparringError, match="learns from at least 32 images; got 20"):
+    with pytest.raises(SparringError, match="needs at least 32 images; got 20"):
         simclr64(digits.images[:20])
 
 
 def test_weights_that_the_user_brings(tmp_path):
-    timm = pytest.importorskip("timm", reason="timm is not installed: pip install 'sparring[judges]'")
+    timm = pytest.importorskip("timm", reason="timm is not installed: pip install 'sparring[extractors]'")
     for name, network, width in (
         ("dinov2", "vit_small_patch14_dinov2", 384),
         ("clip", "vit_base_patch32_clip_224", 768),

@@ -53,7 +53,7 @@ def test_strays_do_not_hide_the_classes(some, strays):
     folder = some(*names("cat", "dog"), *(f"stray{number}.png" for number in range(strays)))
     listing = list_images(folder)
     assert (listing.classes, len(listing.names)) == (("cat", "dog"), 6)
-    said(listing, f"passed over {strays} images outside the class folders", "stray0.png")
+    said(listing, f"skipped {strays} images outside the class folders", "stray0.png")
 
 
 def test_empty_class_folders_are_named(some):
@@ -76,12 +76,12 @@ def test_images_in_folders_of_a_class_are_of_that_class(some):
 
 def test_many_in_folders_and_many_beside_them_are_asked_about(some):
     folder = some(*names("old", number=4), *(f"{number}.png" for number in range(12)))
-    one_line(lambda: load(folder), "12 images lie directly", "4 in its folders (old)", "--labels-from")
+    one_line(lambda: load(folder), "12 images are directly", "4 in its folders (old)", "--labels-from")
     assert load(folder, labels_from="folders", held_out=0).classes == ("old",)
     every = load(folder, labels_from="none", held_out=0)
     assert (len(every), every.labels) == (16, None)
     some("13.png", "14.png", "15.png", "16.png")
-    said(list_images(folder), "passed over 4 images in deeper folders", "old/0.png")
+    said(list_images(folder), "skipped 4 images in deeper folders", "old/0.png")
 
 
 def test_folders_that_are_too_deep_are_named(some):
@@ -95,7 +95,7 @@ def test_masks_are_named(some):
     said(list_images(some(*names("images", "masks"))), "masks sounds like masks")
     shutil.rmtree(some() / "masks")
     listing = list_images(some("images/0_mask.png", "images/1_MASK.png"))
-    said(listing, "2 files are called as masks are", "images/")
+    said(listing, "2 files are named like masks", "images/")
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_train_and_test_are_a_split_and_no_classes(some):
     data = load(folder, held_out=2)
     assert (data.classes, len(data), len(data.held_out), len(data.test)) == (("cat", "dog"), 4, 2, 2)
     assert data.test.labels.tolist() == [1, 1]
-    said(data, "only train/ is trained on", "test/ is the test set")
-    said(data, "passed over val/")
+    said(data, "only train/ is used for training", "test/ is the test set")
+    said(data, "skipped val/")
     assert load(folder, labels_from="none", held_out=0).labels is None
 
 
@@ -179,7 +179,7 @@ def test_labels_of_stylegans_json_are_read(some, tmp_path, zipped):
     source = shutil.make_archive(str(tmp_path / "set"), "zip", folder) if zipped else folder
     data = load(source, held_out=0)
     assert (data.classes, data.labels.tolist()) == (("0", "3", "10"), [1, 0, 2, 1, 0])
-    assert not any("no images by their name" in note for note in data.notes)
+    assert not any("without an image suffix" in note for note in data.notes)
     if not zipped:  # other labels of the same images are other data
         (folder / "dataset.json").write_text(json.dumps({"labels": [[name, 1 - label % 2] for name, label in pairs]}))
         assert load(source, held_out=0).labels.tolist() == [0, 1, 1, 0, 1]
@@ -191,9 +191,9 @@ def test_labels_of_stylegans_json_are_read(some, tmp_path, zipped):
     ("text", "words"),
     [
         ("{", "cannot read labels"),
-        ('{"labels": [["a.png", [0.5, 0.5]]]}', "give whole numbers or names"),
-        ('{"labels": [["other.png", 1]]}', "no file that"),
-        ('{"labels": 3}', "no labels as they are read"),
+        ('{"labels": [["a.png", [0.5, 0.5]]]}', "give integers or names"),
+        ('{"labels": [["other.png", 1]]}', "no file in"),
+        ('{"labels": 3}', "no labels in the expected format"),
         ("[" * 100_000, "cannot read labels"),
     ],
 )
@@ -220,15 +220,15 @@ def test_labels_come_from_a_table(some, tmp_path, kind):
     (tmp_path / name).write_text(text, newline="")
     data = load(some("a.png", "b.png", "sub/c.png"), labels_from=tmp_path / name, held_out=0)
     assert (data.classes, data.labels.tolist()) == (("cat", "dog"), [1, 0, 1])
-    said(data, "labels are from", "3 images of 2 classes")
+    said(data, "labels from", "3 images, 2 classes")
 
 
 def test_a_table_that_fits_in_part_says_so(some, tmp_path):
     (tmp_path / "l.csv").write_text("a.png,dog\nb.png,cat\nnowhere.png,cat\n")
     data = load(some("a.png", "b.png", "c.png"), labels_from=str(tmp_path / "l.csv"), held_out=0)
     assert len(data) == 2
-    said(data, "passed over 1 images without a label", "c.png")
-    said(data, "names 1 files that are no images here", "nowhere.png")
+    said(data, "skipped 1 images without a label", "c.png")
+    said(data, "lists 1 files that are not images of the source", "nowhere.png")
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ def test_a_table_that_fits_in_part_says_so(some, tmp_path):
     [
         ("a.png,dog\na.png,cat\n", "two labels, dog and cat"),
         ("x,y,z\na.png,dog,1\n", "the columns of"),
-        ("file,label\na.png\n", "1 columns where there should be 2"),
+        ("file,label\na.png\n", "1 columns instead of 2"),
         ("", "is empty"),
-        ("nowhere.png,cat\n", "as nowhere.png"),
+        ("nowhere.png,cat\n", "e.g. nowhere.png"),
         ("\xff", "cannot read labels"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_table_that_cannot_be_read_says_why(some, tmp_path, text, words):
 def test_a_table_that_was_not_asked_for_is_named(some):
     folder = some("a.png", "b.png")
     (folder / "labels.csv").write_text("a.png,dog\nb.png,cat\n")
-    said(list_images(folder), "labels.csv was seen and not read", "--labels-from")
+    said(list_images(folder), "labels.csv was not read", "--labels-from")
 
 
 def test_a_table_is_for_image_files(tmp_path):
@@ -295,9 +295,9 @@ def test_one_scale_for_all_images_of_a_set(tmp_path, values, kind, expected):
 
 def test_what_is_much_enlarged_is_said(some):
     data = load(some("a.png", "b.png"), size=17, held_out=0)
-    said(data, "2 enlarged to more than twice their size")
+    said(data, "2 upscaled by more than a factor of 2")
     assert not load(some(), size=16, held_out=0).notes
-    assert "enlarged to more than twice" in load(np.zeros((4, 8, 8), np.uint8), size=17, held_out=0).notes[0]
+    assert "upscaled by more than" in load(np.zeros((4, 8, 8), np.uint8), size=17, held_out=0).notes[0]
 
 
 # What is held out; names; what a set remembers of where it came from.
@@ -317,7 +317,7 @@ def test_a_folder_beside_a_named_set_is_said(some, monkeypatch):
     folder = some(*names("digits"))
     monkeypatch.chdir(folder)
     assert len(load("digits", held_out=0)) == 5000
-    said(load("digits", held_out=0), "'digits' is the data set of that name", "'./digits'")
+    said(load("digits", held_out=0), "'digits' is the built-in data set", "'./digits'")
     assert check("digits").images == 5000
     assert load("./digits", held_out=0).spec == Spec(1, 8)
 
@@ -350,7 +350,7 @@ def test_copies_are_named(some):
 
 
 def test_few_images_are_asked_about(some):
-    assert "give --batch 2 or so" in str(check(some("a.png", "b.png", "c.png")))
+    assert "use --batch 2 or so" in str(check(some("a.png", "b.png", "c.png")))
 
 
 def test_a_preview_is_what_training_sees(some):
@@ -370,8 +370,8 @@ def test_a_preview_is_what_training_sees(some):
         ({"source": ""}, ["data is empty", "'.'"]),
         ({"source": "a" * 5000}, ["File name too long"]),
         ({"source": "/" + "a" * 300}, ["File name too long"]),
-        ({"source": "~nosuchuser/x"}, ["is no path"]),
-        ({"source": "a\0b"}, ["is no path"]),
+        ({"source": "~nosuchuser/x"}, ["is not a valid path"]),
+        ({"source": "a\0b"}, ["is not a valid path"]),
         ({"source": b"digits"}, ["data is a bytes"]),
         ({"source": None}, ["data is a NoneType"]),
         ({"source": []}, ["data is a list"]),

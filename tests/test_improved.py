@@ -33,7 +33,7 @@ def test_as_many_labels_of_each_class_chosen_by_the_seed():
 
 
 def test_too_many_labels_are_refused():
-    with pytest.raises(SparringError, match="41 labeled images of each class asked for; class 'a' has 40"):
+    with pytest.raises(SparringError, match="41 labeled images per class are needed, and class 'a' has 40"):
         ten_classes().labeled_subset(410, seed=0)
     with pytest.raises(SparringError, match="'toy' has no labels"):
         images().labeled_subset(10, seed=0)

@@ -172,7 +172,7 @@ def test_features_that_would_overflow_are_refused(size):
     for name in sets:
         huge = {**sets, name: sets[name] * size}
         for metric in (frechet_distance, kernel_distance, prdc):
-            with pytest.raises(SparringError, match=rf"{name} features are as large as \d.*at most 1e\+15"):
+            with pytest.raises(SparringError, match=rf"{name} features reach \d.*more than 1e\+15"):
                 metric(**huge)
     with pytest.raises(SparringError, match=r"finite features up to 1e\+15"):
         fit_cells(sets["real"] * size)
@@ -297,7 +297,7 @@ def test_bad_features_are_refused_in_plain_words(function):
         function(real=x, fake=broken)
     with pytest.raises(SparringError, match="2 of 20 real features"):
         function(real=broken, fake=x)
-    with pytest.raises(SparringError, match="4 dimensions, fake ones 3"):
+    with pytest.raises(SparringError, match="4 dimensions, fake features 3"):
         function(real=x, fake=x[:, :3])
     with pytest.raises(SparringError, match=r"must be \(N, F\), F > 0; got \(80,\)"):
         function(real=x.flatten(), fake=x)
@@ -337,8 +337,8 @@ def test_class_histogram_by_hand():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.tensor([0, 3]), "run from 0 to 3; classes: 3"),
-        (torch.tensor([-1, 0]), "run from -1 to 0"),
+        (torch.tensor([0, 3]), "range from 0 to 3; there are 3 classes"),
+        (torch.tensor([-1, 0]), "range from -1 to 0"),
         (torch.tensor([], dtype=torch.int64), r"N > 0; got \(0,\)"),
         (torch.tensor([0.0, 1.0]), "integers"),
     ],

@@ -146,7 +146,7 @@ def test_what_a_file_does_not_have_is_synthetic_and_said_to_be(tmp_path):
     assert [note.split(":")[0] for note in bare.notes] == ["synthetic concentration", "synthetic growth"]
     assert torch.equal(bare.values, again.values)
     half = from_file(file_of(tmp_path, ["smiles,mass,concentration", *[f"{text},1,-6" for text in SMILES]], "h.csv"))
-    assert half.notes[0] == "passed over the columns mass"
+    assert half.notes[0] == "ignored the columns mass"
     assert [note.split(":")[0] for note in half.notes[1:]] == ["synthetic growth"]
     assert set(half.values[:, 0].tolist()) == {-6.0}
     for data in (bare, half):
@@ -192,9 +192,9 @@ def test_bad_molecules_are_named_and_skipped_and_numbers_stay_with_theirs(tmp_pa
     assert torch.equal(data.images, fingerprints([line.split("\t")[0] for line in good])[0])
     (note,) = data.notes
     assert note == (
-        "skipped 4 of 400 molecules: line 2 ('C1CC' is no SMILES), line 202 (Explicit valence for atom # 1 C, 5, is "
-        "greater than permitted), line 399 (concentration 'five' is no number), "
-        "line 401 (growth 80 is not a share from -1 to 1: divide percent by 100)"
+        "skipped 4 of 400 molecules: line 2 ('C1CC' is not a valid SMILES), line 202 (Explicit valence for atom # 1 C, "
+        "5, is greater than permitted), line 399 (concentration 'five' is not a number), "
+        "line 401 (growth 80 is not a fraction from -1 to 1: divide percent by 100)"
     )
 
 
@@ -202,7 +202,7 @@ def test_more_than_one_percent_bad_molecules_stop(tmp_path, capfd):
     good = [f"{'C' * (i % 30 + 1)}O" for i in range(396)]
     assert len(load(file_of(tmp_path, [*good, *["xyz"] * 4]), held_out=0)) == 396
     message = one_line(lambda: load(file_of(tmp_path, [*["xyz"] * 12, *good])), "12 of 408 molecules", "more than 1%")
-    assert "line 10 ('xyz' is no SMILES) and 2 more; repair them" in message
+    assert "line 10 ('xyz' is not a valid SMILES) and 2 more; repair them" in message
     assert "line 11" not in message
     assert capfd.readouterr() == ("", "")
 
@@ -218,11 +218,11 @@ REFUSED = {
     "remarks.smi": (["# nothing", ""], "no molecules"),
     "header.csv": (["smiles,growth"], "only a header"),
     "nameless.csv": (["CCO,-5,0.3", "CC,-5,0.3"], "must name a column 'smiles'"),
-    "wide.smi": (["CCO a -5 0.3 more", "CC b -5 0.3 more"], "line 1 (5 columns where there should be 4)"),
+    "wide.smi": (["CCO a -5 0.3 more", "CC b -5 0.3 more"], "line 1 (5 columns instead of 4)"),
     "twice.csv": (["smiles,growth,growth", "CCO,1,1"], "two columns 'growth'"),
     "unplaced.csv": (["smiles,growth", "CCO,1"], "growth but no concentration"),
     "open.csv": (["smiles,name", '"CCO,name'], "cannot read"),
-    "ragged.smi": (["CCO a -5 0.3", "CCO a -5"], "line 2 (3 columns where there should be 4)"),
+    "ragged.smi": (["CCO a -5 0.3", "CCO a -5"], "line 2 (3 columns instead of 4)"),
     "molar.smi": (["CCO a 0.00001 0.3", "CC b 0.00001 0.3"], "concentration 1e-05 is not a log10 of mol/l"),
     "infinite.smi": (["CCO a -inf 0.3", "CC b nan 0.3"], "concentration -inf is not"),
     "code.smi": (["CCO NSC 123", "CC NSC 124"], "concentration 123 is not a log10 of mol/l"),

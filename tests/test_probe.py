@@ -217,7 +217,7 @@ def test_data_that_cannot_be_probed_is_named():
         probing.protocol(replace(data, held_out=None), labels=30, draws=1)
     with pytest.raises(SparringError, match="2 labels are fewer than the 3 classes of 'tones'"):
         probing.protocol(data, labels=2, draws=1)
-    with pytest.raises(SparringError, match="labeled images of each class asked for; class 'dark' has "):
+    with pytest.raises(SparringError, match="labeled images per class are needed, and class 'dark' has "):
         probing.protocol(data, labels=600, draws=1)
 
 

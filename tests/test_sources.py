@@ -163,7 +163,7 @@ def test_cifar10_is_read_without_unpickling(tmp_path, kind, monkeypatch):
 )
 def test_damaged_cifar10_is_refused(tmp_path, content):
     (small_cifar10(tmp_path, "py") / "data_batch_2").write_bytes(content)
-    one_line(lambda: load("cifar10", root=tmp_path), "data_batch_2", "damaged", "fetch it again")
+    one_line(lambda: load("cifar10", root=tmp_path), "data_batch_2", "damaged", "download it again")
 
 
 def test_what_a_pickle_would_run_is_not_run(tmp_path):
@@ -205,8 +205,8 @@ DAMAGE = {
     "labels in place of images": (lambda good: idx(good[:, 0, 0]), "not an IDX file"),
     "count too large": (lambda good: idx(good)[:-1], "cut short"),
     "count too small": (lambda good: idx(good) + b"\0", "more than"),
-    "count absurd": (lambda good: struct.pack(">4I", 0x0803, 2**32 - 1, 28, 28) + bytes(100), "cannot be"),
-    "no images": (lambda good: struct.pack(">4I", 0x0803, 0, 28, 28), "cannot be"),
+    "count absurd": (lambda good: struct.pack(">4I", 0x0803, 2**32 - 1, 28, 28) + bytes(100), "impossible size"),
+    "no images": (lambda good: struct.pack(">4I", 0x0803, 0, 28, 28), "impossible size"),
     "header only": (lambda good: idx(good)[:9], "not an IDX file"),
     "nothing": (lambda good: b"", "not an IDX file"),
     "not square": (lambda good: idx(good[:, :, :27]), "not square"),
@@ -396,9 +396,9 @@ def test_bad_members_of_a_zip_are_skipped(tmp_path):
     ("make", "words"),
     [
         (lambda path: path.mkdir(), ["no images", "no files"]),
-        (lambda path: (path / "a.txt", path.mkdir())[0].write_text("a"), ["no images", "1 files of other kinds"]),
+        (lambda path: (path / "a.txt", path.mkdir())[0].write_text("a"), ["no images", "only 1 other files"]),
         (lambda path: picture(path / "1.png", 1), ["1 usable images", "at least 2"]),
-        (lambda path: path.write_bytes(b"text"), ["neither a folder nor a zip"]),
+        (lambda path: path.write_bytes(b"text"), ["neither a folder nor an archive"]),
         (lambda path: path.write_bytes(b"PK\x05\x06" + bytes(18)), ["no images"]),
         (lambda path: os.mkfifo(path), ["not a regular file"]),
         (lambda path: None, ["there is no folder or file"]),
@@ -464,7 +464,7 @@ def test_named_sets_are_converted_when_asked(tmp_path):
     assert data.spec == Spec(3, 32, DIGITS)
     assert torch.equal(data.images[:, 0], data.images[:, 2])
     assert data.images.float().mean().item() == pytest.approx(load("digits").images.float().mean().item(), rel=0.01)
-    assert any("made 3 x 32 x 32" in note for note in data.notes)
+    assert any("to 3 x 32 x 32" in note for note in data.notes)
     small_mnist(tmp_path)
     assert load("mnist", root=tmp_path, size=16).test.spec == Spec(1, 16, DIGITS)
 
@@ -479,7 +479,7 @@ def test_conversions_are_counted(tmp_path):
     assert values(data) == [0, 1, 2, 3, 4, 10, 11, 255, 255]
     (note,) = data.notes
     assert "3 16-bit scaled to 8 bits" in note
-    assert "1 transparency laid on the background" in note
+    assert "1 transparency blended with the background" in note
 
 
 # Classes and the held-out part.
@@ -498,7 +498,7 @@ def test_classes_go_by_name_before_index(tmp_path):
         for index in range(2):
             picture(tmp_path / name / f"{index}.png", 100 + index)
     assert load(tmp_path, classes="1", held_out=0).classes == ("1",)
-    one_line(lambda: load(tmp_path, classes="2"), "unknown class '2'", "named by numbers")
+    one_line(lambda: load(tmp_path, classes="2"), "unknown class '2'", "class names are numbers")
     assert load(tmp_path, classes="cat,5", held_out=0).classes == ("5", "cat")
 
 
@@ -578,7 +578,7 @@ def test_numpy_files(tmp_path):
     assert (data.classes, data.labels.tolist()) == (("5", "7", "9"), [0, 0, 2, 2, 0, 1])
 
     np.savez(tmp_path / "other.npz", pictures=images)
-    one_line(lambda: load(tmp_path / "other.npz"), "holds pictures", "'images'")
+    one_line(lambda: load(tmp_path / "other.npz"), "contains pictures", "'images'")
     np.savez(tmp_path / "objects.npz", images=np.array([{}, {}], object))
     one_line(lambda: load(tmp_path / "objects.npz"), "objects.npz", "allow_pickle")
     np.savez(tmp_path / "labels.npz", images=images, labels=np.zeros(5))

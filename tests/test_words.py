@@ -164,7 +164,7 @@ def test_a_name_is_a_name_and_a_number_a_place_only_where_no_class_is_a_number(t
 @pytest.mark.parametrize(
     ("text", "classes", "words"),
     [
-        ("0", ("1", "2", "10"), "a number is a name, not a place in the list (possible: 1, 2, 10)"),
+        ("0", ("1", "2", "10"), "a number is a name, not an index (possible: 1, 2, 10)"),
         ("²", ("a", "b"), "unknown class '²'"),
         ("٣", ("a", "b", "c", "d"), "unknown class '٣'"),
         ("9" * 20, ("a", "b"), "unknown class '99"),

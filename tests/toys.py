@@ -1,4 +1,4 @@
-"""Small systems and data that several tests play with."""
+"""Small systems and data for tests."""
 
 from functools import partial
 
@@ -44,5 +44,7 @@ def referee(system=None, data=None, *, batch: int = 16, precision: str = "fp32",
     )
 
 
-def state(judge: Referee) -> dict[str, torch.Tensor]:
-    return {f"{file}/{name}": v.clone() for file, named in judge.state_tensors().items() for name, v in named.items()}
+def state(referee: Referee) -> dict[str, torch.Tensor]:
+    return {
+        f"{file}/{name}": v.clone() for file, tensors in referee.state_tensors().items() for name, v in tensors.items()
+    }

@@ -1,6 +1,6 @@
-"""A server that imports once and then forks children that train, and may be killed: see test_faults.py.
+"""A server that imports once and forks children that train and may be killed; see test_faults.py.
 
-Each line on stdin is a JSON order; each line on stdout the child's end: {"pid", "signal", "code", "error"}.
+Each line on stdin is a JSON job; each line on stdout its result: {"signal", "code", "error"}.
 """
 
 import gc
@@ -23,8 +23,8 @@ from sparring.errors import SparringError
 from sparring.run import Run
 
 
-class Deadly(Disk):
-    """Kills its own process with signal 9 just before operation number `at` (counted over all operations)."""
+class KillingDisk(Disk):
+    """Kills its own process with SIGKILL just before disk operation number `at`."""
 
     def __init__(self, at):
         self.at, self.count = at, 0
@@ -39,40 +39,40 @@ class Deadly(Disk):
         self._do(path, 0, lambda: Disk.remove(self, path))
 
 
-def child(order):
-    disk = Deadly(order["die_at"]) if order.get("die_at") is not None else Disk()
+def child(job):
+    disk = KillingDisk(job["die_at"]) if job.get("die_at") is not None else Disk()
     run_class = sparring.training.Run
     create, opened = Run.create.__func__, Run.open.__func__
     run_class.create = classmethod(lambda cls, out, name, config, source: create(cls, out, name, config, source, disk))
     run_class.open = classmethod(lambda cls, path: opened(cls, path, disk))
-    if order["verb"] == "train":
-        sparring.training.train(order["recipe"], order["data"], out=order["out"], quiet=True, **order["options"])
+    if job["verb"] == "train":
+        sparring.training.train(job["recipe"], job["data"], out=job["out"], quiet=True, **job["options"])
     else:
-        sparring.training.resume(order["run"], quiet=True)
-    if order.get("count"):
-        with open(order["count"], "w") as file:
+        sparring.training.resume(job["run"], quiet=True)
+    if job.get("count"):
+        with open(job["count"], "w") as file:
             json.dump(disk.count, file)
 
 
 def warm():
-    """What a first training imports, compiles and looks up; here, so that children need not."""
+    """Import, compile and cache what a first training needs, so that children inherit it."""
     data = sparring.load(np.arange(200 * 64, dtype=np.uint8).reshape(200, 8, 8), held_out=60)
     with TemporaryDirectory() as folder:
         options = {"rounds": 1, "latent_dim": 4, "batch": 8, "quiet": True, "out": folder}
         sparring.resume(sparring.train("csc321-mlp", data, **options), rounds=2, data=data, quiet=True)
     gc.collect()
-    gc.freeze()  # so that a child's collections do not copy the pages that it shares
+    gc.freeze()  # garbage collection in a child would copy shared pages
 
 
 def serve():
     for line in sys.stdin:
-        order = json.loads(line)
+        job = json.loads(line)
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
             try:
-                child(order)
+                child(job)
                 os._exit(0)
             except SparringError as error:
                 os.write(writing, str(error).encode()[:4000])
@@ -83,21 +83,21 @@ def serve():
                 os.write(writing, traceback.format_exc().encode()[-4000:])
                 os._exit(99)
         os.close(writing)
-        if order.get("signal_when_logged"):
-            until = time.monotonic() + 60
-            while not any(log.stat().st_size for log in Path(order["out"]).glob("*/log.jsonl")):
-                assert time.monotonic() < until
+        if job.get("signal_when_logged"):
+            deadline = time.monotonic() + 60
+            while not any(log.stat().st_size for log in Path(job["out"]).glob("*/log.jsonl")):
+                assert time.monotonic() < deadline
                 time.sleep(0.01)
-            os.kill(pid, order["signal"])
-        if order.get("signal_after") is not None:
-            time.sleep(order["signal_after"])
-            os.kill(pid, order.get("signal", signal.SIGKILL))
+            os.kill(pid, job["signal"])
+        if job.get("signal_after") is not None:
+            time.sleep(job["signal_after"])
+            os.kill(pid, job.get("signal", signal.SIGKILL))
         select.select([reading], [], [], 120)
         error = os.read(reading, 5000).decode()
         os.close(reading)
         _, status = os.waitpid(pid, 0)
-        end = {"signal": status & 127, "code": os.waitstatus_to_exitcode(status), "error": error}
-        print(json.dumps(end), flush=True)
+        result = {"signal": status & 127, "code": os.waitstatus_to_exitcode(status), "error": error}
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

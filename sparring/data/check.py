@@ -1,4 +1,4 @@
-"""A look at data before training: what is there, what will be done to it, what is wrong with it, what to do."""
+"""Check data before training: report contents, conversions, bad files and advice."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ from sparring.data.loading import (
 from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, require_shape
 from sparring.errors import require_int, shown
 
-DECODE_ALL = 20_000  # above this, headers of all files and pixels of a sample of this many
-FEW = 1_000
+DECODE_ALL = 20_000  # of larger sets, all headers and the pixels of a sample of this size
+SMALL_SET = 1_000
 HELD_OUT = 0.1
-"""Share of the images that `load` holds out where nothing else is said."""
+"""Default share of held-out images, as in `load`."""
 
-MANY = 0.05
-"""Share of pictures that are passed over, from which on it is no detail."""
+MAX_SKIPPED = 0.05
+"""Above this share of skipped images the verdict is yellow."""
 
-SOME = 5  # copies that are named
+MAX_COPIES = 5  # duplicates listed by name
 DIGEST = 16
-"""Bytes of a file's fingerprint."""
+"""Bytes of a file's hash."""
 
 USUAL_SIZES = (32, 64, 128, 256)
 USUAL_BATCH = 64
@@ -64,17 +64,17 @@ USUAL_BATCH = 64
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found. `print` shows it as text; a rich console shows it in color.
+    """The result of `check`. `print` writes plain text; a rich console adds color.
 
     images       image files, good and bad
-    decoded      those of which the pixels were read too
+    decoded      image files whose pixels were decoded as well
     bad          {name: reason}
     sizes, formats, modes, conversions, classes   {what: number of images}, the most frequent first
-    passed       pictures that are there and would not be trained on; the notes say why
-    duplicates   files (or images of an array) that are byte for byte equal to an earlier one
-    copies       the first of these, each with the earlier one
-    notes        what was passed over
-    advice       what to do, a sentence each
+    skipped      images in the source that would not be used for training; the notes give the reasons
+    duplicates   files (or images of an array) that are byte-identical to an earlier one
+    copies       {duplicate: earlier file} of the first few
+    notes        skipped files, one sentence each
+    advice       what to do, one sentence each
     """
 
     source: str
@@ -86,7 +86,7 @@ class CheckReport:
     modes: dict[str, int]
     conversions: dict[str, int]
     classes: dict[str, int]
-    passed: int
+    skipped: int
     duplicates: int
     copies: dict[str, str]
     notes: tuple[str, ...]
@@ -94,7 +94,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether `load` accepts it: at most 1 % bad files, and at least two good ones."""
+        """Whether `load` accepts the source: at most 1 % bad files and at least two good ones."""
         return len(self.bad) <= MAX_BAD_FRACTION * self.images and self.images - len(self.bad) >= 2
 
     def __rich__(self) -> RenderableType:
@@ -117,7 +117,7 @@ class CheckReport:
         table.add_row("duplicates", escape(f"{self.duplicates:,}" + (f" ({copies}{more})" if copies else "")))
         table.add_row("bad files", f"[red]{len(self.bad):,}[/]" if self.bad else "none")
         if self.decoded < self.images - len(self.bad):
-            table.add_row("pixels read", f"of {self.decoded:,}, headers of all")
+            table.add_row("pixels read", f"of {self.decoded:,} images; headers of all")
         parts: list[RenderableType] = [table]
         if self.bad:
             reasons = Table("bad file", "reason", title_justify="left")
@@ -135,24 +135,22 @@ class CheckReport:
         return f"<CheckReport of '{shown(self.source)}': {self.images:,} images, {len(self.bad):,} bad>"
 
     def _repr_html_(self) -> str:
-        """In a notebook: the same text."""
+        """The same text, for notebooks."""
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def _verdict(self) -> str:
         if not self.ok:
             return "[red]not ready to train on[/]"
-        if not self.passed:
+        if not self.skipped:
             return "[green]ready to train on[/]"
-        good, there = self.images - len(self.bad), self.images + self.passed
-        color = "yellow" if self.passed > MANY * there else "green"
-        share = f"{self.passed / there:.0%}" if self.passed >= there / 100 else "less than 1%"
-        return (
-            f"[{color}]ready to train on {good:,} of {there:,} pictures: {self.passed:,} ({share}) are passed over[/]"
-        )
+        good, total = self.images - len(self.bad), self.images + self.skipped
+        color = "yellow" if self.skipped > MAX_SKIPPED * total else "green"
+        share = f"{self.skipped / total:.0%}" if self.skipped >= total / 100 else "less than 1%"
+        return f"[{color}]ready to train on {good:,} of {total:,} images: {self.skipped:,} ({share}) are skipped[/]"
 
     def __str__(self) -> str:
         text = io.StringIO()
-        Console(file=text, width=100).print(self, soft_wrap=True)  # so that a command can be copied
+        Console(file=text, width=100).print(self, soft_wrap=True)  # keeps commands on one line for copying
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
@@ -164,10 +162,10 @@ def check(
     held_out: float = HELD_OUT,
     cache: str | Path | None = None,
 ) -> CheckReport:
-    """Look at a source as `load` would take it, without stopping at bad files; the arguments are those of `load`.
+    """Inspect a source without stopping at bad files. The arguments are those of `load`.
 
-    Of a folder or archive all headers are read, and the pixels too (of 20,000 files at most). Raises `SparringError`
-    where there is nothing to look at: an unknown name, no images, a damaged IDX or npz file.
+    For folders and archives, all headers are read and up to 20,000 images are decoded. Raises `SparringError` if there
+    is nothing to inspect: an unknown name, no images, a damaged IDX or npz file.
     """
     require_held_out(held_out)
     require_texts(root=root, cache=cache, labels_from=labels_from)
@@ -189,7 +187,7 @@ def preview(
     cache: str | Path | None = None,
     count: int = 64,
 ) -> Dataset:
-    """Up to `count` images, evenly spaced, as training will see them; the other arguments are those of `load`."""
+    """Load up to `count` evenly spaced images as training would. The other arguments are those of `load`."""
     require_int("count", count)
     require_shape(size, channels)
     require_texts(root=root, cache=cache, labels_from=labels_from)
@@ -208,7 +206,7 @@ def preview(
 
 
 def files_of(source: object, root: str | Path | None, cache: str | Path | None) -> Path | None:
-    """The folder or archive of image files that `load` reads for a source; None for other kinds of sources."""
+    """The folder or archive of image files that `load` would read; None for other kinds of sources."""
     if isinstance(source, str) and source == "celeba":
         folder = cache_folder(cache)
         return celeba_folder(search_roots(root, folder), folder)
@@ -218,30 +216,31 @@ def files_of(source: object, root: str | Path | None, cache: str | Path | None) 
 
 
 def _check_files(listing: Listing, held_out: float, flags: str) -> CheckReport:
-    """flags: those of the look that training must be given, too.
+    """Check image files. `flags` are the options to repeat in the suggested training command.
 
-    Of each file 16 bytes are kept at most, and of each bad one the reason: there may be millions."""
+    Keeps at most 16 bytes per file, and the reason for each bad one, so that millions of files fit into memory.
+    """
     step = -(-len(listing.names) // DECODE_ALL)
     sample = set(listing.names[::step])
-    alike = Counter(listing.sizes)  # only files of equal length can be equal
+    size_counts = Counter(listing.sizes)  # only files of equal size can be duplicates
     headers: Counter[Header] = Counter()
     bad: dict[str, str] = {}
     digests, digested, decoded = bytearray(), array("q"), 0
 
     with listing.opener() as open_name:
 
-        def look(name: str) -> tuple[Header, bytes]:
+        def inspect_file(name: str) -> tuple[Header, bytes]:
             source = open_name(name)
             with open_image(source) as image:
                 header = inspect(image)
                 if name in sample:
                     decode(image, size=FALLBACK_SIZE, channels=3)
-                if alike[listing.files.found(name).size] == 1:
+                if size_counts[listing.files.entry(name).size] == 1:
                     return header, b""
                 content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
                 return header, blake2b(content, digest_size=DIGEST).digest()
 
-        for row, (name, result) in enumerate(in_parallel(look, listing.names, "checking images")):
+        for row, (name, result) in enumerate(in_parallel(inspect_file, listing.names, "checking images")):
             if isinstance(result, BadImage):
                 bad[name] = str(result)
                 continue
@@ -251,7 +250,7 @@ def _check_files(listing: Listing, held_out: float, flags: str) -> CheckReport:
             decoded += name in sample
 
     copies = _copies(np.frombuffer(digests, f"V{DIGEST}"))
-    rows = {digested[copy]: digested[earlier] for copy, earlier in islice(copies.items(), SOME)}
+    rows = {digested[copy]: digested[earlier] for copy, earlier in islice(copies.items(), MAX_COPIES)}
     scaled = SetScale(listing).notes() if any(header.values for header in headers) else []
     classes = Counter(listing.classes[label] for label in listing.labels or [])
     return CheckReport(
@@ -264,24 +263,24 @@ def _check_files(listing: Listing, held_out: float, flags: str) -> CheckReport:
         modes=_counted((header.mode, n) for header, n in headers.items()),
         conversions=_counted((kind, n) for header, n in headers.items() for kind in header.conversions),
         classes={name: classes[name] for name in listing.classes},
-        passed=listing.passed,
+        skipped=listing.skipped,
         duplicates=len(copies),
         copies={listing.names[copy]: listing.names[earlier] for copy, earlier in rows.items()},
-        notes=(*listing.notes, *scaled, _parts(headers.total(), held_out)),
+        notes=(*listing.notes, *scaled, _split_note(headers.total(), held_out)),
         advice=tuple(_advice(listing, headers, len(bad), len(copies), classes, held_out, flags)),
     )
 
 
 def _copies(digests: np.ndarray) -> dict[int, int]:
-    """The position of each digest that is there before, and where."""
-    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
-    earlier = first[which]
+    """{row: earlier row} of every digest that occurred before."""
+    _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    earlier = first[inverse]
     return {int(row): int(earlier[row]) for row in np.flatnonzero(earlier != np.arange(len(digests)))}
 
 
-def _parts(images: int, held_out: float) -> str:
+def _split_note(images: int, held_out: float) -> str:
     number = held_out_of(images, held_out)
-    return f"{images - number:,} images to train on, {number:,} held out for measuring (--held-out {held_out:g})"
+    return f"{images - number:,} images to train on, {number:,} held out for evaluation (--held-out {held_out:g})"
 
 
 def _advice(
@@ -301,16 +300,17 @@ def _advice(
             if share > MAX_BAD_FRACTION
             else "they would be skipped"
         )
-        yield f"repair or take away the {bad:,} bad files ({share:.1%}): {limit}"
+        yield f"repair or remove the {bad:,} bad files ({share:.1%}): {limit}"
     if good < 2:
         yield "add images: at least 2 good ones are needed"
         return
     if copies:
-        yield "take away the copies: a held-out image that was also trained on makes a measurement too good"
+        yield "remove the duplicates: held-out images that are also in the training set make metrics too good"
     if classes and min(classes.values()) * 10 < max(classes.values()):
         rarest = min(classes, key=lambda name: classes[name])
-        yield f"the classes are uneven: from {classes[rarest]:,} images ({shown(rarest)}) to {max(classes.values()):,}"
-    yield from _few(good, held_out)
+        largest = max(classes.values())
+        yield f"the classes are imbalanced: from {classes[rarest]:,} images ({shown(rarest)}) to {largest:,}"
+    yield from _small_set_advice(good, held_out)
     sides = np.sort(np.repeat([min(header.width, header.height) for header in headers], [*headers.values()]))
     smallest, middle = int(sides[0]), int(sides[good // 2])
     same = smallest == sides[-1] and all(header.width == header.height for header in headers)
@@ -320,26 +320,26 @@ def _advice(
         else max(side for side in USUAL_SIZES if side <= max(middle, USUAL_SIZES[0]))
     )
     if smallest < size:
-        twice = f", {n:,} of them to more than twice their size" if (n := int((2 * sides < size).sum())) else ""
-        yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be enlarged{twice}"
+        by_two = f", {n:,} of them by more than a factor of 2" if (n := int((2 * sides < size).sum())) else ""
+        yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be upscaled{by_two}"
     if not same:
-        yield "images are cropped to their center square: crop them yourself where the middle is not what matters"
+        yield "images are cropped to their center square: crop them yourself if the subject is off-center"
     path = shlex.quote(shown(str(listing.source)))
     yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(listing)}{flags}"
 
 
-def _few(good: int, held_out: float) -> Iterator[str]:
-    """What it means that there are few images, if there are."""
+def _small_set_advice(good: int, held_out: float) -> Iterator[str]:
+    """Advice for small data sets."""
     number = held_out_of(good, held_out)
     if number < MIN_HELD_OUT and good >= 2 * MIN_HELD_OUT:
         yield (
-            f"FD is measured against {MIN_HELD_OUT} held-out images or more, and {number:,} would be held out: "
-            f"give --held-out {MIN_HELD_OUT} to training"
+            f"FD needs at least {MIN_HELD_OUT} held-out images, and {number:,} would be held out: "
+            f"train with --held-out {MIN_HELD_OUT}"
         )
     if good < USUAL_BATCH:
-        yield f"{good:,} images are fewer than a batch of most recipes: give --batch {max(2, good // 2)} or so"
-    if good < FEW:
-        yield f"{good:,} images are few: expect copies of them unless the recipe augments them"
+        yield f"{good:,} images are fewer than one batch of most recipes: use --batch {max(2, good // 2)} or so"
+    if good < SMALL_SET:
+        yield f"{good:,} images are few: expect memorization unless the recipe augments them"
 
 
 def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
@@ -349,7 +349,7 @@ def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
     kind = "gray" if data.spec.channels == 1 else "RGB"
     names = data.spec.classes
     counts = [] if data.labels is None else torch.bincount(data.labels, minlength=len(names)).tolist()
-    test = () if data.test is None else (f"{len(data.test):,} more images are the source's own test set",)
+    test = () if data.test is None else (f"{len(data.test):,} more images in the source's own test set",)
     return CheckReport(
         source=data.name,
         images=len(data),
@@ -360,22 +360,22 @@ def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
         modes={f"8-bit {kind}": len(data)},
         conversions={},
         classes=dict(zip(names, counts, strict=True)),
-        passed=0,
+        skipped=0,
         duplicates=len(copies),
-        copies={f"image {copy}": f"image {earlier}" for copy, earlier in islice(copies.items(), SOME)},
-        notes=(*data.notes, *test, _parts(len(data), held_out)),
-        advice=tuple(_few(len(data), held_out)),
+        copies={f"image {copy}": f"image {earlier}" for copy, earlier in islice(copies.items(), MAX_COPIES)},
+        notes=(*data.notes, *test, _split_note(len(data), held_out)),
+        advice=tuple(_small_set_advice(len(data), held_out)),
     )
 
 
-def _counted(things: Iterable[tuple[str, int]]) -> dict[str, int]:
+def _counted(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for what, n in things:
-        counts[what] += n
+    for key, n in pairs:
+        counts[key] += n
     return dict(counts.most_common())
 
 
 def _frequent(counts: dict[str, int]) -> str:
-    """The twelve first, on one line."""
-    first = ", ".join(f"{shown(what)} ({count:,})" for what, count in islice(counts.items(), 12))
+    """The first twelve entries, on one line."""
+    first = ", ".join(f"{shown(key)} ({count:,})" for key, count in islice(counts.items(), 12))
     return f"{first} and {len(counts) - 12:,} more" if len(counts) > 12 else first

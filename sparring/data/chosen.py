@@ -1,4 +1,4 @@
-"""Classes that a user chooses, by name or by number."""
+"""Parse classes that a user selects by name or by index."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from sparring.errors import SparringError, abbreviated, is_number, unknown_name_
 
 
 def numbers_of(text: str, classes: Sequence[str]) -> list[int]:
-    """Numbers of the classes in a text: cat,dog or 3,5; a name with commas stands in double quotes: "cat, big",dog.
+    """Class indices from a comma-separated list: cat,dog or 3,5; quote names that contain commas: "cat, big",dog.
 
-    Raises SparringError as `number_of` does, and for a text without names.
+    Raises SparringError as `number_of` does, and for an empty list.
     """
     if text in classes:
         return [number_of(text, classes)]
     try:
         words = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
-        raise SparringError(f"classes {abbreviated(text)} cannot be read ({error}): put commas between names") from None
+        raise SparringError(f"classes {abbreviated(text)} cannot be read ({error}): separate names by commas") from None
     if not words:
         raise SparringError(f"no class is named (possible: {', '.join(classes) or 'numbers'})")
     return [number_of(word.strip(), classes) for word in words]
 
 
 def folders_of(classes: Sequence[str]) -> list[str]:
-    """The folder that samples of each class are written to: its name without signs, or a number if two are alike."""
+    """A folder name for the samples of each class: its name without special characters, or its index if two collide."""
     folders = [re.sub(r"[^\w-]+", "-", name).strip("-") for name in classes]
-    if len({*folders, ""}) <= len(folders):  # a name without letters, or two that are the same now
+    if len({*folders, ""}) <= len(folders):  # an empty name, or two equal ones
         return [str(number) for number in range(len(classes))]
     return folders
 
 
 def number_of(name: str, classes: Sequence[str]) -> int:
-    """The number of the class of that name; or the number that `name` is, unless classes have numbers for names.
+    """The index of the class `name`. An integer is an index, unless the class names are integers themselves.
 
-    Whether there are so many classes is for the system to say. Raises SparringError with what is possible.
+    The range of an index is not checked here. Raises SparringError that lists the possible names.
     """
     if name in classes:
         return list(classes).index(name)
     if not is_number(name):
-        raise unknown_name_error("class", name, [f'"{one}"' if "," in one else one for one in classes])
+        raise unknown_name_error("class", name, [f'"{label}"' if "," in label else label for label in classes])
     if any(map(is_number, classes)):
         raise SparringError(
-            f"unknown class '{name}': these classes are named by numbers, so a number is a name, not a place in the "
-            f"list (possible: {', '.join(classes)})"
+            f"unknown class '{name}': the class names are numbers here, so a number is a name, not an "
+            f"index (possible: {', '.join(classes)})"
         )
     return int(name)

@@ -1,4 +1,4 @@
-"""A set of images in memory (or memory-mapped): one uint8 tensor, perhaps labels, and a held-out part."""
+"""Images in memory or memory-mapped: one uint8 tensor, optional labels and a held-out part."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sparring.seeds import make_generator
 from sparring.typed import typed
 
 BLOCK = 1 << 22
-"""Numbers whose bytes are looked at in one go: images in another order in memory are copied."""
+"""Elements hashed at a time: images that are not contiguous are copied."""
 
 MIN_HELD_OUT = 50
-"""With fewer held-out images an FD says nothing."""
+"""FD is not computed against fewer held-out images."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a network must know about the data: channels, side in pixels, names of the classes (none: unlabeled)."""
+    """Shape of the data for networks: channels, side in pixels, class names (empty: unlabeled)."""
 
     channels: int
     size: int
@@ -38,22 +38,22 @@ class Spec:
 
 
 def held_out_of(images: int, part: float) -> int:
-    """How many of so many images are held out: a share below 1 of them, or a whole number of them."""
+    """The number of held-out images; `part` is a share below 1 or a whole number of images."""
     return int(part) if isinstance(part, Integral) else round(images * float(part))
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images to learn from, and images that training never sees.
+    """Training images, and held-out images that training never sees.
 
-    images    (M, C, S, S) uint8; of toys: points (M, D), floats that the feed gives as they are
+    images    (M, C, S, S) uint8; for toy games (M, D) float points, which the feed does not rescale
     labels    (M,) int64 into `classes`, or None
-    values    (M, K) float32 numbers measured for each image, or None; the feed gives them in the place of labels
-    augment   what the feed does to a batch: images (B, C, S, S) in [-1, 1] and (B, 3) from U(0, 1) -> images; or None
-    held_out  the part kept for measuring (about 10 %, chosen by a fixed seed)
-    test      the source's own test set where there is one; only the final measurement looks at it
-    notes     sentences for the user about what was done on the way in
-    source    the arguments of `sparring.load` that give the same again, or None: of arrays, and of any part
+    values    (M, K) float32 measurements of each image, or None; the feed returns them instead of labels
+    augment   augmentation by the feed: images (B, C, S, S) in [-1, 1] and (B, 3) from U(0, 1) -> images; or None
+    held_out  images for evaluation (about 10 %, chosen by a fixed seed)
+    test      the source's own test set, or None; used by the final evaluation only
+    notes     sentences for the user about conversions and skipped files
+    source    the arguments of `sparring.load` that reload this data set; None for arrays and for subsets
     """
 
     name: str
@@ -68,22 +68,20 @@ class Dataset:
     source: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Raises SparringError unless everything is of its type, and there are labels and values for all images."""
+        """Validate types, and that labels and values have one row per image. Raises SparringError."""
         images = self.images
         if not isinstance(self.name, str):
-            raise SparringError(f"name is {abbreviated(self.name)}: it must be a text")
+            raise SparringError(f"name is {abbreviated(self.name)}: it must be a string")
         if not isinstance(images, Tensor) or images.ndim < 1 or images.is_meta or images.layout != torch.strided:
             raise SparringError(
-                f"images are {abbreviated(images)}: give a tensor (N, C, S, S) uint8, as sparring.load makes"
+                f"images are {abbreviated(images)}: give a (N, C, S, S) uint8 tensor, as sparring.load returns"
             )
         for what, numbers in (("labels", self.labels), ("values", self.values)):
             if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != images.shape[:1]):
-                raise SparringError(
-                    f"{what} are {abbreviated(numbers)}: give a tensor with a row for each image, or None"
-                )
+                raise SparringError(f"{what} are {abbreviated(numbers)}: give a tensor with one row per image, or None")
         for what, texts in (("classes", self.classes), ("notes", self.notes)):
             if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
-                raise SparringError(f"{what} are {abbreviated(texts)}: give a tuple of texts")
+                raise SparringError(f"{what} are {abbreviated(texts)}: give a tuple of strings")
         for what, part in (("held_out", self.held_out), ("test", self.test)):
             if part is not None and not isinstance(part, Dataset):
                 raise SparringError(f"{what} is {abbreviated(part)}: give a Dataset, or None")
@@ -93,12 +91,12 @@ class Dataset:
             raise SparringError(f"source is {abbreviated(self.source)}: give the arguments of sparring.load, or None")
 
     def __repr__(self) -> str:
-        """One line, without pixels."""
+        """One line."""
         shape = " x ".join(map(str, self.images.shape[1:]))
         parts = [f"{len(self):,} images of {shape}"]
         parts += [f"{len(self.classes):,} classes"] if self.classes else []
         parts += [f"{len(self.held_out):,} held out"] if self.held_out is not None else []
-        parts += [f"{len(self.test):,} of a test set"] if self.test is not None else []
+        parts += [f"{len(self.test):,} test images"] if self.test is not None else []
         return f"<Dataset '{shown(self.name)}': {', '.join(parts)}>"
 
     def __len__(self) -> int:
@@ -109,21 +107,23 @@ class Dataset:
         return Spec(self.images.shape[1], self.images.shape[2], self.classes if self.labels is not None else ())
 
     def require_images(self) -> None:
-        """Raise SparringError unless all parts hold square images of one shape, and labels as `require_labels` says."""
+        """Raise SparringError unless all parts have square uint8 images of one shape, and valid labels."""
         for part in (self, self.held_out, self.test):
             if part is None:
                 continue
             shape, kind = tuple(part.images.shape), str(part.images.dtype).removeprefix("torch.")
             if part.images.dtype != torch.uint8 or len(shape) != 4 or shape[2] != shape[3] or not all(shape[1:]):
                 raise SparringError(
-                    f"'{shown(part.name)}' has images {shape} {kind}: give (N, C, S, S) uint8, as sparring.load makes"
+                    f"'{shown(part.name)}' has images {shape} {kind}: give (N, C, S, S) uint8, as sparring.load returns"
                 )
             if shape[1:] != self.images.shape[1:]:
-                raise SparringError(f"the parts of '{shown(self.name)}' have images of several shapes: give them one")
+                raise SparringError(
+                    f"the parts of '{shown(self.name)}' have images of different shapes: give all parts the same shape"
+                )
         self.require_labels()
 
     def require_labels(self) -> None:
-        """Raise SparringError unless each image has a label, and `classes` a name for each label."""
+        """Raise SparringError unless each image has a label in range(len(classes))."""
         for part in (self, self.held_out, self.test):
             labels = part.labels if part is not None else None
             if part is None or labels is None:
@@ -131,17 +131,17 @@ class Dataset:
             if labels.shape != (len(part),) or labels.dtype != torch.int64:
                 raise SparringError(
                     f"'{shown(part.name)}' has labels of shape {tuple(labels.shape)} and type {labels.dtype}; give "
-                    f"{len(part)} int64, one for each image"
+                    f"{len(part)} int64, one per image"
                 )
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
                 raise SparringError(
                     f"'{shown(part.name)}' has labels from {int(labels.min())} to {int(labels.max())} and "
-                    f"{len(self.classes)} classes; labels count the classes from 0"
+                    f"{len(self.classes)} classes; labels are indices into the classes"
                 )
 
     @typed
     def rows(self, index: Tensor | slice) -> Dataset:
-        """The images (and labels and values) of these rows, without held-out part; of a slice, without a copy."""
+        """The subset with these rows, without held-out part and test set; a slice does not copy."""
         labels = None if self.labels is None else self.labels[index]
         values = None if self.values is None else self.values[index]
         images = self.images[index]
@@ -151,65 +151,67 @@ class Dataset:
 
     @typed
     def of_class(self, label: int) -> Dataset:
-        """The images of one class, training, held-out and test ones; without a copy where they lie together."""
+        """The images of one class, in all three parts; contiguous rows are not copied."""
         if self.labels is None:
             raise SparringError(f"'{shown(self.name)}' has no labels")
         rows = (self.labels == label).nonzero().flatten()
-        together = len(rows) > 0 and int(rows[-1] - rows[0]) + 1 == len(rows)
-        part = self.rows(slice(int(rows[0]), int(rows[-1]) + 1) if together else rows)
+        contiguous = len(rows) > 0 and int(rows[-1] - rows[0]) + 1 == len(rows)
+        part = self.rows(slice(int(rows[0]), int(rows[-1]) + 1) if contiguous else rows)
         held_out, test = (other and other.of_class(label) for other in (self.held_out, self.test))
         return replace(part, held_out=held_out, test=test)
 
     @typed
     def labeled_subset(self, count: int, seed: int) -> Dataset:
-        """`count` images, as many of each class, chosen by the seed.
+        """A class-balanced subset of `count` images, chosen by the seed.
 
-        Raises SparringError for unlabeled data, for fewer labels than classes, and when a class has too few images.
+        Raises SparringError for unlabeled data, for fewer labels than classes, and if a class has too few images.
         """
-        return self.rows(self._of_each_class(count, seed))
+        return self.rows(self._balanced_rows(count, seed))
 
-    def _of_each_class(self, count: int, seed: int) -> Tensor:
+    def _balanced_rows(self, count: int, seed: int) -> Tensor:
         if self.labels is None or not self.classes:
             raise SparringError(f"'{shown(self.name)}' has no labels")
-        if require_int("labels asked for", count) < len(self.classes):
+        if require_int("number of labels", count) < len(self.classes):
             raise SparringError(
                 f"{count} labels are fewer than the {len(self.classes)} classes of '{shown(self.name)}'"
             )
-        each = count // len(self.classes)
+        per_class = count // len(self.classes)
         order = torch.randperm(len(self), generator=make_generator(seed, "few labels"))
         chosen = []
         for y, name in enumerate(self.classes):
             of_class = order[self.labels[order] == y]
-            if len(of_class) < each:
+            if len(of_class) < per_class:
                 raise SparringError(
-                    f"{each} labeled images of each class asked for; class '{name}' has {len(of_class)}"
+                    f"{per_class} labeled images per class are needed, and class '{name}' has {len(of_class)}"
                 )
-            chosen.append(of_class[:each])
+            chosen.append(of_class[:per_class])
         return torch.cat(chosen)
 
     @typed
     def mask_labels(self, count: int, seed: int) -> Dataset:
-        """All images; the label of all but `count` (as many of each class, chosen by the seed) becomes "not known".
+        """All images; outside of a class-balanced subset of `count`, labels become `len(classes)`, "unknown".
 
-        That is one more than the classes have. Raises SparringError as `labeled_subset` does.
+        Raises SparringError as `labeled_subset` does.
         """
-        told = self._of_each_class(count, seed)
+        labeled = self._balanced_rows(count, seed)
         assert self.labels is not None
         labels = torch.full_like(self.labels, len(self.classes))
-        labels[told] = self.labels[told]
+        labels[labeled] = self.labels[labeled]
         return replace(self, labels=labels, held_out=None, test=None, notes=(), source=None)
 
     @typed
     def repeated(self, at_least: int) -> Dataset:
-        """The same images over and over, so that there are at least that many: a batch may exceed a handful."""
+        """The images repeated until there are at least that many, so that a batch may be larger than the data set."""
         require_int("at_least", at_least, most=1 << 24)
         if not len(self):
             raise SparringError(f"'{shown(self.name)}' has no images to repeat")
         return self.rows(torch.arange(len(self)).repeat(-(-at_least // len(self))))
 
     def hold_out(self, part: float) -> Dataset:
-        """Move a share of the images (below 1), or a number of them, into `held_out`; the same ones every time,
-        whatever the run's seed. Raises SparringError for other shares, and for more images than there are.
+        """Move a share of the images (below 1), or a number of them, into `held_out`.
+
+        The choice is independent of the run's seed. Raises SparringError for other shares and for more images than
+        there are.
         """
         most = len(self) + 1 if isinstance(part, Integral) else 1
         if not isinstance(part, Real) or isinstance(part, bool) or not 0 <= part < most:
@@ -217,40 +219,40 @@ class Dataset:
                 f"cannot hold out {abbreviated(part)} of {len(self):,} images: give a share or a number"
             )
         order = torch.randperm(len(self), generator=make_generator("held-out"))
-        kept = len(self) - held_out_of(len(self), part)
-        train, rest = order[:kept].sort().values, order[kept:].sort().values
+        n_train = len(self) - held_out_of(len(self), part)
+        train, rest = order[:n_train].sort().values, order[n_train:].sort().values
         return replace(self.rows(train), held_out=self.rows(rest), test=self.test, notes=self.notes)
 
     @typed
     def hold_out_last(self, number: int) -> Dataset:
-        """Move the last `number` images into `held_out`, without a copy."""
+        """Move the last `number` images into `held_out`, without copying."""
         require_int("number", number, least=0, most=len(self))
         train, rest = self.rows(slice(0, len(self) - number)), self.rows(slice(len(self) - number, None))
         return replace(train, held_out=rest, test=self.test, notes=self.notes)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything in it: pixels, labels, values and names of classes of all its parts."""
+        """SHA-256 of pixels, labels, values and class names of all parts."""
         shapes = [part and tuple(part.images.shape) for part in (self, self.held_out)]
-        found = hashlib.sha256(repr((shapes, self.classes, self.pixels)).encode(errors="surrogatepass"))
+        digest = hashlib.sha256(repr((shapes, self.classes, self.pixels)).encode(errors="surrogatepass"))
         for part in (self, self.held_out):
             for numbers in (part.labels, part.values) if part else ():
-                found.update(b"none" if numbers is None else _bytes(numbers))
+                digest.update(b"none" if numbers is None else _bytes(numbers))
         if self.test is not None:
-            found.update(self.test.fingerprint.encode())
-        return found.hexdigest()
+            digest.update(self.test.fingerprint.encode())
+        return digest.hexdigest()
 
     @cached_property
     def pixels(self) -> str:
-        """SHA-256 of the pixels, the held-out ones behind the others."""
-        found = hashlib.sha256()
+        """SHA-256 of the pixels: training images, then held-out images."""
+        digest = hashlib.sha256()
         for part in (self, self.held_out):
             if part is not None and part.images.numel():
-                for some in part.images.split(max(1, BLOCK // part.images[0].numel())):
-                    found.update(_bytes(some))
-        return found.hexdigest()
+                for images in part.images.split(max(1, BLOCK // part.images[0].numel())):
+                    digest.update(_bytes(images))
+        return digest.hexdigest()
 
 
 def _bytes(numbers: Tensor) -> memoryview:
-    """The bytes of a tensor, without a copy where they lie together."""
+    """The bytes of a tensor, copied only if it is not contiguous."""
     return numbers.contiguous().cpu().numpy().data.cast("B") if numbers.numel() else memoryview(b"")

@@ -1,9 +1,9 @@
-"""From a listing of image files to one uint8 array, decoded by many threads and kept in the cache folder.
+"""Decode image files into one uint8 array, in several threads, and cache it on disk.
 
-An entry is `images/<source>/<state>/` with `images.npy`, perhaps `labels.npy`, and `report.json`: <source> names path,
-size and channels, <state> changes with the name, bytes or mtime of any file, or of the zip: an unchanged zip is not
-even listed again. It is written aside and renamed, so there is no half one; what was decoded before a kill is found
-again aside, and decoding goes on there.
+A cache entry is `images/<source>/<state>/` with `images.npy`, optionally `labels.npy`, and `report.json`. <source> is a
+hash of path, size and channels; <state> changes with the name, size or mtime of any file, or of the archive (an
+unchanged archive is not listed again). An entry is written to a temporary folder and renamed, so it is never partial;
+after a kill, decoding resumes from the temporary folder.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ from sparring.data.pixels import (
 )
 from sparring.errors import SparringError, StorageError, shown
 
-MAX_BAD_FRACTION = 0.01  # a larger share of bad files stops
-FALLBACK_SIZE = 64  # for images of many sizes
-GROUP, WINDOW = 16, 16  # files that a thread takes at once, and groups that are under way
-SAVE_EVERY = 5.0  # seconds between two notes of how far decoding has come
-CACHE_VERSION = 4  # raised when the same files would make another entry, so that old ones are not used
+MAX_BAD_FRACTION = 0.01  # above this share of bad files, loading fails
+FALLBACK_SIZE = 64  # side for images of different sizes
+GROUP, WINDOW = 16, 16  # files per task, and tasks in flight
+SAVE_EVERY = 5.0  # seconds between two saves of the progress
+CACHE_VERSION = 4  # raise when the same files would give a different entry, so that old ones are ignored
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """What happened to the files.
+    """Summary of decoding.
 
-    files, last   how many there were, and how many good images of them are held out, behind the others
-    classes       names that labels count
+    files, last   number of files, and of held-out images, which are the last ones
+    classes       class names; labels are indices into them
     bad           {name: reason}; conversions: {kind: count}
-    passed, notes what was passed over, and what else is to be said, in sentences
-    test          the folder with the source's own test set, where it has one
-    pixels        SHA-256 of the good images: what is decoded need not be read again for it
+    passed, notes sentences about skipped files, and about everything else
+    test          the folder of the source's own test set, or None
+    pixels        SHA-256 of the good images, computed while decoding
     """
 
     files: int
@@ -90,16 +90,17 @@ def decode_files(
     labels_from: str | None = None,
     part: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, DecodeReport]:
-    """(M, C, S, S) uint8 of a folder's or an archive's good images, memory-mapped copy-on-write, those held out behind
-    the others; (M,) labels, or None; and what happened to the files.
+    """Decode the images of a folder or archive, or read them from the cache.
 
-    Raises `SparringError` when there are none or more than 1 % are bad, `StorageError` when the disk is full.
+    Returns (M, C, S, S) uint8 images, memory-mapped copy-on-write with the held-out ones last; (M,) labels or None; and
+    a report. Raises `SparringError` if there are no images or more than 1 % are bad, and `StorageError` if the disk
+    is full.
     """
     source = cache / "images" / _digest(str(path.resolve()), size, channels, labels_from, part)
-    look = partial(list_images, path, labels_from=labels_from, part=part)
-    listing = look() if path.is_dir() else None
+    scan = partial(list_images, path, labels_from=labels_from, part=part)
+    listing = scan() if path.is_dir() else None
     if listing:
-        state: tuple[object, ...] = (listing.files.state(), listing.classes)
+        state: tuple[object, ...] = (listing.files.digest(), listing.classes)
     else:
         files = [path] if labels_from in (None, "folders", "none") else [path, Path(labels_from)]
         state = tuple((status.st_size, status.st_mtime_ns) for status in map(os.stat, files))
@@ -107,22 +108,22 @@ def decode_files(
     try:
         pixels, labels, report = _read(entry)
         return pixels, labels, replace(report, passed=list(listing.notes)) if listing else report
-    except (OSError, ValueError, TypeError, EOFError):  # not there, or damaged: decode again
+    except (OSError, ValueError, TypeError, EOFError):  # missing or damaged: decode again
         shutil.rmtree(entry, ignore_errors=True)
 
-    listed, kept = (listing or look()).held_out_last(held_out)
+    listing, n_train = (listing or scan()).with_held_out_last(held_out)
     try:
         source.mkdir(parents=True, exist_ok=True)
-        with _work_folder(source / f".{entry.name}") as aside:
-            _write(aside, listed, kept, size, channels)
-            os.replace(aside, entry)
+        with _work_folder(source / f".{entry.name}") as folder:
+            _write(folder, listing, n_train, size, channels)
+            os.replace(folder, entry)
         for name in ("lock", "progress.json"):
             (entry / name).unlink(missing_ok=True)
     except OSError as error:
-        if not entry.is_dir():  # else another process was faster: its entry is the same
+        if not entry.is_dir():  # otherwise another process has written the same entry
             raise StorageError(
                 f"cannot write the decoded images into the cache folder '{cache}': {error.strerror}; "
-                "free some space or choose another folder with SPARRING_CACHE"
+                "free some space or set SPARRING_CACHE"
             ) from error
     _prune(source, entry)
     return _read(entry)
@@ -130,15 +131,16 @@ def decode_files(
 
 @contextmanager
 def _work_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write in, with what an earlier process left there when it was killed; while another process is at
-    work in it, an empty folder of our own. After an error it is removed.
+    """A locked temporary folder, with the progress that a killed process left in it.
+
+    If another process holds the lock, a new empty folder. Removed after an error.
     """
     folder.mkdir(exist_ok=True)
     with open(folder / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            folder = Path(tempfile.mkdtemp(prefix=".aside-", dir=folder.parent))
+            folder = Path(tempfile.mkdtemp(prefix=".temporary-", dir=folder.parent))
         try:
             yield folder
         except Exception:
@@ -149,9 +151,9 @@ def _work_folder(folder: Path) -> Iterator[Path]:
 def in_parallel(
     work: Callable[[str], T], names: Sequence[str], title: str, *, first: int = 0
 ) -> Iterator[tuple[str, T | BadImage]]:
-    """(name, result or the BadImage it raised) in the order of `names`, from `first` on.
+    """Yield (name, result or BadImage) in the order of `names`, starting at index `first`.
 
-    A progress bar on a terminal.
+    Shows a progress bar on a terminal.
     """
     console = Console(stderr=True)
     quick = len(names) < 500 or not console.is_terminal
@@ -170,21 +172,21 @@ def in_parallel(
         Progress(console=console, transient=True, disable=quick) as bar,
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
     ):
-        warnings.simplefilter("ignore")  # Pillow's: about broken metadata, and about sizes that open_image refuses
+        warnings.simplefilter("ignore")  # Pillow warns about broken metadata, and about sizes that open_image refuses
         task = bar.add_task(title, total=len(names), completed=first)
         groups = (list(names[start : start + GROUP]) for start in range(first, len(names), GROUP))
-        while window := list(islice(groups, WINDOW)):  # few enough to keep memory low and to stop at once
+        while window := list(islice(groups, WINDOW)):  # bounded, for low memory use and a prompt stop
             for results in pool.map(attempt, window):
                 yield from results
                 bar.advance(task, len(results))
 
 
 def refuse_if_too_many(bad: dict[str, str], files: int, source: Path) -> None:
-    """Raise `SparringError` with the first ten bad files when they are more than 1 %."""
+    """Raise `SparringError` that lists the first ten bad files if more than 1 % are bad."""
     if len(bad) > MAX_BAD_FRACTION * files:
         raise SparringError(
             f"{len(bad)} of {files} images in '{shown(str(source))}' cannot be used, more than {MAX_BAD_FRACTION:.0%}: "
-            f"{format_bad_files(bad)}; repair them or take them away"
+            f"{format_bad_files(bad)}; repair or remove them"
         )
 
 
@@ -197,7 +199,7 @@ def format_bad_files(bad: dict[str, str]) -> str:
 
 
 def natural_size(listing: Listing) -> int | None:
-    """The side that all images share if they are square, else None; bad files have no say."""
+    """The common side if all images are square and of one size, else None; bad files are ignored."""
     common: int | None = None
     with listing.opener() as open_name:
         for _, header in in_parallel(lambda name: read_header(open_name(name)), listing.names, "reading sizes"):
@@ -210,28 +212,28 @@ def natural_size(listing: Listing) -> int | None:
 
 
 def natural_channels(listing: Listing) -> int:
-    """3 if any image has color, else 1: gray are images of a gray mode, and others of which all pixels are gray."""
-    found = Event()
+    """3 if any image has color, else 1. An image is gray by its mode or if all its pixels are gray."""
+    color_found = Event()
 
-    def look(name: str) -> bool:
-        if not found.is_set():
+    def check_color(name: str) -> bool:
+        if not color_found.is_set():
             with open_image(open_name(name)) as image:
                 if has_color(image):
-                    found.set()
-        return found.is_set()
+                    color_found.set()
+        return color_found.is_set()
 
     with listing.opener() as open_name:
-        colored = in_parallel(look, listing.names, "looking for color")
+        colored = in_parallel(check_color, listing.names, "checking for color")
         return 3 if any(result is True for _, result in colored) else 1
 
 
 def enlargement_notes(header: Header, size: int) -> tuple[str, ...]:
-    """The conversion of an image that is much smaller than `size`."""
-    return ("enlarged to more than twice their size",) if 2 * min(header.width, header.height) < size else ()
+    """A note if an image is less than half of `size`."""
+    return ("upscaled by more than a factor of 2",) if 2 * min(header.width, header.height) < size else ()
 
 
 class SetScale:
-    """One scale for all images of a listing with gray values of more than 8 bits, which are read when it is called."""
+    """The common scale of all images of a listing with more than 8 bits per pixel, computed on the first call."""
 
     def __init__(self, listing: Listing) -> None:
         self._listing, self._lock = listing, Lock()
@@ -242,25 +244,25 @@ class SetScale:
             if self._scale is None:
                 with self._listing.opener() as open_name:
 
-                    def look(name: str) -> tuple[str, float, float] | None:
+                    def read_range(name: str) -> tuple[str, float, float] | None:
                         with open_image(open_name(name)) as image:
                             return value_range(image)
 
-                    results = in_parallel(look, self._listing.names, "reading ranges")
+                    results = in_parallel(read_range, self._listing.names, "reading ranges")
                     self._scale = scale_of(result for _, result in results if isinstance(result, tuple))
             return self._scale
 
     def notes(self) -> list[str]:
-        """What is to be said of the scale; nothing where 16 bits are all used."""
+        """Sentences about the scale; empty if 16-bit images use the full range."""
         return [
-            f"gray values of {kind} images from {low:g} to {high:g} become 0 to 255, in all of them alike"
+            f"gray values of {kind} images from {low:g} to {high:g} become 0 to 255, by one scale for all"
             for kind, (low, high) in self().items()
             if (kind, high) != ("16-bit", 65535)
         ]
 
 
-def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels: int | None) -> None:
-    done = _progress(folder)
+def _write(folder: Path, listing: Listing, n_train: int, size: int | None, channels: int | None) -> None:
+    done = _load_progress(folder)
     if done is None:
         done = _Progress(*_shape(listing, size, channels))
         with open(folder / "images.npy", "wb") as new:
@@ -296,7 +298,7 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
             if time.monotonic() - saved > SAVE_EVERY:
                 _save_progress(folder, file, done)
                 saved = time.monotonic()
-        file.seek(0)  # numpy leaves room in the header, so that the number of images can change in place
+        file.seek(0)  # numpy pads the header, so the number of images can be rewritten in place
         np.lib.format.write_array_header_1_0(file, done.header(done.good))
         file.flush()
         os.fsync(file.fileno())
@@ -308,7 +310,7 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
         done.notes += set_scale.notes()
     report = DecodeReport(
         files=len(listing.names),
-        last=sum(name not in done.bad for name in listing.names[kept:]),
+        last=sum(name not in done.bad for name in listing.names[n_train:]),
         classes=list(listing.classes),
         bad=done.bad,
         conversions=done.conversions,
@@ -322,9 +324,9 @@ def _write(folder: Path, listing: Listing, kept: int, size: int | None, channels
 
 @dataclass
 class _Progress:
-    """How far decoding has come: files read, good images among them, and what is said about the others.
+    """Progress of decoding: files read, good images, and the reasons of bad ones.
 
-    start  bytes of the array's header
+    start  length of the array's header in bytes
     """
 
     size: int
@@ -340,7 +342,7 @@ class _Progress:
         return {"descr": "|u1", "fortran_order": False, "shape": (images, self.channels, self.size, self.size)}
 
 
-def _progress(folder: Path) -> _Progress | None:
+def _load_progress(folder: Path) -> _Progress | None:
     try:
         return _Progress(**json.loads((folder / "progress.json").read_text()))
     except (OSError, ValueError, TypeError):
@@ -348,22 +350,22 @@ def _progress(folder: Path) -> _Progress | None:
 
 
 def _save_progress(folder: Path, file: BufferedRandom, done: _Progress) -> None:
-    """First the pixels, then what counts them."""
+    """Sync the pixels before the progress that counts them."""
     file.flush()
     os.fsync(file.fileno())
-    aside = folder / "progress.json.new"
-    aside.write_text(json.dumps(asdict(done)))
-    os.replace(aside, folder / "progress.json")
+    temporary = folder / "progress.json.new"
+    temporary.write_text(json.dumps(asdict(done)))
+    os.replace(temporary, folder / "progress.json")
 
 
 def _shape(listing: Listing, size: int | None, channels: int | None) -> tuple[int, int, list[str]]:
-    """Side and channels of the decoded images, and a note where the side was our choice."""
+    """Side and channels of the decoded images, and a note if the fallback size is used."""
     notes = []
     if size is None:
         size = natural_size(listing)
     if size is None or size > MAX_SIZE:
         size = FALLBACK_SIZE
-        notes.append(f"the images share no side of at most {MAX_SIZE} pixels: scaled and cropped to {size} x {size}")
+        notes.append(f"the images have no common size up to {MAX_SIZE} pixels: resized and cropped to {size} x {size}")
     return size, natural_channels(listing) if channels is None else channels, notes
 
 
@@ -374,7 +376,7 @@ def _read(entry: Path) -> tuple[np.ndarray, np.ndarray | None, DecodeReport]:
 
 
 def _prune(source: Path, entry: Path) -> None:
-    """Remove earlier states of the same source, and what a killed process left more than a day ago."""
+    """Remove earlier states of the same source, and temporary folders older than a day."""
     for other in source.iterdir():
         if other != entry and (not other.name.startswith(".") or time.time() - other.stat().st_mtime > 86_400):
             shutil.rmtree(other, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Two sets of images without pairs, as one labeled data set: every image says which domain it is from."""
+"""Merge unpaired sets of images into one data set; the label of an image is its domain."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from sparring.errors import SparringError
 
 
 def merge_domains(domains: Mapping[str, Dataset]) -> Dataset:
-    """The images of all domains, one domain after the other; the classes are the domains. Their own labels are lost.
+    """Concatenate the images of all domains. The classes are the domains; original labels are dropped.
 
-    What is held out of each stays held out, so that pictures at the same places of two equally long lists are held out
-    together. There is a test set if every domain has one. Raises SparringError unless all images are of one shape.
+    Held-out images stay held out: in two sets of equal length, the same indices are held out. The result has a test set
+    if every domain has one. Raises SparringError unless all images have the same shape.
     """
     require_one_shape({name: part.spec.shape for name, part in domains.items()})
     for name, part in domains.items():
         if part.values is not None:
-            raise SparringError(f"domain {name} ('{part.name}') is fingerprints of molecules, no images")
-    together = _one_after_the_other([*domains.values()], domains)
-    assert together is not None
+            raise SparringError(f"domain {name} ('{part.name}') contains molecular fingerprints, not images")
+    merged = _concatenated([*domains.values()], domains)
+    assert merged is not None
     return replace(
-        together,
-        held_out=_one_after_the_other([part.held_out for part in domains.values()], domains),
-        test=_one_after_the_other([part.test for part in domains.values()], domains),
+        merged,
+        held_out=_concatenated([part.held_out for part in domains.values()], domains),
+        test=_concatenated([part.test for part in domains.values()], domains),
         notes=tuple(f"{name}: {note}" for name, part in domains.items() for note in part.notes),
     )
 
 
 def require_one_shape(shapes: Mapping[str, tuple[int, int, int]]) -> None:
-    """Raises SparringError unless the (C, H, W) of all domains are the same."""
+    """Raise SparringError unless all domains have the same (C, H, W)."""
     if len(set(shapes.values())) > 1:
         sizes = ", ".join(f"{name} {height} x {width}" for name, (_, height, width) in shapes.items())
         if len({shape[1:] for shape in shapes.values()}) > 1:
-            raise SparringError(f"the images of the domains differ in size ({sizes}): give --size, to make them one")
+            raise SparringError(f"the images of the domains differ in size ({sizes}): set --size")
         kinds = ", ".join(f"{name} {'gray' if shape[0] == 1 else 'color'}" for name, shape in shapes.items())
-        raise SparringError(f"the images of the domains differ in channels ({kinds}): give --channels 1 or 3")
+        raise SparringError(f"the images of the domains differ in channels ({kinds}): set --channels to 1 or 3")
 
 
-def _one_after_the_other(parts: Sequence[Dataset | None], names: Iterable[str]) -> Dataset | None:
-    """None unless every domain has one."""
-    there = [part for part in parts if part is not None]
-    if len(there) < len(parts):
+def _concatenated(parts: Sequence[Dataset | None], names: Iterable[str]) -> Dataset | None:
+    """One data set of all parts; None unless every domain has one."""
+    present = [part for part in parts if part is not None]
+    if len(present) < len(parts):
         return None
-    labels = torch.cat([torch.full((len(part),), y) for y, part in enumerate(there)])
-    name = "-".join(dict.fromkeys(part.name for part in there))
-    return Dataset(name, torch.cat([part.images for part in there]), labels, tuple(names))
+    labels = torch.cat([torch.full((len(part),), y) for y, part in enumerate(present)])
+    name = "-".join(dict.fromkeys(part.name for part in present))
+    return Dataset(name, torch.cat([part.images for part in present]), labels, tuple(names))

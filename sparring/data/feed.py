@@ -1,4 +1,4 @@
-"""Endless, seeded, stateless streams of batches: batch k depends only on (seed, stream, k, share)."""
+"""Infinite, seeded, stateless streams of batches: batch k depends only on (seed, stream, k, share)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from sparring.seeds import make_generator
 
 
 class Feed:
-    """Gives `feed("train")`: the next batch of a stream, as images in [-1, 1] and labels, or measured values, or None.
+    """`feed("train")` returns the next batch of a stream: images in [-1, 1], and labels, measured values or None.
 
-    An endless sequence of images is one random order after another (order e of a stream depends on (seed, stream, e)).
-    Global batch k is its rows [k * batch, (k + 1) * batch); share s of S sees the s-th of S equal parts of it, so the
-    same images come in the same order for one process or many, whole or in pieces.
+    A stream is a sequence of random permutations; permutation e depends on (seed, stream, e). Global batch k is rows
+    [k * batch, (k + 1) * batch) of that sequence, and shard s of S gets the s-th of S equal parts of it. The order of
+    the images therefore does not depend on the number of processes or microbatches.
 
-    What augments a batch draws from (seed, stream, k) too, and every share takes its own rows of these draws.
+    Augmentation draws from (seed, stream, k), and every shard takes its own rows of these draws.
 
-    streams    name -> data; batch: images of one optimizer step, over all shares
-    positions  stream -> k, the number of batches given so far: all that a resumed run needs
+    streams    name -> data
+    batch      images per optimizer step, over all shards
+    share      index of this shard; shares: number of shards
+    positions  stream -> k, the number of batches returned so far: all the state that a resumed run needs
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Feed:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if batch % shares:
-            raise SparringError(f"batch {batch} cannot be split into {shares} equal parts (processes x accumulate)")
+            raise SparringError(f"batch {batch} cannot be split into {shares} equal parts (processes x grad_accum)")
         for name, data in streams.items():
             if batch > len(data):
                 raise SparringError(f"batch {batch} is larger than the {len(data)} images of '{name}': lower --batch")
@@ -67,24 +69,24 @@ class Feed:
         return x, y
 
     def rows(self, stream: str, k: int) -> Tensor:
-        """(batch / shares,) indexes of this share of global batch k."""
+        """(batch / shares,) image indices of this shard in global batch k."""
         size = self.batch // self.shares
         first, total = k * self.batch + self.share * size, len(self.streams[stream])
-        pieces = []
+        parts = []
         while size:
             epoch, at = divmod(first, total)
-            piece = self._order(stream, epoch, total)[at : at + size]
-            pieces.append(piece)
-            first, size = first + len(piece), size - len(piece)
-        return torch.cat(pieces)
+            part = self._order(stream, epoch, total)[at : at + size]
+            parts.append(part)
+            first, size = first + len(part), size - len(part)
+        return torch.cat(parts)
 
     def last_rows(self) -> dict[str, list[int]]:
-        """Stream -> indexes of the images it gave last, for a note on what went wrong."""
+        """{stream: image indices of its last batch}, for failure reports."""
         return {stream: self.rows(stream, k - 1).tolist() for stream, k in self.positions.items() if k}
 
     def _order(self, stream: str, epoch: int, total: int) -> Tensor:
-        known = self._orders.get(stream)
-        if known is None or known[0] != epoch:
-            known = (epoch, torch.randperm(total, generator=make_generator(self.seed, "order", stream, epoch)))
-            self._orders[stream] = known
-        return known[1]
+        cached = self._orders.get(stream)
+        if cached is None or cached[0] != epoch:
+            cached = (epoch, torch.randperm(total, generator=make_generator(self.seed, "order", stream, epoch)))
+            self._orders[stream] = cached
+        return cached[1]

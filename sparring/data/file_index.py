@@ -1,4 +1,4 @@
-"""The files of a folder or a zip, in a temporary database on the disk: a million of them need little memory."""
+"""An index of the files of a folder or archive in a temporary SQLite database, so that a million need little memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FileEntry:
-    """An image file as it was found: its name inside the source, bytes, mtime in ns.
+    """A file of the source: name inside the source, size in bytes, mtime in ns.
 
-    member  of a zip's: offset, compressed bytes, way of compression, checksum, flags
+    member  for archives: offset, compressed size, compression method, checksum, flags
     """
 
     name: str
@@ -29,12 +29,12 @@ class FileEntry:
 
 
 class FileIndex:
-    """All image files that were found, and those of them that are used, numbered from 0 in their order.
+    """All image files, and the selected ones, numbered from 0 in natural order.
 
-    SQLite's temporary file is removed by itself. Raises sqlite3.Error when there is no room for it.
+    SQLite deletes its temporary file. Raises sqlite3.Error if there is no space for it.
     """
 
-    def __init__(self, found: Iterable[FileEntry]) -> None:
+    def __init__(self, entries: Iterable[FileEntry]) -> None:
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._lock = Lock()
         self._database.executescript(
@@ -51,7 +51,7 @@ class FileIndex:
             """
         )
         rows = (
-            (_bytes(f.name), _bytes(_key(f.name)), _bytes(folder(f.name)), f.size, f.mtime, *f.member) for f in found
+            (_bytes(f.name), _bytes(_key(f.name)), _bytes(folder(f.name)), f.size, f.mtime, *f.member) for f in entries
         )
         self._database.executemany(
             "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1, "
@@ -60,55 +60,54 @@ class FileIndex:
             rows,
         )
 
-    def use(self, labels: Mapping[str, int | None]) -> int:
-        """The images are the files of these folders, in natural order, with the label of their folder.
-
-        Returns their number.
-        """
+    def select(self, labels: Mapping[str, int | None]) -> int:
+        """Select the files of these folders, in natural order, with the label of their folder. Returns their number."""
         rows = ((_bytes(name), label) for name, label in labels.items())
         self._database.executemany("INSERT INTO folders VALUES (?, ?)", rows)
-        return self._number("SELECT name, key, folders.label FROM files JOIN folders USING (folder)")
+        return self._insert_images("SELECT name, key, folders.label FROM files JOIN folders USING (folder)")
 
-    def use_labeled(self, labels: Mapping[str, int]) -> int:
-        """The images are these files, in natural order, with these labels. Returns their number."""
+    def select_labeled(self, labels: Mapping[str, int]) -> int:
+        """Select these files, in natural order, with these labels. Returns their number."""
         rows = ((_bytes(name), label) for name, label in labels.items())
         self._database.executemany("INSERT INTO labels VALUES (?, ?)", rows)
-        return self._number("SELECT name, key, labels.label FROM files JOIN labels USING (name)")
+        return self._insert_images("SELECT name, key, labels.label FROM files JOIN labels USING (name)")
 
-    def _number(self, chosen: str) -> int:
+    def _insert_images(self, query: str) -> int:
         self._database.execute(
-            f"INSERT INTO images SELECT row_number() OVER (ORDER BY key, name) - 1, name, label FROM ({chosen})"
+            f"INSERT INTO images SELECT row_number() OVER (ORDER BY key, name) - 1, name, label FROM ({query})"
         )
-        return int(self._ask("SELECT count(*) FROM images")[0])
+        return int(self._query("SELECT count(*) FROM images")[0])
 
     def __len__(self) -> int:
-        return int(self._ask("SELECT count(*) FROM files")[0])
+        return int(self._query("SELECT count(*) FROM files")[0])
 
     def folders(self) -> dict[str, int]:
-        """The number of files in each folder that has any; '' is the source itself."""
-        found = self._database.execute("SELECT folder, count(*) FROM files GROUP BY folder")
-        return {_text(name): count for name, count in found}
+        """{folder: number of files in it}; '' is the source itself."""
+        rows = self._database.execute("SELECT folder, count(*) FROM files GROUP BY folder")
+        return {_text(name): count for name, count in rows}
 
     def first_in(self, folder: str) -> str:
-        """Of the files of a folder the first in natural order."""
-        return _text(self._ask("SELECT name FROM files WHERE folder = ? ORDER BY key, name LIMIT 1", _bytes(folder))[0])
+        """The first file of a folder, in natural order."""
+        return _text(
+            self._query("SELECT name FROM files WHERE folder = ? ORDER BY key, name LIMIT 1", _bytes(folder))[0]
+        )
 
     def names(self) -> Iterator[str]:
-        """Of all files."""
+        """The names of all files."""
         return (_text(name) for (name,) in self._database.execute("SELECT name FROM files"))
 
-    def twice(self) -> tuple[int, str]:
-        """How many names were found more than once, and the first of these; the last file of a name is kept."""
-        count, name = self._ask("SELECT count(*), min(name) FROM files WHERE times > 1")
+    def repeated_names(self) -> tuple[int, str]:
+        """The number of names that occur more than once, and the first of them; the last file of a name is kept."""
+        count, name = self._query("SELECT count(*), min(name) FROM files WHERE times > 1")
         return count, _text(name or b"")
 
     def total_size(self) -> int:
-        """Bytes of all files, unpacked."""
-        return int(self._ask("SELECT total(size) FROM files")[0])
+        """Uncompressed size of all files, in bytes."""
+        return int(self._query("SELECT total(size) FROM files")[0])
 
     def overlapping(self, header: int) -> str | None:
-        """Of an archive with so many bytes before each member: one that begins before the one before it ends."""
-        row = self._ask(
+        """A member that overlaps its predecessor, or None; `header`: bytes before the data of each member."""
+        row = self._query(
             "SELECT name FROM (SELECT name, offset, lag(offset + compressed) OVER (ORDER BY offset, compressed) "
             "AS stop FROM files) WHERE offset < stop + ? LIMIT 1",
             header,
@@ -116,26 +115,26 @@ class FileIndex:
         return row and _text(row[0])
 
     def name(self, number: int) -> str:
-        """Of an image; so are `label` and `size`."""
-        return _text(self._ask("SELECT name FROM images WHERE number = ?", number)[0])
+        """The name of an image, by its number; so are `label` and `size`."""
+        return _text(self._query("SELECT name FROM images WHERE number = ?", number)[0])
 
     def label(self, number: int) -> int:
-        return int(self._ask("SELECT label FROM images WHERE number = ?", number)[0])
+        return int(self._query("SELECT label FROM images WHERE number = ?", number)[0])
 
     def size(self, number: int) -> int:
-        return int(self._ask("SELECT size FROM images JOIN files USING (name) WHERE number = ?", number)[0])
+        return int(self._query("SELECT size FROM images JOIN files USING (name) WHERE number = ?", number)[0])
 
-    def found(self, name: str) -> FileEntry:
-        """Raises KeyError for a name that is none of the files'."""
-        row = self._ask(
+    def entry(self, name: str) -> FileEntry:
+        """The entry of a file. Raises KeyError for an unknown name."""
+        row = self._query(
             "SELECT size, mtime, offset, compressed, method, checksum, flags FROM files WHERE name = ?", _bytes(name)
         )
         if row is None:
             raise KeyError(name)
         return FileEntry(name, row[0], row[1], row[2:])
 
-    def state(self) -> str:
-        """Changes with the name, size, mtime or label of any image."""
+    def digest(self) -> str:
+        """A hash of name, size, mtime and label of all images."""
         digest = blake2b(digest_size=16)
         for row in self._database.execute(
             "SELECT name, size, mtime, label FROM images JOIN files USING (name) ORDER BY number"
@@ -143,14 +142,14 @@ class FileIndex:
             digest.update(repr(row).encode())
         return digest.hexdigest()
 
-    def _ask(self, question: str, *given: Any) -> Any:
-        """The first row of an answer, None where there is none; many threads may ask."""
+    def _query(self, query: str, *arguments: Any) -> Any:
+        """The first row of the result, or None. Thread-safe."""
         with self._lock:
-            return self._database.execute(question, given).fetchone()
+            return self._database.execute(query, arguments).fetchone()
 
 
 class LazyColumn(Sequence[T], Generic[T]):
-    """Values of images by their numbers, each read when it is asked for; a slice is a column of these numbers."""
+    """A lazy sequence of one value per image; a slice is again a LazyColumn."""
 
     def __init__(self, read: Callable[[int], T], numbers: np.ndarray) -> None:
         self.read, self.numbers = read, numbers
@@ -170,22 +169,22 @@ class LazyColumn(Sequence[T], Generic[T]):
 
 
 def natural_key(name: str) -> tuple[str, str]:
-    """Numbers inside names count as numbers; equal keys fall back on the plain name."""
+    """A sort key that compares digits inside names as numbers; ties are broken by the plain name."""
     return _key(name), name
 
 
 def folder(name: str) -> str:
-    """The folders on the way to a file, '' where there is none."""
+    """The folder of a file, '' if it has none."""
     return name.rpartition("/")[0]
 
 
 def _key(name: str) -> str:
     parts = (part.zfill(20) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name))
-    return "\0".join(parts)  # below all that a name can hold: parts are compared one by one
+    return "\0".join(parts)  # sorts before every character of a name, so parts are compared one by one
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")  # names may be no UTF-8; and so the order is that of the text
+    return text.encode(errors="surrogatepass")  # names may not be valid UTF-8; keeps the order of the text
 
 
 def _text(stored: bytes) -> str:

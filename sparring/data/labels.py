@@ -1,4 +1,4 @@
-"""Labels from a file: StyleGAN's dataset.json, or a table with a file and its label in each line."""
+"""Read labels from a file: StyleGAN's dataset.json, or a table with one file and label per line."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ SUFFIXES = (".csv", ".tsv", ".json")
 
 
 def read_labels(text: bytes, name: str, what: str) -> list[tuple[str, str]] | None:
-    """(file, label) of each line of a .csv, .tsv or .json file; None where its `labels` are null (StyleGAN).
+    """Parse the (file, label) pairs of a .csv, .tsv or .json file; None if its `labels` are null (StyleGAN).
 
-    .csv, .tsv  columns `file` and `label` under a header (or names that mean these), or two columns without one
+    .csv, .tsv  a header with columns `file` and `label` (or synonyms), or two columns without a header
     .json       {"labels": [[file, label], ...]} (StyleGAN) or {file: label, ...}
 
-    name  of the file; what: how it is called in an error. Raises `SparringError` for anything else.
+    text  content of the file
+    name  name of the file; its suffix selects the format
+    what  how error messages refer to the file
+
+    Raises `SparringError` for anything else.
     """
     try:
         decoded = text.decode("utf-8-sig")
@@ -51,10 +55,10 @@ def read_labels(text: bytes, name: str, what: str) -> list[tuple[str, str]] | No
 def assign(
     files: FileIndex, base: str, pairs: Iterable[tuple[str, str]], what: str
 ) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
-    """The label of each image, by its name in `files`; the classes that labels count; and what is to be said.
+    """Match (file, label) pairs to images. Returns {image: label index}, the class names, and notes.
 
-    A file is named by its path inside the source (`base`: the folder that holds everything), or by its name or stem
-    alone where only one image has it. Raises `SparringError` when two lines disagree or no image has a label.
+    A file is identified by its path inside the source (relative to `base`), or by its name or stem if that is unique.
+    Raises `SparringError` if two lines contradict each other or no image has a label.
     """
     by_path = {name.removeprefix(base): name for name in files.names()}
     by_name: dict[str, str | None] = {}
@@ -65,47 +69,45 @@ def assign(
     unknown, first = 0, ""
     for file, label in pairs:
         path = file.replace("\\", "/").removeprefix("./")
-        found = by_path.get(path) or by_path.get(path.removeprefix(base)) or by_name.get(PurePosixPath(path).name)
-        if found is None:
+        image = by_path.get(path) or by_path.get(path.removeprefix(base)) or by_name.get(PurePosixPath(path).name)
+        if image is None:
             unknown, first = unknown + 1, first or file
-        elif chosen.setdefault(found, label) != label:
+        elif chosen.setdefault(image, label) != label:
             raise SparringError(
-                f"{what} gives {shown(found)} two labels, {shown(chosen[found])} and {shown(label)}: keep one"
+                f"{what} gives {shown(image)} two labels, {shown(chosen[image])} and {shown(label)}: keep one"
             )
     if not chosen:
-        example = f", as {shown(first)}" if first else ""
-        raise SparringError(
-            f"no file that {what} names is an image here{example}: give names as they are in the source"
-        )
+        example = f" (e.g. {shown(first)})" if first else ""
+        raise SparringError(f"no file in {what} is an image of the source{example}: give paths relative to the source")
     classes = tuple(sorted(set(chosen.values()), key=natural_key))
     number = {name: label for label, name in enumerate(classes)}
-    notes = [f"labels are from {what}: {len(chosen):,} images of {len(classes):,} classes"]
+    notes = [f"labels from {what}: {len(chosen):,} images, {len(classes):,} classes"]
     if len(chosen) < len(by_path):
         missing = next(name for name in sorted(by_path.values(), key=natural_key) if name not in chosen)
-        notes.append(f"passed over {len(by_path) - len(chosen):,} images without a label, as {shown(missing)}")
+        notes.append(f"skipped {len(by_path) - len(chosen):,} images without a label, e.g. {shown(missing)}")
     if unknown:
-        notes.append(f"{what} names {unknown:,} files that are no images here, as {shown(first)}")
+        notes.append(f"{what} lists {unknown:,} files that are not images of the source, e.g. {shown(first)}")
     return {name: number[label] for name, label in chosen.items()}, classes, notes
 
 
-def _of_json(found: Any, what: str) -> list[tuple[str, str]] | None:
-    labels = found.get("labels", found) if isinstance(found, dict) else None
-    if labels is None and isinstance(found, dict):
+def _of_json(content: Any, what: str) -> list[tuple[str, str]] | None:
+    labels = content.get("labels", content) if isinstance(content, dict) else None
+    if labels is None and isinstance(content, dict):
         return None
     pairs = list(labels.items()) if isinstance(labels, dict) else labels
     if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise SparringError(f'{what} has no labels as they are read here: {{"labels": [[file, label], ...]}}')
+        raise SparringError(f'{what} has no labels in the expected format, {{"labels": [[file, label], ...]}}')
     for file, label in pairs:
         if not isinstance(file, str) or isinstance(label, bool) or not isinstance(label, int | str):
             raise SparringError(
-                f"{what} gives {shown(str(file))[:60]} the label {shown(str(label))[:60]}; give whole numbers or names"
+                f"{what} gives {shown(str(file))[:60]} the label {shown(str(label))[:60]}; give integers or names"
             )
     return [(file, str(label)) for file, label in pairs]
 
 
 def _of_table(rows: list[list[str]], what: str) -> list[tuple[str, str]]:
     if not rows:
-        raise SparringError(f"{what} is empty: give a line with a file and its label for each image")
+        raise SparringError(f"{what} is empty: give one line per image, with its file and label")
     header = [field.strip().lower() for field in rows[0]]
     file, label = (next((header.index(name) for name in names if name in header), None) for names in _COLUMNS)
     if len(header) == 2 and file is None and label is None:
@@ -118,13 +120,13 @@ def _of_table(rows: list[list[str]], what: str) -> list[tuple[str, str]]:
         rows = rows[1:]
     if file is None or label is None:
         raise SparringError(
-            f"the columns of {what} are {shown(', '.join(header))[:200]}: call the one with files 'file' and "
-            "the one with labels 'label'"
+            f"the columns of {what} are {shown(', '.join(header))[:200]}: name the column of files 'file' and "
+            "the column of labels 'label'"
         )
     short = next((row for row in rows if len(row) <= max(file, label)), None)
     if short is not None:
         raise SparringError(
-            f"a line of {what} has {len(short)} columns where there should be {len(header)}: {shown(str(short))[:80]}"
+            f"a line of {what} has {len(short)} columns instead of {len(header)}: {shown(str(short))[:80]}"
         )
     return [(row[file].strip(), row[label].strip()) for row in rows if row[label].strip()]
 

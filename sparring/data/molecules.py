@@ -1,7 +1,7 @@
-"""Molecules as images: SMILES become fingerprints of 13 x 13 cells, beside a concentration and what it did to cells.
+"""Molecules as images: fingerprints of 13 x 13 pixels from SMILES, with a concentration and the growth of cells.
 
-A fingerprint is the 166 MACCS keys (Durant et al. 2002) as RDKit finds them: key k is cell k - 1, row by row, 255 where
-a molecule has it. The last 3 cells stay 0.
+A fingerprint is the 166 MACCS keys (Durant et al. 2002) as computed by RDKit: key k is pixel k - 1 in row-major order,
+255 if the molecule has it. The last 3 pixels are 0.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from sparring.seeds import make_generator
 KEYS, SIDE = 166, 13
 SUFFIXES = (".smi", ".csv")
 COLUMNS = ("smiles", "name", "concentration", "growth")
-LONGEST = 5_000  # characters of a SMILES
-LARGEST_TABLE = 1_000_000_000  # bytes of a file of molecules, which is read as a whole
+MAX_SMILES = 5_000  # characters
+MAX_TABLE_BYTES = 1_000_000_000  # the file is read as a whole
 
-MEAN, DEVIATION = -5.82, 1.68
-"""Of the log10 concentrations (mol/l) in the measurements of Kadurin et al. 2017, as their code has them."""
+MEAN, STD = -5.82, 1.68
+"""Of the log10 concentrations (mol/l) in the data of Kadurin et al. 2017, from their code."""
 
 BASE_LOG_IC50 = -4.8
 KEY_EFFECTS = {125: -1.2, 121: -0.8, 103: -0.6, 139: 0.6}
-"""Synthetic growth is halfway down at HALF, moved by each of these keys: aromatic rings, N in a ring, Cl, OH."""
+"""Synthetic growth is 0 at BASE_LOG_IC50 plus the effects of these keys: aromatic rings, N in a ring, Cl, OH."""
 
 
-# Between cells and keys.
+# Images and keys.
 
 
 def to_keys(images: Tensor) -> Tensor:
@@ -50,15 +50,15 @@ def to_keys(images: Tensor) -> Tensor:
 
 
 def to_image(keys: Tensor) -> Tensor:
-    """(n, 166) keys in [0, 1] -> (n, 1, 13, 13) images in [-1, 1]; their last 3 cells are -1."""
+    """(n, 166) keys in [0, 1] -> (n, 1, 13, 13) images in [-1, 1]; the last 3 pixels are -1."""
     cells = torch.nn.functional.pad(2 * keys - 1, (0, SIDE**2 - KEYS), value=-1.0)
     return cells.unflatten(1, (1, SIDE, SIDE))
 
 
-def tanimoto(these: Tensor, those: Tensor) -> Tensor:
-    """(n, 166), (m, 166) bool -> (n, m) in [0, 1]: keys in common over keys of either (Jaccard 1901); 0 without any."""
-    common = these.float() @ those.float().T
-    either = these.sum(1)[:, None] + those.sum(1) - common
+def tanimoto(a: Tensor, b: Tensor) -> Tensor:
+    """(n, 166), (m, 166) bool -> (n, m) Tanimoto similarity in [0, 1] (Jaccard 1901); 0 if both have no keys."""
+    common = a.float() @ b.float().T
+    either = a.sum(1)[:, None] + b.sum(1) - common
     return common / either.clamp(min=1)
 
 
@@ -66,9 +66,9 @@ def tanimoto(these: Tensor, those: Tensor) -> Tensor:
 
 
 def fingerprints(smiles: Sequence[str]) -> tuple[Tensor, dict[int, str]]:
-    """(M, 1, 13, 13) uint8 of the molecules that can be read, in order, and {position: reason} of the others.
+    """(M, 1, 13, 13) uint8 fingerprints of the valid molecules, in order, and {position: reason} of the others.
 
-    Raises SparringError when RDKit is not installed.
+    Raises SparringError if RDKit is not installed.
     """
     require_rdkit()
     from rdkit import rdBase
@@ -90,22 +90,22 @@ def fingerprints(smiles: Sequence[str]) -> tuple[Tensor, dict[int, str]]:
 
 
 def _reader() -> Callable[[str], np.ndarray]:
-    """A function from a SMILES to its (169,) uint8 cells, which raises ValueError with the reason."""
+    """A function from SMILES to (169,) uint8 pixels; it raises ValueError with the reason."""
     from rdkit import Chem
     from rdkit.Chem.rdMolDescriptors import GetMACCSKeysFingerprint
 
     def read(text: str) -> np.ndarray:
-        if len(text) > LONGEST:
-            raise ValueError(f"{len(text):,} characters, more than {LONGEST:,}")
+        if len(text) > MAX_SMILES:
+            raise ValueError(f"{len(text):,} characters, more than {MAX_SMILES:,}")
         molecule = Chem.MolFromSmiles(text)
         if molecule is None:
             raw = Chem.MolFromSmiles(text, sanitize=False)
             problems = Chem.DetectChemistryProblems(raw) if raw is not None else ()
-            raise ValueError(problems[0].Message() if problems else f"'{shown(text[:60])}' is no SMILES")
+            raise ValueError(problems[0].Message() if problems else f"'{shown(text[:60])}' is not a valid SMILES")
         if not molecule.GetNumAtoms():
             raise ValueError("no atoms")
         cells = np.zeros(SIDE**2, np.uint8)
-        cells[[bit - 1 for bit in GetMACCSKeysFingerprint(molecule).GetOnBits()]] = 255  # bit 0 is not used
+        cells[[bit - 1 for bit in GetMACCSKeysFingerprint(molecule).GetOnBits()]] = 255  # bit 0 is unused
         return cells
 
     return read
@@ -114,41 +114,43 @@ def _reader() -> Callable[[str], np.ndarray]:
 def require_rdkit() -> None:
     """Raise SparringError unless RDKit is installed."""
     if importlib.util.find_spec("rdkit") is None:
-        raise SparringError("molecules are read by the package rdkit: pip install 'sparring[molecules]'")
+        raise SparringError("molecules require the package rdkit: pip install 'sparring[molecules]'")
 
 
 # From files.
 
 
 def nci() -> Dataset:
-    """The first 5,000 compounds of the National Cancer Institute's open collection, which come with RDKit."""
+    """The first 5,000 compounds of the National Cancer Institute's open collection, from RDKit's data folder."""
     require_rdkit()
     from rdkit import RDConfig
 
     path = Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi"
     if not path.is_file():
-        raise SparringError(f"this RDKit came without '{path}': pip install 'sparring[molecules]', or give a .smi file")
+        raise SparringError(
+            f"this RDKit does not include '{path}': pip install 'sparring[molecules]', or give a .smi file"
+        )
     return from_file(path, "nci")
 
 
 def from_file(path: Path, name: str | None = None) -> Dataset:
-    """The molecules of a .smi or .csv file, in its order, as fingerprints with `values` (concentration, growth).
+    """Read the molecules of a .smi or .csv file as fingerprints with `values` (concentration, growth).
 
-    .smi  one molecule per line: SMILES, and perhaps name, concentration and growth, with tabs or spaces between; where
-          what comes third is no number, it belongs to the name
-    .csv  the same columns in any order under a header, as in "name,smiles"; a .smi may have a header too
+    .smi  one molecule per line: SMILES, and optionally name, concentration and growth, separated by tabs or spaces; if
+          the third field is not a number, it is part of the name. A header is optional
+    .csv  the same columns in any order under a header, for example "name,smiles"
 
     concentration  log10 of mol/l
-    growth         of the cells under it: 1 as without the molecule, 0 none, -1 all cells dead (percent / 100)
+    growth         of cells at that concentration: 1 unaffected, 0 no growth, -1 all cells dead (percent / 100)
 
-    What a file does not have is synthetic, and `.notes` say so. Bad lines are skipped and named in `.notes`. Raises
-    SparringError when more than 1 % are bad, and for a file that is none of these.
+    Missing columns are synthesized, with a note in `.notes`. Bad lines are skipped and listed in `.notes`. Raises
+    SparringError if more than 1 % are bad, and for files of another format.
     """
     columns, rows = _table(path)
     has = [column for column in COLUMNS[2:] if column in columns]
     if has == ["growth"]:
         raise SparringError(
-            f"'{shown(str(path))}' has growth but no concentration: give the concentration at which it was measured, "
+            f"'{shown(str(path))}' has growth but no concentration: add the concentration at which it was measured, "
             "as log10 of mol/l"
         )
     lines: list[int] = []
@@ -169,26 +171,24 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
     if len(bad) > MAX_BAD_FRACTION * len(rows):
         raise SparringError(
             f"{len(bad):,} of {len(rows):,} molecules in '{shown(str(path))}' cannot be used, more than "
-            f"{MAX_BAD_FRACTION:.0%}: {format_bad_files(named)}; repair them or take them away"
+            f"{MAX_BAD_FRACTION:.0%}: {format_bad_files(named)}; repair or remove them"
         )
     good = [values for line, values in zip(lines, numbers, strict=True) if line not in bad]
     values, notes = _fill_missing(images, torch.tensor(good).view(len(images), len(has)))
     if bad:
         notes = (f"skipped {len(bad)} of {len(rows):,} molecules: {format_bad_files(named)}", *notes)
     if others := [column for column in columns if column not in COLUMNS]:
-        notes = (f"passed over the columns {', '.join(map(shown, others))}", *notes)
+        notes = (f"ignored the columns {', '.join(map(shown, others))}", *notes)
     return Dataset(name or path.resolve().stem, images, values=values, notes=notes)
 
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Names of the columns, and (number of the line, fields) of every molecule."""
+    """Column names, and (line number, fields) of every molecule."""
     is_csv = path.suffix.lower() == ".csv"
     try:
         with regular(path) as file:
-            if (size := os.fstat(file.fileno()).st_size) > LARGEST_TABLE:
-                raise SparringError(
-                    f"'{shown(str(path))}' has {size:,} bytes, more than {LARGEST_TABLE:,}: split it into several files"
-                )
+            if (size := os.fstat(file.fileno()).st_size) > MAX_TABLE_BYTES:
+                raise SparringError(f"'{shown(str(path))}' has {size:,} bytes, more than {MAX_TABLE_BYTES:,}: split it")
             text = file.read().decode("utf-8-sig").replace("\r\n", "\n")
         rows = list(_of_csv(text) if is_csv else _of_smi(text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -201,15 +201,15 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         columns, rows = first, rows[1:]
     elif is_csv:
         raise SparringError(
-            f"the first line of {place} must name a column 'smiles', and perhaps {', '.join(COLUMNS[1:])}; "
+            f"the first line of {place} must name a column 'smiles' and optionally {', '.join(COLUMNS[1:])}; "
             f"it is '{shown(','.join(rows[0][1])[:80])}'"
         )
     else:
         widths = Counter(len(fields) for _, fields in rows if len(fields) > 2 and _is_number(fields[2]))
         columns = list(COLUMNS[: widths.most_common(1)[0][0] if 2 * widths.total() > len(rows) else 2])
-    twice = next((column for column in COLUMNS if columns.count(column) > 1), None)
-    if twice:
-        raise SparringError(f"{place} has two columns '{twice}': take one away")
+    repeated = next((column for column in COLUMNS if columns.count(column) > 1), None)
+    if repeated:
+        raise SparringError(f"{place} has two columns '{repeated}': remove one")
     if not rows:
         raise SparringError(f"there are no molecules in {place}, only a header")
     return columns, rows
@@ -229,19 +229,19 @@ def _of_smi(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _numbers(columns: list[str], has: list[str], fields: list[str]) -> list[float]:
-    """The numbers of a line. Raises ValueError with what is wrong with it."""
+    """Parse the numbers of a line. Raises ValueError with the reason."""
     if len(fields) <= columns.index("smiles") or (has and len(fields) != len(columns)):
-        raise ValueError(f"{len(fields)} columns where there should be {len(columns)}")
+        raise ValueError(f"{len(fields)} columns instead of {len(columns)}")
     numbers = []
     for column in has:
         text = fields[columns.index(column)].strip()
         if not _is_number(text):
-            raise ValueError(f"{column} '{shown(text[:40])}' is no number")
+            raise ValueError(f"{column} '{shown(text[:40])}' is not a number")
         value = float(text)
         if column == "concentration" and not -20 <= value <= 0:
             raise ValueError(f"concentration {value:g} is not a log10 of mol/l from -20 to 0")
         if column == "growth" and not -5 <= value <= 5:
-            raise ValueError(f"growth {value:g} is not a share from -1 to 1: divide percent by 100")
+            raise ValueError(f"growth {value:g} is not a fraction from -1 to 1: divide percent by 100")
         numbers.append(value)
     return numbers
 
@@ -254,31 +254,31 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# What was not measured.
+# Synthetic values.
 
 
 def _fill_missing(images: Tensor, measured: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-    """(M, 2) concentration and growth, of which `measured` (M, 0 to 2) has the first columns; and what to say of it."""
+    """Complete the first columns `measured` (M, 0 to 2) to (M, 2) concentration and growth; also returns notes."""
     notes: list[str] = []
     if measured.shape[1] == 0:
         draws = torch.randn(len(images), 1, generator=make_generator("synthetic concentration"))
-        measured = MEAN + DEVIATION * draws
-        notes.append(f"synthetic concentration: none is given; log10 of mol/l is drawn from N({MEAN}, {DEVIATION}^2)")
+        measured = MEAN + STD * draws
+        notes.append(f"synthetic concentration: the file has none; log10 of mol/l is drawn from N({MEAN}, {STD}^2)")
     if measured.shape[1] == 1:
         growth = synthetic_growth(images.flatten(1)[:, :KEYS] > 0, measured[:, 0])
         measured = torch.cat([measured, growth[:, None]], 1)
-        moved = "".join(f" {'-' if shift < 0 else '+'} {abs(shift)} k{key}" for key, shift in KEY_EFFECTS.items())
+        effects = "".join(f" {'-' if shift < 0 else '+'} {abs(shift)} k{key}" for key, shift in KEY_EFFECTS.items())
         notes.append(
-            "synthetic growth: none is given and nothing was measured; it is 1 - 2 / (1 + 10^(h - concentration)) "
-            f"with h = {BASE_LOG_IC50}{moved}, where kN is 1 if the molecule has MACCS key N"
+            "synthetic growth: the file has none, nothing was measured; it is 1 - 2 / (1 + 10^(h - concentration)) "
+            f"with h = {BASE_LOG_IC50}{effects}, where kN is 1 if the molecule has MACCS key N"
         )
     return measured.float(), tuple(notes)
 
 
 def synthetic_growth(keys: Tensor, concentration: Tensor) -> Tensor:
-    """(n, 166) bool, (n,) log10 of mol/l -> (n,) growth from 1 to -1, 0 at the concentration that the keys say.
+    """(n, 166) bool, (n,) log10 of mol/l -> (n,) growth from 1 to -1, 0 at a concentration that depends on the keys.
 
-    A Hill curve with a made-up potency: something to learn, not a fact about any molecule.
+    A Hill curve with an invented potency: a learnable function, not a fact about any molecule.
     """
     half = BASE_LOG_IC50 + sum(shift * keys[:, key - 1].float() for key, shift in KEY_EFFECTS.items())
     return 1 - 2 / (1 + torch.exp(math.log(10) * (half - concentration)))

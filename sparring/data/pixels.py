@@ -1,7 +1,7 @@
-"""Where bytes become pixels: the only place where uint8 meets [-1, 1], and the only place that opens image files.
+"""Decode image files, and convert between uint8 and [-1, 1].
 
-Pillow's own conversions are silently wrong for 16-bit and float files (clipped), for transparency (dropped) and for
-EXIF orientation (ignored); here each of them is converted right or the file is refused with a reason.
+Pillow's default conversions are silently wrong for 16-bit and float files (clipped), transparency (dropped) and EXIF
+orientation (ignored). Here they are converted correctly, or the file is rejected with a reason.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256_000_000
 MAX_SIZE = 4096
-MAX_SCANS = 100  # of a JPEG; a progressive one has about 10, and each takes a pass over all pixels
+MAX_SCANS = 100  # of a JPEG; a progressive one has about 10, and each is a pass over all pixels
 
 Scale = Mapping[str, tuple[float, float]]
-"""What gray values of more than 8 bits lie between: "16-bit", "32-bit" or "float" -> (lowest, highest)."""
+"""Range of gray values with more than 8 bits: "16-bit", "32-bit" or "float" -> (lowest, highest)."""
 
-BITS = (8, 10, 12, 14, 16)  # that 16-bit files may in truth have
+BITS = (8, 10, 12, 14, 16)  # effective bit depths of 16-bit files
 
-ORIENTATION = 0x0112  # the EXIF tag, and what undoes each of its values
+ORIENTATION = 0x0112  # EXIF tag; below, the transpose that undoes each value
 TRANSPOSE_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,14 +49,11 @@ TRANSPOSE_OF_ORIENTATION = {
 
 
 class BadImage(SparringError):
-    """This file cannot be used as an image; the message is the reason, without the file's name."""
+    """A file cannot be used as an image. The message is the reason, without the file name."""
 
 
 class Budget:
-    """So much of something for all threads together: who asks for more than is left waits.
-
-    Nobody gets more than all.
-    """
+    """A resource shared by threads: `hold` blocks until enough is left. Larger requests are cut to `total`."""
 
     def __init__(self, total: int) -> None:
         self.total, self.used = total, 0
@@ -77,26 +74,28 @@ class Budget:
 
 
 PIXELS = Budget(MAX_PIXELS)
-"""Pixels that may be decoded at the same time, by all threads: each takes up to 20 bytes on its way."""
+"""Pixels decoded at the same time in all threads; each needs up to 20 bytes."""
 
 
-# Between uint8 and [-1, 1].
+# uint8 and [-1, 1].
 
 
 def to_float(images: Tensor, *, memory_format: torch.memory_format = torch.preserve_format) -> Tensor:
     """uint8 -> float32 in [-1, 1], any shape: x / 127.5 - 1."""
-    return images.to(torch.float32, memory_format=memory_format).div_(127.5).sub_(1)  # uint8 / float is 8 times slower
+    return (
+        images.to(torch.float32, memory_format=memory_format).div_(127.5).sub_(1)
+    )  # in place: uint8 / float is 8 times slower
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float in [-1, 1] -> uint8, any shape: clamped and rounded, the exact inverse of `to_float`."""
+    """Float in [-1, 1] -> uint8, any shape: clamped and rounded; the exact inverse of `to_float`."""
     return images.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def resize(images: Tensor, *, size: int, channels: int) -> Tensor:
     """(N, C, H, W) uint8 -> (N, channels, size, size) uint8: center crop, antialiased bilinear; luma or repeated gray.
 
-    What already fits is returned as it is.
+    Images of that shape are returned unchanged.
     """
     height, width = images.shape[2:]
     side = min(height, width)
@@ -104,26 +103,26 @@ def resize(images: Tensor, *, size: int, channels: int) -> Tensor:
     images = images[:, :, top : top + side, left : left + side]
     if images.shape[1:] == (channels, size, size):
         return images.contiguous()
-    fitted = torch.empty(len(images), channels, size, size, dtype=torch.uint8)
+    resized = torch.empty(len(images), channels, size, size, dtype=torch.uint8)
     for start in range(0, len(images), 1024):
         chunk = images[start : start + 1024].float()
         if channels == 1 and chunk.shape[1] == 3:
             chunk = torch.einsum("nchw,c->nhw", chunk, torch.tensor([0.299, 0.587, 0.114])).unsqueeze(1)
         if side != size:
             chunk = torch.nn.functional.interpolate(chunk, (size, size), mode="bilinear", antialias=True)
-        fitted[start : start + 1024] = chunk.round().clamp(0, 255).to(torch.uint8)  # gray is repeated by assignment
-    return fitted
+        resized[start : start + 1024] = chunk.round().clamp(0, 255).to(torch.uint8)  # assignment broadcasts gray
+    return resized
 
 
 def require_shape(size: int | None, channels: int | None) -> None:
-    """Raise `SparringError` unless these are a side and a number of channels that images can have here."""
+    """Raise `SparringError` unless size and channels are valid or None."""
     for name, value in (("size", size), ("channels", channels)):
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
-            raise SparringError(f"{name} is {abbreviated(value)}, a {type(value).__name__}; give a whole number")
+            raise SparringError(f"{name} is {abbreviated(value)}, a {type(value).__name__}; give an integer")
     if channels not in (None, 1, 3):
-        raise SparringError(f"channels is {channels}; images here have 1 (gray) or 3 (red, green, blue)")
+        raise SparringError(f"channels is {channels}; must be 1 (gray) or 3 (RGB)")
     if size is not None and not 1 <= size <= MAX_SIZE:
-        raise SparringError(f"size is {size}; the side of the images must be between 1 and {MAX_SIZE} pixels")
+        raise SparringError(f"size is {size}; must be between 1 and {MAX_SIZE} pixels")
 
 
 # Image files.
@@ -131,7 +130,7 @@ def require_shape(size: int | None, channels: int | None) -> None:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its image before any pixel is decoded."""
+    """Metadata of an image file, available without decoding pixels."""
 
     format: str
     mode: str
@@ -139,18 +138,18 @@ class Header:
     height: int
     conversions: tuple[str, ...]
     values: str | None = None
-    """The kind of gray values of more than 8 bits, a key of `Scale`."""
+    """Type of gray values with more than 8 bits, a key of `Scale`."""
 
 
 def read_image(
     source: str | Path | BinaryIO, *, size: int, channels: int, background: int = 255, scale: Scale | None = None
 ) -> np.ndarray:
-    """(channels, size, size) uint8 of an image file: the short side is scaled to `size`, the center kept.
+    """Decode an image file to (channels, size, size) uint8: the short side is resized to `size`, then center crop.
 
-    More than 8 bits are scaled by `scale`, the range of the set that the image is of; without it by the range that the
-    file declares (32 bits, and floats outside [0, 1]: by its own minimum and maximum). Transparency is laid on the gray
-    value `background`, EXIF orientation is applied, animations give their first frame, texts and color profiles are
-    passed over. Raises `BadImage` with the reason for everything else: it never hangs and never guesses.
+    Values of more than 8 bits are rescaled by `scale`, the range of the whole data set; without it by the range that
+    the file declares (32 bits, and floats outside [0, 1]: by its own minimum and maximum). Transparent pixels are
+    blended with the gray level `background`, EXIF orientation is applied, animations are reduced to the first frame,
+    text chunks and color profiles are ignored. Raises `BadImage` with the reason for everything else.
     """
     require_shape(size, channels)
     with open_image(source) as image:
@@ -158,29 +157,29 @@ def read_image(
 
 
 def read_header(source: str | Path | BinaryIO) -> Header:
-    """The header of an image file, without decoding pixels. Raises `BadImage`."""
+    """Read the header of an image file, without decoding pixels. Raises `BadImage`."""
     with open_image(source) as image:
         return inspect(image)
 
 
 @contextmanager
 def open_image(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
-    """An image of which only the header was read. Whatever goes wrong inside the `with` becomes `BadImage`."""
+    """Open an image and read its header only. Any exception inside the `with` block becomes `BadImage`."""
     try:
         file: Any = nullcontext(source) if hasattr(source, "read") else _regular_file(Path(source))
         with file as opened:
             try:
-                found = Image.open(_without_texts(opened), formats=FORMATS)
+                opened_image = Image.open(_without_texts(opened), formats=FORMATS)
             except UnidentifiedImageError as error:
-                raise BadImage(_what_it_is(opened)) from error
-            with found as image:
+                raise BadImage(_unsupported_reason(opened)) from error
+            with opened_image as image:
                 if image.width * image.height > MAX_PIXELS:
                     pixels = f"{image.width} x {image.height} pixels"
                     raise BadImage(f"{pixels} are more than the limit of {MAX_PIXELS // 1_000_000} million")
                 yield image
     except BadImage:
         raise
-    except Exception as error:  # Pillow's decoders raise nearly everything on hostile bytes
+    except Exception as error:  # Pillow's decoders may raise any exception on hostile bytes
         raise BadImage(_reason(error)) from error
 
 
@@ -190,11 +189,11 @@ def inspect(image: Image.Image) -> Header:
     kinds = {
         "16-bit scaled to 8 bits": image.mode.startswith("I;16") or deep,
         "32-bit or float scaled to 8 bits": image.mode in ("I", "F") and not deep,
-        "1-bit turned into black and white": image.mode == "1",
-        "palette turned into colors": image.mode in ("P", "PA"),
-        "CMYK turned into RGB": image.mode == "CMYK",
-        "transparency laid on the background": _is_transparent(image),
-        "turned upright as EXIF says": _orientation(image) in TRANSPOSE_OF_ORIENTATION,
+        "1-bit converted to black and white": image.mode == "1",
+        "palette converted to colors": image.mode in ("P", "PA"),
+        "CMYK converted to RGB": image.mode == "CMYK",
+        "transparency blended with the background": _is_transparent(image),
+        "rotated by EXIF orientation": _orientation(image) in TRANSPOSE_OF_ORIENTATION,
         "only the first frame of an animation used": getattr(image, "is_animated", False),
     }
     conversions = tuple(kind for kind, applies in kinds.items() if applies)
@@ -204,7 +203,7 @@ def inspect(image: Image.Image) -> Header:
 def decode(
     image: Image.Image, *, size: int, channels: int, background: int = 255, scale: Scale | None = None
 ) -> np.ndarray:
-    """The pixels of an opened image as (channels, size, size) uint8, as `read_image` says."""
+    """Decode an opened image to (channels, size, size) uint8; see `read_image`."""
     image.draft(None, (4 * size, 4 * size))  # large JPEGs decode at 1/2, 1/4 or 1/8
     with PIXELS.hold(image.width * image.height):
         image = normalize_orientation(image, channels=channels, background=background, scale=scale)
@@ -216,7 +215,7 @@ def decode(
 
 
 def has_color(image: Image.Image) -> bool:
-    """Whether an opened image is gray neither by its mode nor in all its pixels."""
+    """Whether an opened image has a color mode and at least one colored pixel."""
     if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
         return False
     image.draft(None, (256, 256))
@@ -226,7 +225,7 @@ def has_color(image: Image.Image) -> bool:
 
 
 def value_range(image: Image.Image) -> tuple[str, float, float] | None:
-    """Of an opened image with gray values of more than 8 bits: their kind, the lowest and the highest; else None."""
+    """(type, lowest, highest) gray value of an opened image with more than 8 bits per pixel; None for other images."""
     kind = _values(image)
     if kind is None:
         return None
@@ -234,15 +233,15 @@ def value_range(image: Image.Image) -> tuple[str, float, float] | None:
         image.load()
         values = np.asarray(image)
         if not np.isfinite(values).all():
-            raise BadImage("pixels that are not finite numbers")
+            raise BadImage("pixels that are not finite")
         return kind, float(values.min()), float(values.max())
 
 
 def scale_of(ranges: Iterable[tuple[str, float, float]]) -> Scale:
-    """One scale for a set of images, from the range of each.
+    """The common scale of a set of images, from the (type, lowest, highest) of each.
 
-    16 bits: from 0 to what the fewest bits can hold that hold all (12 bits are often kept in 16). Floats: [0, 1] where
-    that holds all. Else from the lowest to the highest value of the set.
+    16 bits: from 0 to the maximum of the smallest sufficient bit depth (12 bits are often stored in 16). Floats: [0, 1]
+    if that contains all values. Otherwise from the lowest to the highest value of the set.
     """
     extremes: dict[str, tuple[float, float]] = {}
     for kind, low, high in ranges:
@@ -259,8 +258,8 @@ def scale_of(ranges: Iterable[tuple[str, float, float]]) -> Scale:
 def normalize_orientation(
     image: Image.Image, *, channels: int, background: int = 255, scale: Scale | None = None
 ) -> Image.Image:
-    """An opened image as 8-bit gray or RGB, in its own size, as `read_image` says."""
-    _refuse_many_scans(image)
+    """Convert an opened image to 8-bit gray or RGB at its own size; see `read_image`."""
+    _reject_many_scans(image)
     image.load()
     orientation = _orientation(image)
     if _values(image):
@@ -275,7 +274,7 @@ def normalize_orientation(
 
 
 def _values(image: Image.Image) -> str | None:
-    """The kind of gray values of more than 8 bits."""
+    """Type of gray values with more than 8 bits, or None."""
     tags = getattr(image, "tag_v2", None)  # of a TIFF
     if image.mode.startswith("I;16") or (image.mode == "I" and not tags):  # "I" is Pillow's mode for 16-bit PGM, too
         return "16-bit"
@@ -283,10 +282,10 @@ def _values(image: Image.Image) -> str | None:
 
 
 def _eight_bits(image: Image.Image, background: int, scale: Scale | None) -> Image.Image:
-    """A gray image of more than 8 bits, scaled by the range of its set, or else of its file."""
+    """Rescale a gray image of more than 8 bits by `scale`, or by its own range."""
     values = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all():
-        raise BadImage("pixels that are not finite numbers")
+        raise BadImage("pixels that are not finite")
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})  # of a TIFF
     kind = _values(image)
     assert kind is not None
@@ -309,19 +308,26 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's 1 to 8; 1 is upright. Pillow turns a TIFF when it loads it, and then takes the tag away."""
+    """EXIF orientation, 1 to 8; 1 is upright. Pillow rotates a TIFF on loading and removes the tag."""
     if image.format == "TIFF":
         return getattr(image, "tag_v2", {}).get(ORIENTATION, 1)
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
         return exif.get(ORIENTATION, 1)
-    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):  # broken EXIF, sound pixels
+    except (
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+        struct.error,
+    ):  # broken EXIF; the pixels may be valid
         return 1
 
 
 def _regular_file(path: Path) -> BinaryIO:
-    """Open without waiting, so that a FIFO does not hang, and only what has an end, so that /dev/zero is not read."""
+    """Open a regular file without blocking; FIFOs and devices are rejected."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(handle)
@@ -338,8 +344,9 @@ def _regular_file(path: Path) -> BinaryIO:
 
 
 def _without_texts(file: BinaryIO) -> BinaryIO:
-    """A PNG without its texts and its color profile, which Pillow would unpack and refuses when they are large; other
-    files as they are.
+    """Remove text chunks and color profile of a PNG, because Pillow unpacks them and rejects large ones.
+
+    Other files are returned unchanged.
     """
     start = file.tell()
     if file.read(8) != b"\x89PNG\r\n\x1a\n":
@@ -364,22 +371,22 @@ def _without_texts(file: BinaryIO) -> BinaryIO:
     return rest
 
 
-def _refuse_many_scans(image: Image.Image) -> None:
+def _reject_many_scans(image: Image.Image) -> None:
     file = getattr(image, "fp", None)
     if image.format not in ("JPEG", "MPO") or file is None:
         return
     at, scans, before = file.tell(), 0, b""
     file.seek(0)
-    while piece := file.read(1 << 20):
-        scans += (before + piece).count(b"\xff\xda")
-        before = piece[-1:]
+    while chunk := file.read(1 << 20):
+        scans += (before + chunk).count(b"\xff\xda")
+        before = chunk[-1:]
     file.seek(at)
     if scans > MAX_SCANS:
         raise BadImage(f"a JPEG of {scans:,} scans, more than {MAX_SCANS}")
 
 
-def _what_it_is(file: BinaryIO) -> str:
-    """Why a file is no image that is read."""
+def _unsupported_reason(file: BinaryIO) -> str:
+    """Why a file is not a supported image."""
     file.seek(0)
     start = file.read(12)
     if start[4:8] == b"ftyp":
@@ -388,7 +395,7 @@ def _what_it_is(file: BinaryIO) -> str:
             ("AVIF", (b"avif", b"avis")),
         ):
             if start[8:] in brands:
-                return f"it is {name}, whatever its name says, and {name} is not read: convert it to JPEG or PNG"
+                return f"it is a {name} file, and {name} is not supported: convert it to JPEG or PNG"
     return f"not an image in a known format ({', '.join(FORMATS)})"
 
 

@@ -1,4 +1,4 @@
-"""Random changes to the images of a stream, so that few of them teach more. The feed draws the random numbers."""
+"""Data augmentation of real images. The feed draws the random numbers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from sparring.machine import to_device
 
 @dataclass(frozen=True)
 class ResizeAndCrop:
-    """Images a little larger, cut to their old size at a random place, every second one mirrored.
+    """Upscale, crop to the original size at a random position, and flip with probability 1/2.
 
-    scale     side after resizing, over the side (Zhu et al. 2017: 286 / 256); 1: nothing is cut off. Bicubic as in the
-              authors' code, which is Pillow's (a = -1/2; torch's is -3/4 unless antialiased), but not rounded to levels
-    hflip     whether left and right may be exchanged
+    scale     side after resizing over the original side (Zhu et al. 2017: 286 / 256); 1: no crop. Bicubic as in the
+              authors' code, which uses Pillow (a = -1/2; torch uses -3/4 unless antialiased), but not rounded to uint8
+    hflip     whether to flip horizontally
     """
 
     scale: float
     hflip: bool
 
     def __call__(self, x: Tensor, draws: Tensor) -> Tensor:
-        """(B, C, S, S) in [-1, 1] -> the same shape; draws: (B, 3) from U(0, 1) on the CPU: top, left,
-        flipped below 1/2.
+        """(B, C, S, S) in [-1, 1] -> the same shape; draws: (B, 3) from U(0, 1) on the CPU: top, left, and
+        flip if below 1/2.
         """
         side = x.shape[2]
         larger = round(self.scale * side)
         if larger > side:
             x = F.interpolate(x, (larger, larger), mode="bicubic", antialias=True).clamp_(-1, 1)
-        places = (draws[:, :2] * (larger - side + 1)).long().tolist()
-        x = torch.stack([one[:, i : i + side, j : j + side] for one, (i, j) in zip(x, places, strict=True)])
+        corners = (draws[:, :2] * (larger - side + 1)).long().tolist()
+        x = torch.stack([image[:, i : i + side, j : j + side] for image, (i, j) in zip(x, corners, strict=True)])
         if self.hflip:
             x = torch.where(to_device(draws[:, 2, None, None, None] < 0.5, x.device), x.flip(3), x)
         return x

@@ -1,8 +1,8 @@
-"""The members of a zip or a tar, one at a time: `zipfile` keeps .6 kB of memory for each, and there may be millions.
+"""Iterate over the members of a zip or tar in constant memory (`zipfile` needs 0.6 kB per member).
 
-A zip's directory is cut into pieces that `zipfile` reads as small archives; where a member's bytes lie is found here
-(APPNOTE.TXT 4.3, the format's definition). What an archive says of itself is not believed: a member is unpacked in
-pieces and refused one byte after its stated size, and what would grow to more than 200 times its size is not unpacked.
+The central directory of a zip is split into parts that `zipfile` reads as small archives; the offset of a member's data
+is computed here (APPNOTE.TXT 4.3). Stated sizes are not trusted: unpacking stops one byte after the stated
+size, and members that would expand more than 200-fold are rejected.
 """
 
 from __future__ import annotations
@@ -32,21 +32,27 @@ ENTRY = struct.Struct("<4s24x3H12x")  # 4.3.12: signature, lengths of name, extr
 LOCAL = struct.Struct("<4s22x2H")  # 4.3.7: signature, lengths of name and extra field
 ENTRIES_PER_READ = 1000
 
-PIECE = 1 << 16  # bytes read and unpacked at once
+CHUNK = 1 << 16  # bytes read and unpacked at a time
 MAX_RATIO = 200  # of unpacked to packed bytes ...
 FREE_BYTES = 64_000_000  # ... of what unpacks to more than this
-DEFLATE_RATIO = 1032  # more than this, deflate cannot: 258 bytes for 2 bits
+DEFLATE_RATIO = 1032  # the maximum of deflate: 258 bytes for 2 bits
 
 RAW = -1
-"""The way of compression of a tar's member: none, and no header before its bytes."""
+"""Compression method of a tar member: no compression, no local header."""
 
-OTHERS = {b"Rar!": "RAR", b"7z\xbc\xaf\x27\x1c": "7z", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+UNSUPPORTED = {
+    b"Rar!": "RAR",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 
 
 def kind_of(path: Path) -> str | None:
-    """ "zip", "tar" or "tar.gz", by the file's content; None for a file that is no archive.
+    """ "zip", "tar" or "tar.gz", by the file's content; None if it is not an archive.
 
-    Raises `SparringError` for what is no regular file, cannot be read, is an archive of another kind or half a zip.
+    Raises `SparringError` for irregular or unreadable files, unsupported archives and truncated zips.
     """
     place = f"'{shown(str(path))}'"
     with regular(path) as file:
@@ -54,23 +60,23 @@ def kind_of(path: Path) -> str | None:
         if zipfile.is_zipfile(file):
             return "zip"
     if start.startswith(b"PK\3\4"):
-        raise SparringError(f"{place} begins as a zip but has no end: half a download? Fetch it again")
+        raise SparringError(f"{place} is a truncated zip, perhaps an incomplete download: download it again")
     if start.startswith(b"PK\7\x08"):
-        raise SparringError(f"{place} is a part of a split zip: join the parts or unpack it, and give the folder")
+        raise SparringError(f"{place} is part of a split zip: join the parts, or unpack it and give the folder")
     if start[257:262] == b"ustar" or (path.suffix.lower() == ".tar" and start):
         return "tar"
     if start.startswith(b"\x1f\x8b") and path.name.lower().endswith((".tar.gz", ".tgz")):
         return "tar.gz"
-    for signature, name in OTHERS.items():
+    for signature, name in UNSUPPORTED.items():
         if start.startswith(signature):
-            raise SparringError(f"{place} is packed as {name}, which is not read: unpack it and give the folder")
+            raise SparringError(f"{place} is a {name} archive, which is not supported: unpack it and give the folder")
     return None
 
 
 def regular(path: Path) -> BinaryIO:
-    """A regular file, opened for reading without waiting: a FIFO does not hang, a device has no end.
+    """Open a regular file for reading, without blocking on FIFOs or devices.
 
-    Raises `SparringError` that says why not.
+    Raises `SparringError` with the reason.
     """
     place = f"'{shown(str(path))}'"
     try:
@@ -86,15 +92,15 @@ def regular(path: Path) -> BinaryIO:
 
 
 def members(path: Path) -> Iterator[ZipInfo]:
-    """What the zip's directory says of each member, in its order. Raises BadZipFile."""
+    """Yield the central directory entry of each member of a zip, in order. Raises BadZipFile."""
     with open(path, "rb") as file:
         start, size, shift = _directory(file)
         file.seek(start)
         entries = _entries(file, size)
-        while some := list(islice(entries, ENTRIES_PER_READ)):
-            piece = b"".join(some)
-            end = END.pack(b"PK\5\6", 0, 0, len(some), len(some), len(piece), 0, 0)
-            with ZipFile(BytesIO(piece + end)) as part:
+        while batch := list(islice(entries, ENTRIES_PER_READ)):
+            directory = b"".join(batch)
+            end = END.pack(b"PK\5\6", 0, 0, len(batch), len(batch), len(directory), 0, 0)
+            with ZipFile(BytesIO(directory + end)) as part:
                 for info in part.infolist():
                     if max(info.file_size, info.compress_size, info.header_offset) >= 1 << 62:
                         raise BadZipFile("its directory is damaged")
@@ -103,10 +109,10 @@ def members(path: Path) -> Iterator[ZipInfo]:
 
 
 def tar_members(file: BinaryIO) -> Iterator[ZipInfo]:
-    """The regular files of a tar that is not compressed, as members of the way RAW. Raises tarfile.TarError."""
+    """Yield the regular files of an uncompressed tar as members with method RAW. Raises tarfile.TarError."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
-            tar.members.clear()  # type: ignore[attr-defined]  # of which it keeps a list
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps a list of them
             if member.isreg() and not member.issparse():
                 info = ZipInfo(member.name)
                 info.file_size = info.compress_size = member.size
@@ -116,14 +122,14 @@ def tar_members(file: BinaryIO) -> Iterator[ZipInfo]:
 
 
 def gunzipped(path: Path) -> BinaryIO:
-    """What a .gz file holds, in a temporary file that goes when it is closed. Raises `SparringError`."""
+    """Decompress a .gz file into a temporary file, deleted when closed. Raises `SparringError`."""
     place = f"'{shown(str(path))}'"
     size = path.stat().st_size
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller's)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     try:
         with gzip.open(path) as packed:
-            while piece := packed.read(1 << 20):
-                file.write(piece)
+            while chunk := packed.read(1 << 20):
+                file.write(chunk)
                 require_plausible(file.tell(), size, place)
     except (OSError, EOFError, zlib.error) as error:
         file.close()
@@ -136,7 +142,7 @@ def gunzipped(path: Path) -> BinaryIO:
 
 
 def require_plausible(stated: int, packed: int, what: str) -> None:
-    """Raise BadImage where so many bytes would come out of so few: a bomb."""
+    """Raise BadImage if `packed` bytes expand to implausibly many `stated` bytes, as in a zip bomb."""
     if stated > FREE_BYTES and stated > MAX_RATIO * packed:
         raise BadImage(
             f"{what} would unpack to {stated / 1e6:,.0f} MB, more than {MAX_RATIO} times its {packed / 1e6:,.1f} MB"
@@ -144,41 +150,43 @@ def require_plausible(stated: int, packed: int, what: str) -> None:
 
 
 def read_member(handle: int, info: ZipInfo) -> BytesIO:
-    """The bytes of a member of the open file `handle`; safe to call from many threads. Raises BadImage."""
+    """Read a member of the open file `handle`. Thread-safe. Raises BadImage."""
     if max(info.file_size, info.compress_size) > MAX_BYTES:
         raise BadImage(f"more than {MAX_BYTES // 1_000_000} MB")
-    held = BytesIO()
-    for piece in unpacked(handle, info):
-        held.write(piece)
-    held.seek(0)
-    return held
+    content = BytesIO()
+    for chunk in unpacked(handle, info):
+        content.write(chunk)
+    content.seek(0)
+    return content
 
 
 def unpacked(handle: int, info: ZipInfo) -> Iterator[bytes]:
-    """The bytes of a member in pieces; never more than its stated size. Raises BadImage, the checksum's at the end."""
+    """Yield the bytes of a member in chunks, at most its stated size. Raises BadImage; the checksum is checked last."""
     if info.flag_bits & 1:
         raise BadImage("it is encrypted")
     if info.compress_type not in (RAW, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        way = zipfile.compressor_names.get(info.compress_type, f"way {info.compress_type}")  # type: ignore[attr-defined]
-        raise BadImage(f"its compression is {way}; only deflate is read: pack it again")
+        method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")  # type: ignore[attr-defined]
+        raise BadImage(f"its compression method is {method}; only deflate is supported: compress it again")
     if info.compress_type != zipfile.ZIP_DEFLATED and info.compress_size != info.file_size:
-        raise BadImage("it is not compressed, but the zip states two sizes")
+        raise BadImage("it is stored uncompressed, but the zip states two different sizes")
     if info.file_size > DEFLATE_RATIO * (info.compress_size + 1):
-        raise BadImage(f"the zip states {info.file_size:,} bytes, more than can be packed into {info.compress_size:,}")
+        raise BadImage(
+            f"the zip states {info.file_size:,} bytes, which is impossible for {info.compress_size:,} compressed bytes"
+        )
     require_plausible(info.file_size, info.compress_size, "it")
     try:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS) if info.compress_type == zipfile.ZIP_DEFLATED else None
         size, checksum = 0, 0
-        for piece in _stored(handle, info):
-            while True:  # one byte more than stated would be too many
-                plain = inflate.decompress(piece, min(PIECE, info.file_size - size + 1)) if inflate else piece
+        for chunk in _stored(handle, info):
+            while True:  # read one byte more than stated, to detect longer members
+                plain = inflate.decompress(chunk, min(CHUNK, info.file_size - size + 1)) if inflate else chunk
                 size, checksum = size + len(plain), zlib.crc32(plain, checksum)
                 if size > info.file_size:
-                    raise BadImage(f"it holds more than the {info.file_size:,} bytes that the zip states")
+                    raise BadImage(f"it has more than the {info.file_size:,} bytes that the zip states")
                 yield plain
                 if inflate is None or inflate.eof or not plain:
                     break
-                piece = inflate.unconsumed_tail
+                chunk = inflate.unconsumed_tail
             if inflate and inflate.eof:
                 break
     except (zlib.error, OSError) as error:
@@ -190,24 +198,24 @@ def unpacked(handle: int, info: ZipInfo) -> Iterator[bytes]:
 
 
 def _stored(handle: int, info: ZipInfo) -> Iterator[bytes]:
-    """A member's bytes as they lie in the file."""
+    """Yield the stored bytes of a member, compressed or not."""
     start = info.header_offset
     if info.compress_type != RAW:
         head = os.pread(handle, LOCAL.size, start)
         if len(head) < LOCAL.size or head[:4] != b"PK\3\4":
-            raise BadImage("the zip's directory points to something else")
+            raise BadImage("the zip's directory points to a wrong offset")
         start += LOCAL.size + sum(LOCAL.unpack(head)[1:])
     stop = start + info.compress_size
     while start < stop:
-        piece = os.pread(handle, min(PIECE, stop - start), start)
-        if not piece:
-            raise BadImage("the file ends before it does")
-        start += len(piece)
-        yield piece
+        chunk = os.pread(handle, min(CHUNK, stop - start), start)
+        if not chunk:
+            raise BadImage("the archive ends within this file")
+        start += len(chunk)
+        yield chunk
 
 
 def _directory(file: BinaryIO) -> tuple[int, int, int]:
-    """Where the directory begins, its bytes, and what all offsets are short of: bytes that were put before the zip."""
+    """Offset and size of the central directory, and the number of bytes prepended to the zip (added to all offsets)."""
     length = file.seek(0, os.SEEK_END)
     before = max(0, length - END.size - 0xFFFF)
     file.seek(before)
@@ -222,12 +230,12 @@ def _directory(file: BinaryIO) -> tuple[int, int, int]:
         *_, size, offset = END_64.unpack_from(tail, at_64)
         stop = before + at_64
     if size > stop:
-        raise BadZipFile("its end record tells of a directory that is larger than the file")
+        raise BadZipFile("its end record states a directory larger than the file")
     return stop - size, size, stop - size - offset
 
 
 def _entries(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The entries of the directory that begins here."""
+    """Yield the directory entries that start at the current position."""
     while size > 0:
         head = file.read(ENTRY.size)
         if len(head) < ENTRY.size or head[:4] != b"PK\1\2":

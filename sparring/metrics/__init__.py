@@ -1,4 +1,4 @@
-"""Functions of features, keyword-only `real=` and `fake=`, and the networks that make the features."""
+"""Metrics as functions of features, keyword-only `real=` and `fake=`, and the networks that compute features."""
 
 from sparring.metrics.bins import (
     Cells,

@@ -1,4 +1,4 @@
-"""The space of features cut into cells: which regions of the data are made too often, too rarely, or never.
+"""Metrics on k-means bins of feature space: regions that are generated too often, too rarely or never.
 
 Number of statistically different bins (NDB): Richardson and Weiss 2018, "On GANs and GMMs".
 """
@@ -16,14 +16,14 @@ from sparring.seeds import make_generator
 from sparring.typed import typed
 
 BLOCK = 2000  # rows of a distance matrix held at once
-ROUNDS = 30
+ITERATIONS = 30
 MISSING_RATIO = 0.25
-"""A cell is missing when it is made less than so often as it occurs."""
+"""A cell is missing if its share among fakes is below this fraction of its share among reals."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """K centers (K, F) of k-means, found on features less `mean`, divided by `scale` and clipped at +-`far`."""
+    """K-means centers (K, F) of features that were centered by `mean`, divided by `scale` and clipped to +-`far`."""
 
     centers: Tensor
     mean: Tensor
@@ -31,20 +31,20 @@ class Cells:
     far: float
 
     def of(self, features: Tensor) -> Tensor:
-        """(N,) the cell of each of (N, F) features. Raises SparringError for others and those that are not finite."""
+        """(N,) index of the cell of each of (N, F) features. Raises SparringError unless they are finite."""
         if features.shape[1:] != self.mean.shape or not bool(features.isfinite().all()):
             raise SparringError(f"features must be (N, {len(self.mean)}), finite numbers; got {tuple(features.shape)}")
         x = ((features.float() - self.mean) / self.scale).clamp(-self.far, self.far)
         return _nearest(x, self.centers)
 
     def counts(self, features: Tensor) -> Tensor:
-        """(K,) how many of (N, F) features lie in each cell."""
+        """(K,) number of (N, F) features in each cell."""
         return torch.bincount(self.of(features), minlength=len(self.centers))
 
 
 @typed
 def fit_cells(features: Tensor, k: int = 100, *, standardize: bool = True, seed: int = 0) -> Cells:
-    """k-means of (N, F) features: k-means++ (Arthur and Vassilvitskii 2007), then up to 30 rounds of Lloyd's.
+    """K-means of (N, F) features: k-means++ (Arthur and Vassilvitskii 2007), then up to 30 Lloyd iterations.
 
     Raises SparringError for fewer than 2 features or features that are not finite or larger than 1e15, and for k < 1.
     """
@@ -59,17 +59,17 @@ def fit_cells(features: Tensor, k: int = 100, *, standardize: bool = True, seed:
     far = FAR if standardize else torch.inf
     x = ((x - mean) / scale).clamp(-far, far)
     stream = make_generator("cells", seed)
-    chosen = [int(torch.randint(len(x), (), generator=stream))]
+    rows = [int(torch.randint(len(x), (), generator=stream))]
     lengths = x.square().sum(1)
-    nearest = _squares(x, lengths, chosen[-1])
-    while len(chosen) < min(k, len(x)) and bool(nearest.max() > 0):
-        chosen.append(int(torch.multinomial(nearest, 1, generator=stream)))
-        nearest = torch.minimum(nearest, _squares(x, lengths, chosen[-1]))
-    centers = x[chosen]
-    for _ in range(ROUNDS):
-        member = _nearest(x, centers)
-        sums = torch.zeros_like(centers).index_add_(0, member, x)
-        sizes = torch.bincount(member, minlength=len(centers))[:, None]
+    nearest = _squares(x, lengths, rows[-1])
+    while len(rows) < min(k, len(x)) and bool(nearest.max() > 0):
+        rows.append(int(torch.multinomial(nearest, 1, generator=stream)))
+        nearest = torch.minimum(nearest, _squares(x, lengths, rows[-1]))
+    centers = x[rows]
+    for _ in range(ITERATIONS):
+        assignment = _nearest(x, centers)
+        sums = torch.zeros_like(centers).index_add_(0, assignment, x)
+        sizes = torch.bincount(assignment, minlength=len(centers))[:, None]
         moved = torch.where(sizes > 0, sums / sizes.clamp(min=1), centers)
         if torch.equal(moved, centers):
             break
@@ -79,9 +79,9 @@ def fit_cells(features: Tensor, k: int = 100, *, standardize: bool = True, seed:
 
 @typed
 def bin_z(*, real: Tensor, fake: Tensor) -> Tensor:
-    """(K,) z of each cell: share among fakes less share among reals, in standard errors; counts real (K,), fake (K,).
+    """(K,) z-score of each cell: share among fakes minus share among reals, in standard errors; counts (K,), (K,).
 
-    With the pooled share as in Richardson and Weiss 2018, section 3.1; 0 for cells that are empty in both.
+    Uses the pooled share (Richardson and Weiss 2018, section 3.1); 0 for cells that are empty in both.
     """
     real, fake = _checked(real, fake)
     n, m = real.sum(), fake.sum()
@@ -94,7 +94,8 @@ def bin_z(*, real: Tensor, fake: Tensor) -> Tensor:
 def ndb(*, real: Tensor, fake: Tensor, beyond: float = 3.0) -> float:
     """NDB / K: the share of cells whose two shares differ by more than `beyond` standard errors; 0 to 1.
 
-    Richardson and Weiss test at .05 (beyond=1.96), by which 5 % of all cells differ when nothing does; by 3 it is .3 %.
+    Richardson and Weiss test at .05 (beyond=1.96), which flags 5 % of the cells of equal distributions;
+    beyond=3 flags 0.3 %.
     """
     return float((bin_z(real=real, fake=fake).abs() > beyond).double().mean())
 
@@ -103,7 +104,7 @@ def ndb(*, real: Tensor, fake: Tensor, beyond: float = 3.0) -> float:
 def jensen_shannon(*, real: Tensor, fake: Tensor) -> float:
     """Jensen-Shannon divergence of two histograms of counts, in nats: 0 for equal ones, log 2 for disjoint ones.
 
-    Of two samples of one distribution it is about (K - 1) / 8 (1 / N + 1 / M).
+    For two samples of one distribution it is about (K - 1) / 8 (1 / N + 1 / M).
     """
     real, fake = _checked(real, fake)
     p, q = real / real.sum(), fake / fake.sum()
@@ -113,10 +114,10 @@ def jensen_shannon(*, real: Tensor, fake: Tensor) -> float:
 
 @typed
 def missing_share(*, real: Tensor, fake: Tensor) -> float:
-    """The share of real images in cells of which the fakes make less than a quarter: how much of the data is missing.
+    """The share of real images in missing cells, those whose share among fakes is less than a quarter of the real one.
 
-    Only cells count of which they make less than half even if both counts are off, each to one end of its Poisson
-    interval, so that rare cells are not missing by chance.
+    A cell counts only if its share is below one half even at the favorable ends of both Poisson intervals, so that rare
+    cells are not reported by chance.
     """
     missing = missing_cells(real=real, fake=fake)
     return float(real[missing].sum() / real.sum())
@@ -126,16 +127,19 @@ def missing_share(*, real: Tensor, fake: Tensor) -> float:
 def missing_cells(*, real: Tensor, fake: Tensor) -> Tensor:
     """(K,) bool: the cells that `missing_share` counts."""
     real, fake = _checked(real, fake)
-    occur, made = (real.sqrt() - 0.98).clamp(min=0).square() / real.sum(), (fake.sqrt() + 0.98).square() / fake.sum()
-    return (fake / fake.sum() < MISSING_RATIO * real / real.sum()) & (made < occur / 2)
+    real_low, fake_high = (
+        (real.sqrt() - 0.98).clamp(min=0).square() / real.sum(),
+        (fake.sqrt() + 0.98).square() / fake.sum(),
+    )
+    return (fake / fake.sum() < MISSING_RATIO * real / real.sum()) & (fake_high < real_low / 2)
 
 
 @typed
 def chi_square_p(*, real: Tensor, fake: Tensor) -> float:
-    """p-value of the chi-square test that two histograms of counts come from one distribution; empty cells left out."""
+    """p-value of the chi-square test that two histograms of counts have one distribution; ignores empty cells."""
     real, fake = _checked(real, fake)
-    there = real + fake > 0
-    a, b = real[there], fake[there]
+    occupied = real + fake > 0
+    a, b = real[occupied], fake[occupied]
     if len(a) < 2:
         return 1.0
     n, m = a.sum(), b.sum()
@@ -144,7 +148,7 @@ def chi_square_p(*, real: Tensor, fake: Tensor) -> float:
 
 
 def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    counts = all(bool(((one >= 0) & (one < torch.inf)).all()) and float(one.sum()) > 0 for one in (real, fake))
+    counts = all(bool(((n >= 0) & (n < torch.inf)).all()) and float(n.sum()) > 0 for n in (real, fake))
     if real.shape != fake.shape or real.ndim != 1 or not counts:
         raise SparringError(
             f"histograms must be counts of the same cells, not all 0; got {tuple(real.shape)}, {tuple(fake.shape)}"
@@ -153,11 +157,11 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _squares(x: Tensor, lengths: Tensor, row: int) -> Tensor:
-    """(N,) squared distances of x (N, F), whose squared lengths are given (N,), from one of its rows."""
+    """(N,) squared distances of x (N, F) to one of its rows; lengths: (N,) squared norms of x."""
     return torch.addmv(lengths + lengths[row], x, x[row], alpha=-2).clamp_(min=0)
 
 
 def _nearest(x: Tensor, centers: Tensor) -> Tensor:
-    """(N,) the nearest of the centers (K, F) to each of x (N, F): by squared distances without x's own length."""
+    """(N,) index of the nearest center (K, F) of each of x (N, F); the squared norm of x is omitted."""
     lengths = centers.square().sum(1)
     return torch.cat([torch.addmm(lengths, rows, centers.T, alpha=-2).argmin(1) for rows in x.split(BLOCK)])

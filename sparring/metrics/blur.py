@@ -1,4 +1,4 @@
-"""Blur, by the edges that are left: the variance of the Laplacian (Pech-Pacheco et al. 2000)."""
+"""Blur, measured by the variance of the Laplacian (Pech-Pacheco et al. 2000)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def gray(images: Tensor) -> Tensor:
 def laplacian_variance(images: Tensor) -> Tensor:
     """(N,) variance of the Laplacian within each of (N, C, H, W) images, C = 1 or 3 (luma), any range; float64.
 
-    The Laplacian is the sum of the four neighbors less four times the pixel; pixels at the border have none, and
-    images of border only have no edges: 0. Raises SparringError for other shapes, and for pixels that are not finite.
+    The Laplacian is the sum of the four neighbors minus four times the pixel, at interior pixels only; 0 for images
+    without interior. Raises SparringError for other shapes, and for pixels that are not finite.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise SparringError(f"images must be (N, C, H, W) with C = 1 or 3; got {tuple(images.shape)}")
@@ -41,15 +41,15 @@ def _edges(images: Tensor) -> Tensor:
 
 @typed
 def blur_ratio(*, real: Tensor, fake: Tensor, paired: bool = False) -> tuple[float, tuple[float, float]]:
-    """Mean `laplacian_variance` of fakes (M,) over that of reals (N,) (95 % CI): 1 sharp, less blurred, more noisy.
+    """Mean `laplacian_variance` of fakes (M,) over that of reals (N,) (95 % CI): below 1 blurred, above 1 noisy.
 
-    paired  fake i was made from real i: what they share moves the ratio less
+    paired  whether fake i belongs to real i, as reconstructions do; narrows the interval
 
-    The interval is the delta method's for a ratio of means. Raises SparringError when the reals have no edges, and
-    unless there are two of each, as many where they are paired.
+    The interval is from the delta method for a ratio of means. Raises SparringError if the reals have no edges, for
+    fewer than two images of each, and for pairs of unequal number.
     """
-    few = real.ndim != 1 or fake.ndim != 1 or min(len(real), len(fake)) < 2
-    if few or (paired and len(real) != len(fake)):
+    invalid = real.ndim != 1 or fake.ndim != 1 or min(len(real), len(fake)) < 2
+    if invalid or (paired and len(real) != len(fake)):
         shapes = f"{tuple(real.shape)}, {tuple(fake.shape)}"
         raise SparringError(f"edges must be (N,), N > 1{', of pairs' if paired else ''}; got {shapes}")
     require_finite(real=real, fake=fake)

@@ -1,4 +1,4 @@
-"""How often each class is made, against how often it occurs: the metric that names the missing digit."""
+"""Class histograms of real and generated images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClassShare(NamedTuple):
 def class_histogram(*, real: Tensor, fake: Tensor, classes: Sequence[str]) -> list[ClassShare]:
     """Shares of `classes` among the labels real (N,) and fake (M,), integers into `classes`.
 
-    Label both sets by the same classifier, so that its errors fall on both. Raises SparringError for labels that are
+    Label both sets with the same classifier, so that both have its errors. Raises SparringError for labels that are
     empty or out of range.
     """
     counts = []
@@ -35,11 +35,13 @@ def class_histogram(*, real: Tensor, fake: Tensor, classes: Sequence[str]) -> li
         if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool or not len(labels):
             raise SparringError(f"{name} labels must be (N,) integers, N > 0; got {tuple(labels.shape)} {labels.dtype}")
         if labels.min() < 0 or labels.max() >= len(classes):
-            raise SparringError(f"{name} labels run from {labels.min()} to {labels.max()}; classes: {len(classes)}")
+            raise SparringError(
+                f"{name} labels range from {labels.min()} to {labels.max()}; there are {len(classes)} classes"
+            )
         counts.append(torch.bincount(labels, minlength=len(classes)).tolist())
     return [
-        ClassShare(name, made / len(fake), *wilson_interval(made, len(fake)), occurs / len(real))
-        for name, occurs, made in zip(classes, *counts, strict=True)
+        ClassShare(name, n_fake / len(fake), *wilson_interval(n_fake, len(fake)), n_real / len(real))
+        for name, n_real, n_fake in zip(classes, *counts, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What an autoencoder keeps of images, and how its codes lie: errors, distance to a prior, active units."""
+"""Metrics of autoencoders: reconstruction error, distance of codes to the prior, active units."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from sparring.errors import SparringError
 from sparring.typed import require_finite, require_images, typed
 
 ACTIVE = 0.01
-"""A unit whose mean code has a smaller variance over the images is not active (Burda et al. 2016, section 5.3)."""
+"""A unit is active if the variance of its mean code over the images exceeds this (Burda et al. 2016, section 5.3)."""
 
 COLLAPSED = 0.1
-"""With a smaller share of active units the posterior has collapsed."""
+"""Below this share of active units, the posterior is considered collapsed."""
 
 BLOCK = 500  # rows of a distance matrix held at once
 
 
 @typed
 def squared_errors(*, real: Tensor, fake: Tensor) -> Tensor:
-    """(N,) mean squared error per pixel of two sets of (N, C, H, W) uint8 images, pixels taken as 0 to 1; float64."""
+    """(N,) mean squared error per pixel of two sets of (N, C, H, W) uint8 images, scaled to [0, 1]; float64."""
     require_images(0, torch.uint8, real=real, fake=fake)
     if real.shape != fake.shape:
         raise SparringError(f"reconstructions {tuple(fake.shape)} do not have the images' shape {tuple(real.shape)}")
-    pieces = zip(real.split(BLOCK), fake.split(BLOCK), strict=True)
-    return torch.cat([((x.double() - y.double()) / 255).square().flatten(1).mean(1) for x, y in pieces])
+    blocks = zip(real.split(BLOCK), fake.split(BLOCK), strict=True)
+    return torch.cat([((x.double() - y.double()) / 255).square().flatten(1).mean(1) for x, y in blocks])
 
 
 @typed
@@ -33,8 +33,8 @@ def energy_distance(*, real: Tensor, fake: Tensor) -> float:
 
     2 mean_{i,j} |x_i - y_j| - mean_{i,j} |x_i - x_j| - mean_{i,j} |y_i - y_j|       (Szekely and Rizzo 2013, eq. 6)
 
-    Symmetric and never negative. A V-statistic: of two sets of one distribution it is about E|x - x'| (1/N + 1/M), so
-    hold it against the same number of two sets from the prior. Raises SparringError for codes that are not finite, or
+    Symmetric and non-negative. A V-statistic: for two sets of one distribution it is about E|x - x'| (1/N + 1/M), so
+    compare it with the value of two sets from the prior. Raises SparringError for codes that are not finite, or
     of different F.
     """
     for name, codes in (("real", real), ("fake", fake)):
@@ -43,22 +43,22 @@ def energy_distance(*, real: Tensor, fake: Tensor) -> float:
         if not codes.isfinite().all():
             raise SparringError(f"{int((~codes.isfinite()).any(1).sum())} of {len(codes)} codes are NaN or infinite")
     if real.shape[1] != fake.shape[1]:
-        raise SparringError(f"real codes have {real.shape[1]} dimensions, fake ones {fake.shape[1]}")
+        raise SparringError(f"real codes have {real.shape[1]} dimensions, fake codes {fake.shape[1]}")
     x, y = real.double(), fake.double()
     return 2 * _mean_distance(x, y) - _mean_distance(x, x) - _mean_distance(y, y)
 
 
 def _mean_distance(x: Tensor, y: Tensor) -> float:
-    # Not through |x|^2 + |y|^2 - 2 x.y: that makes the distance of equal points a rounding error.
-    far = (torch.cdist(rows, y, compute_mode="donot_use_mm_for_euclid_dist").sum() for rows in x.split(BLOCK))
-    return float(sum(far)) / (len(x) * len(y))
+    # Not as |x|^2 + |y|^2 - 2 x.y, which gives rounding errors instead of 0 for equal points.
+    sums = (torch.cdist(rows, y, compute_mode="donot_use_mm_for_euclid_dist").sum() for rows in x.split(BLOCK))
+    return float(sum(sums)) / (len(x) * len(y))
 
 
 @typed
 def active_units(codes: Tensor) -> Tensor:
-    """(F,) bool: which units of mean codes (N, F) have a variance over the images of more than ACTIVE.
+    """(F,) bool: units of mean codes (N, F) with a variance above ACTIVE.
 
-    Raises SparringError for fewer than 2 codes, which have no variance, and for codes that are not finite.
+    Raises SparringError for fewer than 2 codes, and for codes that are not finite.
     """
     if codes.ndim != 2 or len(codes) < 2 or not codes.shape[1]:
         raise SparringError(f"codes must be (N, F), N > 1; got {tuple(codes.shape)}")
@@ -68,21 +68,20 @@ def active_units(codes: Tensor) -> Tensor:
 
 @typed
 def posterior_collapsed(active: int, units: int) -> bool:
-    """Whether so few of the units of a code are active that the decoder cannot be using it."""
+    """Whether the share of active units is below COLLAPSED."""
     return active < COLLAPSED * units
 
 
 @typed
 def cluster_to_class(log_probabilities: Tensor, labels: Tensor) -> Tensor:
-    """(clusters,) the class of each cluster: that of the image that is in it most certainly.
+    """(clusters,) class of each cluster: the label of the image with the highest probability of that cluster.
 
-    log_probabilities  (N, clusters) of each image's cluster
+    log_probabilities  (N, clusters) log-probability of each cluster
     labels             (N,)
 
-    As the authors of Makhzani et al. 2016 name the clusters of section 6: one labeled example for each. Raises
-    SparringError unless there is a label for each image.
+    As in section 6 of Makhzani et al. 2016. Raises SparringError unless there is one label per image.
     """
     if log_probabilities.ndim != 2 or not labels.numel() or labels.shape != log_probabilities.shape[:1]:
         shapes = f"{tuple(log_probabilities.shape)} and {tuple(labels.shape)}"
-        raise SparringError(f"clusters are named by (N, clusters) log-probabilities and (N,) labels; got {shapes}")
+        raise SparringError(f"cluster_to_class needs (N, clusters) log-probabilities and (N,) labels; got {shapes}")
     return labels[log_probabilities.argmax(0)]

@@ -1,4 +1,4 @@
-"""Extractors that are made from the user's own images, where no trained one knows them."""
+"""Extractors fitted to the user's own images, for data without a suitable trained classifier."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PIXELS = "pixels-pca64"
 SELF = "self64"
 
 LARGEST = 64
-"""Sides of larger images are shrunk to this before their pixels are compared."""
+"""Larger images are resized to this side before the principal components are computed."""
 
 FITTED_ON = 5000
-"""Images whose principal components are taken."""
+"""Maximum number of images for the principal components."""
 
-STEPS, BATCH, RATE, TEMPERATURE = 150, 128, 2e-3, 0.2
+STEPS, BATCH, LR, TEMPERATURE = 150, 128, 2e-3, 0.2
 SIDE = 32
 
 
 class PrincipalComponents(nn.Module):
-    """(N, C, S, S) -> features (N, 64): the images' coordinates on their first principal components; no logits."""
+    """(N, C, S, S) -> features (N, 64): coordinates on the first principal components; no logits."""
 
     mean: Tensor
     directions: Tensor
@@ -42,16 +42,16 @@ class PrincipalComponents(nn.Module):
 
 @typed
 def pixels_pca64(images: Tensor) -> Extractor:
-    """Principal components of (N, C, S, S) uint8 images: the features of a judge that knows pixels and nothing else.
+    """An extractor of up to 64 principal components of the pixels of (N, C, S, S) uint8 images.
 
-    Up to 64, from 5,000 images at most; equal images have equal features. Raises SparringError for a single image.
+    Fitted to at most 5,000 images; deterministic. Raises SparringError for a single image.
     """
     require_images(0, torch.uint8, images=images)
     if len(images) < 2:
         raise SparringError(f"principal components need at least 2 images; got {len(images)}")
     size = min(images.shape[-1], LARGEST)
-    bare = Extractor(PIXELS, "", images.shape[1], size, (), None, nn.Identity())
-    x = torch.cat([bare.prepare(batch).flatten(1) for batch in images[:FITTED_ON].split(500)])
+    preprocessing = Extractor(PIXELS, "", images.shape[1], size, (), None, nn.Identity())
+    x = torch.cat([preprocessing.prepare(batch).flatten(1) for batch in images[:FITTED_ON].split(500)])
     mean = x.mean(0)
     count = min(64, len(x) - 1, x.shape[1])
     with isolated(derive_seed(PIXELS)):
@@ -62,35 +62,35 @@ def pixels_pca64(images: Tensor) -> Extractor:
 
 @typed
 def simclr64(images: Tensor) -> Extractor:
-    """A LeNet that has learnt, from (N, C, S, S) uint8 images without labels, to know an image again: 64 features.
+    """A LeNet trained on unlabeled (N, C, S, S) uint8 images with a contrastive loss: 64 features.
 
-    Each image is seen twice, moved, scaled in contrast, and noisy; the features of the two must be more alike than
-    those of any two images (SimCLR, Chen et al. 2020, eq. 1). 150 steps, always the same ones. Learn it on images
-    that the numbers are not made with: the half of the held-out images that `evaluate` then leaves out.
+    Two augmented views of an image must have more similar features than views of different images (SimCLR, Chen et al.
+    2020, eq. 1). 150 steps with fixed random numbers. Train it on images that are not used by the metrics: `evaluate`
+    takes one half of the held-out images and leaves it out of the metrics.
     """
     require_images(0, torch.uint8, images=images)
     if len(images) < BATCH // 4:
-        raise SparringError(f"{SELF} learns from at least {BATCH // 4} images; got {len(images)}")
+        raise SparringError(f"{SELF} needs at least {BATCH // 4} images; got {len(images)}")
     channels = images.shape[1]
     stream = make_generator(SELF)
     network = empty_network(LeNet, channels, SIDE, 1)
     with isolated(derive_seed(SELF, "weights")):
         network.load_state_dict(LeNet(channels, SIDE, 1).state_dict())
         head = nn.Sequential(nn.ReLU(), nn.Linear(64, 64))
-    bare = Extractor(SELF, "", channels, SIDE, (), None, network)
+    preprocessing = Extractor(SELF, "", channels, SIDE, (), None, network)
     weights = [*network.trunk.requires_grad_(True).parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=STEPS)
+    optimizer = torch.optim.AdamW(weights, lr=LR)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=STEPS)
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
         for _ in range(STEPS):
             rows = torch.randperm(len(images), generator=stream)[:BATCH]
-            x = bare.prepare(images[rows])
+            x = preprocessing.prepare(images[rows])
             features = network.trunk(torch.cat([_augmented(x, stream), _augmented(x, stream)]))
-            seen = F.normalize(head(features), dim=1)
-            alike = seen @ seen.T / TEMPERATURE
-            alike = alike.masked_fill(torch.eye(len(alike), dtype=torch.bool), -torch.inf)
-            twin = torch.arange(len(alike)).roll(len(rows))
-            loss = F.cross_entropy(alike, twin)
+            embeddings = F.normalize(head(features), dim=1)
+            similarity = embeddings @ embeddings.T / TEMPERATURE
+            similarity = similarity.masked_fill(torch.eye(len(similarity), dtype=torch.bool), -torch.inf)
+            positives = torch.arange(len(similarity)).roll(len(rows))
+            loss = F.cross_entropy(similarity, positives)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -100,14 +100,14 @@ def simclr64(images: Tensor) -> Extractor:
 
 
 def _augmented(x: Tensor, stream: torch.Generator) -> Tensor:
-    """Images moved by up to an eighth, of other size, contrast and brightness, with noise."""
+    """Random translation by up to 1/8 of the side, and random scale, contrast, brightness and noise."""
     n = len(x)
     scale = 1 + 0.3 * (torch.rand(n, generator=stream) - 0.5)
     shift = 0.5 * (torch.rand(n, 2, generator=stream) - 0.5)
     zero = torch.zeros(n)
-    frame = torch.stack([torch.stack([scale, zero, shift[:, 0]], 1), torch.stack([zero, scale, shift[:, 1]], 1)], 1)
-    places = F.affine_grid(frame, list(x.shape), align_corners=False)
-    moved = F.grid_sample(x, places, padding_mode="border", align_corners=False)
+    transform = torch.stack([torch.stack([scale, zero, shift[:, 0]], 1), torch.stack([zero, scale, shift[:, 1]], 1)], 1)
+    grid = F.affine_grid(transform, list(x.shape), align_corners=False)
+    moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     contrast, brightness = torch.rand(2, n, 1, 1, 1, generator=stream)
     noise = 0.05 * torch.randn(x.shape, generator=stream)
     return moved * (0.6 + 0.8 * contrast) + 0.4 * (brightness - 0.5) + noise

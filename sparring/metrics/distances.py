@@ -1,4 +1,4 @@
-"""Distances between two sets of features, real and fake: FD, KID, and the four neighbor metrics. All in float64."""
+"""Distances between real and fake features: FD, KID, precision, recall, density and coverage. All in float64."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from sparring.typed import typed
 BLOCK = 128  # rows of a distance or kernel matrix held at once
 
 LARGEST = 1e15
-"""No feature is larger: the sixth powers of KID, and squares in float32, would overflow."""
+"""Maximum magnitude of features: beyond, sixth powers in KID and squares in float32 would overflow."""
 
 ROUNDING = 1e-6
-"""A feature that varies by less than this share of its size is constant: float32 ends there."""
+"""A feature whose deviation is below this share of its magnitude is constant within float32 precision."""
 
 FAR = 10.0
-"""Standard deviations of real features at which standardized ones are clipped, so that no single one outweighs all."""
+"""Standardized features are clipped at this many standard deviations, so that no single one dominates."""
 
 
 @typed
 def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
-    """Frechet distance of the Gaussians with the two sets' moments: real (N, F), fake (M, F) -> [0, inf).
+    """Frechet distance of Gaussians fitted to the two sets: real (N, F), fake (M, F) -> [0, inf).
 
     |m_r - m_f|^2 + tr(S_r + S_f - 2 (S_r^1/2 S_f S_r^1/2)^1/2)     (Dowson & Landau 1982; Heusel et al. 2017, eq. 6)
 
-    Two symmetric eigendecompositions, so never complex, however few or equal the samples. Biased upwards by about c/M;
-    compare equal sizes only. It is FID only if the features are Inception's. Raises SparringError for features that
+    Two symmetric eigendecompositions, so the result is always real. Biased upward by about c/M: compare equal sizes
+    only. It is FID only with Inception features. Raises SparringError for features that
     are not finite or larger than 1e15, of different F, or fewer than 2.
     """
     real, fake = checked(real, fake, at_least=2)
@@ -44,11 +44,11 @@ def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
 
 @typed
 def frechet_infinity(*, real: Tensor, fake: Tensor, seed: int = 0) -> float:
-    """The Frechet distance without its bias: extrapolated to endless samples. real (N, F), fake (N, F).
+    """The Frechet distance extrapolated to infinite sample size. real (N, F), fake (N, F).
 
-    FD is about a + b/m for m samples of each (Chong and Forsyth 2020, "Effectively unbiased FID"): the straight line
-    through FD at 12 sizes from N/3 to N, read off at 1/m = 0. Less bias, more spread; around 0 for equal distributions,
-    so it may be negative. Raises SparringError for fewer than 8 F samples: there the line is none.
+    FD is about a + b/m for m samples of each (Chong and Forsyth 2020, "Effectively unbiased FID"). A line is fitted to
+    FD at 12 sizes from N/3 to N and evaluated at 1/m = 0. Less bias, more variance; may be negative for equal
+    distributions. Raises SparringError for fewer than 8 F samples, where FD is not linear in 1/m.
     """
     real, fake = checked(real, fake, at_least=8 * real.shape[-1])
     n = min(len(real), len(fake))
@@ -70,9 +70,9 @@ def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
     mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),   k(x, y) = (x.y / F + 1)^3
 
     (Gretton et al. 2012, eq. 3; Binkowski et al. 2018.) The full U-statistic, no random subsets; on features
-    standardized by the real ones and clipped at 10 deviations, without which the cubic kernel sees only the largest
-    features, or the one that varies least among the real ones. May be slightly negative. Raises SparringError for
-    features that are not finite or larger than 1e15, of different F, or fewer than 2.
+    standardized by the real ones and clipped at 10 deviations, because the cubic kernel would otherwise be
+    dominated by the largest features, or by the one that varies least among the reals. May be slightly negative.
+    Raises SparringError for features that are not finite or larger than 1e15, of different F, or fewer than 2.
     """
     real, fake = checked(real, fake, at_least=2)
     mean, scale = real.mean(0), scale_of(real)
@@ -83,7 +83,7 @@ def kernel_distance(*, real: Tensor, fake: Tensor) -> float:
 
 
 class PRDC(NamedTuple):
-    """The four neighbor metrics; see `prdc`."""
+    """Precision, recall, density and coverage; see `prdc`."""
 
     precision: float
     recall: float
@@ -93,52 +93,52 @@ class PRDC(NamedTuple):
 
 @typed
 def prdc(*, real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
-    """Precision, recall, density and coverage of fake (N, F) against as many real (N, F).
+    """Precision, recall, density and coverage of fake (N, F) and equally many real (N, F).
 
-    A point's ball reaches to its k-th nearest other point of the same set, border included, as in Kynkaanniemi et al.
-    2019. The code of Naeem et al. (prdc) leaves the border out of all four. The two agree but for ties: where distances
-    are equal, as among copies or on a lattice, balls without border are empty and a perfect copy would score 0.
+    The radius of a point's ball is the distance to its k-th nearest other point of the same set. Balls are closed, as
+    in Kynkaanniemi et al. 2019. The code of Naeem et al. (prdc) uses open balls. The two differ only in ties: with
+    equal distances, as among copies or on a lattice, open balls are empty and a perfect copy would score 0.
 
     precision  share of fakes inside any real ball                 (Kynkaanniemi et al. 2019, eq. 1, 2)
     recall     share of reals inside any fake ball                 (the same)
     density    mean number of real balls around a fake, over k     (Naeem et al. 2020, eq. 3); 1 if distributions agree
-    coverage   share of reals whose ball holds a fake              (Naeem et al. 2020, eq. 4)
+    coverage   share of reals whose ball contains a fake           (Naeem et al. 2020, eq. 4)
 
-    For equal distributions coverage is 1 - prod_{i=1..k} (N - i) / (2 N - i) on average. Density above 1 means fakes
-    too close to the centers of the data (blur, shrinkage), not better ones. Where more than k points coincide their
-    balls are points: equal images still count as inside. Raises SparringError for features that are not finite, of
+    For equal distributions, the expected coverage is 1 - prod_{i=1..k} (N - i) / (2 N - i). Density above 1 means fakes
+    too close to the centers of the data (blur, shrinkage), not better ones. If more than k points coincide, their
+    radius is 0, and equal images still count as inside. Raises SparringError for features that are not finite, of
     different F, of different N, or N <= k.
     """
     require_int("k", k)
     real, fake = checked(real, fake, at_least=k + 1)
     if len(real) != len(fake):
-        raise SparringError(f"neighbors needs as many fakes as reals; got {len(real)} real, {len(fake)} fake")
-    reach_real, reach_fake = _reach(real, k), _reach(fake, k)
+        raise SparringError(f"prdc needs as many fakes as reals; got {len(real)} real, {len(fake)} fake")
+    radius_real, radius_fake = _knn_radius(real, k), _knn_radius(fake, k)
     precise, balls = 0, 0
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     recalled = covered.clone()
-    for rows, reach in zip(fake.split(BLOCK), reach_fake.split(BLOCK), strict=True):
+    for rows, radius in zip(fake.split(BLOCK), radius_fake.split(BLOCK), strict=True):
         distance = pairwise(rows, real)
-        in_real_ball = distance <= reach_real
+        in_real_ball = distance <= radius_real
         precise += int(in_real_ball.any(1).sum())
         balls += int(in_real_ball.sum())
         covered |= in_real_ball.any(0)
-        recalled |= (distance <= reach[:, None]).any(0)
+        recalled |= (distance <= radius[:, None]).any(0)
     n = len(real)
     return PRDC(precise / n, int(recalled.sum()) / n, balls / (k * n), int(covered.sum()) / n)
 
 
 def scale_of(real: Tensor) -> Tensor:
-    """(F,) what to divide features by so that they count alike: their standard deviations among real (N, F).
+    """(F,) divisors that standardize features: their standard deviations among real (N, F).
 
-    A feature that is constant there, but for rounding, is divided by its root mean square, or by 1 where it is 0.
+    For features that are constant up to rounding, the root mean square, or 1 if that is 0.
     """
-    deviation, size = real.std(0, correction=0), real.square().mean(0).sqrt()
-    return torch.where(deviation > ROUNDING * size, deviation, torch.where(size > 0, size, 1.0))
+    deviation, rms = real.std(0, correction=0), real.square().mean(0).sqrt()
+    return torch.where(deviation > ROUNDING * rms, deviation, torch.where(rms > 0, rms, 1.0))
 
 
 def checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    """Both sets in float64, or an error that says what is wrong with them."""
+    """Validate both sets and convert them to float64. Raises SparringError."""
     for name, features in (("real", real), ("fake", fake)):
         if features.ndim != 2 or not features.shape[1]:
             raise SparringError(f"{name} features must be (N, F), F > 0; got {tuple(features.shape)}")
@@ -149,11 +149,11 @@ def checked(real: Tensor, fake: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
             raise SparringError(f"{bad} of {len(features)} {name} features are NaN or infinite")
         if len(features) and (largest := float(features.abs().max())) > LARGEST:
             raise SparringError(
-                f"{name} features are as large as {largest:.1g}: distances take at most {LARGEST:.0g}; divide all "
-                "features by a number, or look at the images that have such ones"
+                f"{name} features reach {largest:.1g}, more than {LARGEST:.0g}: rescale all features, "
+                "or check the images with such features"
             )
     if real.shape[1] != fake.shape[1]:
-        raise SparringError(f"real features have {real.shape[1]} dimensions, fake ones {fake.shape[1]}")
+        raise SparringError(f"real features have {real.shape[1]} dimensions, fake features {fake.shape[1]}")
     return real.double(), fake.double()
 
 
@@ -177,19 +177,18 @@ def _kernel_mean(x: Tensor) -> float:
     return (_kernel_sum(x, x) - diagonal) / (len(x) * (len(x) - 1))
 
 
-def _reach(points: Tensor, k: int) -> Tensor:
+def _knn_radius(points: Tensor, k: int) -> Tensor:
     """(N,) distance of every point to its k-th nearest other point."""
     blocks = [pairwise(rows, points).topk(k + 1, largest=False).values[:, k] for rows in points.split(BLOCK)]
     return torch.cat(blocks)
 
 
 def pairwise(x: Tensor, y: Tensor) -> Tensor:
-    """(N, M) distances of (N, F) to (M, F), both float64; float32, and 0 between equal points.
+    """(N, M) float32 distances of (N, F) to (M, F), both float64; exactly 0 between equal points.
 
-    As |x|^2 + |y|^2 - 2 x.y, whose rounding errors (1e-16 of the squares) vanish when the distance is rounded to
-    float32: distances that are equal come out equal, so that ties are not decided by them. That of equal points would
-    be nothing but such an error.
+    Computed as |x|^2 + |y|^2 - 2 x.y, whose rounding errors (1e-16 of the squares) vanish when the distance is rounded
+    to float32, so that ties stay ties. Distances of equal points would be rounding errors only, and are set to 0.
     """
     squares = x.square().sum(1)[:, None] + y.square().sum(1)
-    gaps = torch.addmm(squares, x, y.T, alpha=-2)
-    return gaps.masked_fill_(gaps < 1e-13 * squares, 0).sqrt_().float()
+    distances = torch.addmm(squares, x, y.T, alpha=-2)
+    return distances.masked_fill_(distances < 1e-13 * squares, 0).sqrt_().float()

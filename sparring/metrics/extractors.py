@@ -1,6 +1,6 @@
-"""Networks that turn images into features, each with its identity card. Never compare numbers of two extractors.
+"""Feature extractors with metadata. Metrics of different extractors are not comparable.
 
-To add one: a function without arguments that returns an `Extractor`, and a line in `EXTRACTORS`.
+To add one, write a function without arguments that returns an `Extractor`, and add a line to `EXTRACTORS`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
 
 
 class LeNet(nn.Module):
-    """LeCun et al. 1998 in today's words: two 5x5 convolutions with max-pooling, 64 features, one score per class.
+    """A modern LeNet (LeCun et al. 1998): two 5x5 convolutions with max-pooling, 64 features, one logit per class.
 
-    (N, channels, size, size) in [-1, 1] -> features (N, 64), logits (N, classes). The features are taken before their
-    ReLU, where they are spread like Gaussians and none of them is silent.
+    (N, channels, size, size) in [-1, 1] -> features (N, 64), logits (N, classes). The features are taken before the
+    ReLU, where they are approximately Gaussian and none is constantly 0.
     """
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
@@ -54,9 +54,9 @@ class LeNet(nn.Module):
 
 
 class SmallConv(nn.Module):
-    """Three 3x3 convolutions with batch normalization and max-pooling, averaged over places: 128 features.
+    """Three 3x3 convolutions with batch normalization and max-pooling, global average pooling: 128 features.
 
-    (N, channels, size, size) in [-1, 1] -> features (N, 128), before their ReLU, and logits (N, classes).
+    (N, channels, size, size) in [-1, 1] -> features (N, 128), before the ReLU, and logits (N, classes).
     """
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
@@ -76,16 +76,16 @@ class SmallConv(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """A frozen network and its identity card.
+    """A frozen network and its metadata.
 
-    name      goes into the name of every number made with it: FD-lenet-mnist@2000
+    name      part of the name of every metric computed with it: FD-lenet-mnist@2000
     digest    SHA-256 of its weights
-    channels  1: images are made gray first; 3: gray images are repeated
-    size      images of another side are resized to this (bilinear, antialiased); None: the network does that itself
-    classes   names of its classes; () if it knows none
-    accuracy  share of its training data's test set that it classifies right; None if it was not trained
+    channels  1: images are converted to gray; 3: gray images are repeated
+    size      images are resized to this side (bilinear, antialiased); None: the network resizes them
+    classes   names of its classes; () if it has no classifier
+    accuracy  accuracy on the test set of its training data; None if it was not trained
     network   (N, channels, size, size) in [-1, 1] -> features (N, F), logits (N, classes)
-    slow      so large that only the images that are needed are looked at
+    slow      whether it is so expensive that it runs only on the images that are needed
     """
 
     name: str
@@ -98,13 +98,13 @@ class Extractor:
     slow: bool = False
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) uint8, C = 1 or 3 -> features (N, F) and, if it knows classes, logits (N, classes).
+        """Images (N, C, S, S) uint8, C = 1 or 3 -> features (N, F) and, if it has classes, logits (N, classes).
 
-        On the CPU, in float32 (whatever autocast says), in batches. Raises SparringError for other images.
+        Runs on the CPU in batches, in float32 even under autocast. Raises SparringError for other images.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-            given = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
-            raise SparringError(f"extractor {self.name} takes images (N, 1 or 3, S, S) uint8, N > 0; got {given}")
+            actual = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+            raise SparringError(f"extractor {self.name} takes images (N, 1 or 3, S, S) uint8, N > 0; got {actual}")
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             batches = [self.network(self.prepare(batch)) for batch in images.cpu().split(BATCH)]
         features, logits = (torch.cat(parts) for parts in zip(*batches, strict=True))
@@ -130,7 +130,7 @@ def digest_of(network: nn.Module) -> str:
 
 
 def empty_network(kind: type[LeNet | SmallConv], channels: int, size: int, classes: int) -> LeNet | SmallConv:
-    """A network to be filled with weights: made without drawing any, so the user's random numbers are left alone."""
+    """A network with uninitialized weights; does not use the global random generator."""
     with torch.device("meta"):
         network = kind(channels, size, classes)
     return network.to_empty(device="cpu").eval().requires_grad_(False)
@@ -139,8 +139,8 @@ def empty_network(kind: type[LeNet | SmallConv], channels: int, size: int, class
 def trained(name: str) -> Extractor:
     """A network trained by scripts/train_extractor.py: a LeNet on MNIST or Fashion-MNIST, a SmallConv on CIFAR-10.
 
-    Its accuracy, digest and training log are in weights/NAME.json. Raises SparringError if the weights are not the
-    ones that log describes.
+    Its accuracy, digest and training log are in weights/NAME.json. Raises SparringError if the weights do not
+    match the digest.
     """
     folder = resources.files("sparring.metrics") / "weights"
     log = json.loads((folder / f"{name}.json").read_text())
@@ -149,17 +149,17 @@ def trained(name: str) -> Extractor:
     try:
         network.load_state_dict(load((folder / f"{name}.safetensors").read_bytes()))
     except (SafetensorError, RuntimeError) as error:
-        raise SparringError(f"the weights of {name} cannot be read: install sparring again") from error
+        raise SparringError(f"the weights of {name} cannot be read: reinstall sparring") from error
     digest = digest_of(network)
     if digest != log["digest"]:
-        raise SparringError(f"the weights of {name} are not the published ones: install sparring again")
+        raise SparringError(f"the weights of {name} are not the published ones: reinstall sparring")
     return Extractor(name, digest, channels, size, tuple(log["classes"]), log["test_accuracy"], network)
 
 
 def random_conv64() -> Extractor:
-    """A LeNet for color images, 32x32, whose weights are random and were never trained; always the same ones.
+    """An untrained LeNet for 32x32 color images, with fixed random weights.
 
-    Such features see most faults, more weakly than trained ones, and need nothing to be known about the images
+    Random features detect most faults, less sensitively than trained ones, and do not depend on the type of images
     (Naeem et al. 2020, section 4, use random VGG-16 features in the same way).
     """
     network = empty_network(LeNet, channels=3, size=32, classes=1)
@@ -174,7 +174,7 @@ TRAINED = (
     *(LENET_MNIST, LENET_MNIST_2, LENET_FASHION_MNIST, LENET_FASHION_MNIST_2),
     *(SMALLCONV_CIFAR10, SMALLCONV_CIFAR10_2),
 )
-"""Two independent seeds of each, so that a ranking can be checked for the luck of one extractor."""
+"""Two seeds of each, to check that a ranking does not depend on one extractor."""
 
 EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     **{name: partial(trained, name) for name in TRAINED},
@@ -182,13 +182,13 @@ EXTRACTORS: dict[str, Callable[[], Extractor]] = {
 }
 
 SHIPPED = (LENET_MNIST, LENET_FASHION_MNIST, SMALLCONV_CIFAR10)
-"""Those that `extractor_for` chooses from."""
+"""The candidates of `extractor_for`."""
 
-KNOWS = 0.75
-"""A classifier knows images if its accuracy on them is at least this share of that on its own test set."""
+MIN_RELATIVE_ACCURACY = 0.75
+"""A classifier is suitable for images if its accuracy on them is at least this share of its own test accuracy."""
 
-EXAMINED = 1000
-"""Labeled images at most that it shows this on."""
+MAX_TESTED = 1000
+"""Maximum number of labeled images for this test."""
 
 
 @typed
@@ -202,33 +202,33 @@ def extractor(name: str) -> Extractor:
 
 @typed
 def accuracy_on(extractor: Extractor, images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> float | None:
-    """The share of labeled images (N, C, S, S) uint8 whose class the extractor sees, on up to 1,000, evenly spaced.
+    """Accuracy of the extractor's classifier on up to 1,000 evenly spaced images (N, C, S, S) uint8.
 
-    labels (N,) into `classes`. None where it cannot be known: no labels, or a class that the extractor has not.
+    labels (N,) are indices into `classes`. None without labels, or if the extractor lacks one of the classes.
     """
     if labels is None or not labels.numel() or not classes or not set(classes) <= set(extractor.classes):
         return None
     if labels.shape != images.shape[:1]:
-        raise SparringError(f"labels must be ({len(images)},), one for each image; got {tuple(labels.shape)}")
-    rows = torch.arange(0, len(labels), max(1, len(labels) // EXAMINED))[:EXAMINED]
+        raise SparringError(f"labels must be ({len(images)},), one per image; got {tuple(labels.shape)}")
+    rows = torch.arange(0, len(labels), max(1, len(labels) // MAX_TESTED))[:MAX_TESTED]
     _, logits = extractor.features(images[rows])
     assert logits is not None
-    theirs = torch.tensor([extractor.classes.index(name) for name in classes])
-    return float((logits.argmax(1) == theirs[labels[rows]]).double().mean())
+    index = torch.tensor([extractor.classes.index(name) for name in classes])
+    return float((logits.argmax(1) == index[labels[rows]]).double().mean())
 
 
 @typed
 def knows(extractor: Extractor, accuracy: float | None) -> bool:
-    """Whether a classifier with this accuracy on real images knows them: only then a finding may rest on it."""
-    return accuracy is not None and accuracy >= KNOWS * (extractor.accuracy or 1.0)
+    """Whether a classifier with this accuracy on real images is reliable enough for a diagnosis."""
+    return accuracy is not None and accuracy >= MIN_RELATIVE_ACCURACY * (extractor.accuracy or 1.0)
 
 
 @typed
 def extractor_for(images: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> Extractor:
-    """The trained extractor that knows these labeled images (N, C, S, S) uint8, or random-conv64 if none does.
+    """The trained extractor that suits these labeled images (N, C, S, S) uint8, or random-conv64 if none does.
 
-    Chosen by content: it has their classes, by name, and shows on them that it `knows` them. What the data set is
-    called does not count.
+    Chosen by content: it must have the same class names and be accurate on the images, see `knows`. The name of the
+    data set does not matter.
     """
     for name in SHIPPED:
         if knows(extractor(name), accuracy_on(extractor(name), images, labels, classes)):

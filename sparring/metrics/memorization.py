@@ -1,4 +1,4 @@
-"""Copies: of each other (collapse) and of the training images (memorization)."""
+"""Duplicates among samples (mode collapse) and copies of training images (memorization)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.typed import typed
 BLOCK = 500  # rows of a distance matrix held at once
 
 
-# Copies of each other.
+# Duplicates among samples.
 
 
 @typed
@@ -26,14 +26,14 @@ def nearest_other(points: Tensor) -> Tensor:
 
 @typed
 def duplicate_threshold(*sets: Tensor, share: float = 0.001) -> float:
-    """The distance under which two images are duplicates: that share of the real ones in (N, F) `sets` are closer."""
+    """The distance below which images count as duplicates: the `share` quantile of `nearest_other` in (N, F) `sets`."""
     if not 0 <= share <= 1:
         raise SparringError(f"share is {share:g}: it must be from 0 to 1")
     return float(torch.cat([nearest_other(points) for points in sets]).quantile(share))
 
 
 class Duplicates(NamedTuple):
-    """share: of fakes with another fake within the distance; pairs: how many pairs are."""
+    """share: of fakes with another fake within the distance; pairs: number of such pairs."""
 
     share: float
     pairs: int
@@ -41,7 +41,7 @@ class Duplicates(NamedTuple):
 
 @typed
 def duplicates(*, fake: Tensor, within: float) -> Duplicates:
-    """How many of (M, F) fakes have a twin among the other fakes; a twin is nearer than `within`, or equal."""
+    """Count near-duplicates among (M, F) fakes: pairs with a distance of at most `within`."""
     fake, _ = checked(fake, fake, at_least=2)
     close = torch.cat([(pairwise(rows, fake) <= within).sum(1) for rows in fake.split(BLOCK)]) - 1
     return Duplicates(float((close > 0).double().mean()), int(close.sum()) // 2)
@@ -49,17 +49,17 @@ def duplicates(*, fake: Tensor, within: float) -> Duplicates:
 
 @typed
 def effective_support(pairs: int, n: int, sets: int = 1) -> tuple[float, tuple[float, float]]:
-    """How many different images there are, from the twins in `sets` sets of n: n (n - 1) / 2 pairs for each twin.
+    """Estimated number of distinct images, from `pairs` duplicate pairs in `sets` sets of n: n (n - 1) / 2 per pair.
 
-    The birthday paradox (Arora and Zhang 2018, "Do GANs learn the distribution?"); the 95 % interval is that of a
-    Poisson count. With no twin at all, the value is the lower bound that one would give.
+    By the birthday paradox (Arora and Zhang 2018, "Do GANs learn the distribution?"); the 95 % interval is that of a
+    Poisson count. Without duplicates, the value is that of one pair, a lower bound.
     """
     require_int("pairs", pairs, least=0)
     possible = require_int("sets", sets) * require_int("n", n, least=2) * (n - 1) / 2
-    fewest, most = max(pairs, 1), pairs
-    low = max(0.025, (max(0.0, fewest**0.5 - 0.98)) ** 2)
-    high = ((most + 1) ** 0.5 + 0.98) ** 2
-    return possible / fewest, (possible / high, possible / low)
+    at_least_one = max(pairs, 1)
+    low = max(0.025, (max(0.0, at_least_one**0.5 - 0.98)) ** 2)
+    high = ((pairs + 1) ** 0.5 + 0.98) ** 2
+    return possible / at_least_one, (possible / high, possible / low)
 
 
 # Copies of the training images.
@@ -74,7 +74,7 @@ class NearestTrainTest(NamedTuple):
 
     @property
     def copied(self) -> float:
-        """The share of fakes that must be copies to explain it: 0 on average without copying, 1 for copies only."""
+        """The estimated share of copies among fakes: 0 on average without copying, 1 for copies only."""
         return (self.share - self.expected) / (1 - self.expected)
 
     @property
@@ -83,33 +83,35 @@ class NearestTrainTest(NamedTuple):
 
     @property
     def p(self) -> float:
-        """One-sided p-value of "no copies"."""
+        """One-sided p-value of the hypothesis "no copies"."""
         return float(torch.special.erfc(torch.tensor(self.z / 2**0.5, dtype=torch.float64)) / 2)
 
 
 @typed
 def nearest_train_test(*, train: Tensor, held_out: Tensor, fake: Tensor) -> NearestTrainTest:
-    """Is the nearest real image of a fake a training image more often than chance? train (T, F), held_out (H, F).
+    """Test whether the nearest real image of a fake is a training image more often than by chance.
 
-    Training and held-out images were drawn from one pile: a generator that has not memorized cannot tell which is
-    which, whatever else is wrong with it, and meets training images T / (T + H) of the time. The deviation is that of
-    relabeling the pile at random, in closed form, so fakes that all sit at one image are not taken for evidence:
+    train (T, F), held_out (H, F), fake (M, F). Training and held-out images are random parts of one set, so without
+    memorization the nearest real image is a training image with probability T / (T + H), whatever other faults the
+    generator has. The deviation is that of random relabeling, in closed form, so many fakes near one image do not count
+    as evidence:
 
     Var(share) = T H / (T + H)^2 (T + H) / (T + H - 1) (sum_i m_i^2 - M^2 / (T + H)) / M^2,   m_i: fakes nearest to i
     """
     checked(train, held_out, at_least=1)
-    pool = torch.cat([train, held_out])
-    _, at = nearest(of=fake, among=pool)
-    total, expected = len(pool), len(train) / len(pool)
-    met = torch.bincount(at, minlength=total).double()
-    spread = float(met.square().sum()) - len(fake) ** 2 / total
+    real = torch.cat([train, held_out])
+    _, at = nearest(of=fake, among=real)
+    total, expected = len(real), len(train) / len(real)
+    hits = torch.bincount(at, minlength=total).double()
+    spread = float(hits.square().sum()) - len(fake) ** 2 / total
     variance = expected * (1 - expected) * total / (total - 1) * spread / len(fake) ** 2
     return NearestTrainTest(float((at < len(train)).double().mean()), expected, max(variance, 0.0) ** 0.5)
 
 
 class Authenticity(NamedTuple):
-    """share: of fakes that are authentic; distance (M,) to the nearest training image, which is number `at` (M,);
-    own (M,): that training image's distance to the training image nearest to it."""
+    """share: of authentic fakes; distance (M,): to the nearest training image; at (M,): its index; own (M,): its
+    distance to the nearest other training image.
+    """
 
     share: float
     distance: Tensor
@@ -119,34 +121,34 @@ class Authenticity(NamedTuple):
 
 @typed
 def authenticity(*, train: Tensor, fake: Tensor) -> Authenticity:
-    """AuthPct: the share of fakes whose nearest training image has a nearer neighbor in the training set than them.
+    """AuthPct: the share of fakes whose nearest training image is closer to another training image than to the fake.
 
-    Alaa et al. 2022, "How faithful is your synthetic data?", section 3.3. 0 for copies; what real images get depends
-    on the data. Confused by blur and by fakes too close to the centers of the data.
+    Alaa et al. 2022, "How faithful is your synthetic data?", section 3.3. 0 for copies; the value of real images
+    depends on the data. Unreliable for blurred fakes and fakes too close to the centers of the data.
     """
     distance, at = nearest(of=fake, among=train)
-    asked, back = at.unique(return_inverse=True)
-    own = nearest(of=train[asked], among=train, itself=asked)[0][back]
+    rows, inverse = at.unique(return_inverse=True)
+    own = nearest(of=train[rows], among=train, itself=rows)[0][inverse]
     return Authenticity(float((distance > own).double().mean()), distance, at, own)
 
 
 @typed
 def nearest(*, of: Tensor, among: Tensor, itself: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(N,) distance and (N,) row of the nearest of `among` (M, F) for each of `of` (N, F); float32.
+    """(N,) float32 distance and (N,) index of the nearest row of `among` (M, F) for each row of `of` (N, F).
 
-    itself: (N,) rows of `among` that are the points themselves, and do not count.
+    itself: (N,) indices of the points themselves in `among`, which are excluded.
     """
     checked(of, among, at_least=1)
-    middle = among.float().mean(0)
-    x, y = of.float() - middle, among.float() - middle  # near 0, rounding errors are small
-    lengths, found = y.square().sum(1), []
+    center = among.float().mean(0)
+    x, y = of.float() - center, among.float() - center  # reduces rounding errors
+    lengths, indices = y.square().sum(1), []
     for start in range(0, len(x), BLOCK):
         rows = x[start : start + BLOCK]
         squares = torch.addmm(lengths, rows, y.T, alpha=-2)
         if itself is not None:
             squares.scatter_(1, itself[start : start + BLOCK, None], torch.inf)
-        found.append(squares.argmin(1))
-    at = torch.cat(found)
+        indices.append(squares.argmin(1))
+    at = torch.cat(indices)
     if len(among) < 2 and itself is not None:
         raise SparringError("a single image has no neighbor")
-    return (x - y[at]).square().sum(1).sqrt(), at  # not from the products: equal points are 0 apart
+    return (x - y[at]).square().sum(1).sqrt(), at  # not from the products, so equal points have distance 0

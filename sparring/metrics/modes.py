@@ -1,4 +1,4 @@
-"""Modes of a mixture that is known: which of them samples reach, how near, and how evenly (Srivastava et al. 2017)."""
+"""Mode coverage and sample quality for a known mixture (Srivastava et al. 2017)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from sparring.errors import SparringError
 from sparring.typed import require_finite, typed
 
 HIGH_QUALITY_SIGMAS = 3.0
-"""Standard deviations within which a sample is of high quality; in the plane 98.9 % of the mixture's own points are."""
+"""A sample within this many standard deviations of a mode is of high quality; in 2-D, 98.9 % of real points are."""
 
 
 class Modes(NamedTuple):
-    """What samples make of a mixture.
+    """Mode coverage of samples.
 
-    found         modes that are the nearest one of at least one high-quality sample
-    high_quality  share of the samples within WITHIN standard deviations of their nearest mode
+    found         number of modes that are nearest to at least one high-quality sample
+    high_quality  share of samples within HIGH_QUALITY_SIGMAS standard deviations of their nearest mode
     reverse_kl    KL(histogram of the high-quality samples over the modes || uniform), in nats; inf if there are none
-    spread        their standard deviation around their modes, over that of as many real points: below 1 is too narrow
+    spread        standard deviation of high-quality samples around their modes, over that of real points; below 1: too
+                  narrow
     """
 
     found: int
@@ -32,13 +33,13 @@ class Modes(NamedTuple):
 
 @typed
 def nearest_modes(points: Tensor, centers: Tensor, std: float, *, within: float = HIGH_QUALITY_SIGMAS) -> Tensor:
-    """(N,) the nearest center of each of the points (N, D), or -1 beyond `within` standard deviations.
+    """(N,) index of the nearest center of each of the points (N, D), or -1 beyond `within` standard deviations.
 
     Raises SparringError unless there are centers (M, D) and std is positive.
     """
     if points.ndim != 2 or centers.ndim != 2 or points.shape[1] != centers.shape[1] or not len(centers) or not std > 0:
         shapes = f"{tuple(points.shape)}, {tuple(centers.shape)}, {std:g}"
-        raise SparringError(f"modes are centers (M, D), M > 0, of points (N, D), with std above 0; got {shapes}")
+        raise SparringError(f"nearest_modes needs centers (M, D), M > 0, points (N, D) and std > 0; got {shapes}")
     require_finite(centers=centers)
     distance, mode = torch.cdist(points.double(), centers.double()).min(1)
     return torch.where(distance <= within * std, mode, -1)
@@ -46,7 +47,7 @@ def nearest_modes(points: Tensor, centers: Tensor, std: float, *, within: float 
 
 @typed
 def mode_coverage(*, fake: Tensor, centers: Tensor, std: float) -> Modes:
-    """Samples fake (N, 2) against a mixture of N(center, std^2), equally likely centers (M, 2).
+    """Compare samples fake (N, 2) with a mixture of N(center, std^2) with equally likely centers (M, 2).
 
     Raises SparringError for no points and for points that are not finite.
     """
@@ -55,19 +56,20 @@ def mode_coverage(*, fake: Tensor, centers: Tensor, std: float) -> Modes:
     mode = nearest_modes(fake, centers, std)
     good = mode >= 0
     counts = torch.bincount(mode[good], minlength=len(centers))
-    away = (fake[good] - centers[mode[good]]).double().square().sum(1).mean()
-    beyond = math.exp(
-        -(HIGH_QUALITY_SIGMAS**2) / 2
-    )  # share of real points; below: mean of r^2 < 9 where r^2 / 2 is exponential
-    usual = std**2 * (2 - (2 + HIGH_QUALITY_SIGMAS**2) * beyond) / (1 - beyond)
-    return Modes(int((counts > 0).sum()), float(good.double().mean()), reverse_kl(counts), float((away / usual).sqrt()))
+    squared = (fake[good] - centers[mode[good]]).double().square().sum(1).mean()
+    # For real points r^2 / 2 is exponential: share beyond the limit, and mean of r^2 within it.
+    beyond = math.exp(-(HIGH_QUALITY_SIGMAS**2) / 2)
+    expected = std**2 * (2 - (2 + HIGH_QUALITY_SIGMAS**2) * beyond) / (1 - beyond)
+    return Modes(
+        int((counts > 0).sum()), float(good.double().mean()), reverse_kl(counts), float((squared / expected).sqrt())
+    )
 
 
 @typed
 def reverse_kl(counts: Tensor) -> float:
-    """KL(counts / their sum || uniform) = sum p log(p M) over M modes, in nats; inf when nothing was counted."""
+    """KL(counts / their sum || uniform) = sum p log(p M) over M modes, in nats; inf if all counts are 0."""
     if counts.ndim != 1 or not bool(((counts >= 0) & (counts < math.inf)).all()):
-        raise SparringError(f"counts must be (M,) numbers from 0; got {tuple(counts.shape)}")
+        raise SparringError(f"counts must be (M,), finite and non-negative; got {tuple(counts.shape)}")
     if not float(counts.sum()):
         return math.inf
     p = counts.double() / counts.sum()

@@ -1,7 +1,7 @@
-"""The Parzen-window log-likelihood of Goodfellow et al. 2014: a historical number, and no measure of quality.
+"""The Parzen-window log-likelihood of Goodfellow et al. 2014: of historical interest, not a measure of quality.
 
-Theis et al. 2016, "A note on the evaluation of generative models", section 5.2: centers found by k-means get a higher
-one than samples of the true distribution.
+Theis et al. 2016, "A note on the evaluation of generative models", section 5.2: k-means centers score higher than
+samples of the true distribution.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLOCK = 250  # rows of a distance matrix held at once
 
 
 class Parzen(NamedTuple):
-    """Mean log-likelihood in nats, its standard error over the test images, and the width that was chosen."""
+    """Mean log-likelihood in nats, its standard error over the test images, and the selected width."""
 
     value: float
     error: float
@@ -34,21 +34,21 @@ def parzen_log_likelihood(*, real: Tensor, fake: Tensor, chosen_on: Tensor) -> P
 
     log p(x) = log mean_i exp(-|x - y_i|^2 / 2 sigma^2) - d log(sigma sqrt(2 pi)),   d pixels
 
-    chosen_on  (K, ...) other real images: of ten widths from 0.1 to 1 the one under which they are likeliest is used
+    chosen_on  (K, ...) other real images: of ten widths from 0.1 to 1, the one that maximizes their likelihood is used
 
-    The published numbers are of 10,000 MNIST samples, the first 1,000 validation digits and the 10,000 test digits.
-    In float64. Raises SparringError for pixels outside 0 to 1 and for different shapes.
+    Published values use 10,000 MNIST samples, the first 1,000 validation digits and the 10,000 test digits.
+    Computed in float64. Raises SparringError for pixels outside 0 to 1 and for different shapes.
     """
     for name, images in (("real", real), ("fake", fake), ("chosen_on", chosen_on)):
         if images.ndim < 2 or images.shape[1:] != real.shape[1:] or not images.numel():
             raise SparringError(f"{name} images are {tuple(images.shape)}; the real ones are {tuple(real.shape)}")
         if not bool(((images >= 0) & (images <= 1)).all()):
             raise SparringError(f"{name} images have pixels outside 0 to 1")
-    x, y, choosing = (images.flatten(1) for images in (real, fake, chosen_on))
-    likelihoods = _log_likelihoods(choosing, y, SIGMAS).mean(1)
+    x, y, tuning = (images.flatten(1) for images in (real, fake, chosen_on))
+    likelihoods = _log_likelihoods(tuning, y, SIGMAS).mean(1)
     sigma = SIGMAS[int(likelihoods.argmax())]
-    (tested,) = _log_likelihoods(x, y, [sigma])
-    return Parzen(float(tested.mean()), float(tested.std(correction=0)) / len(tested) ** 0.5, sigma)
+    (values,) = _log_likelihoods(x, y, [sigma])
+    return Parzen(float(values.mean()), float(values.std(correction=0)) / len(values) ** 0.5, sigma)
 
 
 def _log_likelihoods(x: Tensor, centers: Tensor, sigmas: Sequence[float]) -> Tensor:

@@ -1,6 +1,6 @@
-"""Extractors whose weights the user brings as a file: Inception, DINOv2, CLIP. Nothing is ever fetched.
+"""Pretrained extractors from a weights file of the user: Inception, DINOv2, CLIP. Nothing is downloaded.
 
-An FD may be called FID only with Inception's features, as FD-inception@n is; and only numbers of equal n compare.
+FD is FID only with Inception features (FD-inception@n); values are comparable only for equal n.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sparring.metrics.extractors import Extractor, digest_of
 from sparring.seeds import isolated
 from sparring.typed import typed
 
-INSTALL = "pip install 'sparring[judges]'"
+INSTALL = "pip install 'sparring[extractors]'"
 
 
 class Inception(nn.Module):
-    """Inception V3 with TensorFlow's weights and resizing, by torch-fidelity: 2,048 features."""
+    """Inception V3 with TensorFlow's weights and resizing, from torch-fidelity: 2,048 features."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Inception(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A vision transformer of timm: the features of its pooled token, of images normalized as it was trained."""
+    """A vision transformer from timm: pooled features of images normalized as in its training."""
 
     mean: Tensor
     deviation: Tensor
@@ -51,27 +51,27 @@ class Transformer(nn.Module):
 
 
 def inception(weights: dict[str, Tensor]) -> tuple[nn.Module, int | None]:
-    """The network and the size of its images; None: it resizes them itself, as TensorFlow did."""
+    """The network and its input size; None: it resizes images itself, as TensorFlow did."""
     try:
-        from torch_fidelity import feature_extractor_inceptionv3 as theirs
+        from torch_fidelity import feature_extractor_inceptionv3 as fidelity
     except ImportError:
-        raise SparringError(f"inception needs torch-fidelity: {INSTALL}") from None
-    with patch.object(theirs, "load_state_dict_from_url", lambda *_, **__: weights):  # it would fetch them
-        return Inception(theirs.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"])), None
+        raise SparringError(f"inception requires torch-fidelity: {INSTALL}") from None
+    with patch.object(fidelity, "load_state_dict_from_url", lambda *_, **__: weights):  # would download the weights
+        return Inception(fidelity.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"])), None
 
 
 def transformer(name: str) -> Callable[[dict[str, Tensor]], tuple[nn.Module, int | None]]:
-    def made(weights: dict[str, Tensor]) -> tuple[nn.Module, int | None]:
+    def build(weights: dict[str, Tensor]) -> tuple[nn.Module, int | None]:
         try:
             import timm
             from timm.models.vision_transformer import checkpoint_filter_fn
         except ImportError:
-            raise SparringError(f"the network {name} needs timm: {INSTALL}") from None
+            raise SparringError(f"{name} requires timm: {INSTALL}") from None
         network = timm.create_model(name, pretrained=False, num_classes=0, img_size=224)
         network.load_state_dict(checkpoint_filter_fn(weights, network))
         return Transformer(network, network.pretrained_cfg["mean"], network.pretrained_cfg["std"]), 224
 
-    return made
+    return build
 
 
 PRETRAINED: dict[str, tuple[Callable[[dict[str, Tensor]], tuple[nn.Module, int | None]], str]] = {
@@ -82,28 +82,32 @@ PRETRAINED: dict[str, tuple[Callable[[dict[str, Tensor]], tuple[nn.Module, int |
     "dinov2": (transformer("vit_small_patch14_dinov2"), "model.safetensors of timm/vit_small_patch14_dinov2.lvd142m"),
     "clip": (transformer("vit_base_patch32_clip_224"), "model.safetensors of timm/vit_base_patch32_clip_224.openai"),
 }
-"""Name -> what makes the network of the weights, and which file they are in."""
+"""Name -> function from weights to (network, input size), and a description of the file."""
 
 
 @typed
 def load_pretrained(name: str, file: Path) -> Extractor:
-    """An extractor with the weights of a safetensors file.
+    """Load an extractor from a safetensors file.
 
     Raises SparringError for an unknown name, a file that cannot be read, and weights of another network.
     """
     if name not in PRETRAINED:
         raise unknown_name_error("extractor that takes a weights file", name, PRETRAINED)
-    make, where = PRETRAINED[name]
+    build, expected = PRETRAINED[name]
     try:
         weights = safetensors.torch.load_file(file)
     except OSError as error:
-        raise SparringError(f"cannot read {file}: {error.strerror or 'no such file'}; {name} takes {where}") from None
+        raise SparringError(
+            f"cannot read {file}: {error.strerror or 'no such file'}; {name} takes {expected}"
+        ) from None
     except safetensors.SafetensorError:
-        raise SparringError(f"{file} is not a safetensors file (a .pth can hold code); {name} takes {where}") from None
+        raise SparringError(
+            f"{file} is not a safetensors file (a .pth can hold code); {name} takes {expected}"
+        ) from None
     with isolated(0):
         try:
-            network, size = make(weights)
+            network, size = build(weights)
         except (RuntimeError, KeyError, AttributeError, TypeError) as error:
-            raise SparringError(f"the weights in {file} are not those of {name}; it takes {where}") from error
+            raise SparringError(f"the weights in {file} do not fit {name}; it takes {expected}") from error
     network.eval().requires_grad_(False)
     return Extractor(name, digest_of(network), 3, size, (), None, network, slow=True)

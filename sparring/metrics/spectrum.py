@@ -1,4 +1,4 @@
-"""What the spectrum of images tells: blur loses high frequencies, checkerboards sit at the highest ones."""
+"""Metrics of the power spectrum: blur removes high frequencies, checkerboard artifacts add peaks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sparring.errors import SparringError, require_int
 from sparring.metrics.blur import gray
 from sparring.typed import require_finite, require_images, typed
 
-HIGH = 0.35
-"""Cycles per pixel beyond which a frequency is high."""
+HIGH_FREQUENCY = 0.35
+"""Lower limit of high frequencies, in cycles per pixel."""
 
 
 @typed
@@ -19,7 +19,7 @@ def nyquist_energy(images: Tensor) -> float:
 
     The power |FFT|^2 / (H W)^2 at (0, 1/2), (1/2, 0) and (1/2, 1/2) cycles per pixel, summed over the three, averaged
     over images and channels: 0 for a constant image, a^2 for a checkerboard of +-a. Odena et al. 2016, "Deconvolution
-    and checkerboard artifacts", on what to look for. Raises SparringError for other shapes.
+    and checkerboard artifacts", describe the pattern. Raises SparringError for other shapes.
     """
     require_images(images=images)
     require_finite(images=images)
@@ -33,9 +33,9 @@ def nyquist_energy(images: Tensor) -> float:
 
 @typed
 def power_spectrum(images: Tensor) -> Tensor:
-    """(H, W) mean power |FFT|^2 of (N, C, H, W) images, C = 1 or 3 (luma), each less its own mean; adds up to 1.
+    """(H, W) mean power |FFT|^2 of (N, C, H, W) images, C = 1 or 3 (luma), each minus its own mean; sums to 1.
 
-    Flat images have none: all 0. Frequencies in the order of torch.fft.fftfreq. Raises SparringError for others.
+    All 0 for constant images. Frequencies are in the order of torch.fft.fftfreq. Raises SparringError for other shapes.
     """
     require_images(images=images)
     require_finite(images=images)
@@ -53,14 +53,14 @@ def high_frequency_share(spectrum: Tensor) -> float:
     """The share of a power spectrum (H, W) beyond 0.35 cycles per pixel: blur lowers it, noise raises it."""
     _require_spectrum(spectrum)
     rows, columns = (torch.fft.fftfreq(side, dtype=torch.float64) for side in spectrum.shape)
-    return float(spectrum[torch.hypot(rows[:, None], columns) > HIGH].sum())
+    return float(spectrum[torch.hypot(rows[:, None], columns) > HIGH_FREQUENCY].sum())
 
 
 @typed
 def checkerboard_power(spectrum: Tensor, period: int) -> float:
-    """The share of a power spectrum (H, W) at the corners of 1/period: 2 for Nyquist's, 4 for two-stage upsampling.
+    """The share of a power spectrum (H, W) at multiples of 1/period: 2 for Nyquist, 4 for two-stage upsampling.
 
-    At the frequencies (f, 0), (0, f) and (f, f) with f = 1/period, and where these are mirrored. Raises SparringError
+    The frequencies are (f, 0), (0, f) and (f, f) with f = 1/period, and their mirror images. Raises SparringError
     unless H and W are multiples of the period.
     """
     return float(sum(spectrum[i, j] for i, j in _corners(spectrum, period)))
@@ -68,21 +68,21 @@ def checkerboard_power(spectrum: Tensor, period: int) -> float:
 
 @typed
 def prominence(spectrum: Tensor, period: int) -> float:
-    """The power at the corners of 1/period over that of the frequencies around them: a pattern stands out, noise not.
+    """Power at the frequencies of `checkerboard_power` over the power around them: high for periodic patterns.
 
-    Around a corner are the frequencies two steps away in each direction in which it is not 0, so that the power that
-    images have along the axes is no peak. About 1 for noise and for smooth spectra; 0 where there is no power at all.
+    The surrounding frequencies are two steps away along each axis with a nonzero frequency, so that the natural power
+    along the axes is not a peak. About 1 for noise and smooth spectra; 0 if there is no power.
     Raises SparringError as `checkerboard_power` does.
     """
     corners, at, around = _corners(spectrum, period), 0.0, 0.0
     height, width = spectrum.shape
     for i, j in corners:
-        beside = [((i + step) % height, j) for step in (-2, 2) if i] + [
+        neighbors = [((i + step) % height, j) for step in (-2, 2) if i] + [
             (i, (j + step) % width) for step in (-2, 2) if j
         ]
-        beside = [one for one in beside if one != (0, 0)]
+        neighbors = [index for index in neighbors if index != (0, 0)]
         at += float(spectrum[i, j])
-        around += sum(float(spectrum[one]) for one in beside) / max(1, len(beside))
+        around += sum(float(spectrum[index]) for index in neighbors) / max(1, len(neighbors))
     return at / around if around > 0 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Two-sample tests: can a simple classifier tell fakes from reals?"""
+"""Two-sample tests: how well a simple classifier separates fakes from reals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RIDGE = 1e-2
 
 
 class TwoSampleTest(NamedTuple):
-    """accuracy: on data it has not seen; p: of getting so many right by guessing (normal approximation)."""
+    """accuracy: on test data; p: probability of that accuracy by guessing (normal approximation)."""
 
     accuracy: float
     p: float
@@ -26,19 +26,19 @@ class TwoSampleTest(NamedTuple):
 
 @typed
 def classifier_test(*, real: Tensor, fake: Tensor, seed: int = 0) -> TwoSampleTest:
-    """Classifier two-sample test (Lopez-Paz and Oquab 2017): learnt on one half of reals and fakes, tried on the other.
+    """Classifier two-sample test (Lopez-Paz and Oquab 2017): trained on one half, tested on the other.
 
     real (N, F), fake (N, F); the classifier is a logistic regression on the features, standardized by the reals of its
-    half, and on their squares. Accuracy 1/2 when nothing tells them apart, 1 when everything does. Under equal
-    distributions the accuracy is normal with mean 1/2 and variance 1 / 4N. Raises SparringError for unequal numbers.
+    half, and on their squares. The accuracy is 1/2 for indistinguishable sets, 1 for separable ones. Under equal
+    distributions it is normal with mean 1/2 and variance 1 / 4N. Raises SparringError for unequal numbers.
     """
     real, fake = checked(real, fake, at_least=4)
     if len(real) != len(fake):
         raise SparringError(f"the classifier test needs as many fakes as reals; got {len(real)}, {len(fake)}")
     half = len(real) // 2
     order = torch.randperm(len(real), generator=make_generator("two samples", seed))
-    learn, tried = order[:half], order[half:]
-    mean, scale = real[learn].mean(0), scale_of(real[learn])
+    train_rows, test_rows = order[:half], order[half:]
+    mean, scale = real[train_rows].mean(0), scale_of(real[train_rows])
 
     def inputs(rows: Tensor) -> Tensor:
         x = torch.cat([(real[rows] - mean) / scale, (fake[rows] - mean) / scale]).clamp(-FAR, FAR)
@@ -47,11 +47,11 @@ def classifier_test(*, real: Tensor, fake: Tensor, seed: int = 0) -> TwoSampleTe
     def targets(rows: Tensor) -> Tensor:
         return torch.tensor([0.0, 1.0], dtype=torch.float64).repeat_interleave(len(rows))
 
-    x, y = inputs(learn), targets(learn)
+    x, y = inputs(train_rows), targets(train_rows)
     weight = _logistic(x, y)
-    said = inputs(tried) @ weight[:-1] + weight[-1] > 0
-    accuracy = float((said == targets(tried).bool()).double().mean())
-    z = (accuracy - 0.5) * 2 * (2 * len(tried)) ** 0.5
+    predicted = inputs(test_rows) @ weight[:-1] + weight[-1] > 0
+    accuracy = float((predicted == targets(test_rows).bool()).double().mean())
+    z = (accuracy - 0.5) * 2 * (2 * len(test_rows)) ** 0.5
     return TwoSampleTest(accuracy, float(torch.special.erfc(torch.tensor(z / 2**0.5, dtype=torch.float64)) / 2))
 
 
@@ -65,9 +65,9 @@ def _logistic(x: Tensor, y: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(x @ w, y) + RIDGE / 2 * w @ w
 
     for _ in range(12):
-        said = (x @ weight).sigmoid()
-        gradient = x.T @ (said - y) / len(x) + RIDGE * weight
-        curvature = (x * (said * (1 - said))[:, None]).T @ x / len(x) + ridge
+        predicted = (x @ weight).sigmoid()
+        gradient = x.T @ (predicted - y) / len(x) + RIDGE * weight
+        curvature = (x * (predicted * (1 - predicted))[:, None]).T @ x / len(x) + ridge
         step = torch.linalg.solve(curvature, gradient)
         length, before = 1.0, loss(weight)
         while loss(weight - length * step) > before and length > 1e-3:
@@ -79,7 +79,7 @@ def _logistic(x: Tensor, y: Tensor) -> Tensor:
 
 
 class OneNNAccuracy(NamedTuple):
-    """How often the nearest other point is of the same kind, for reals and for fakes; 1/2 for equal distributions."""
+    """Leave-one-out 1-NN accuracy of reals and of fakes; 1/2 for equal distributions."""
 
     real: float
     fake: float
@@ -87,9 +87,10 @@ class OneNNAccuracy(NamedTuple):
 
 @typed
 def one_nn_accuracy(*, real: Tensor, fake: Tensor) -> OneNNAccuracy:
-    """1-NN accuracy, leave one out (Xu et al. 2018), for reals (N, F) and fakes (N, F) apart; ties count half.
+    """Leave-one-out 1-NN accuracy (Xu et al. 2018) of reals (N, F) and fakes (N, F), separately; ties count half.
 
-    Both high: the fakes lie elsewhere, or on top of each other. Fakes below 1/2: they sit on real images, as copies.
+    Both high: fakes are far from the reals, or close to each other. Fakes below 1/2: close to real images, as copies
+    are.
     """
     real, fake = checked(real, fake, at_least=2)
     if len(real) != len(fake):
@@ -97,10 +98,11 @@ def one_nn_accuracy(*, real: Tensor, fake: Tensor) -> OneNNAccuracy:
     return OneNNAccuracy(_one_nn(real, fake), _one_nn(fake, real))
 
 
-def _one_nn(these: Tensor, those: Tensor) -> float:
-    alike = 0.0
-    for rows in these.split(BLOCK):
-        own = torch.cdist(rows, these).topk(2, largest=False).values[:, 1]
-        other = torch.cdist(rows, those).min(1).values
-        alike += float((own < other).double().sum() + (own == other).double().sum() / 2)
-    return alike / len(these)
+def _one_nn(points: Tensor, others: Tensor) -> float:
+    """Accuracy on `points`, whose class is compared with that of `others`."""
+    correct = 0.0
+    for rows in points.split(BLOCK):
+        own = torch.cdist(rows, points).topk(2, largest=False).values[:, 1]
+        other = torch.cdist(rows, others).min(1).values
+        correct += float((own < other).double().sum() + (own == other).double().sum() / 2)
+    return correct / len(points)
