@@ -70,20 +70,20 @@ def from_array(name: str, array: np.ndarray | Tensor, labels: np.ndarray | None 
         raise SparringError("images are a meta or sparse tensor: give a dense one")
     shape = tuple(array.shape)
     _refuse_ambiguous(shape)
-    first = 1 if len(shape) == 4 and shape[1] in (1, 3) else 3
-    if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and shape[first] not in (1, 3)):
+    channel_axis = 1 if len(shape) == 4 and shape[1] in (1, 3) else 3
+    if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and shape[channel_axis] not in (1, 3)):
         raise SparringError(f"images have shape {shape}; give (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3")
     notes: tuple[str, ...] = ()
     if array.dtype in (np.uint16, torch.uint16):
-        deep = array.cpu().numpy() if isinstance(array, Tensor) else array
-        (high,) = (high for _, high in scale_of([("16-bit", 0, float(deep.max()))]).values())
-        images = torch.from_numpy(np.stack([(image * (255 / high)).round().astype(np.uint8) for image in deep]))
+        values_16 = array.cpu().numpy() if isinstance(array, Tensor) else array
+        (high,) = (high for _, high in scale_of([("16-bit", 0, float(values_16.max()))]).values())
+        images = torch.from_numpy(np.stack([(image * (255 / high)).round().astype(np.uint8) for image in values_16]))
         notes = (f"16-bit values from 0 to {high:g} were rescaled to 0 to 255",)
     else:
         images = array.cpu() if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
     if len(shape) == 3:
         images = images.unsqueeze(1)
-    elif first == 3:
+    elif channel_axis == 3:
         images = images.permute(0, 3, 1, 2)
     if labels is None:
         return Dataset(name, images, notes=notes)

@@ -57,9 +57,9 @@ def mnist(roots: list[Path], cache: Path) -> Dataset:
 
 def stacked_mnist(roots: list[Path], cache: Path) -> Dataset:
     """Three random MNIST digits as channels of one image, 1,000 classes (Metz et al. 2017). Deterministic."""
-    plain = mnist(roots, cache)
-    assert plain.test is not None
-    stacked = [_stacked(part, part.name) for part in (plain, plain.test)]
+    singles = mnist(roots, cache)
+    assert singles.test is not None
+    stacked = [_stacked(part, part.name) for part in (singles, singles.test)]
     return _with_test("stacked-mnist", STACKED, *stacked)
 
 

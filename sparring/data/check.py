@@ -312,12 +312,12 @@ def _advice(
         yield f"the classes are imbalanced: from {classes[rarest]:,} images ({shown(rarest)}) to {largest:,}"
     yield from _small_set_advice(good, held_out)
     sides = np.sort(np.repeat([min(header.width, header.height) for header in headers], [*headers.values()]))
-    smallest, middle = int(sides[0]), int(sides[good // 2])
+    smallest, median = int(sides[0]), int(sides[good // 2])
     same = smallest == sides[-1] and all(header.width == header.height for header in headers)
     size = (
         smallest
         if same and smallest <= MAX_SIZE
-        else max(side for side in USUAL_SIZES if side <= max(middle, USUAL_SIZES[0]))
+        else max(side for side in USUAL_SIZES if side <= max(median, USUAL_SIZES[0]))
     )
     if smallest < size:
         by_two = f", {n:,} of them by more than a factor of 2" if (n := int((2 * sides < size).sum())) else ""

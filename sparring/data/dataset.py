@@ -177,15 +177,15 @@ class Dataset:
             )
         per_class = count // len(self.classes)
         order = torch.randperm(len(self), generator=make_generator(seed, "few labels"))
-        chosen = []
+        rows = []
         for y, name in enumerate(self.classes):
             of_class = order[self.labels[order] == y]
             if len(of_class) < per_class:
                 raise SparringError(
                     f"{per_class} labeled images per class are needed, and class '{name}' has {len(of_class)}"
                 )
-            chosen.append(of_class[:per_class])
-        return torch.cat(chosen)
+            rows.append(of_class[:per_class])
+        return torch.cat(rows)
 
     @typed
     def mask_labels(self, count: int, seed: int) -> Dataset:

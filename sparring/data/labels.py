@@ -65,29 +65,29 @@ def assign(
     for name in by_path.values():
         for short in {PurePosixPath(name).name, PurePosixPath(name).stem}:
             by_name[short] = None if short in by_name else name
-    chosen: dict[str, str] = {}
-    unknown, first = 0, ""
+    labels: dict[str, str] = {}
+    unknown, first_unknown = 0, ""
     for file, label in pairs:
         path = file.replace("\\", "/").removeprefix("./")
         image = by_path.get(path) or by_path.get(path.removeprefix(base)) or by_name.get(PurePosixPath(path).name)
         if image is None:
-            unknown, first = unknown + 1, first or file
-        elif chosen.setdefault(image, label) != label:
+            unknown, first_unknown = unknown + 1, first_unknown or file
+        elif labels.setdefault(image, label) != label:
             raise SparringError(
-                f"{what} gives {shown(image)} two labels, {shown(chosen[image])} and {shown(label)}: keep one"
+                f"{what} gives {shown(image)} two labels, {shown(labels[image])} and {shown(label)}: keep one"
             )
-    if not chosen:
-        example = f" (e.g. {shown(first)})" if first else ""
+    if not labels:
+        example = f" (e.g. {shown(first_unknown)})" if first_unknown else ""
         raise SparringError(f"no file in {what} is an image of the source{example}: give paths relative to the source")
-    classes = tuple(sorted(set(chosen.values()), key=natural_key))
+    classes = tuple(sorted(set(labels.values()), key=natural_key))
     number = {name: label for label, name in enumerate(classes)}
-    notes = [f"labels from {what}: {len(chosen):,} images, {len(classes):,} classes"]
-    if len(chosen) < len(by_path):
-        missing = next(name for name in sorted(by_path.values(), key=natural_key) if name not in chosen)
-        notes.append(f"skipped {len(by_path) - len(chosen):,} images without a label, e.g. {shown(missing)}")
+    notes = [f"labels from {what}: {len(labels):,} images, {len(classes):,} classes"]
+    if len(labels) < len(by_path):
+        missing = next(name for name in sorted(by_path.values(), key=natural_key) if name not in labels)
+        notes.append(f"skipped {len(by_path) - len(labels):,} images without a label, e.g. {shown(missing)}")
     if unknown:
-        notes.append(f"{what} lists {unknown:,} files that are not images of the source, e.g. {shown(first)}")
-    return {name: number[label] for name, label in chosen.items()}, classes, notes
+        notes.append(f"{what} lists {unknown:,} files that are not images of the source, e.g. {shown(first_unknown)}")
+    return {name: number[label] for name, label in labels.items()}, classes, notes
 
 
 def _of_json(content: Any, what: str) -> list[tuple[str, str]] | None:

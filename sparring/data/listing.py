@@ -212,12 +212,12 @@ def _listing(
 
     labels: Mapping[str, int]
     if labels_from not in (None, "folders", "none"):
-        what = f"'{shown(labels_from)}'"
+        table_name = f"'{shown(labels_from)}'"
         with regular(Path(labels_from)) as file:
-            pairs = read_labels(file.read(MAX_BYTES), labels_from, what)
+            pairs = read_labels(file.read(MAX_BYTES), labels_from, table_name)
         if pairs is None:
-            raise SparringError(f"the labels in {what} are null: omit labels_from")
-        labels, classes, more = assign(files, base, pairs, what)
+            raise SparringError(f"the labels in {table_name} are null: omit labels_from")
+        labels, classes, class_notes = assign(files, base, pairs, table_name)
         used = files.select_labeled(labels)
     elif labels_from is None and (table := scan.tables.get(f"{base}dataset.json")) is not None:
         with _opener(source, unzipped) as open_entry:
@@ -225,24 +225,24 @@ def _listing(
             with regular(opened) if isinstance(opened, Path) else opened as file:
                 pairs = read_labels(file.read(MAX_BYTES), table.name, "dataset.json")
         if pairs is None:
-            used, classes, more = files.select(dict.fromkeys(_path(base, name) for name in inside)), (), []
+            used, classes, class_notes = files.select(dict.fromkeys(_path(base, name) for name in inside)), (), []
         else:
-            labels, classes, more = assign(files, base, pairs, "dataset.json")
+            labels, classes, class_notes = assign(files, base, pairs, "dataset.json")
             used = files.select_labeled(labels)
     else:
         shards = all(SHARD.fullmatch(name) for name in inside) and all(
             SHARD_IMAGE.match(PurePosixPath(files.first_in(_path(base, name))).name) for name in inside
         )
-        chosen, more = _classes(inside, "none" if shards else labels_from, place, scan, base, files)
-        classes = tuple(sorted({name for name in chosen.values() if name is not None}, key=natural_key))
+        folder_classes, class_notes = _classes(inside, "none" if shards else labels_from, place, scan, base, files)
+        classes = tuple(sorted({name for name in folder_classes.values() if name is not None}, key=natural_key))
         number = {name: label for label, name in enumerate(classes)}
-        used = files.select({_path(base, name): None if c is None else number[c] for name, c in chosen.items()})
+        used = files.select({_path(base, name): None if c is None else number[c] for name, c in folder_classes.items()})
         if classes and labels_from is None:
-            more += _class_warnings(classes, scan, base)
+            class_notes += _class_warnings(classes, scan, base)
     for name in classes:
         if not _is_utf8(name):
             raise SparringError(f"the class {shown(name)} in {place} has a name that is not UTF-8: rename it")
-    notes += [*more, *scan.notes(files, base, labels_from)]
+    notes += [*class_notes, *scan.notes(files, base, labels_from)]
     if len(classes) == 1:
         notes.append(f"there is only one class: {shown(classes[0])}")
     skipped = max(0, sum(inside.values()) - used) + sum(count for kind, count in scan.kinds.items() if kind)
@@ -379,11 +379,11 @@ class _ScanNotes:
 
     def images(self, entries: Iterator[FileEntry]) -> Iterator[FileEntry]:
         """Yield the image files; record everything else."""
-        last = None
+        previous = None
         for file in entries:
             suffix = os.path.splitext(file.name)[1].lower()
-            if (place := folder(file.name)) != last:
-                self.add_folder(last := place)
+            if (place := folder(file.name)) != previous:
+                self.add_folder(previous := place)
             if suffix not in SUFFIXES:
                 kind = UNSUPPORTED.get(suffix, "")
                 self.kinds[kind] += 1

@@ -84,7 +84,7 @@ def load(
     cache_argument = cache
     cache = cache_folder(cache)
 
-    last: int | None = None
+    n_held_out: int | None = None
     pixels = ""
     by_name = isinstance(source, str) and source in NAMES
     path = None if by_name or isinstance(source, np.ndarray | Tensor) else resolve_path(source)
@@ -97,14 +97,14 @@ def load(
         data = arrays.from_array("array", source)
     elif path is None and source == "celeba":
         folder = celeba_folder(search_roots(root, cache), cache)
-        data, last, pixels = read(folder, size or 64, channels or 3)
+        data, n_held_out, pixels = read(folder, size or 64, channels or 3)
         data = replace(data, name="celeba")
     elif path is None and source == "nci":
         data = molecules.nci()
     elif path is None:
         data = DATASETS[str(source)](search_roots(root, cache), cache)
     elif of_files:
-        data, last, pixels = read(path, size, channels)
+        data, n_held_out, pixels = read(path, size, channels)
     elif path.suffix.lower() in molecules.SUFFIXES:
         data = molecules.from_file(path)
     else:
@@ -115,11 +115,11 @@ def load(
         data = replace(data, notes=(note, *data.notes))
     if classes is not None:
         classes = classes if isinstance(classes, str) else [str(name) for name in classes]
-        data, last = _select_classes(data, classes), None
+        data, n_held_out = _select_classes(data, classes), None
     data = _resized(data, size, channels)
     if data.test is not None:
         data = replace(data, test=_resized(data.test, size, channels))
-    data = _held_out(data, held_out, last)
+    data = _held_out(data, held_out, n_held_out)
     if isinstance(source, np.ndarray | Tensor):
         return data
     root = root or os.environ.get("SPARRING_DATA")  # recorded, so that it is found again without the variable
@@ -136,7 +136,7 @@ def load(
             "cache": str(Path(cache_argument).resolve()) if cache_argument else None,
         },
     )
-    if last is not None:  # all images in decoded order, so the hash is known
+    if n_held_out is not None:  # all images in decoded order, so the hash is known
         vars(data)["pixels"] = pixels
     return data
 
@@ -336,28 +336,30 @@ def _select_classes(data: Dataset, classes: str | Iterable[str | int]) -> Datase
         indices = numbers_of(classes, data.classes)
     else:
         indices = [number_of(str(name), data.classes) for name in classes]
-    kept = sorted(set(indices))
-    if not kept:
+    selected = sorted(set(indices))
+    if not selected:
         raise SparringError(f"classes is empty; possible: {', '.join(data.classes)}")
-    if kept[-1] >= len(data.classes):
-        raise unknown_name_error("class", str(kept[-1]), data.classes)
+    if selected[-1] >= len(data.classes):
+        raise unknown_name_error("class", str(selected[-1]), data.classes)
 
     def select(part: Dataset) -> Dataset:
         assert part.labels is not None
         renumbered = torch.full((len(data.classes),), -1)
-        renumbered[kept] = torch.arange(len(kept))
+        renumbered[selected] = torch.arange(len(selected))
         rows = (renumbered[part.labels] >= 0).nonzero().squeeze(1)
         subset = part.rows(rows)
         assert subset.labels is not None
-        return replace(subset, labels=renumbered[subset.labels], classes=tuple(data.classes[index] for index in kept))
+        return replace(
+            subset, labels=renumbered[subset.labels], classes=tuple(data.classes[index] for index in selected)
+        )
 
     test = None if data.test is None else select(data.test)
     return replace(select(data), test=test, notes=data.notes)
 
 
-def _held_out(data: Dataset, held_out: float, last: int | None) -> Dataset:
+def _held_out(data: Dataset, held_out: float, n_last: int | None) -> Dataset:
     """Hold out part of the images: the last ones if they are already in that order."""
-    number = held_out_of(len(data), held_out) if last is None else last
+    number = held_out_of(len(data), held_out) if n_last is None else n_last
     amount = f"{held_out:,}" if isinstance(held_out, Integral) else f"{held_out:.0%}"
     left = max(0, len(data) - number)
     if len(data) - number < 2:
@@ -370,4 +372,4 @@ def _held_out(data: Dataset, held_out: float, last: int | None) -> Dataset:
         return replace(data, notes=(*data.notes, note))
     if not number:
         return data
-    return data.hold_out(number) if last is None else data.hold_out_last(number)
+    return data.hold_out(number) if n_last is None else data.hold_out_last(number)

@@ -185,10 +185,10 @@ def open_image(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
 
 def inspect(image: Image.Image) -> Header:
     """The header of an opened image; call it before `decode`."""
-    deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    is_16_bit = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     kinds = {
-        "16-bit scaled to 8 bits": image.mode.startswith("I;16") or deep,
-        "32-bit or float scaled to 8 bits": image.mode in ("I", "F") and not deep,
+        "16-bit scaled to 8 bits": image.mode.startswith("I;16") or is_16_bit,
+        "32-bit or float scaled to 8 bits": image.mode in ("I", "F") and not is_16_bit,
         "1-bit converted to black and white": image.mode == "1",
         "palette converted to colors": image.mode in ("P", "PA"),
         "CMYK converted to RGB": image.mode == "CMYK",
@@ -352,19 +352,19 @@ def _without_texts(file: BinaryIO) -> BinaryIO:
     if file.read(8) != b"\x89PNG\r\n\x1a\n":
         file.seek(start)
         return file
-    kept, at, last = [(start, start + 8)], start + 8, b""
-    while last != b"IEND" and len(head := file.read(8)) == 8:
-        last, stop = head[4:], at + 12 + int.from_bytes(head[:4], "big")
-        if last in (b"iCCP", b"tEXt", b"zTXt", b"iTXt"):
-            kept.append((stop, stop))
+    spans, at, chunk_type = [(start, start + 8)], start + 8, b""
+    while chunk_type != b"IEND" and len(head := file.read(8)) == 8:
+        chunk_type, stop = head[4:], at + 12 + int.from_bytes(head[:4], "big")
+        if chunk_type in (b"iCCP", b"tEXt", b"zTXt", b"iTXt"):
+            spans.append((stop, stop))
         else:
-            kept[-1] = kept[-1][0], stop
+            spans[-1] = spans[-1][0], stop
         at = file.seek(stop)
     file.seek(start)
-    if len(kept) == 1:
+    if len(spans) == 1:
         return file
     rest = BytesIO()
-    for begin, end in kept:
+    for begin, end in spans:
         file.seek(begin)
         rest.write(file.read(end - begin))
     rest.seek(0)

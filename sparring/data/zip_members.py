@@ -179,12 +179,12 @@ def unpacked(handle: int, info: ZipInfo) -> Iterator[bytes]:
         size, checksum = 0, 0
         for chunk in _stored(handle, info):
             while True:  # read one byte more than stated, to detect longer members
-                plain = inflate.decompress(chunk, min(CHUNK, info.file_size - size + 1)) if inflate else chunk
-                size, checksum = size + len(plain), zlib.crc32(plain, checksum)
+                data = inflate.decompress(chunk, min(CHUNK, info.file_size - size + 1)) if inflate else chunk
+                size, checksum = size + len(data), zlib.crc32(data, checksum)
                 if size > info.file_size:
                     raise BadImage(f"it has more than the {info.file_size:,} bytes that the zip states")
-                yield plain
-                if inflate is None or inflate.eof or not plain:
+                yield data
+                if inflate is None or inflate.eof or not data:
                     break
                 chunk = inflate.unconsumed_tail
             if inflate and inflate.eof:

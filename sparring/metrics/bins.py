@@ -108,8 +108,8 @@ def jensen_shannon(*, real: Tensor, fake: Tensor) -> float:
     """
     real, fake = _checked(real, fake)
     p, q = real / real.sum(), fake / fake.sum()
-    middle = (p + q) / 2
-    return float((torch.special.xlogy(p, p / middle).nansum() + torch.special.xlogy(q, q / middle).nansum()) / 2)
+    mixture = (p + q) / 2
+    return float((torch.special.xlogy(p, p / mixture).nansum() + torch.special.xlogy(q, q / mixture).nansum()) / 2)
 
 
 @typed

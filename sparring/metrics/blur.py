@@ -34,9 +34,9 @@ def laplacian_variance(images: Tensor) -> Tensor:
 
 def _edges(images: Tensor) -> Tensor:
     x = gray(images)
-    middle = x[:, 1:-1, 1:-1]
+    center = x[:, 1:-1, 1:-1]
     neighbors = x[:, :-2, 1:-1] + x[:, 2:, 1:-1] + x[:, 1:-1, :-2] + x[:, 1:-1, 2:]
-    return (neighbors - 4 * middle).flatten(1).var(1, correction=0)
+    return (neighbors - 4 * center).flatten(1).var(1, correction=0)
 
 
 @typed

@@ -102,7 +102,7 @@ def _one_nn(points: Tensor, others: Tensor) -> float:
     """Accuracy on `points`, whose class is compared with that of `others`."""
     correct = 0.0
     for rows in points.split(BLOCK):
-        own = torch.cdist(rows, points).topk(2, largest=False).values[:, 1]
-        other = torch.cdist(rows, others).min(1).values
-        correct += float((own < other).double().sum() + (own == other).double().sum() / 2)
+        to_same = torch.cdist(rows, points).topk(2, largest=False).values[:, 1]
+        to_other = torch.cdist(rows, others).min(1).values
+        correct += float((to_same < to_other).double().sum() + (to_same == to_other).double().sum() / 2)
     return correct / len(points)
