@@ -751,7 +751,7 @@ def test_no_room_for_the_names_says_so(tmp_path, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(listing, "Files", full)
+    monkeypatch.setattr(listing, "FileIndex", full)
     with pytest.raises(StorageError, match=r"database or disk is full.*TMPDIR") as error:
         load(folder_of(tmp_path / "set", 5), cache=tmp_path / "cache")
     assert "\n" not in str(error.value)

@@ -33,7 +33,7 @@ COLUMNS = ("smiles", "name", "concentration", "growth")
 MAX_SMILES = 5_000  # characters
 MAX_TABLE_BYTES = 1_000_000_000  # the file is read as a whole
 
-MEAN, STD = -5.82, 1.68
+MEAN, DEVIATION = -5.82, 1.68
 """Of the log10 concentrations (mol/l) in the data of Kadurin et al. 2017, from their code."""
 
 BASE_LOG_IC50 = -4.8
@@ -262,8 +262,10 @@ def _fill_missing(images: Tensor, measured: Tensor) -> tuple[Tensor, tuple[str, 
     notes: list[str] = []
     if measured.shape[1] == 0:
         draws = torch.randn(len(images), 1, generator=make_generator("synthetic concentration"))
-        measured = MEAN + STD * draws
-        notes.append(f"synthetic concentration: the file has none; log10 of mol/l is drawn from N({MEAN}, {STD}^2)")
+        measured = MEAN + DEVIATION * draws
+        notes.append(
+            f"synthetic concentration: the file has none; log10 of mol/l is drawn from N({MEAN}, {DEVIATION}^2)"
+        )
     if measured.shape[1] == 1:
         growth = synthetic_growth(images.flatten(1)[:, :KEYS] > 0, measured[:, 0])
         measured = torch.cat([measured, growth[:, None]], 1)

@@ -82,9 +82,8 @@ PIXELS = Budget(MAX_PIXELS)
 
 def to_float(images: Tensor, *, memory_format: torch.memory_format = torch.preserve_format) -> Tensor:
     """uint8 -> float32 in [-1, 1], any shape: x / 127.5 - 1."""
-    return (
-        images.to(torch.float32, memory_format=memory_format).div_(127.5).sub_(1)
-    )  # in place: uint8 / float is 8 times slower
+    # In place: uint8 / float is 8 times slower.
+    return images.to(torch.float32, memory_format=memory_format).div_(127.5).sub_(1)
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -315,14 +314,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         exif.load(image.info.get("exif", b""))
         return exif.get(ORIENTATION, 1)
-    except (
-        SyntaxError,
-        ValueError,
-        TypeError,
-        KeyError,
-        OSError,
-        struct.error,
-    ):  # broken EXIF; the pixels may be valid
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):  # broken EXIF, valid pixels
         return 1
 
 
