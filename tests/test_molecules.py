@@ -202,7 +202,7 @@ def test_more_than_one_percent_bad_molecules_stop(tmp_path, capfd):
     good = [f"{'C' * (i % 30 + 1)}O" for i in range(396)]
     assert len(load(file_of(tmp_path, [*good, *["xyz"] * 4]), held_out=0)) == 396
     message = one_line(lambda: load(file_of(tmp_path, [*["xyz"] * 12, *good])), "12 of 408 molecules", "more than 1%")
-    assert "line 10 ('xyz' is not a valid SMILES) and 2 more; repair them" in message
+    assert "line 10 ('xyz' is not a valid SMILES) and 2 more; repair or remove them" in message
     assert "line 11" not in message
     assert capfd.readouterr() == ("", "")
 
