@@ -91,7 +91,7 @@ def test_every_extra_that_is_named_exists():
     extras = tomllib.loads(project.read_text())["project"]["optional-dependencies"]
     places = [*HOUSE.rglob("*.py"), HOUSE.parent / "README.md", *(HOUSE.parent / "docs").rglob("*.md")]
     named = {name for file in places for found in EXTRA.findall(file.read_text()) for name in found.split(",")}
-    assert {"demo", "celeba", "judges"} <= named <= {*extras}
+    assert {"demo", "celeba", "extractors"} <= named <= {*extras}
 
 
 EXTRA = re.compile(r"sparring\[([\w,]+)\]")
