@@ -144,7 +144,7 @@ def test_attention_follows_the_one_block_that_ends_with_its_size(make, size):
         (lambda: biggan.Generator(3, 4, 3, 64, classes=5), "3 is not a multiple of 5 .*--latent-dim 5$"),
         (lambda: biggan.Generator(120, 4, 3, 32, classes=5, attention=64), r"--attention from \(0, 8, 16, 32\)"),
         (lambda: biggan.Discriminator(4, 3, 28, classes=5, attention=7), r"--attention from \(0, 14, 28\)"),
-        (lambda: biggan.Discriminator(4, 3, 64, classes=5, attention=32), "divides the channels by 8.*--width"),
+        (lambda: biggan.Discriminator(4, 3, 64, classes=5, attention=32), "needs at least 8 channels.*--width"),
         (lambda: biggan_deep.Generator(20, 1, 3, 128, classes=5), "--width 1 leaves .* 2 or more"),
         (lambda: biggan_deep.Discriminator(1, 3, 64, classes=5), "--width 1 leaves .* 2 or more"),
     ],

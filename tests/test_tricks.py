@@ -794,7 +794,7 @@ def test_every_round_plays_by_the_rules(other):
         ({"replay": 2, "label_channels": 2}, "--replay and --label-channels are different rounds"),
         ({"label_channels": 2, "generator_norm": "virtual"}, "has no labels"),
         ({"label_channels": 2, "joint_batch": True}, "no --joint-batch"),
-        ({"augment": "adaptive", "game": "wasserstein", "label_smoothing": 0}, "Wasserstein"),
+        ({"augment": "adaptive", "game": "wasserstein", "label_smoothing": 0}, "wasserstein game"),
         ({"augment": "cutup"}, "augment"),
     ],
 )
