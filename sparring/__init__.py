@@ -1,4 +1,4 @@
-"""sparring: generative models that learn by playing against each other.
+"""sparring: adversarial generative models in PyTorch, from training to evaluation.
 
 data = sparring.load("fashion-mnist")
 run = sparring.train("cs231n-dcgan", data, rounds=2000)
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 from sparring.errors import SparringError
 
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
-    # OpenMP reads these when torch is imported. Its threads wait for each other by spinning, by default so long that
-    # beside other busy processes they hold the processor that the awaited thread needs (docs/results/speed.md).
-    os.environ["GOMP_SPINCOUNT"] = "30000"  # GNU's: iterations, some tenths of a millisecond
-    os.environ["KMP_BLOCKTIME"] = "1"  # Intel's and LLVM's: milliseconds
+    # OpenMP reads these when torch is imported. Waiting threads spin; with the default spin time they occupy, on a busy
+    # machine, the processor that the awaited thread needs (docs/results/speed.md).
+    os.environ["GOMP_SPINCOUNT"] = "30000"  # GNU: iterations, a few tenths of a millisecond
+    os.environ["KMP_BLOCKTIME"] = "1"  # Intel and LLVM: milliseconds
 
-# In a notebook without ipywidgets tqdm, which accelerate imports, warns of a bar that nobody asked for.
+# In a notebook without ipywidgets, tqdm (imported by accelerate) warns about a progress bar that is not used.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 __version__ = "0.1.0"
@@ -50,14 +50,14 @@ __all__ = ["Dataset", "Run", "SparringError", "check", "evaluate", "load", "open
 
 
 def open(path: str) -> Run:
-    """The run at this path. Raises SparringError when there is none."""
+    """Open the run at this path. Raises SparringError if there is none."""
     from sparring.run import Run
 
     return Run.open(path)
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `import sparring` and `sparring --help` do not wait for torch."""
+    """Import on first use, so that `import sparring` and `sparring --help` do not import torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'sparring' has no attribute '{name}'")
     import importlib

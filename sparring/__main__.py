@@ -15,4 +15,4 @@ else:
         code = end.code or 0
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 1)  # gloo's threads now and then abort the interpreter's own way out
+    os._exit(code if isinstance(code, int) else 1)  # gloo's threads occasionally abort a normal exit

@@ -1,4 +1,4 @@
-"""Several evaluated runs side by side: what the methods differ in, seed by seed, and how sure that is."""
+"""Compare evaluated runs: differences between methods, paired by seed, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ BETTER = {
     "class agreement": "higher",
     "log-likelihood": "higher",
 }
-"""Which way is better, for numbers that are not held against real images; the others have no better way."""
+"""Whether lower or higher is better, for metrics without a real-image baseline; the others have no better direction."""
 
 MIN_SEEDS = 5
-"""Seeds a side below which an interval is mostly width."""
+"""With fewer seeds per group, intervals are too wide to be useful."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed only.
+    """Runs that differ only in their seed.
 
-    name  recipe and, where groups differ in them, its arguments: "wgan-gp --penalty 1"
-    runs  seed -> run directory; seeds of runs that were trained twice count once, the last given
+    name  recipe and the arguments in which groups differ: "wgan-gp --gp-weight 1"
+    runs  seed -> run directory; if a seed was trained twice, the last run given
     """
 
     name: str
@@ -53,17 +53,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One number of one group against the same number of the first.
+    """One metric of one group compared with the same metric of the first group.
 
-    metric       name of the number
-    first, other their means over seeds
-    difference   other - first, mean over the pairs of the same seed; without common seeds, of all
+    metric       name of the metric
+    group        name of the other group
+    first, other means over seeds
+    difference   other - first: mean over pairs with the same seed; without common seeds, difference of the means
     interval     95 % t interval of the difference; None for one pair
-    pairs        seeds that both groups have; 0: not paired
-    better       "lower", "higher", "nearer to F" (what real images score), or "" where neither is better
-    wins         pairs in which the other group is better, a tie half; None without a better way
-    probability  of improvement: wins / pairs, or over all pairs of runs; None without a better way
-    probability_interval  95 % Wilson interval; None when it is not paired
+    pairs        number of common seeds; 0: not paired
+    better       "lower", "higher", "nearer to F" (F: the score of real images), or "" if neither is better
+    wins         pairs in which the other group is better, ties count 1/2; None if neither direction is better
+    probability  of improvement: wins / pairs, or over all pairs of runs; None if neither direction is better
+    probability_interval  95 % Wilson interval; None if not paired
     """
 
     metric: str
@@ -80,12 +81,12 @@ class Contrast:
 
     @property
     def words(self) -> str:
-        """What may be concluded."""
+        """The conclusion, in words."""
         if self.interval is None:
-            return ""  # one seed a side: `Comparison.notes` says so, once
+            return ""  # one seed per group: see `Comparison.notes`
         low, high = self.interval
         if low <= 0 <= high:
-            return "not told apart"
+            return "no significant difference"
         if self.probability is None:
             return "different"
         return "better" if self.probability > 0.5 else "worse"
@@ -93,7 +94,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups in the order given, their contrasts with the first, and sentences about what is missing."""
+    """Groups in the order given, their contrasts with the first group, and notes about limitations."""
 
     groups: tuple[Group, ...]
     contrasts: tuple[Contrast, ...]
@@ -112,33 +113,33 @@ class Comparison:
         }
 
     def tables(self) -> list[Table]:
-        """For the terminal: one for each group but the first."""
+        """Tables for the terminal: one for each group except the first."""
         return [self._table(group) for group in self.groups[1:]]
 
     def _table(self, group: Group) -> Table:
-        both = [f"{escape(one.name)} ({_seeds(len(one.runs))})" for one in (group, self.groups[0])]
-        title = f"{both[0]} against {both[1]}"
+        other, first = (f"{escape(g.name)} ({_seeds(len(g.runs))})" for g in (group, self.groups[0]))
+        title = f"{other} vs. {first}"
         table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 1, 0, 0))
         table.add_column("", no_wrap=True)
         for heading in ("first", "other", "difference, 95 %", "P better"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("in words")
+        table.add_column("conclusion")
         for c in (c for c in self.contrasts if c.group == group.name):
-            between = " to ".join(map(format_number, c.interval)) if c.interval else format_number(c.difference)
+            difference = " to ".join(map(format_number, c.interval)) if c.interval else format_number(c.difference)
             better = "" if c.probability is None else f"{c.probability:.2f}"
-            table.add_row(c.metric, format_number(c.first), format_number(c.other), between, better, c.words)
+            table.add_row(c.metric, format_number(c.first), format_number(c.other), difference, better, c.words)
         return table
 
 
 @typed
 def compare(runs: Sequence[Run | Path | str]) -> Comparison:
-    """Hold evaluated runs against each other: groups of seeds, paired seed by seed, against the first group.
+    """Compare groups of evaluated runs with the first group, paired by seed.
 
-    Runs of one recipe with the same arguments, rounds and batch are one group. Raises SparringError when a run was not
-    evaluated, when there is only one group, and when numbers are not comparable: the reason is said.
+    Runs of one recipe with the same arguments, rounds and batch form a group. Raises SparringError if a run was not
+    evaluated, if there is only one group, and if the evaluations are not comparable.
     """
     if len(runs) < 2:
-        raise SparringError(f"a comparison is of two runs or more; got {len(runs)}")
+        raise SparringError(f"a comparison needs two runs or more; got {len(runs)}")
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     evaluations = _evaluations(opened)
     for run, evaluation in zip(opened[1:], evaluations[1:], strict=True):
@@ -146,8 +147,8 @@ def compare(runs: Sequence[Run | Path | str]) -> Comparison:
     groups, numbers = _grouped(opened, evaluations)
     if len(groups) < 2:
         raise SparringError(
-            f"all {len(opened)} runs are of one method ({groups[0].name}): give runs of at least two, "
-            "by another recipe or other arguments"
+            f"all {len(opened)} runs belong to one method ({groups[0].name}): give runs of at least two methods, "
+            "with different recipes or arguments"
         )
     contrasts = tuple(
         _contrast(name, cards, groups[0], group, numbers)
@@ -165,37 +166,37 @@ def compare(runs: Sequence[Run | Path | str]) -> Comparison:
 
 
 def _evaluations(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What each run's last evaluation kept. Raises SparringError that names all runs without one, and how to get it."""
-    found = [(str(run.path), run.evaluation()) for run in runs]
-    missing = [path for path, evaluation in found if evaluation is None]
+    """The last evaluation of each run. Raises SparringError that names all runs without one and the command to run."""
+    evaluations = [(str(run.path), run.evaluation()) for run in runs]
+    missing = [path for path, evaluation in evaluations if evaluation is None]
     if missing:
-        first = "it was not evaluated" if len(missing) == 1 else f"{len(missing)} of them were not evaluated"
-        todo = " && ".join(f"sparring evaluate {quote(path)}" for path in missing)
-        raise SparringError(f"runs cannot be compared: {first}; first: {todo}")
-    for path, evaluation in found:
+        reason = "one was not evaluated" if len(missing) == 1 else f"{len(missing)} of them were not evaluated"
+        commands = " && ".join(f"sparring evaluate {quote(path)}" for path in missing)
+        raise SparringError(f"runs cannot be compared: {reason}; first: {commands}")
+    for path, evaluation in evaluations:
         try:
             require_evaluation(evaluation or {})
         except SparringError as error:
             raise SparringError(f"{path}: {error}") from None
-    return [evaluation for _, evaluation in found if evaluation is not None]
+    return [evaluation for _, evaluation in evaluations if evaluation is not None]
 
 
 def _require_alike(first: Run, a: Mapping[str, Any], other: Run, b: Mapping[str, Any]) -> None:
-    """Raises SparringError that says in what the cards of the two runs differ."""
+    """Raises SparringError if the two evaluations differ in their settings, with the difference."""
     try:
         differences(a, b)
     except SparringError as error:
         raise SparringError(f"{first.path} and {other.path}: {error}; evaluate both in the same way") from None
     if a["sampling"] != b["sampling"]:
-        said = (", ".join(f"{k} {v}" for k, v in e["sampling"].items()) or "nothing special" for e in (a, b))
+        options = (", ".join(f"{k} {v}" for k, v in e["sampling"].items()) or "default options" for e in (a, b))
         raise SparringError(
-            f"{first.path} and {other.path} cannot be compared: they were sampled with {' and '.join(said)}; "
+            f"{first.path} and {other.path} cannot be compared: they were sampled with {' and '.join(options)}; "
             "evaluate both in the same way"
         )
 
 
 def _grouped(runs: Sequence[Run], evaluations: Sequence[Mapping]) -> tuple[list[Group], dict[str, dict[str, float]]]:
-    """Groups in the order given; run directory -> number by name."""
+    """Groups in the order given, and run directory -> metric name -> value."""
     methods: list[dict[str, Any]] = []
     members: list[dict[int, Run]] = []
     for run in runs:
@@ -211,8 +212,8 @@ def _grouped(runs: Sequence[Run], evaluations: Sequence[Mapping]) -> tuple[list[
             members.append({})
         members[methods.index(method)][config["seed"]] = run
     groups = [
-        Group(name, {seed: str(run.path) for seed, run in sorted(mine.items())})
-        for name, mine in zip(_names(methods), members, strict=True)
+        Group(name, {seed: str(run.path) for seed, run in sorted(by_seed.items())})
+        for name, by_seed in zip(_names(methods), members, strict=True)
     ]
     numbers = {
         str(run.path): {card["name"]: float(card["value"]) for card in evaluation["metrics"]}
@@ -222,21 +223,21 @@ def _grouped(runs: Sequence[Run], evaluations: Sequence[Mapping]) -> tuple[list[
 
 
 def _names(methods: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Recipe, and what sets it apart from others of the same recipe."""
+    """Recipe, and the arguments in which it differs from other groups of the same recipe."""
     names = []
     for method in methods:
-        rivals = [m for m in methods if m["recipe"] == method["recipe"]]
-        apart = [key for key, value in method.items() if any(rival.get(key) != value for rival in rivals)]
-        flags = " ".join(f"--{key.replace('_', '-')} {method[key]}" for key in apart)
+        variants = [m for m in methods if m["recipe"] == method["recipe"]]
+        different = [key for key, value in method.items() if any(m.get(key) != value for m in variants)]
+        flags = " ".join(f"--{key.replace('_', '-')} {method[key]}" for key in different)
         names.append(f"{method['recipe']} {flags}".strip())
     return names
 
 
 def _shared(evaluations: Sequence[Mapping]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Numbers that every run has, in the order of the first: name, and the first run's card."""
-    named = [{card["name"]: card for card in e["metrics"]} for e in evaluations]
-    for name, card in named[0].items():
-        if all(name in other for other in named):
+    """Metrics that every run has, in the order of the first run: name, and the first run's record."""
+    records = [{card["name"]: card for card in e["metrics"]} for e in evaluations]
+    for name, card in records[0].items():
+        if all(name in other for other in records):
             yield name, card
 
 
@@ -244,42 +245,44 @@ def _contrast(
     name: str, card: Mapping[str, Any], first: Group, other: Group, numbers: Mapping[str, Mapping[str, float]]
 ) -> Contrast:
     a, b = ({seed: numbers[path][name] for seed, path in group.runs.items()} for group in (first, other))
-    better, worth = _worth(card)
+    better, quality = _quality(card)
     seeds = [seed for seed in a if seed in b]
     if seeds:
         changes = [b[seed] - a[seed] for seed in seeds]
-        duels = [(a[seed], b[seed]) for seed in seeds]
+        pairs = [(a[seed], b[seed]) for seed in seeds]
         difference, interval = mean(changes), mean_interval(changes)
     else:
-        duels = list(product(a.values(), b.values()))
+        pairs = list(product(a.values(), b.values()))
         difference, interval = mean(b.values()) - mean(a.values()), welch(list(a.values()), list(b.values()))
-    wins = sum((worth(y) > worth(x)) + (worth(y) == worth(x)) / 2 for x, y in duels) if worth else None
-    probability = None if wins is None else wins / len(duels)
-    between = None
+    wins = sum((quality(y) > quality(x)) + (quality(y) == quality(x)) / 2 for x, y in pairs) if quality else None
+    probability = None if wins is None else wins / len(pairs)
+    probability_interval = None
     if wins is not None and seeds:
-        between = wilson_interval(floor(wins), len(duels))[0], wilson_interval(ceil(wins), len(duels))[1]
+        probability_interval = wilson_interval(floor(wins), len(pairs))[0], wilson_interval(ceil(wins), len(pairs))[1]
     means = mean(a.values()), mean(b.values())
-    return Contrast(name, other.name, *means, difference, interval, len(seeds), better, wins, probability, between)
+    return Contrast(
+        name, other.name, *means, difference, interval, len(seeds), better, wins, probability, probability_interval
+    )
 
 
-def _worth(card: Mapping[str, Any]) -> tuple[str, Any]:
-    """In words which way is better, and a function that grows that way; ("", None) where neither is."""
+def _quality(card: Mapping[str, Any]) -> tuple[str, Any]:
+    """The better direction in words, and a function that is higher for better values; ("", None) if there is none."""
     if card["section"] == "samples" and card["floor"] is not None:
         real = float(card["floor"])
         return f"nearer to {real:.3g}", lambda value: -abs(value - real)
-    way = BETTER.get(card["name"], "")
-    return way, {"lower": lambda value: -value, "higher": lambda value: value}.get(way)
+    direction = BETTER.get(card["name"], "")
+    return direction, {"lower": lambda value: -value, "higher": lambda value: value}.get(direction)
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
     """95 % interval of mean(b) - mean(a) of independent runs, variances unknown and unequal (Welch 1947)."""
     if len(a) < 2 or len(b) < 2:
         return None
-    of_a, of_b = variance(a) / len(a), variance(b) / len(b)
-    if not of_a + of_b:
+    var_a, var_b = variance(a) / len(a), variance(b) / len(b)
+    if not var_a + var_b:
         return mean(b) - mean(a), mean(b) - mean(a)
-    freedom = (of_a + of_b) ** 2 / (of_a**2 / (len(a) - 1) + of_b**2 / (len(b) - 1))
-    half = t_quantile(max(1, int(freedom))) * sqrt(of_a + of_b)
+    degrees = (var_a + var_b) ** 2 / (var_a**2 / (len(a) - 1) + var_b**2 / (len(b) - 1))
+    half = t_quantile(max(1, int(degrees))) * sqrt(var_a + var_b)
     return mean(b) - mean(a) - half, mean(b) - mean(a) + half
 
 
@@ -289,62 +292,63 @@ def _notes(groups: Sequence[Group], evaluations: Sequence[Mapping]) -> Iterator[
     single = [group.name for group in groups[1:] if 1 in (len(first.runs), len(group.runs), len(shared[group.name]))]
     if single:
         yield (
-            f"{', '.join(single)} against {first.name}: one seed a side says which of two trainings came out better "
-            f"and proves nothing about the method; train each with {MIN_SEEDS} seeds or more (--seed 0, 1, 2, ...)"
+            f"{', '.join(single)} vs. {first.name}: one seed per group compares two trainings, not two methods; train "
+            f"each with {MIN_SEEDS} seeds or more (--seed 0, 1, 2, ...)"
         )
     for group in groups[1:]:
         common = shared[group.name]
         if group.name in single:
             pass
         elif not common:
-            yield f"{group.name} and {first.name} have no seed in common: compared without pairs, which sees less"
+            yield f"{group.name} and {first.name} have no common seeds: the unpaired comparison is less sensitive"
         elif len(common) < MIN_SEEDS:
-            yield f"{group.name} against {first.name}: {len(common)} seeds; {MIN_SEEDS} or more narrow the interval"
-        alone = sorted({*first.runs, *group.runs} - set(common)) if common else []
-        if alone:
-            left = ", ".join(map(str, alone))
-            yield f"{group.name} against {first.name}: seeds without a partner are left out of pairs: {left}"
-    numbers = len(list(_shared(evaluations)))
-    if numbers >= 10:
-        yield f"{numbers} numbers are compared: of equal methods, one interval in 20 misses 0 by chance"
+            yield f"{group.name} vs. {first.name}: {len(common)} seeds; {MIN_SEEDS} or more narrow the interval"
+        unpaired = sorted({*first.runs, *group.runs} - set(common)) if common else []
+        if unpaired:
+            seeds = ", ".join(map(str, unpaired))
+            yield f"{group.name} vs. {first.name}: unpaired seeds are left out of the pairs: {seeds}"
+    count = len(list(_shared(evaluations)))
+    if count >= 10:
+        yield f"{count} metrics are compared: for equal methods, one interval in 20 excludes 0 by chance"
     if len({e["metrics"][0]["averaged"] for e in evaluations}) > 1:
-        yield "some runs were measured with averaged weights and some without: that is part of the difference"
+        yield "some runs were evaluated with EMA weights and some without: that is part of the difference"
 
 
 # The page.
 
 
-def page(found: Comparison) -> str:
-    """One self-contained page: numbers, and the last grids side by side, a row for each seed."""
+def page(comparison: Comparison) -> str:
+    """One self-contained HTML page: metrics, and the last sample grids side by side, one row per seed."""
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (files("sparring") / "compare.html.j2").read_text(encoding="utf-8")
     )
-    seeds = sorted({seed for group in found.groups for seed in group.runs})
-    grids = [[_grid(group.runs.get(seed)) for group in found.groups] for seed in seeds]
+    seeds = sorted({seed for group in comparison.groups for seed in group.runs})
+    grids = [[_grid(group.runs.get(seed)) for group in comparison.groups] for seed in seeds]
     return template.render(
-        found=found,
+        comparison=comparison,
         rows=list(zip(seeds, grids, strict=True)),
-        chance=format_probability,
+        format_probability=format_probability,
         short=format_number,
         seeds=_seeds,
-        reach={c.metric: _reach(found, c.metric) for c in found.contrasts},
+        reach={c.metric: _reach(comparison, c.metric) for c in comparison.contrasts},
     )
 
 
 def _grid(path: str | None) -> dict[str, Any] | None:
-    """The newest picture of a run: its round, and its PNG in base64."""
+    """The newest sample grid of a run: its round, and the PNG in base64."""
     grid = Run.open(path).newest_grid() if path else None
     return grid and {"round": grid[0], "png": base64.b64encode(grid[1]).decode()}
 
 
-def _reach(found: Comparison, metric: str) -> float:
-    """Half the width of the picture of a metric's differences."""
-    ends = [abs(end) for c in found.contrasts if c.metric == metric for end in (c.difference, *(c.interval or ()))]
+def _reach(comparison: Comparison, metric: str) -> float:
+    """Half the width of the axis on which a metric's differences are drawn."""
+    contrasts = [c for c in comparison.contrasts if c.metric == metric]
+    ends = [abs(end) for c in contrasts for end in (c.difference, *(c.interval or ()))]
     return max(ends) or 1.0
 
 
 def format_probability(c: Contrast) -> str:
-    """The probability of improvement with its interval, in words."""
+    """The probability of improvement with its interval, as text."""
     if c.probability is None:
         return ""
     if c.probability_interval is None:
@@ -358,5 +362,5 @@ def _seeds(count: int) -> str:
 
 
 def _plain(card: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples."""
+    """Tuples as lists, for JSON."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in card.items()}

@@ -1,4 +1,4 @@
-"""Several processes that train together: found, checked against each other, and waited for knowingly."""
+"""Distributed training: form the process group, compare the processes' settings, wait and detect lost processes."""
 
 from __future__ import annotations
 
@@ -21,58 +21,58 @@ from sparring.errors import ProcessLostError, SparringError
 T = TypeVar("T")
 
 GRACE_SECONDS = 5
-"""Seconds that processes have to find each other, beyond PyTorch's own two waits, for the store and for the group."""
+"""Seconds that forming the group may take beyond PyTorch's own two timeouts, for the store and for the group."""
 
 
 def timeout_seconds() -> int:
-    """Seconds after which a process that does not answer is given up: SPARRING_TIMEOUT (60)."""
-    given = os.environ.get("SPARRING_TIMEOUT", "60")
-    if not (given.isascii() and given.isdigit() and 0 < int(given) < 10**6):
-        raise SparringError(f"SPARRING_TIMEOUT is '{given}': it is a number of seconds, 1 or more")
-    return int(given)
+    """Seconds after which a process that does not respond counts as lost: SPARRING_TIMEOUT (60)."""
+    value = os.environ.get("SPARRING_TIMEOUT", "60")
+    if not (value.isascii() and value.isdigit() and 0 < int(value) < 10**6):
+        raise SparringError(f"SPARRING_TIMEOUT is '{value}': it must be a whole number of seconds, 1 or more")
+    return int(value)
 
 
 def process_group() -> accelerate.PartialState:
-    """This process among those that train together (torchrun), and its device: gloo on CPUs, NCCL on GPUs.
+    """The state of this process within the process group (torchrun), and its device: gloo on CPUs, NCCL on GPUs.
 
-    accelerate forms no group of CPU processes unless it is told that they are CPU processes. Raises SparringError when
-    they do not find each other: a port in use, some that never came, variables of the environment that say nonsense.
+    accelerate forms a group of CPU processes only if `cpu` is passed explicitly. Raises SparringError if the group
+    cannot be formed: a port in use, processes that never started, invalid environment variables.
     """
-    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    force_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     timeout = timedelta(seconds=timeout_seconds())
-    cpu = wanted or not torch.accelerator.is_available()
+    cpu = force_cpu or not torch.accelerator.is_available()
     if "WORLD_SIZE" not in os.environ:
         return accelerate.PartialState(cpu=cpu, timeout=timeout)
 
-    def lonely(reason: str) -> SparringError:
+    def no_group_error(reason: str) -> SparringError:
         where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
         return SparringError(
-            f"the {os.environ['WORLD_SIZE']} processes of this training did not find each other at {where} within "
-            f"{timeout_seconds()} seconds ({reason}); torchrun starts them all, --standalone picks a port; or give "
+            f"the {os.environ['WORLD_SIZE']} processes of this training did not connect at {where} within "
+            f"{timeout_seconds()} seconds ({reason}); start them with torchrun (--standalone picks a free port) or set "
             "another MASTER_PORT"
         )
 
-    def give_up() -> None:  # PyTorch waits without end where another program holds the port
-        print(f"sparring: {lonely('nothing there answers as it should')}", file=sys.stderr, flush=True)
+    def give_up() -> None:  # PyTorch waits forever if another program holds the port
+        print(f"sparring: {no_group_error('no valid response')}", file=sys.stderr, flush=True)
         os._exit(SparringError.exit_code)
 
-    late = threading.Timer(2 * timeout_seconds() + GRACE_SECONDS, give_up)
-    late.daemon = True
-    late.start()
+    watchdog = threading.Timer(2 * timeout_seconds() + GRACE_SECONDS, give_up)
+    watchdog.daemon = True
+    watchdog.start()
     try:
         return accelerate.PartialState(cpu=cpu, timeout=timeout)
     except (RuntimeError, ValueError) as error:
-        accelerate.PartialState._reset_state()  # half made
-        raise lonely(_first_line(error)) from None
+        accelerate.PartialState._reset_state()  # partially initialized
+        raise no_group_error(_first_line(error)) from None
     finally:
-        late.cancel()
+        watchdog.cancel()
 
 
 @contextmanager
 def collective() -> Iterator[None]:
-    """Around what all processes do at once. Raises PeerLost when one of them is gone, or silent for too long.
+    """Wrap a collective operation. Raises ProcessLostError if another process died or does not respond in time.
 
-    How long is SPARRING_TIMEOUT, in seconds (60).
+    The timeout is SPARRING_TIMEOUT, in seconds (60).
     """
     try:
         yield
@@ -80,50 +80,50 @@ def collective() -> Iterator[None]:
         if not dist.is_initialized():
             raise
         raise ProcessLostError(
-            f"another process of this training died or did not answer for SPARRING_TIMEOUT seconds "
-            f"({_first_line(error)}); go on from the last checkpoint with sparring resume"
+            f"another process of this training died or did not respond for SPARRING_TIMEOUT seconds "
+            f"({_first_line(error)}); continue from the last checkpoint with sparring resume"
         ) from error
 
 
 def on_each_process(state: accelerate.PartialState, work: Callable[[], T]) -> T:
-    """`work()` of every process; nobody goes on before all have done theirs, however long that takes.
+    """Call `work()` in every process, return its result, and wait until all are done, however long that takes.
 
-    In the meantime a thread of each keeps in touch with the others, so that a process that waits knows whether the
-    others are alive. Raises PeerLost when one of them is gone, or silent for SPARRING_TIMEOUT seconds; when the work of
-    one of them raises, the same is raised in all.
+    Meanwhile a thread of each process exchanges heartbeats, so that waiting processes notice when another one dies.
+    Raises ProcessLostError if one died or does not respond for SPARRING_TIMEOUT seconds. An exception raised by `work`
+    in one process is raised in all.
     """
     if state.num_processes == 1:
         return work()
     with collective():
         group = _group()
     done, failures, lost = threading.Event(), list[BaseException](), list[RuntimeError]()
-    some_failed = False
+    any_failed = False
 
-    def keep_in_touch() -> None:
-        nonlocal some_failed
+    def heartbeat() -> None:
+        nonlocal any_failed
         try:
             while True:
                 done.wait(timeout_seconds() / 4)
-                word = torch.tensor([not done.is_set(), bool(failures)], dtype=torch.uint8)
-                dist.all_reduce(word, dist.ReduceOp.MAX, group=group)
-                working, some_failed = word.tolist()
+                flags = torch.tensor([not done.is_set(), bool(failures)], dtype=torch.uint8)
+                dist.all_reduce(flags, dist.ReduceOp.MAX, group=group)
+                working, any_failed = flags.tolist()
                 if not working:
                     return
         except RuntimeError as error:
             lost.append(error)
 
-    thread = threading.Thread(target=keep_in_touch, name="in touch with the other processes", daemon=True)
+    thread = threading.Thread(target=heartbeat, name="heartbeat", daemon=True)
     thread.start()
     try:
         result = work()
-    except BaseException as error:  # also a Ctrl-C: the others are waiting
+    except BaseException as error:  # KeyboardInterrupt too: the others are waiting
         failures.append(error)
     done.set()
     thread.join()
     with collective():
         if lost and not failures:
             raise lost[0]
-        reports = _gathered(_report(failures)) if some_failed and not lost else []
+        reports = _gathered(_report(failures)) if any_failed and not lost else []
     if failures:
         raise failures[0]
     for rank, report in enumerate(reports):
@@ -135,7 +135,7 @@ def on_each_process(state: accelerate.PartialState, work: Callable[[], T]) -> T:
 
 
 def _report(failures: list[BaseException]) -> dict[str, Any]:
-    """What the other processes get to know of an error."""
+    """The error as JSON values, to be sent to the other processes."""
     if not failures:
         return {}
     (error,) = failures
@@ -145,29 +145,29 @@ def _report(failures: list[BaseException]) -> dict[str, Any]:
 
 
 def on_main_process(state: accelerate.PartialState, *works: Callable[[], object]) -> None:
-    """Run `works` in order on the main process only; the other processes wait, as in `on_each_process`."""
+    """Call `works` in order on the main process only; the other processes wait, as in `on_each_process`."""
     on_each_process(state, lambda: [work() for work in works] if state.is_main_process else None)
 
 
 def require_same_config(state: accelerate.PartialState, config: Callable[[], Mapping[str, Any]]) -> None:
-    """Raises SparringError in every process when `facts()`, JSON values, differ in one of them, and says which."""
+    """Raises SparringError in every process if `config()` (JSON values) differs between processes."""
     if state.num_processes == 1:
         return
-    mine = config()
+    own = config()
     with collective():
-        everybody = _gathered(mine)
-    expected = _flat(everybody[0])
-    for rank, other in enumerate(map(_flat, everybody)):
+        configs = _gathered(own)
+    expected = _flat(configs[0])
+    for rank, other in enumerate(map(_flat, configs)):
         for name in [*expected, *other]:
             if (here := other.get(name)) != (there := expected.get(name)):
                 raise SparringError(
-                    f"process {rank} plays another game than process 0: its {name} is {here!r}, not {there!r}; start "
-                    "all processes with the same command, code and data"
+                    f"process {rank} differs from process 0: its {name} is {here!r}, not {there!r}; start all "
+                    "processes with the same command, code and data"
                 )
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Of nested facts, too, each by itself: {"data": {"count": 5}} -> {"data count": 5}."""
+    """Flatten one level of nesting: {"data": {"count": 5}} -> {"data count": 5}."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         flat |= {f"{name} {inner}": v for inner, v in value.items()} if isinstance(value, dict) else {name: value}
@@ -175,21 +175,21 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gathered(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What every process gives, in their order, as JSON."""
+    """The `config` of every process, by rank, exchanged as JSON."""
     text = torch.frombuffer(bytearray(json.dumps(config, sort_keys=True).encode()), dtype=torch.uint8)
     sizes: list[Tensor] = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor([len(text)]), group=_group())
     longest = int(max(sizes))
     texts = [torch.zeros(longest, dtype=torch.uint8) for _ in sizes]
     dist.all_gather(texts, torch.nn.functional.pad(text, (0, longest - len(text))), group=_group())
-    return [json.loads(bytes(one[: int(size)].tolist())) for one, size in zip(texts, sizes, strict=True)]
+    return [json.loads(bytes(padded[: int(size)].tolist())) for padded, size in zip(texts, sizes, strict=True)]
 
 
 _groups: dict[int, Any] = {}
 
 
 def _group() -> Any:
-    """A group of all processes for tensors of the CPU, apart from the one that averages gradients."""
+    """A gloo group of all processes for CPU tensors, separate from the group that averages gradients."""
     key = id(dist.group.WORLD)
     if key not in _groups:
         _groups[key] = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds()))

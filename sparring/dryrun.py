@@ -1,4 +1,4 @@
-"""A round in shapes alone, before anything is made: does this batch work, and does it fit into memory?"""
+"""Dry run of one round with fake tensors, before training: does the batch size work, and does it fit into memory?"""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from sparring.recipes.recipe import Recipe
 from sparring.seeds import isolated, make_generator
 from sparring.system import ShardedRng
 
-RARELY = 20_000
-"""Bytes of feature maps for each byte of a batch that no network here reaches: with room for so many, no dry run."""
+MAX_ACTIVATION_RATIO = 20_000
+"""Bytes of activations per byte of a batch that no network here reaches: if that much is free, skip the dry run."""
 
-UNSURE = 1.5
-"""A round may take so many times the memory that was counted: what kernels take for themselves is not counted."""
+MEMORY_UNCERTAINTY = 1.5
+"""A round may take up to this many times the counted memory, since kernel workspaces are not counted."""
 
-ADVICE = "lower --batch, cut it into pieces with --grad-accum, or take smaller images with --size"
+ADVICE = "lower --batch, split it with --grad-accum, or use smaller images with --size"
 
 OUT_OF_MEMORY = ("t allocate memory", "bad_alloc", "can't start new thread")
-"""What other errors say when memory is lacking."""
+"""Fragments of other error messages that indicate lack of memory."""
 
 
 class Storages(TorchDispatchMode):
-    """Counts the bytes of tensors made inside that are alive, now and at the most; every number looked at is 0."""
+    """Count the bytes of live tensors created inside: currently (`now`) and at peak. `.item()` always returns 0."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.now = self.peak = 0
         self._alive: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,7 +53,7 @@ class Storages(TorchDispatchMode):
                 key, size = storage._cdata, storage.nbytes()
                 if key not in self._alive:
                     self.now += size
-                    self.most = max(self.most, self.now)
+                    self.peak = max(self.peak, self.now)
                     self._alive[key] = weakref.ref(storage, partial(self._freed, key, size))
         return out
 
@@ -63,96 +63,97 @@ class Storages(TorchDispatchMode):
 
 
 def require_playable(make: Callable[[], Recipe], data: Dataset, *, grad_accum: int, processes: int) -> list[str]:
-    """Raises SparringError for a batch that batch norm cannot work on in pieces of one image, with the smallest that
-    works, and for a round that takes more memory than is free; returns what should be known before the start.
+    """Raises SparringError if batch norm would see one image at a time, with the smallest batch that works, and if a
+    round takes more memory than is free. Returns warnings to print before training.
 
-    make        the recipe with its arguments, for this data
-    grad_accum  pieces that the batch is cut into; all of `processes` have so many
+    make        builds the recipe with its arguments, for this data
+    grad_accum  microbatches per process
+    processes   number of processes
 
-    Only weights, gradients, what optimizers and averages keep, and feature maps are counted, so a round takes at least
-    that much. Of rounds that cannot be played in shapes alone nothing is known.
+    Counts weights, gradients, optimizer and EMA state, and activations: a lower bound of the memory of a round. Rounds
+    that do not run on fake tensors are not checked.
     """
     parts = grad_accum * processes
     free = free_memory()
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    made = on_meta(make)
-    if made is None:  # networks that need numbers when they are made
+    recipe = on_meta(make)
+    if recipe is None:  # the networks need real numbers when they are built
         return []
-    if made.batch % parts or made.batch > len(data):
-        return []  # which has a line of its own
-    piece = made.batch // parts
-    weights = _bytes(made.system.state_dict().values())
-    maps = 4 * piece * grad_accum * data.images[0].numel()
-    if piece == 1 and not _normalizes(make, data, 1):
-        works = next((n for n in (2, 3, 4, 8) if _normalizes(make, data, n)), 2)
-        cut = f" in {parts} parts (processes x accumulate)" if parts > 1 else ""
+    if recipe.batch % parts or recipe.batch > len(data):
+        return []  # reported elsewhere
+    microbatch = recipe.batch // parts
+    weights = _bytes(recipe.system.state_dict().values())
+    input_bytes = 4 * microbatch * grad_accum * data.images[0].numel()
+    if microbatch == 1 and not _normalizes(make, data, 1):
+        smallest = next((n for n in (2, 3, 4, 8) if _normalizes(make, data, n)), 2)
+        split = f" in {parts} parts (processes x grad_accum)" if parts > 1 else ""
         raise SparringError(
-            f"batch {made.batch}{cut} leaves batch norm one image at a time, which has no variance: the smallest "
-            f"--batch that works is {works * parts}"
+            f"batch {recipe.batch}{split} leaves batch norm one image at a time, which has no variance: the smallest "
+            f"--batch that works is {smallest * parts}"
         )
-    if free is None or 8 * weights + RARELY * maps < free / here:
+    if free is None or 8 * weights + MAX_ACTIVATION_RATIO * input_bytes < free / here:
         return []
     try:
-        needed = _memory(make, data, piece, grad_accum)
+        needed = _memory(make, data, microbatch, grad_accum)
     except SparringError:
         raise
-    except Exception:  # the round looks at numbers
+    except Exception:  # the round depends on values
         needed = 4 * weights
-    said = (
-        f"a round takes at least {needed / 2**30:,.1f} GiB of memory at --batch {made.batch}"
+    message = (
+        f"a round takes at least {needed / 2**30:,.1f} GiB of memory at --batch {recipe.batch}"
         f"{f' --grad-accum {grad_accum}' if grad_accum > 1 else ''}, and {free / here / 2**30:,.1f} GiB are free"
     )
     if needed > free / here:
-        raise SparringError(f"{said}: {ADVICE}")
-    return [f"{said}; if it is stopped for lack of memory, {ADVICE}"] if UNSURE * needed > free / here else []
+        raise SparringError(f"{message}: {ADVICE}")
+    return [f"{message}; if it runs out of memory, {ADVICE}"] if MEMORY_UNCERTAINTY * needed > free / here else []
 
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turns an error for lack of memory, of the CPU's or a GPU's, into one line that says what can be lowered."""
+    """Convert an out-of-memory error, of CPU or GPU, into a SparringError that says what can be lowered."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         lines = str(error).strip().splitlines()
         text = lines[0] if lines else "MemoryError"
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not out_of_memory and not any(fragment in str(error) for fragment in OUT_OF_MEMORY):
             raise
         raise SparringError(f"out of memory ({text[-150:]}): {ADVICE}") from None
 
 
 def _normalizes(make: Callable[[], Recipe], data: Dataset, images: int) -> bool:
-    """Whether a round with so many images is played without a complaint of batch norm."""
+    """Whether batch norm accepts a round with this many images."""
     try:
         _memory(make, data, images, 1)
     except ValueError as error:
         return "more than 1 value per channel" not in str(error)
-    except Exception:  # something else, which is seen when it is played
+    except Exception:  # another problem, which training itself will report
         return True
     return True
 
 
 def _memory(make: Callable[[], Recipe], data: Dataset, images: int, grad_accum: int) -> int:
-    """Bytes that a round with so many images in every piece takes at the most, or a checkpoint after it."""
-    if grad_accum > 2:  # every further piece takes as much as the second
-        one, two = (_memory(make, data, images, pieces) for pieces in (1, 2))
-        return one + (grad_accum - 1) * (two - one)
+    """Peak bytes of a round with this many images per microbatch, or of a checkpoint after it."""
+    if grad_accum > 2:  # every further microbatch takes as much as the second
+        first, both = (_memory(make, data, images, n) for n in (1, 2))
+        return first + (grad_accum - 1) * (both - first)
     with isolated(0), FakeTensorMode(allow_non_fake_inputs=True), Storages() as storages:
-        made = make()
-        system = made.system.train()
+        recipe = make()
+        system = recipe.system.train()
         system.draws = ShardedRng(make_generator("dry run"))
-        copies = [system.round(partial(_batch, data, images)) for _ in range(grad_accum)]
-        while moves := [move for move in (next(one, None) for one in copies) if move is not None]:
+        rounds = [system.round(partial(_batch, data, images)) for _ in range(grad_accum)]
+        while moves := [move for move in (next(r, None) for r in rounds) if move is not None]:
             weights = _weights(system, system.players[moves[0].player])
             for move in moves:
                 (move.loss / grad_accum).backward(inputs=weights)
                 move.loss = move.loss.detach()
             for weight in weights:
                 weight.grad = None
-    slots = {player: _slots(made.optimizers[player]) for player in system.players}
-    beside = sum(slots[player] * _bytes(_weights(system, networks)) for player, networks in system.players.items())
-    beside += _bytes(_weights(system, system.ema_networks)) if made.ema_decay else 0
-    return max(storages.most + beside, 2 * (_bytes([*system.parameters(), *system.buffers()]) + beside))
+    slots = {player: _slots(recipe.optimizers[player]) for player in system.players}
+    state = sum(slots[player] * _bytes(_weights(system, networks)) for player, networks in system.players.items())
+    state += _bytes(_weights(system, system.ema_networks)) if recipe.ema_decay else 0
+    return max(storages.peak + state, 2 * (_bytes([*system.parameters(), *system.buffers()]) + state))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
@@ -160,12 +161,12 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def _weights(system: nn.Module, networks: tuple[str, ...]) -> list[nn.Parameter]:
-    every = (w for name in networks for w in getattr(system, name).parameters() if w.requires_grad)
-    return list(dict.fromkeys(every))
+    weights = (w for name in networks for w in getattr(system, name).parameters() if w.requires_grad)
+    return list(dict.fromkeys(weights))
 
 
 def _slots(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> int:
-    """Tensors of a weight's size that an optimizer keeps for every weight."""
+    """Number of weight-sized tensors that an optimizer keeps per weight."""
     weight = nn.Parameter(torch.zeros(2))
     weight.grad = torch.ones(2)
     optimizer = make([weight])
@@ -174,7 +175,7 @@ def _slots(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> int:
 
 
 def _batch(data: Dataset, images: int, stream: str = "train") -> tuple[Tensor, Tensor | None]:
-    """What a feed gives, in shape."""
+    """A batch of zeros with the shapes that a feed yields."""
     x = torch.zeros(images, *data.images.shape[1:])
     if data.values is not None:
         return x, torch.zeros(images, *data.values.shape[1:])

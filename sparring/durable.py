@@ -1,6 +1,6 @@
-"""Files that survive kill -9 and power loss: written aside, synced, renamed; read back only if every byte is right.
+"""Files that survive kill -9 and power loss: written to a temporary name, synced, renamed, and verified when read.
 
-Everything goes through the operations of `Disk`, so that a test can stop, drop or refuse each of them.
+All changes go through the operations of `Disk`, so that tests can interrupt, drop or fail each of them.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from sparring.errors import SparringError, StorageError
 from sparring.machine import free_memory
 
 MANIFEST = "manifest.json"
-BLOCK = 1 << 24
+WRITE_BLOCK_BYTES = 1 << 24
 
-OLD = ".tmp-old-"
-"""What a folder is called while another takes its place."""
+REPLACED_PREFIX = ".tmp-old-"
+"""Prefix of a folder's name while another folder takes its place."""
 
-MOST_JSON = 1 << 26
-"""Bytes of a JSON file; none that is written here is nearly as long."""
+MAX_JSON_BYTES = 1 << 26
+"""Size limit of JSON files; those written here are much smaller."""
 
 
 class CorruptCheckpointError(SparringError):
-    """A folder's content is not what its manifest says; the message names the file and the reason."""
+    """The content of a file or folder differs from its checksum or manifest; the message names file and reason."""
 
 
 class Disk:
-    """The operations that change the disk. An OSError becomes a StorageError with path, need and free space."""
+    """The operations that change the disk. OSError becomes StorageError, with path, bytes needed and bytes free."""
 
     def mkdir(self, path: Path) -> None:
         self._do(path, 0, lambda: path.mkdir(parents=True, exist_ok=True))
@@ -45,7 +45,7 @@ class Disk:
             with open(path, "wb", buffering=0) as file:
                 view = memoryview(data)
                 while view:
-                    view = view[file.write(view[:BLOCK]) :]
+                    view = view[file.write(view[:WRITE_BLOCK_BYTES]) :]
 
         self._do(path, len(data), in_blocks)
 
@@ -63,7 +63,7 @@ class Disk:
         self._do(new, 0, lambda: os.replace(old, new))
 
     def remove(self, path: Path) -> None:
-        """Delete a folder or a file; a link is deleted, not followed. Failing is no reason to stop."""
+        """Delete a folder or a file; a link is deleted, not followed. Failures are ignored."""
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -85,51 +85,51 @@ def _explain(path: Path, size: int, error: OSError) -> str:
 
 
 def write_file(disk: Disk, path: Path, data: bytes) -> None:
-    """Replace one file as a whole: afterwards it is the old one or the new one, never a part."""
-    aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    """Replace a file atomically: it then has either the old content or the new one, never a part."""
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:
-        disk.write(aside, data)
-        disk.sync(aside)
-        disk.rename(aside, path)
+        disk.write(temporary, data)
+        disk.sync(temporary)
+        disk.rename(temporary, path)
     except StorageError:
-        disk.remove(aside)  # half a file would keep a full disk full
+        disk.remove(temporary)  # a partial file would occupy a full disk
         raise
     disk.sync(path.parent)
 
 
 def sealed(config: Mapping[str, Any]) -> bytes:
-    """`config` as JSON that holds the SHA-256 of the rest of its content."""
+    """`config` as JSON with an additional key "sha256": the SHA-256 of the other content."""
     return as_json({**config, "sha256": digest(config)})
 
 
 def unsealed(data: bytes) -> dict[str, Any]:
-    """What `sealed` was given. Raises DamagedError, without the file's name, when it is not that."""
+    """The inverse of `sealed`. Raises CorruptCheckpointError, without a file name, if the content was changed."""
     try:
         config = json.loads(data)
         sha256 = config.pop("sha256", None)
         changed = sha256 != digest(config)
     except (ValueError, RecursionError, AttributeError, TypeError):
-        raise CorruptCheckpointError("is damaged: it is not the JSON that sparring writes") from None
+        raise CorruptCheckpointError("is damaged: not valid JSON with a SHA-256") from None
     if changed:
         raise CorruptCheckpointError("was changed after it was written (SHA-256 differs)")
     return config
 
 
 def digest(config: Mapping[str, Any]) -> str:
-    """SHA-256 of JSON values: the same after they were written and read."""
+    """SHA-256 of JSON values; invariant under writing and reading them."""
     plain = json.loads(json.dumps(config))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:
-    """Readable JSON; of names that are no UTF-8, too."""
+    """Indented JSON; names that are not valid UTF-8 are preserved."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 
 
 def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], config: Mapping[str, object]) -> None:
-    """Make `folder` with these files and a manifest of their sizes and SHA-256, all of it or nothing.
+    """Write `folder` atomically, with these files and a manifest of their sizes and SHA-256.
 
-    Raises StorageError, before anything is written, when less than 1.2 times the size is free.
+    Raises StorageError, before writing anything, if less than 1.2 times the size is free.
     """
     total = sum(map(len, files.values()))
     disk.mkdir(folder.parent)
@@ -137,35 +137,35 @@ def write_folder(disk: Disk, folder: Path, files: Mapping[str, bytes], config: M
     if free < 1.2 * total:
         raise StorageError(f"cannot write {folder}: it needs {int(1.2 * total):,} bytes and {free:,} are free")
 
-    aside = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
-    before = folder.with_name(f"{OLD}{folder.name}-{os.getpid()}")
-    disk.remove(aside)
+    temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
+    replaced = folder.with_name(f"{REPLACED_PREFIX}{folder.name}-{os.getpid()}")
+    disk.remove(temporary)
     sums = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
     manifest = json.dumps({**config, "files": sums}, indent=1, sort_keys=True).encode()
     try:
-        disk.mkdir(aside)
+        disk.mkdir(temporary)
         for name, data in [*files.items(), (MANIFEST, manifest)]:
-            disk.write(aside / name, data)
-            disk.sync(aside / name)
-        disk.sync(aside)
-        if old := folder.exists():  # which stays until all of the new is on the disk
-            disk.rename(folder, before)
-        disk.rename(aside, folder)
+            disk.write(temporary / name, data)
+            disk.sync(temporary / name)
+        disk.sync(temporary)
+        if old := folder.exists():  # kept until the new folder is complete on disk
+            disk.rename(folder, replaced)
+        disk.rename(temporary, folder)
         if old:
-            disk.remove(before)
+            disk.remove(replaced)
     except StorageError:
-        disk.remove(aside)
-        if before.exists() and not folder.exists():
-            disk.rename(before, folder)
+        disk.remove(temporary)
+        if replaced.exists() and not folder.exists():
+            disk.rename(replaced, folder)
         raise
     disk.sync(folder.parent)
 
 
 def sweep(disk: Disk, folder: Path, *, name: str = "", shared: bool = False) -> None:
-    """Delete what writers that were killed have left in `folder`; a folder that was to be replaced is put back.
+    """Delete temporary files that killed processes left in `folder`; a folder that was being replaced is restored.
 
-    name    only what was to become the file of this name
-    shared: other processes may write there meanwhile: what a living process of this machine has aside is spared.
+    name    only temporary files of the file with this name
+    shared  other processes may be writing into `folder`: keep the temporary files of live processes of this machine
     """
     if not folder.is_dir() or folder.is_symlink():
         return
@@ -173,15 +173,15 @@ def sweep(disk: Disk, folder: Path, *, name: str = "", shared: bool = False) -> 
         writer = stray.name.rpartition("-")[2]
         if shared and writer.isdecimal() and lives(int(writer)):
             continue
-        replaced = folder / stray.name.removeprefix(OLD).rpartition("-")[0]
-        if stray.name.startswith(OLD) and not replaced.exists():
+        replaced = folder / stray.name.removeprefix(REPLACED_PREFIX).rpartition("-")[0]
+        if stray.name.startswith(REPLACED_PREFIX) and not replaced.exists():
             disk.rename(stray, replaced)
         else:
             disk.remove(stray)
 
 
 def lives(process: int) -> bool:
-    """Whether there is a process of this number on this machine."""
+    """Whether a process with this id exists on this machine."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -193,33 +193,33 @@ def lives(process: int) -> bool:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, to read. Raises OSError; of a pipe or a device at once, without waiting for it."""
+    """Open a regular file for reading. Raises OSError; for a pipe or device immediately, without blocking."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
         yield file
 
 
-def read_file(path: Path, most: int | None = None) -> bytes:
-    """The bytes of a regular file. Raises OSError, as `open_file` does, and before it reads one that is too large.
+def read_file(path: Path, limit: int | None = None) -> bytes:
+    """The bytes of a regular file. Raises OSError, as `open_file` does, and for a file that is too large, unread.
 
-    most  bytes that it may have (default: what memory is free)
+    limit  maximum size in bytes (default: free memory)
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        most = free_memory() if most is None else most
-        if most is not None and size > most:
-            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the {most:,} that it may have")
+        limit = free_memory() if limit is None else limit
+        if limit is not None and size > limit:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the limit of {limit:,}")
         return file.read()
 
 
 def read_json(path: Path) -> bytes:
-    """The bytes of a file of JSON. Raises OSError, as `read_file` does."""
-    return read_file(path, MOST_JSON)
+    """The bytes of a JSON file. Raises OSError, as `read_file` does."""
+    return read_file(path, MAX_JSON_BYTES)
 
 
 def read_folder(folder: Path) -> tuple[dict[str, bytes], dict]:
-    """The files of `folder` and its manifest. Raises DamagedError unless every file is there, whole and unchanged."""
+    """The files of `folder` and its manifest. Raises CorruptCheckpointError if a file is missing or was changed."""
     try:
         manifest = json.loads(read_json(folder / MANIFEST))
         sums = {str(name): (int(s["bytes"]), str(s["sha256"])) for name, s in manifest["files"].items()}
@@ -233,11 +233,11 @@ def read_folder(folder: Path) -> tuple[dict[str, bytes], dict]:
     files = {}
     for name, (size, sha256) in sums.items():
         if Path(name).name != name:
-            raise CorruptCheckpointError(f"{folder.name}: file name {name!r} is not a plain name")
+            raise CorruptCheckpointError(f"{folder.name}: file name {name!r} is not a plain file name")
         try:
-            there = (folder / name).lstat().st_size
-            if there != size:  # before it is read
-                raise CorruptCheckpointError(f"{folder.name}/{name} has {there:,} bytes instead of {size:,}")
+            actual = (folder / name).lstat().st_size
+            if actual != size:  # before reading
+                raise CorruptCheckpointError(f"{folder.name}/{name} has {actual:,} bytes instead of {size:,}")
             data = read_file(folder / name)
         except OSError as error:
             raise CorruptCheckpointError(f"{folder.name}/{name}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Images as a picture to look at: grids as PNG, and grids that move as WebP."""
+"""Image grids: PNG, and animated WebP."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ if TYPE_CHECKING:
     from sparring.system import System
 
 PADDING = 2
+"""White pixels between the images of a grid."""
 
 
 @typed
 def to_pil(pixels: Tensor) -> Image.Image:
-    """One image: (C, H, W) uint8, C = 1 or 3."""
+    """One image (C, H, W) uint8, C = 1 or 3, as a PIL image. Raises SparringError for other shapes."""
     require_images(1, torch.uint8, image=pixels[None])
     if len(pixels) not in (1, 3):
-        raise SparringError(f"a picture has 1 or 3 channels, this image has {len(pixels)}")
+        raise SparringError(f"an image must have 1 or 3 channels; got {len(pixels)}")
     array = pixels.permute(1, 2, 0).numpy()
     return Image.fromarray(array[:, :, 0] if len(pixels) == 1 else array)
 
 
 @typed
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """(N, C, H, W) images in [-1, 1], C = 1 or 3, as one picture: rows of `columns` (a square by default).
+    """Images (N, C, H, W) in [-1, 1], C = 1 or 3, as one grid with `columns` columns (default: a square).
 
-    Raises SparringError for other shapes, and for values that are not finite.
+    Raises SparringError for other shapes and for values that are not finite.
     """
     if columns is not None:
         require_int("columns", columns, most=1 << 20)
     if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3):
-        raise SparringError(f"a grid needs (N, C, H, W) images with C = 1 or 3, these are {tuple(images.shape)}")
+        raise SparringError(f"a grid needs images (N, C, H, W) with C = 1 or 3; got {tuple(images.shape)}")
     require_finite(images=images)
     pixels = to_uint8(images.cpu())
     n, channels, height, width = pixels.shape
@@ -60,79 +61,78 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
 
 
 def reconstructions(system: System, part: Dataset, count: int, columns: int) -> Image.Image:
-    """Up to `count` images of `part`, evenly spaced, in rows; below each row, what the system makes of their codes.
+    """Up to `count` images of `part`, evenly spaced, in rows; below each row, their reconstructions.
 
-    Where the images are sorted by class, every class is seen. Only whole rows are shown.
+    Even spacing covers all classes of images that are sorted by class. Only full rows are drawn.
     """
     columns = min(columns, len(part))
     count = min(count, len(part)) // columns * columns
     chosen = part.rows(torch.arange(count) * len(part) // count)
     images = to_float(chosen.images)
-    told = {"labels": chosen.labels} if "labels" in inspect.signature(system.reconstruct).parameters else {}
-    pairs = zip(images.split(columns), system.reconstruct(images, **told).split(columns), strict=True)
+    kwargs = {"labels": chosen.labels} if "labels" in inspect.signature(system.reconstruct).parameters else {}
+    pairs = zip(images.split(columns), system.reconstruct(images, **kwargs).split(columns), strict=True)
     return grid(torch.cat([row for pair in pairs for row in pair]), columns)
 
 
 def translations(system: System, data: Dataset, columns: int) -> Image.Image:
-    """For each of two domains three rows: evenly spaced held-out images, their translations, and these led back.
+    """Three rows for each of two domains: evenly spaced held-out images, their translations, and the reconstructions.
 
-    Of a domain of which nothing is held out, training images.
+    For a domain without held-out images, training images.
     """
     domains = [domain.held_out or domain for domain in (data.of_class(label) for label in range(2))]
     columns = min(columns, *map(len, domains))
     rows = []
     for label, domain in enumerate(domains):
         images = to_float(domain.images[torch.arange(columns) * len(domain) // columns])
-        there = system.translate(images, 1 - label)
-        rows += [images, there, system.translate(there, label)]
+        translated = system.translate(images, 1 - label)
+        rows += [images, translated, system.translate(translated, label)]
     return grid(torch.cat(rows), columns)
 
 
 @typed
 def with_row_labels(rows: Sequence[str], picture: Image.Image, *, size: int = 13) -> Image.Image:
-    """The picture with a name to the left of each of its rows, which are of equal height."""
+    """The picture with a label to the left of each of its rows, which have equal height; `size` of the font."""
     require_int("size", size, most=1024)
     if not rows:
-        raise SparringError("there are no names to put beside the picture")
+        raise SparringError("rows is empty: give one label per row of the picture")
     font = ImageFont.load_default(size=size)
     rows = [shown(name) for name in rows]
-    wide = 10 + max(int(font.getlength(name)) for name in rows)
-    canvas = Image.new("RGB", (wide + picture.width, picture.height), "white")
-    canvas.paste(picture, (wide, 0))
+    margin = 10 + max(int(font.getlength(name)) for name in rows)
+    canvas = Image.new("RGB", (margin + picture.width, picture.height), "white")
+    canvas.paste(picture, (margin, 0))
     for i, name in enumerate(rows):
-        where = (wide - 5, (i + 0.5) * picture.height / len(rows))
-        ImageDraw.Draw(canvas).text(where, name, fill="black", font=font, anchor="rm")
+        position = (margin - 5, (i + 0.5) * picture.height / len(rows))
+        ImageDraw.Draw(canvas).text(position, name, fill="black", font=font, anchor="rm")
     return canvas
 
 
 @typed
 def upscale(picture: Image.Image, times: int) -> Image.Image:
-    """Every pixel as a square of so many by so many."""
+    """Enlarge by a whole factor, nearest neighbor: every pixel becomes `times` x `times` pixels."""
     require_int("times", times, most=1024)
     return picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
 
 
 @typed
 def webp(frames: Sequence[Image.Image], *, milliseconds: int) -> bytes:
-    """The pictures one after the other, over and over, as animated WebP bytes."""
+    """The frames as an animated WebP that loops forever, in bytes; `milliseconds` per frame."""
     if not frames:
-        raise SparringError("a moving picture needs a frame")
+        raise SparringError("frames is empty: an animation needs at least one frame")
     require_int("milliseconds", milliseconds, most=1 << 24)
     buffer = io.BytesIO()
-    first, *others = [frame.convert("RGB") for frame in frames]
-    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, quality=80)
+    first, *rest = [frame.convert("RGB") for frame in frames]
+    first.save(buffer, "WEBP", save_all=True, append_images=rest, duration=milliseconds, loop=0, quality=80)
     return buffer.getvalue()
 
 
 @typed
 def interleave_rows(above: Tensor, below: Tensor, columns: int) -> Tensor:
-    """Images (n, C, H, W) uint8 in rows of at most `columns`, and under each row as many of the others.
-
-    A last row that is not full is filled with white.
+    """Interleave two batches of images (n, C, H, W) uint8: rows of at most `columns` of `above`, each followed by the
+    corresponding row of `below`. Incomplete last rows are padded with white.
     """
     require_images(1, torch.uint8, above=above, below=below)
     if above.shape != below.shape:
-        raise SparringError(f"images are paired one by one; got {tuple(above.shape)} and {tuple(below.shape)}")
+        raise SparringError(f"above and below must have equal shapes; got {tuple(above.shape)}, {tuple(below.shape)}")
     columns = min(require_int("columns", columns), len(above))
     blank = torch.full((-len(above) % columns, *above.shape[1:]), 255, dtype=torch.uint8)
     rows = (torch.cat([images, blank]).split(columns) for images in (above, below))
@@ -141,7 +141,7 @@ def interleave_rows(above: Tensor, below: Tensor, columns: int) -> Tensor:
 
 @typed
 def png(picture: Image.Image) -> bytes:
-    """The picture as PNG bytes, the same for the same pixels. The fastest compression: 3 % larger, in half the time."""
+    """The picture as PNG bytes, deterministic. With the fastest compression: 3 % larger, in half the time."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

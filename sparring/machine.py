@@ -1,4 +1,4 @@
-"""The machine: its processor and the commit of this code, on which numbers depend; its user; the way to its device."""
+"""The machine: processor, commit, threads, signatures of this user, free memory, transfer to the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The name of the processor, as reported by the operating system."""
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -30,7 +30,7 @@ def processor() -> str:
 
 
 def commit() -> str | None:
-    """The git commit of the checkout that this code runs from, with "+" when it was edited; None when installed."""
+    """The git commit of the checkout this code runs from, with "+" if it has local edits; None if installed."""
     here = Path(__file__).parent
     if not (here.parent / ".git").exists():
         return None
@@ -42,7 +42,7 @@ def commit() -> str | None:
 
 @contextmanager
 def computing_with(threads: int) -> Iterator[None]:
-    """PyTorch computes with this many threads inside, and with as many as before outside."""
+    """Set PyTorch's number of threads inside, and restore it afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -54,10 +54,10 @@ def computing_with(threads: int) -> Iterator[None]:
 
 
 def signature(text: str) -> str:
-    """HMAC-SHA256 of the text under a secret key that this user has on this machine: nobody else can make it.
+    """HMAC-SHA256 of the text with a secret key of this user on this machine.
 
-    The key is made when it is first needed: `sparring/key` in XDG_STATE_HOME, by default ~/.local/state. Where it
-    cannot be kept there, signatures are good for this process only.
+    The key is created on first use: `sparring/key` in XDG_STATE_HOME, by default ~/.local/state. If it cannot be stored
+    there, signatures are valid for this process only.
     """
     return hmac.new(_key(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
@@ -68,7 +68,7 @@ def _key() -> bytes:
         folder = Path(state).expanduser() / "sparring"
         folder.mkdir(parents=True, exist_ok=True)
         with open(os.open(folder / "key", os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # two first trainings may start at once
+            fcntl.flock(file, fcntl.LOCK_EX)  # two processes may create the key at once
             key = file.read()
             if len(key) < 32:
                 key = os.urandom(32)
@@ -85,35 +85,35 @@ def _key_of_this_process() -> bytes:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process can still take: by the system, its control groups and ulimit -v; None: unknown."""
-    found = []
+    """Bytes this process can still allocate, by available memory, cgroup limits and ulimit -v; None: unknown."""
+    limits = []
     with suppress(OSError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     for limit, used, statistics in _control_groups():
         with suppress(OSError, ValueError):  # "max": no limit
             allowed, taken = int(limit.read_text()), int(used.read_text())
             cache = dict(line.split() for line in statistics.read_text().splitlines())
             reclaimable = int(cache.get("total_inactive_file", cache.get("inactive_file", 0)))
-            found.append(allowed - taken + reclaimable)
+            limits.append(allowed - taken + reclaimable)
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
         with suppress(OSError):
             pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-            found.append(address_space - pages * resource.getpagesize())
-    return max(0, min(found)) if found else None
+            limits.append(address_space - pages * resource.getpagesize())
+    return max(0, min(limits)) if limits else None
 
 
 def _control_groups() -> Iterator[tuple[Path, Path, Path]]:
-    """Files with the limit, the use and the statistics of memory, of every group that this process is in."""
+    """Files with memory limit, usage and statistics, for every cgroup (v1 or v2) of this process."""
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, name = line.split(":", 2)
-            second = not controllers
-            if not second and "memory" not in controllers.split(","):
+            v2 = not controllers
+            if not v2 and "memory" not in controllers.split(","):
                 continue
-            root = Path("/sys/fs/cgroup" if second else "/sys/fs/cgroup/memory")
-            names = ("memory.max", "memory.current") if second else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            root = Path("/sys/fs/cgroup" if v2 else "/sys/fs/cgroup/memory")
+            names = ("memory.max", "memory.current") if v2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
             group = root / name.lstrip("/")
             for folder in [group, *group.parents]:
                 if folder.is_relative_to(root):
@@ -121,5 +121,5 @@ def _control_groups() -> Iterator[tuple[Path, Path, Path]]:
 
 
 def to_device(x: Tensor, where: device) -> Tensor:
-    """The same on the device; on its way to a GPU it lies in pinned memory, so that nobody waits for the copy."""
+    """The tensor on the device; copies to a GPU go through pinned memory and do not block."""
     return x.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else x.to(where)

@@ -1,4 +1,4 @@
-"""Numbers as curves, points and bars: SVG that stands in a page, with its words as text and no file beside it."""
+"""Curves, scatter plots and bars as inline SVG, with selectable text and no external files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from sparring.errors import shown
 BLUE, ORANGE, GRAY = "#2f6fb0", "#d9731a", "#8a8f98"
 COLORS = [BLUE, ORANGE, "#3c9a5f", "#9a5fb0", "#b03c4a", "#7a5230", "#e06bb0", "#17a2b8", "#b3a200", "#1d2330"]
 SPLIT_AXIS_RATIO = 10
-"""When one player's losses are so many times another's, an axis for both would show one of them as a flat line."""
+"""If the losses of two players differ by more than this factor, each player gets its own axis."""
 MAX_LEGEND = 20
-"""More classes than these get colors, but no legend."""
-HUGE = 1e30
-"""What is larger cannot be drawn."""
+"""With more classes than this, a plot has no legend."""
+MAX_DRAWN = 1e30
+"""Larger absolute values are not drawn."""
 STANDARD_NAMES = {"player", "loss", "gradient", "real", "fake", "prior", "code"}
 
 Log = Sequence[Mapping[str, Any]]
@@ -34,51 +34,51 @@ Log = Sequence[Mapping[str, Any]]
 
 
 def loss_curves(log: Log, equilibrium: Mapping[str, float]) -> Markup:
-    """The loss of each player: on one axis, or one below the other where their sizes are too different."""
+    """The loss of each player: on one axis, or on separate axes if their scales differ too much."""
     curves = _curves(log, "loss")
     if not curves:
         return Markup("")
     title = "Loss of each player" if len(curves) > 1 else "Loss"
     sizes = [median(abs(value) for _, value in points) for points in curves.values()]
-    apart = max(sizes) > SPLIT_AXIS_RATIO * min(sizes)
-    figure, panels = _panels(title, list(curves) if apart else [])
+    separate = max(sizes) > SPLIT_AXIS_RATIO * min(sizes)
+    figure, panels = _panels(title, list(curves) if separate else [])
     for i, (player, points) in enumerate(curves.items()):
-        axes, color = panels[i if apart else 0], _color(i)
+        axes, color = panels[i if separate else 0], _color(i)
         _draw(axes, points, color, player)
         if player in equilibrium:
             axes.axhline(equilibrium[player], color=color, linestyle="--", linewidth=1)
-    if len(curves) > 1 and not apart:
+    if len(curves) > 1 and not separate:
         panels[0].legend(fontsize=9, frameon=False)
     return _svg(figure, "Losses over the rounds" + (", with the equilibrium as dashed lines" if equilibrium else ""))
 
 
-def mean_scores(log: Log, these: str, those: str, *, title: str, names: tuple[str, str]) -> Markup | str:
-    """Two numbers of a judge's moves on one axis; "" when they are not in the log."""
-    first, second = _curves(log, these), _curves(log, those)
-    if not first or not second:
+def mean_scores(log: Log, first: str, second: str, *, title: str, names: tuple[str, str]) -> Markup | str:
+    """Two logged values of a discriminator's moves on one axis; "" if they are not in the log."""
+    first_curves, second_curves = _curves(log, first), _curves(log, second)
+    if not first_curves or not second_curves:
         return ""
     figure, (axes,) = _panels(title)
-    _draw(axes, next(iter(first.values())), BLUE, names[0])
-    _draw(axes, next(iter(second.values())), ORANGE, names[1])
+    _draw(axes, next(iter(first_curves.values())), BLUE, names[0])
+    _draw(axes, next(iter(second_curves.values())), ORANGE, names[1])
     axes.legend(fontsize=9, frameon=False)
     return _svg(figure, f"{title} over the rounds")
 
 
 def extra_names(log: Log) -> list[str]:
-    """Names of what moves have logged beside losses, gradients and scores."""
+    """Names of logged values other than losses, gradients and scores."""
     names = {name: None for line in log for move in line["moves"] for name in move if name not in STANDARD_NAMES}
     return list(names)
 
 
 def extra_series(log: Log) -> Markup:
-    """Each of the `extra_names` on an axis of its own, in the colors that players have in `loss_curves`."""
-    every, players = {name: _curves(log, name) for name in extra_names(log)}, list(_curves(log, "loss"))
+    """Each of the `extra_names` on its own axis, with the players' colors of `loss_curves`."""
+    series, players = {name: _curves(log, name) for name in extra_names(log)}, list(_curves(log, "loss"))
     titles = [
-        f"{name}, {next(iter(curves))}" if len(curves) == 1 < len(players) else name for name, curves in every.items()
+        f"{name}, {next(iter(curves))}" if len(curves) == 1 < len(players) else name for name, curves in series.items()
     ]
-    figure, panels = _panels("Other numbers of the moves", titles)
+    figure, panels = _panels("Other logged values", titles)
     shared = {}
-    for axes, curves in zip(panels, every.values(), strict=True):
+    for axes, curves in zip(panels, series.values(), strict=True):
         for player, points in curves.items():
             line = _draw(axes, points, _color(players.index(player)), player)
             if len(curves) > 1:
@@ -87,10 +87,11 @@ def extra_series(log: Log) -> Markup:
         figure.legend(
             shared.values(), map(as_text, shared), loc="upper right", ncols=4, fontsize=9, frameon=False, borderpad=0
         )
-    return _svg(figure, f"{', '.join(every)} over the rounds")
+    return _svg(figure, f"{', '.join(series)} over the rounds")
 
 
 def gradient_curves(log: Log) -> Markup:
+    """The gradient norm of each player on one logarithmic axis."""
     curves = _curves(log, "gradient")
     figure, (axes,) = _panels("Gradient norm of each player" if len(curves) > 1 else "Gradient norm")
     for i, (player, points) in enumerate(curves.items()):
@@ -101,18 +102,18 @@ def gradient_curves(log: Log) -> Markup:
     return _svg(figure, "Gradient norms over the rounds")
 
 
-def score_histogram(real: Sequence[float], fake: Sequence[float], unseen: Sequence[float] = ()) -> Markup:
-    """Histograms of a judge's scores; `unseen`: of real images it was not trained on."""
-    real, fake, unseen = ([v for v in values if abs(v) < HUGE] for values in (real, fake, unseen))
-    everything = torch.tensor([*real, *fake, *unseen] or [0.0])
-    low, high = (float(q) for q in everything.quantile(torch.tensor([0.002, 0.998])))
+def score_histogram(real: Sequence[float], fake: Sequence[float], held_out: Sequence[float] = ()) -> Markup:
+    """Histograms of a discriminator's scores of training images, generated images and held-out images."""
+    real, fake, held_out = ([v for v in values if abs(v) < MAX_DRAWN] for values in (real, fake, held_out))
+    scores = torch.tensor([*real, *fake, *held_out] or [0.0])
+    low, high = (float(q) for q in scores.quantile(torch.tensor([0.002, 0.998])))
     edges = torch.linspace(low - 1e-3, high + 1e-3, 41).tolist()
-    figure, (axes,) = _panels("Scores the discriminator gives now", x="score (higher: more real)")
+    figure, (axes,) = _panels("Discriminator scores after training", x="score (higher: more real)")
     outline: dict[str, Any] = {"histtype": "step", "linewidth": 1.4}
     filled: dict[str, Any] = {"alpha": 0.5}
     for name, values, color, style in (
-        ("real, trained on", real, BLUE, filled),
-        ("real, never seen", unseen, GRAY, outline),
+        ("real, training", real, BLUE, filled),
+        ("real, held-out", held_out, GRAY, outline),
         ("generated", fake, ORANGE, filled),
     ):
         if values:
@@ -123,10 +124,10 @@ def score_histogram(real: Sequence[float], fake: Sequence[float], unseen: Sequen
 
 
 def fd_curve(metrics: Sequence[Mapping[str, Any]], marked: int | None = None) -> Markup:
-    """Lines {"round", "name", "value", "floor"} of a run's metrics of one name; the round `marked` stands out."""
+    """Lines {"round", "name", "value", "floor"} of one metric of a run, with the round `marked` highlighted."""
     figure, (axes,) = _panels(metrics[-1]["name"])
     axes.plot([m["round"] for m in metrics], [m["value"] for m in metrics], color=BLUE, marker="o", markersize=3)
-    axes.axhline(metrics[-1]["floor"], color=GRAY, linestyle="--", linewidth=1, label="floor: real against real")
+    axes.axhline(metrics[-1]["floor"], color=GRAY, linestyle="--", linewidth=1, label="floor: real vs. real")
     for line in metrics:
         if line["round"] == marked:
             axes.plot(
@@ -140,11 +141,11 @@ def fd_curve(metrics: Sequence[Mapping[str, Any]], marked: int | None = None) ->
     if min(m["value"] for m in metrics) > 0:
         axes.set_yscale("log")
     axes.legend(fontsize=9, frameon=False)
-    return _svg(figure, "Distance to real images over the rounds, with its floor")
+    return _svg(figure, "Distance to real images over the rounds, with its real-vs-real floor")
 
 
 def error_curves(metrics: Sequence[Mapping[str, Any]]) -> Markup:
-    """Lines {"round", "name", "value"} of one name, the value a share of images."""
+    """Lines {"round", "name", "value"} of one error rate in [0, 1]."""
     name = metrics[0]["name"].capitalize()
     figure, (axes,) = _panels(f"{name}, % of held-out images")
     axes.plot([m["round"] for m in metrics], [100 * m["value"] for m in metrics], color=BLUE, marker="o", markersize=3)
@@ -156,8 +157,8 @@ def error_curves(metrics: Sequence[Mapping[str, Any]]) -> Markup:
 def latent_scatter(
     points: Tensor, prior: Tensor | None, labels: Tensor | None, classes: Sequence[str], axis_names: tuple[str, str]
 ) -> Markup:
-    """(n, 2) codes of images, colored by their labels (n,), over (m, 2) codes of the prior in gray."""
-    figure, (axes,) = _panels("Codes of images", x=axis_names[0], height=3.9)
+    """Codes of images (n, 2), colored by their labels (n,), over codes of the prior (m, 2) in gray."""
+    figure, (axes,) = _panels("Latent codes of images", x=axis_names[0], height=3.9)
     axes.set_ylabel(axis_names[1], fontsize=10)
     dots: dict[str, Any] = {"s": 5, "linewidths": 0, "rasterized": True}
     if prior is not None:
@@ -174,33 +175,33 @@ def latent_scatter(
                 axes.scatter([], [], color=color, s=18, label=as_text(name))
     if axes.get_legend_handles_labels()[1]:
         figure.legend(loc="outside right center", fontsize=9, frameon=False, handletextpad=0.2, borderpad=0)
-    what = f"Codes of {len(points):,} images" + ("" if labels is None else " in the colors of their classes")
-    return _svg(figure, what + ("" if prior is None else ", over codes of the prior in gray"))
+    alt = f"Latent codes of {len(points):,} images" + ("" if labels is None else " in the colors of their classes")
+    return _svg(figure, alt + ("" if prior is None else ", over codes of the prior in gray"))
 
 
 def kl_bars(nats: Sequence[float], active: Sequence[bool]) -> Markup:
-    """A bar for each unit of a code, largest first; units that are not active in another color."""
+    """The KL divergence of each latent unit, largest first; inactive units in another color."""
     units = sorted(zip(nats, active, strict=True), reverse=True)
-    figure, (axes,) = _panels("Divergence of each unit from the prior, nats", x="unit of the code, sorted")
-    for name, color, kind in (("active", BLUE, True), ("not active", ORANGE, False)):
-        bars = [(place, value) for place, (value, tells) in enumerate(units, 1) if tells == kind]
-        if bars:  # a bar of no height keeps its outline, so that it can be counted
-            places, values = zip(*bars, strict=True)
-            axes.bar(places, values, color=color, edgecolor=color, linewidth=1.5, width=0.7, label=name)
+    figure, (axes,) = _panels("KL divergence of each latent unit from the prior, nats", x="latent unit, sorted")
+    for name, color, kind in (("active", BLUE, True), ("inactive", ORANGE, False)):
+        bars = [(position, value) for position, (value, is_active) in enumerate(units, 1) if is_active == kind]
+        if bars:  # the outline keeps bars of zero height visible
+            positions, values = zip(*bars, strict=True)
+            axes.bar(positions, values, color=color, edgecolor=color, linewidth=1.5, width=0.7, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0.3, len(nats) + 0.7)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=9, frameon=False)
-    return _svg(figure, f"Mean divergence of {len(nats)} units from the prior, sorted")
+    return _svg(figure, f"Mean KL divergence of {len(nats)} latent units from the prior, sorted")
 
 
 def confusion(counts: Tensor, classes: Sequence[str]) -> Markup:
-    """(K, K) numbers of images: a row for each class, a column for what they were taken for."""
+    """Confusion matrix of image counts (K, K): true class by row, predicted class by column."""
     size = len(classes)
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    figure, (axes,) = _panels("Classes of the images, and what they were taken for", x="taken for", height=4.6)
+    figure, (axes,) = _panels("Confusion matrix", x="predicted class", height=4.6)
     axes.imshow(share.numpy(), cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
-    axes.set_ylabel("is", fontsize=10)
+    axes.set_ylabel("true class", fontsize=10)
     if size <= 30:
         names = [as_text(name) for name in classes]
         axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 2 else 0)
@@ -211,15 +212,14 @@ def confusion(counts: Tensor, classes: Sequence[str]) -> Markup:
                 ink = "white" if share[row, column] > 0.35 else "#1d2330"
                 number = int(counts[row, column])
                 axes.text(column, row, f"{number or ''}", color=ink, fontsize=9, ha="center", va="center")
-    right, every = int(counts.diagonal().sum()), int(counts.sum())
-    return _svg(figure, f"Confusion matrix: {right:,} of {every:,} images are in their own class")
+    correct, total = int(counts.diagonal().sum()), int(counts.sum())
+    return _svg(figure, f"Confusion matrix: {correct:,} of {total:,} images are classified correctly")
 
 
 def as_text(name: str, most: int = 30) -> str:
-    """Somebody's name for a class, a player or a number, so that matplotlib draws it letter by letter.
+    """A user-defined name escaped for matplotlib: on one line, cut after `most` characters.
 
-    Dollars are no mathematics, and what begins with an underscore stands in legends, too. On one line, cut after `most`
-    letters.
+    Dollar signs do not start math text, and names that start with an underscore still appear in legends.
     """
     name = shown(name)
     name = name if len(name) <= most else f"{name[: most - 1]}…"
@@ -243,7 +243,7 @@ def _svg(figure: Figure, alt: str) -> Markup:
 def _panels(
     title: str, names: Sequence[str] = (), *, x: str = "round", height: float = 3.0
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with one axis, or with a small one for each name, below each other."""
+    """A figure with one axis, or with one small axis per name, stacked."""
     figure = Figure(figsize=(5.2, 0.5 + 1.35 * len(names) if names else height), layout="constrained")
     figure.patch.set_alpha(0)
     panels = list(figure.subplots(max(1, len(names)), sharex=True, squeeze=False)[:, 0])
@@ -261,24 +261,24 @@ def _panels(
 
 
 def _curves(log: Log, name: str) -> dict[str, list[tuple[int, float]]]:
-    """Player -> (round, value) of that number."""
+    """Player -> (round, value) of this logged name."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in log:
         for move in line["moves"]:
-            if name in move and abs(move[name]) < HUGE:  # nor what is no number
+            if name in move and abs(move[name]) < MAX_DRAWN:  # also excludes NaN
                 curves.setdefault(move["player"], []).append((line["round"], move[name]))
     return curves
 
 
 def _draw(axes: Axes, points: list[tuple[int, float]], color: str, label: str) -> Line2D:
-    """The curve as logged, pale, and smoothed, strong; the strong one is returned."""
+    """Draw the raw curve (pale) and the smoothed curve (strong); return the latter."""
     rounds, values = zip(*points, strict=True)
     axes.plot(rounds, values, color=color, alpha=0.25, linewidth=0.7)
     return axes.plot(rounds, smoothed(values), color=color, linewidth=1.6, label=as_text(label))[0]
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Means over a sliding window of 1/50 of the curve."""
+    """Moving average over +- 1/50 of the curve."""
     width = max(1, len(values) // 50)
     sums = torch.tensor([0.0, *values], dtype=torch.float64).cumsum(0)
     low = [max(0, i - width) for i in range(len(values))]

@@ -1,6 +1,6 @@
-"""Distributions that codes are to follow. A prior has components; where it has one, labels mean nothing to it.
+"""Prior distributions of latent codes: mixtures of components, which labels can select.
 
-A code is drawn in two steps that are open to labels: one code from every component, then the component.
+A code is drawn in two steps, so that labels can replace the second: one code from every component, then the component.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.nn.functional import one_hot
 from sparring.errors import SparringError, require_int
 from sparring.typed import typed
 
-MOST = 1 << 20
-"""Numbers of a code, and components, that a prior may have at most."""
+MAX_SIZE = 1 << 20
+"""Upper limit of the latent dimension, and of the number of components."""
 
 Draw = Callable[[torch.Generator, int], Tensor]
-"""draw(generator, n) -> (n, components, latent) float32 on the CPU: one code from every component, n times."""
+"""draw(generator, n) -> (n, components, latent_dim) float32 on the CPU: one code from every component, n times."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Prior:
     """A mixture of equally likely components.
 
     latent_dim  length of a code
-    components  how many
+    components  number of components
     each        draws one code from every component
-    traversals  gives title -> (rows, columns, latent) codes worth looking at, row by row
+    traversals  () -> {title: (rows, columns, latent_dim) codes for a grid of decoded images}
     """
 
     latent_dim: int
@@ -39,13 +39,13 @@ class Prior:
     traversals: Callable[[], Mapping[str, Tensor]] = dict
 
     def __post_init__(self) -> None:
-        require_int("latent", self.latent_dim, most=MOST)
-        require_int("components", self.components, most=MOST)
+        require_int("latent_dim", self.latent_dim, most=MAX_SIZE)
+        require_int("components", self.components, most=MAX_SIZE)
 
     def draw(self, g: torch.Generator, n: int) -> Tensor:
-        """(n, latent) codes from the whole."""
-        kinds = torch.randint(self.components, (n,), generator=g)
-        return self.each(g, n)[torch.arange(n), kinds]
+        """(n, latent_dim) codes from the mixture."""
+        components = torch.randint(self.components, (n,), generator=g)
+        return self.each(g, n)[torch.arange(n), components]
 
 
 @typed
@@ -72,13 +72,14 @@ def uniform(latent_dim: int, *, bound: float = 1.0) -> Prior:
 
 @typed
 def gaussian_mixture(components: int = 10, *, shift: float = 1.4, long: float = 0.5, short: float = 0.1) -> Prior:
-    """Makhzani et al. 2016, figure 2: 2-D Gaussians like the petals of a flower, one component each.
+    """Makhzani et al. 2016, figure 2: a mixture of 2-D Gaussians arranged like the petals of a flower.
 
-    N(0, long^2) along the petal and N(0, short^2) across, moved outwards by `shift`, turned by k/components of a
-    circle. The paper gives a picture and no numbers; these are the usual ones of its re-implementations.
+    Component k is N(0, long^2) radially and N(0, short^2) across, shifted outward by `shift` and rotated by
+    k / components of a full turn. The paper does not give the parameters; the defaults are those of common
+    re-implementations.
     """
     _require_positive(long=long, short=short)
-    angle = 2 * math.pi * torch.arange(require_int("components", components, most=MOST)) / components
+    angle = 2 * math.pi * torch.arange(require_int("components", components, most=MAX_SIZE)) / components
     along = torch.stack([angle.cos(), angle.sin()], 1)
     across = torch.stack([-angle.sin(), angle.cos()], 1)
 
@@ -95,12 +96,11 @@ def gaussian_mixture(components: int = 10, *, shift: float = 1.4, long: float = 
 
 @typed
 def swiss_roll(components: int = 10) -> Prior:
-    """Makhzani et al. 2016, figure 2: a spiral in 2-D, cut into as many arms of equal length in u.
+    """Makhzani et al. 2016, figure 2: a 2-D spiral, cut into `components` segments of equal length in u.
 
-    Arm k has u = (U(0, 1) + k) / components; radius 3 sqrt(u), angle 4 pi sqrt(u).
+    Segment k has u = (U(0, 1) + k) / components; radius 3 sqrt(u), angle 4 pi sqrt(u).
     """
-
-    require_int("components", components, most=MOST)
+    require_int("components", components, most=MAX_SIZE)
 
     def at(u: Tensor) -> Tensor:
         s = u.sqrt()
@@ -111,25 +111,25 @@ def swiss_roll(components: int = 10) -> Prior:
 
     def traversals() -> Mapping[str, Tensor]:
         steps = (torch.linspace(0, 1, 15) + torch.arange(components)[:, None]) / components
-        return {"along the roll, an arm per row": at(steps)}
+        return {"along the roll, one segment per row": at(steps)}
 
     return Prior(2, components, each, traversals)
 
 
 @typed
 def categorical(count: int) -> Prior:
-    """One-hot vectors of `count` categories, all equally likely."""
+    """One-hot vectors of `count` equally likely categories."""
     require_int("count", count, most=4096)
     return Prior(count, count, lambda g, n: one_hot(torch.arange(count), count).float().repeat(n, 1, 1))
 
 
 def from_sampler(sampler: Callable[[torch.Generator, int], Tensor], latent_dim: int) -> Prior:
-    """The user's: sampler(generator, n) -> (n, latent) floats. Raises SparringError when it gives another shape."""
+    """A custom prior: sampler(generator, n) -> (n, latent_dim) floats. Raises SparringError for other shapes."""
 
     def each(g: torch.Generator, n: int) -> Tensor:
         codes = sampler(g, n)
         if tuple(codes.shape) != (n, latent_dim):
-            raise SparringError(f"the prior gave codes {tuple(codes.shape)}: it must give ({n}, {latent_dim})")
+            raise SparringError(f"the prior returned codes {tuple(codes.shape)}: it must return ({n}, {latent_dim})")
         return codes[:, None]
 
     return Prior(latent_dim, 1, each)
@@ -137,7 +137,7 @@ def from_sampler(sampler: Callable[[torch.Generator, int], Tensor], latent_dim: 
 
 @typed
 def icdf_grid(side: int = 15) -> Tensor:
-    """(side, side, 2) codes over the plane of N(0, 1), in equal steps of probability from .05 to .95 (Chollet 2017)."""
+    """(side, side, 2) quantiles of N(0, 1) in 2-D, in equal steps of probability from .05 to .95 (Chollet 2017)."""
     return _square(torch.special.ndtri(torch.linspace(0.05, 0.95, require_int("side", side, most=1024))))
 
 

@@ -1,5 +1,4 @@
-"""What somebody sees while a run is being trained: a live table on a terminal, one live block in a notebook, and a
-line now and then elsewhere."""
+"""Progress of a training: a live table in a terminal, one live block in a notebook, and occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -34,23 +33,23 @@ if TYPE_CHECKING:
     from sparring.recipes.recipe import Measured
 
 LINE_EVERY = 15.0
-"""Seconds between lines where there is no terminal."""
+"""Seconds between lines without a terminal."""
 
 FIRST_LINE = 5.0
-"""Seconds of silence before the first of them, where something has no end in sight at its start."""
+"""Seconds before the first line of `Progress` without a terminal."""
 
-ESTIMATED_AFTER = 3.0
-"""Seconds of play after which the length of the whole training is estimated; at least two rounds, too."""
+ESTIMATE_AFTER = 3.0
+"""Seconds of training after which the total duration is estimated, from at least two rounds."""
 
-LONG = 900.0
-"""Seconds: of a training of the recipe's own length that takes longer, the length is said, and a shorter one."""
+LONG_TRAINING = 900.0
+"""Seconds: if the recipe's default number of rounds takes longer, the duration and a shorter training are printed."""
 
 REFRESH = 0.5
-"""Seconds between two pictures in a notebook."""
+"""Seconds between updates in a notebook."""
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units: "45 s", "3 min 20 s", "5 h 12 min", "13 d 4 h"."""
+    """A duration in its two largest units: "45 s", "3 min 20 s", "5 h 12 min", "13 d 4 h"."""
     left = max(0, round(seconds))
     for large, small, size, unit in (("d", "h", 86400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
         if left >= size:
@@ -60,7 +59,7 @@ def duration(seconds: float) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Text with its lines broken between words only: what is longer than the width (a path, say) stays whole."""
+    """Text wrapped between words only: words longer than the width (paths, for instance) are not broken."""
     lines = (
         textwrap.wrap(line, max(width, 20), break_long_words=False, break_on_hyphens=False) or [""]
         for line in text.split("\n")
@@ -69,10 +68,10 @@ def wrapped(text: str, width: int) -> str:
 
 
 class Display:
-    """Shows progress from round `first` to `rounds`. Use as a context manager; `quiet` shows nothing.
+    """Show progress from round `first` to `rounds`. Use as a context manager; `quiet` prints nothing.
 
-    own_length  whether `rounds` is the recipe's own number: if it takes long, that is said after the first rounds
-    measured    a shorter training of the recipe that was measured, to be named then
+    own_length  `rounds` is the recipe's default: if that takes long, print an estimate after the first rounds
+    measured    a shorter training of the recipe with a documented result, to be suggested then
     """
 
     def __init__(
@@ -94,10 +93,10 @@ class Display:
         self.measured: dict[str, str] = {}
         self.alarms: dict[str, int] = {}
         self._pace = Pace()
-        self._doing = ""
+        self._activity = ""
         self._ticks: deque[tuple[float, int]] = deque(maxlen=200)
-        self._since = time.monotonic()  # the last round's end
-        self._away = 0.0  # seconds spent on other things than rounds
+        self._since = time.monotonic()  # end of the last round
+        self._paused = 0.0  # seconds spent outside rounds
         self._spinner = Spinner("line")
         self._live = Live(get_renderable=self._picture, console=self.console, refresh_per_second=4, transient=False)
         self._next_line = 0.0
@@ -120,11 +119,11 @@ class Display:
                 self._live.stop()
 
     def say(self, sentence: str) -> None:
-        """A sentence that stays above the live picture."""
+        """Print a sentence that stays above the live table."""
         self._print(sentence)
 
     def alarm(self, alarm: Alarm) -> None:
-        """What the health monitor has to say: in full once, its title until it has passed, and then that it has."""
+        """Print an alarm of the health monitor and keep its title in the table; or print that it has passed."""
         if alarm.passed is None:
             self.alarms[alarm.title] = alarm.began
             self._print(f"! {alarm}", style="yellow")
@@ -133,36 +132,36 @@ class Display:
             self.say(f"{alarm.title}: passed at round {alarm.passed:,}.")
 
     def grid(self, picture: bytes) -> None:
-        """A new sample grid (PNG): shown in a notebook."""
+        """Display a new sample grid (PNG) in a notebook."""
         if self._notebook:
             self._notebook.grid = picture
             self._notebook.draw(self._picture())
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Something else than a round is done, and named meanwhile; its time does not count as that of rounds."""
-        self._doing, started = what, time.monotonic()
+        """Show `what` as the current activity; its time does not count as time of rounds."""
+        self._activity, started = what, time.monotonic()
         try:
             yield
         finally:
-            self._doing = ""
+            self._activity = ""
             self._since = time.monotonic()
-            self._away += self._since - started
+            self._paused += self._since - started
 
     def tick(self, round_number: int) -> None:
-        """A round is over."""
+        """Record the end of a round."""
         self.round, self._since = round_number, time.monotonic()
-        now = self._since - self._away
-        then, played = self._ticks[-1] if self._ticks else (-math.inf, 0)  # the first round is slower than all others
-        if now - then > 0.1:
+        now = self._since - self._paused
+        last, last_round = self._ticks[-1] if self._ticks else (-math.inf, 0)  # the first round is the slowest
+        if now - last > 0.1:
             self._ticks.append((now, round_number))
-            if played and (slower := self._pace.slower((now - then) / (round_number - played))):
+            if last_round and (slower := self._pace.slower((now - last) / (round_number - last_round))):
                 self.say(
-                    f"rounds take {slower:.1f} times as long as at first, and the machine is busy. If it stays busy, "
-                    "stop with Ctrl-C and continue with sparring resume --threads 1: the result will be as good, but "
-                    "not the same bit for bit"
+                    f"rounds take {slower:.1f} times as long as at the start, and the machine is busy. If it stays "
+                    "busy, stop with Ctrl-C and continue with sparring resume --threads 1: the result is equally "
+                    "valid, but not bit-identical"
                 )
-        if self.own_length and len(self._ticks) > 2 and now - self._ticks[0][0] > ESTIMATED_AFTER:
+        if self.own_length and len(self._ticks) > 2 and now - self._ticks[0][0] > ESTIMATE_AFTER:
             self.own_length = False
             self._estimate()
         if self._notebook and self._since > self._next_line:
@@ -170,7 +169,7 @@ class Display:
             self._notebook.draw(self._picture())
 
     def tell(self, players: list[dict[str, float | str]]) -> None:
-        """The numbers of the last logged round, one dict per move; of several moves of a player the last is shown."""
+        """Update the numbers of the last logged round: one dict per move, the last one per player is shown."""
         self.players = players = list({p["player"]: p for p in players}.values())
         if self.console.is_terminal or self._notebook:
             return
@@ -188,25 +187,27 @@ class Display:
             return
         if self.console.is_terminal:
             text = wrapped(text, self.console.width)
-        with suppress(OSError):  # who watched may have left; the training goes on
+        with suppress(OSError):  # the terminal may be closed; training continues
             self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def _estimate(self) -> None:
-        """How long the recipe's own number of rounds takes here, judged by the first ones; and what takes less."""
+        """Print how long the recipe's default number of rounds will take, and a shorter alternative."""
         rate = self._rate()
-        if not rate or self.rounds / rate < LONG:
+        if not rate or self.rounds / rate < LONG_TRAINING:
             return
-        text = f"{self.rounds:,} rounds, as many as the source trained, take about {duration(self.rounds / rate)} here"
+        text = f"{self.rounds:,} rounds, as in the source, will take about {duration(self.rounds / rate)} here"
         if self.shorter:
             short = self.shorter
             flags = f"{short.options} --rounds {short.rounds}".strip()
-            text += f"; {flags} takes about {duration(short.rounds / rate)} and gave, on {short.data}, {short.result}"
+            text += (
+                f"; {flags} takes about {duration(short.rounds / rate)} and reached, on {short.data}, {short.result}"
+            )
         else:
-            text += "; --rounds N plays fewer"
+            text += "; use --rounds N for fewer"
         self.say(text)
 
     def _rate(self) -> float:
-        """Rounds per second, lately; 0 when too few were played."""
+        """Recent rounds per second; 0 if there are too few."""
         if len(self._ticks) < 2:
             return 0.0
         (began, first), (ended, last) = self._ticks[0], self._ticks[-1]
@@ -230,20 +231,21 @@ class Display:
         )
 
     def _bar(self) -> RenderableType:
-        """What is being done, how far it is, and how long it will take."""
-        waited = time.monotonic() - self._since
-        now = self._doing or (f"round {self.round + 1:,}" if self.round < self.rounds and waited > 2 else "")
-        since = f"{now}, {duration(waited)}" if now and waited > 2 and not self._doing else now
-        words = "  ".join(filter(None, [f"{self.round:,}/{self.rounds:,}", self._speed(), since]))
-        room = self.console.width - len(words) - 5
-        if room < 8:
-            return Text(words)
+        """The progress bar, with the current activity and the remaining time."""
+        elapsed = time.monotonic() - self._since
+        activity = self._activity or (f"round {self.round + 1:,}" if self.round < self.rounds and elapsed > 2 else "")
+        if activity and elapsed > 2 and not self._activity:
+            activity = f"{activity}, {duration(elapsed)}"
+        text = "  ".join(filter(None, [f"{self.round:,}/{self.rounds:,}", self._speed(), activity]))
+        width = self.console.width - len(text) - 5
+        if width < 8:
+            return Text(text)
         row = Table.grid(padding=(0, 1))
-        row.add_row(self._spinner, ProgressBar(self.rounds, self.round, width=min(room, 40)), words)
+        row.add_row(self._spinner, ProgressBar(self.rounds, self.round, width=min(width, 40)), text)
         return row
 
     def _numbers(self) -> RenderableType:
-        """A row per player; where the terminal is too narrow for that, a line per player, broken between words."""
+        """A table row per player; if the terminal is too narrow, a wrapped line per player."""
         columns = list(dict.fromkeys(name for p in self.players for name in p if name != "player"))
         table = Table(box=None, padding=(0, 2), header_style="dim")
         table.add_column("")
@@ -266,35 +268,36 @@ class Display:
 
 
 class Pace:
-    """Notices, once, that rounds have become much slower while others wanted the processors, too."""
+    """Detects, once, that rounds have become much slower while the machine is busy."""
 
     READINGS, SLOWER = 50, 3.0
 
     def __init__(self) -> None:
         self._recent: list[float] = []
-        self._usual: float | None = None
-        self._said = False
+        self._initial: float | None = None
+        self._reported = False
 
     def slower(self, seconds: float) -> float | None:
-        """From the seconds of a round: how many times as long the last 50 readings took as the first 50, or None.
+        """Add the seconds of one round. Returns the slowdown of the last 50 readings over the first 50, or None.
 
-        By medians: grids, measurements and checkpoints between rounds do not count.
+        Medians, so that grids, evaluations and checkpoints between rounds do not count.
         """
         self._recent.append(seconds)
         if len(self._recent) < self.READINGS:
             return None
         now, self._recent = median(self._recent), []
-        self._usual = self._usual or now
-        if self._said or now < self.SLOWER * self._usual or os.getloadavg()[0] < 1.5 * (os.cpu_count() or 1):
+        self._initial = self._initial or now
+        if self._reported or now < self.SLOWER * self._initial or os.getloadavg()[0] < 1.5 * (os.cpu_count() or 1):
             return None
-        self._said = True
-        return now / self._usual
+        self._reported = True
+        return now / self._initial
 
 
 class Progress:
-    """How far something is that takes a while: a bar on a terminal, a line now and then elsewhere. A context manager.
+    """Progress of a long operation: a bar in a terminal, occasional lines elsewhere. Use as a context manager.
 
-    `total` is what `advance` adds up to.
+    what   description of the operation
+    total  sum of the counts passed to `advance`
     """
 
     def __init__(self, what: str, total: int) -> None:
@@ -313,25 +316,25 @@ class Progress:
         self._bar.stop()
 
     def advance(self, count: int = 1, what: str | None = None) -> None:
-        """So much more is done; and what is done now."""
+        """Add `count` completed steps; `what` replaces the description."""
         self.what, self.done = what or self.what, self.done + count
         self._bar.update(self._task, completed=self.done, description=self.what)
         if not self.console.is_terminal and time.monotonic() > self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY
-            words = shown(f"{self.what}: {self.done:,} of {self.total:,}")
-            self.console.print(words, highlight=False, markup=False, soft_wrap=True)
+            text = shown(f"{self.what}: {self.done:,} of {self.total:,}")
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Notebook:
-    """One output block of a notebook that is drawn again and again: sentences, the newest grid, the live picture."""
+    """One output block of a notebook, updated in place: sentences, the newest grid, the live table."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
         self.grid = b""
-        self._shown: Any = None
+        self._handle: Any = None
 
     def draw(self, picture: RenderableType) -> None:
-        from IPython.display import HTML, display  # there, or this would be no notebook
+        from IPython.display import HTML, display  # always installed in a notebook
 
         console = Console(file=io.StringIO(), record=True, width=100, force_jupyter=False)
         console.print(picture)
@@ -340,10 +343,10 @@ class _Notebook:
         if self.grid:
             lines += [f'<img alt="samples" src="data:image/png;base64,{base64.b64encode(self.grid).decode()}">']
         block = HTML("".join(lines))
-        if self._shown is None:
-            self._shown = display(block, display_id=True)
+        if self._handle is None:
+            self._handle = display(block, display_id=True)
         else:
-            self._shown.update(block)
+            self._handle.update(block)
 
 
 HEADINGS = {"gradient": "gradient\nnorm", "real": "mean score,\nreal", "fake": "mean score,\nfake"}

@@ -1,4 +1,4 @@
-"""A run as one self-contained page that can be shown in class: no script, no font and no picture from elsewhere."""
+"""A run as one self-contained HTML page: no scripts, and no fonts or images from elsewhere."""
 
 from __future__ import annotations
 
@@ -35,58 +35,58 @@ from sparring.run import Run
 from sparring.seeds import derive_seed, make_generator, standard_defaults
 from sparring.system import System
 
-DRAWN, EXAMINED = 2000, 10_000
-"""At most so many images are drawn as codes, and put into classes and clusters."""
-WIDEST, FRAMES, PIXELS = 32, 60, 1 << 25
-"""At most so many columns and rows of a grid, clusters, grids in the moving picture, and pixels in all of its grids."""
+MAX_ENCODED, MAX_CLASSIFIED = 2000, 10_000
+"""Limits of the numbers of images that are encoded for plots, and classified or clustered."""
+MAX_COLUMNS, MAX_FRAMES, MAX_PIXELS = 32, 60, 1 << 25
+"""Limits of the columns and rows of a grid (and of clusters), of frames of the animation, and of their total pixels."""
 NEEDS_DATA = {
     "score": "score histogram",
     "sample": "nearest training images",
     "reconstruct": "reconstructions",
-    "encode": "codes",
-    "kl": "units of the code",
+    "encode": "latent codes",
+    "kl": "latent units",
     "classify": "classes",
     "cluster": "clusters",
     "translate": "translations",
 }
-"""Ability -> the section that shows it and takes images."""
+"""Capability -> the section that shows it, which needs images."""
 MEANINGS = {
     "nll": "-log p(image | code), in nats",
     "kl": "KL divergence of the codes from the prior, in nats",
-    "reconstruction": "half the squared error of an image",
-    "accuracy": "share of the batch put into its class",
-    "category": "part of the loss that is about the class or cluster in the code",
-    "style": "part of the loss that is about the rest of the code",
-    "repulsion": "how much the heads of clusters lack in distance",
-    "information": "what the image tells of the message, in nats",
-    "distance": "mean score of real images less that of generated ones",
+    "reconstruction": "half the squared reconstruction error of an image",
+    "accuracy": "fraction of the batch that is classified correctly",
+    "category": "adversarial loss of the categorical part of the code",
+    "style": "adversarial loss of the style part of the code",
+    "repulsion": "penalty on cluster centroids that are closer than the minimum distance",
+    "information": "lower bound of the mutual information of codes and images, in nats",
+    "distance": "mean score of real images minus that of generated images",
     "class_loss_real": "cross-entropy of the classes of real images",
     "class_loss_fake": "cross-entropy of the classes of generated images",
-    "gradient_penalty": "the gradient penalty, before its weight",
-    "gradient_penalties": "the gradient penalties, before their weight",
-    "adversarial": "how far translations are from passing for images of their domain, as both judges see it",
-    "cycle": "mean distance of an image from what comes back of it, pixels from -1 to 1, both ways added",
-    "identity": "what a translator changes of an image that is in its target domain already",
+    "gradient_penalty": "gradient penalty, without its weight",
+    "gradient_penalties": "sum of the gradient penalties, without their weights",
+    "adversarial": "adversarial loss of both generators",
+    "cycle": "mean absolute cycle-consistency error, pixels in [-1, 1], sum of both directions",
+    "identity": "mean absolute change of an image that is already in the target domain",
 }
-"""Numbers that moves log, in words; those of one paper only are explained in its file."""
+"""Logged values, explained; those of a single paper are explained in its file."""
 HANDLED_KEYS = {
     *("format", "data", "fingerprint", "n", "repeats", "sampling", "checkpoint"),
     *("metrics", "findings", "classes", "cells", "system", "notes"),
 }
-"""Keys of an evaluation that have a place of their own on the page."""
+"""Keys of an evaluation that have their own section in the report."""
 CAPTIONS = {
-    "closest": "<b>The ten closest pairs.</b> Above: samples. Below: the training images nearest to them, in "
-    "proportion to how near other training images are to those. Twins in a column are copies.",
-    "twins": "<b>Twins.</b> Each row: samples that are as near to each other as hardly any two real images are.",
-    "cells": "<b>What is hardly ever made.</b> Each row: real images of a region with next to no samples in it.",
-    "overfull": "<b>What is made too often.</b> Each row: samples of a region that real images are rarer in.",
-    "far": "<b>The worst.</b> The samples farthest from every real image.",
-    "near": "<b>The nearest</b> to a real image: typical ones, rather than good ones.",
-    "spectrum": "<b>Spectra</b> of real images (left) and of samples (right), on one scale of logarithms: low "
-    "frequencies in the middle, the finest patterns at the rim. Bright dots on the right alone are checkerboards; a "
-    "dark rim is blur.",
+    "closest": "<b>The ten closest pairs.</b> Above: samples. Below: their nearest training images, by distance "
+    "relative to the distance between training images there. Near-duplicates in a column are memorized images.",
+    "twins": "<b>Near-duplicates.</b> Each row: samples that are closer to each other than almost any two real images.",
+    "cells": "<b>Underrepresented.</b> Each row: real images of a region with almost no samples.",
+    "overfull": "<b>Overrepresented.</b> Each row: samples of a region with fewer real images.",
+    "far": "<b>Worst samples:</b> those farthest from all real images.",
+    "near": "<b>Samples nearest to a real image:</b> typical rather than good ones.",
+    "spectrum": "<b>Power spectra</b> of real images (left) and samples (right) on one logarithmic scale: low "
+    "frequencies at the center, high frequencies at the edge. Bright dots in the right spectrum only indicate "
+    "checkerboard artifacts; a dark edge indicates blur.",
 }
-"""Picture of an evaluation -> what there is to see."""
+"""Image of an evaluation -> its caption (HTML)."""
 
 
 @standard_defaults()
@@ -96,12 +96,12 @@ def report(
     data: Dataset | str | Path | Mapping[str, str | Path] | None = None,
     recipe: str | None = None,
 ) -> Path:
-    """Write RUN/report.html from what is on disk, and return its path.
+    """Write RUN/report.html from the files of the run, and return its path.
 
-    data    the run's data, as in `training.resume`; without data the sections that need it say so
-    recipe  needed again for a recipe that is not one of ours ("module:function")
+    data    the run's data, as in `training.resume`; without data, sections that need images are omitted
+    recipe  required for a recipe that is not built in ("module:function")
 
-    Raises SparringError when the run has no weights or is damaged, and when `data` is not what it was trained on.
+    Raises SparringError if the run has no weights or is damaged, and if `data` are not the data it was trained on.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     run.require_writable()
@@ -113,18 +113,18 @@ def report(
             raise
         missing = str(error)
     system = run.system(recipe=recipe)
-    (log, every), metrics = run.thinned("log"), run.read("metrics")
+    (log, log_step), metrics = run.thinned("log"), run.read("metrics")
     distances, errors = ([m for m in metrics if m["name"].startswith("FD-")], [m for m in metrics if "floor" not in m])
     kernel_distances, best = [m for m in metrics if m["name"].startswith("KID-")], run.best()
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (files("sparring") / "report.html.j2").read_text(encoding="utf-8")
     )
-    evaluation, unread = _evaluation(run)
+    evaluation, evaluation_error = _evaluation(run)
     pictures = {
         name: _file(file, CAPTIONS[name]) for name, file in run.evaluation_pictures().items() if name in CAPTIONS
     }
     pictures = {name: picture for name, picture in pictures.items() if picture}
-    growing, of_growing = _timelapse(run.samples(), run.config["spec"]["size"])
+    timelapse, timelapse_note = _timelapse(run.samples(), run.config["spec"]["size"])
     page = template.render(
         run=run,
         config=run.config,
@@ -133,24 +133,23 @@ def report(
         samples=system.supports("sample"),
         translations=_translations(system, images) if images and system.supports("translate") else "",
         domains=run.config["spec"]["classes"] if system.supports("translate") else (),
-        growing=growing,
-        of_growing=of_growing,
+        timelapse=timelapse,
+        timelapse_note=timelapse_note,
         final=_final(run, system),
         part="real" if images is None else "held-out" if images.held_out else "training",
-        rebuilt=_reconstructions(system, images) if images and system.supports("reconstruct") else "",
+        reconstructions=_reconstructions(system, images) if images and system.supports("reconstruct") else "",
         codes=_codes(system, images) if images and system.supports("encode") else None,
         active=ACTIVE,
         units=_units(system, images) if images and system.supports("kl") else None,
-        traversals=_walks(system) if system.supports("traversals") and system.supports("decode") else {},
-        widest=WIDEST,
+        traversals=_traversals(system) if system.supports("traversals") and system.supports("decode") else {},
+        max_columns=MAX_COLUMNS,
         classified=_classified(system, images) if images and system.supports("classify") else None,
         clusters=_clusters(system, images) if images and system.supports("cluster") else [],
-        players=len(system.players),
         losses=plots.loss_curves(log, run.config["equilibrium"]) if log else "",
         equilibrium=run.config["equilibrium"],
         scores=_mean_scores(log),
         code_scores=_mean_code_scores(log),
-        others=plots.extra_series(log) if plots.extra_names(log) else "",
+        extra_series=plots.extra_series(log) if plots.extra_names(log) else "",
         meanings={name: MEANINGS[name] for name in plots.extra_names(log) if name in MEANINGS},
         histogram=_score_histogram(system, images)
         if images and system.supports("score") and system.supports("sample")
@@ -158,26 +157,26 @@ def report(
         gradients=plots.gradient_curves(log) if log else "",
         distance=plots.fd_curve(distances) if distances else "",
         metrics=distances,
-        choosing=plots.fd_curve(kernel_distances, best["round"]) if best else "",
+        kid_curve=plots.fd_curve(kernel_distances, best["round"]) if best else "",
         best=best,
         last=kernel_distances[-1] if kernel_distances else None,
         errors=plots.error_curves(errors) if errors else "",
         clustering=bool(errors) and errors[0]["name"] == "clustering error",
         neighbors=_nearest(system, images) if images and system.supports("sample") else "",
         missing=missing,
-        needing=[section for ability, section in NEEDS_DATA.items() if system.supports(ability)],
+        omitted=[section for capability, section in NEEDS_DATA.items() if system.supports(capability)],
         alarms=_alarms(run),
         evaluation=evaluation,
-        unread=unread,
-        every=every,
+        evaluation_error=evaluation_error,
+        log_step=log_step,
         pictures=pictures,
-        shown=CAPTIONS,
+        captions=CAPTIONS,
         meaning=_meaning,
-        short=format_number,
-        numbers=[card for card in (evaluation or {}).get("metrics", []) if card["section"] != "samples"],
+        format_number=format_number,
+        measurements=[card for card in (evaluation or {}).get("metrics", []) if card["section"] != "samples"],
         panel=[card for card in (evaluation or {}).get("metrics", []) if card["section"] == "samples"],
         tables=_tables(evaluation or {}),
-        in_words=_format,
+        format_value=_format,
         source=_source(run.round_source()) if run.round_source() else "",
         rows={
             "Recipe": {"recipe": run.config["recipe"], "paper": run.config["paper"], **run.config["arguments"]},
@@ -195,44 +194,45 @@ def report(
 
 
 def _evaluation(run: Run) -> tuple[dict[str, Any] | None, str]:
-    """What was measured, or None; and if it was measured and cannot be shown, why."""
+    """The evaluation of the run, or None, and the reason if it exists but cannot be read."""
     try:
-        found = run.evaluation()
-        if found is not None:
-            require_evaluation(found)
+        evaluation = run.evaluation()
+        if evaluation is not None:
+            require_evaluation(evaluation)
     except SparringError as error:
         return None, str(error)
-    return found, ""
+    return evaluation, ""
 
 
 def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict]) -> str:
+    """One paragraph: data, rounds, duration, and how the main metric changed."""
     config = run.config
     played = log[-1]["round"] if log else 0
     length = f" in {duration}" if (duration := _duration(run)) else ""
     text = (
-        f"{config['recipe']} saw {config['data']['count']:,} images of “{config['data']['name']}” in batches of "
-        f"{config['batch']} and played {played:,} of {config['rounds']:,} rounds{length}."
+        f"{config['recipe']}, trained on {config['data']['count']:,} images of “{config['data']['name']}” with batch "
+        f"size {config['batch']} for {played:,} of {config['rounds']:,} rounds{length}."
     )
     if len(metrics) > 1:
         first, last = metrics[0], metrics[-1]
         text += (
-            f" Its distance to real images ({last['name']}) went from {first['value']:,.0f} to {last['value']:,.1f}; "
-            f"two sets of real images are {last['floor']:,.1f} apart."
+            f" The distance to real images ({last['name']}) went from {first['value']:,.0f} to {last['value']:,.1f}; "
+            f"the floor, between two sets of real images, is {last['floor']:,.1f}."
         )
     if errors:
         last = errors[-1]
         clusters = last["name"] == "clustering error"
-        wrong = "a cluster that is named after another class" if clusters else "a wrong class"
-        text += f" It puts {100 * last['value']:.2f} % of {last['n']:,} held-out images into {wrong}."
+        wrong = "assigned to a cluster of another class" if clusters else "misclassified"
+        text += f" {100 * last['value']:.2f} % of {last['n']:,} held-out images are {wrong}."
     players = {move["player"] for line in log for move in line["moves"]}
-    if not metrics and not errors and len(players) == 1 and len(log) > 1:  # opponents' losses say nothing
+    if not metrics and not errors and len(players) == 1 and len(log) > 1:  # losses of opponents are not informative
         first, last = (line["moves"][0]["loss"] for line in (log[0], log[-1]))
-        text += f" Its loss on a batch went from {first:.4g} in round {log[0]['round']:,} to {last:.4g}."
+        text += f" The loss on a batch went from {first:.4g} in round {log[0]['round']:,} to {last:.4g}."
     return text
 
 
 def _duration(run: Run) -> str:
-    """Seconds of all sessions of this run, the clock starts again at every resume; "" when nothing is known."""
+    """Total duration of all sessions (the clock restarts at every resume), as text; "" if unknown."""
     total = previous = 0.0
     for line in run.lines("timing"):
         total += line["seconds"] - (previous if line["seconds"] > previous else 0.0)
@@ -244,18 +244,18 @@ def _duration(run: Run) -> str:
 
 def _data_rows(config: dict[str, Any]) -> dict[str, Any]:
     source = config["data"]["source"]
-    asked = {k: v for k, v in (source or {}).items() if v is not None and k != "root"}
+    options = {k: v for k, v in (source or {}).items() if v is not None and k != "root"}
     return {
-        "images to learn from": config["data"]["count"],
+        "training images": config["data"]["count"],
         "size": f"{config['spec']['channels']} x {config['spec']['size']} x {config['spec']['size']}",
         "classes": ", ".join(config["spec"]["classes"]) or "no labels",
-        **{name: _format(value) for name, value in asked.items()},
+        **{name: _format(value) for name, value in options.items()},
         "rounds": config["rounds"],
         "seed": config["seed"],
     }
 
 
-# Pictures.
+# Images.
 
 
 def _image(data: bytes, kind: str, alt: str, css: str = "pixels") -> Markup:
@@ -264,36 +264,36 @@ def _image(data: bytes, kind: str, alt: str, css: str = "pixels") -> Markup:
 
 
 def _timelapse(samples: Mapping[int, Path], side: int) -> tuple[Markup | str, str]:
-    """One picture that moves: the same noise, or the same images, round after round; and what of it is not shown."""
+    """An animation of the sample grids over the rounds ("" for fewer than two), and a note on what it omits."""
     numbers = [*samples]
-    if len(numbers) > FRAMES:
-        numbers = [numbers[i * (len(numbers) - 1) // (FRAMES - 1)] for i in range(FRAMES)]
+    if len(numbers) > MAX_FRAMES:
+        numbers = [numbers[i * (len(numbers) - 1) // (MAX_FRAMES - 1)] for i in range(MAX_FRAMES)]
     frames, cut = [], False
     for number in numbers:
         try:
             with open_image(samples[number]) as image:
-                picture = _drawable(image, side, PIXELS // len(numbers))
+                picture = _drawable(image, side, MAX_PIXELS // len(numbers))
                 cut |= picture.size != image.size
         except BadImage:
             continue
         frames.append(_labeled(picture, f"round {number:,}"))
     frames = [frame for frame in frames if frame.size == frames[-1].size]  # WebP has one size
-    said = f"{len(frames):,} of {len(samples):,} grids are shown." if len(frames) < len(samples) else ""
-    said += f" Grids are made smaller, and cut after {WIDEST} columns and rows." if cut else ""
+    note = f"{len(frames):,} of {len(samples):,} grids are shown." if len(frames) < len(samples) else ""
+    note += f" Grids are scaled down, and cropped to {MAX_COLUMNS} columns and rows." if cut else ""
     if len(frames) < 2:
-        return "", said
+        return "", note
     buffer = io.BytesIO()
     lengths = [300] * (len(frames) - 1) + [2500]
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=lengths, loop=0, quality=80)
-    return _image(buffer.getvalue(), "webp", "The grids of every round shown, one after the other"), said
+    return _image(buffer.getvalue(), "webp", "Animation of the sample grids over the rounds"), note
 
 
 def _drawable(image: Image.Image, side: int, pixels: int) -> Image.Image:
-    """A grid of images of this side, cut and made smaller where it has more than that many pixels."""
-    most = WIDEST * (side + PADDING) + PADDING
-    image = image.crop((0, 0, min(image.width, most), min(image.height, most))).convert("RGB")
-    times = math.ceil(math.sqrt(image.width * image.height / pixels))
-    return image.reduce(times) if times > 1 else image
+    """A grid of images of this side, cropped to MAX_COLUMNS, and scaled down to at most `pixels` pixels."""
+    limit = MAX_COLUMNS * (side + PADDING) + PADDING
+    image = image.crop((0, 0, min(image.width, limit), min(image.height, limit))).convert("RGB")
+    factor = math.ceil(math.sqrt(image.width * image.height / pixels))
+    return image.reduce(factor) if factor > 1 else image
 
 
 def _labeled(picture: Image.Image, label: str) -> Image.Image:
@@ -305,26 +305,26 @@ def _labeled(picture: Image.Image, label: str) -> Image.Image:
 
 
 def _alarms(run: Run) -> list[dict[str, Any]]:
-    """What the health monitor told, each with the last grid that was shown when it was noticed."""
+    """The alarms of the health monitor, each with the last sample grid before it was noticed."""
     grids = run.samples()
-    found = []
+    alarms = []
     for alarm in run.health():
-        seen = max((number for number in grids if number <= alarm["noticed"]), default=None)
-        picture = "" if seen is None else _file(grids[seen], f"The grid of round {seen}")
-        found.append({**alarm, "picture": picture, "grid_round": seen})
-    return found
+        grid_round = max((number for number in grids if number <= alarm["noticed"]), default=None)
+        picture = "" if grid_round is None else _file(grids[grid_round], f"The grid of round {grid_round}")
+        alarms.append({**alarm, "picture": picture, "grid_round": grid_round})
+    return alarms
 
 
 def _final(run: Run, system: System) -> Markup | str:
     if not system.supports("sample"):
         return ""
-    columns = min(system.grid_columns, WIDEST)
+    columns = min(system.grid_columns, MAX_COLUMNS)
     images = system.sample(8 * columns, seed=derive_seed(run.config["seed"], "report"))
-    return _image(png(grid(images, columns=columns)), "png", "New samples, not picked")
+    return _image(png(grid(images, columns=columns)), "png", "New samples, not cherry-picked")
 
 
 def _file(file: Path, caption: str) -> Markup | str:
-    """A picture on disk, with the words in its caption for those who cannot see it; "" for one that is damaged."""
+    """An image file, with the text of its caption as alternative text; "" if it is damaged."""
     try:
         with open_image(file) as image:
             image.load()
@@ -334,12 +334,12 @@ def _file(file: Path, caption: str) -> Markup | str:
 
 
 def _single(pixels: Tensor, alt: str) -> Markup:
-    """One (C, H, W) uint8 image, without a frame."""
+    """One image (C, H, W) uint8, without padding."""
     return _image(png(to_pil(pixels)), "png", alt)
 
 
 def _nearest(system: System, data: Dataset) -> Markup:
-    """8 samples, and under each the training image with the smallest pixel distance."""
+    """8 samples, each above its nearest training image by pixel distance."""
     samples = to_uint8(system.sample(8, seed=derive_seed("nearest")))
     index = nearest(samples, data.images).rows[:, 0]
     pair = torch.cat([samples, data.images[index]])
@@ -347,7 +347,7 @@ def _nearest(system: System, data: Dataset) -> Markup:
 
 
 def _translations(system: System, data: Dataset) -> Markup:
-    alt = "Images of both domains, below each its translation, and below that the way back"
+    alt = "Images of both domains; below each its translation, and below that its reconstruction"
     return _image(png(translations(system, data, 10)), "png", alt)
 
 
@@ -355,52 +355,52 @@ def _translations(system: System, data: Dataset) -> Markup:
 
 
 def _sample_rows(data: Dataset, count: int) -> Dataset:
-    """`count` held-out images, or training images when nothing is held out: the same ones every time, in any order."""
+    """`count` random held-out images, or training images if none are held out; always the same, in random order."""
     part = data.held_out or data
     return part.rows(torch.randperm(len(part), generator=make_generator("report", "some"))[:count])
 
 
 def _reconstructions(system: System, data: Dataset) -> Markup:
     picture = reconstructions(system, data.held_out or data, 10, 10)
-    return _image(png(picture), "png", "Images, and below each what the system makes of its code")
+    return _image(png(picture), "png", "Images, each above its reconstruction")
 
 
 def _codes(system: System, data: Dataset) -> dict[str, Any]:
-    """The picture of the codes, their length, and the share of their variance that is seen."""
-    part = _sample_rows(data, DRAWN)
-    found = system.encode(to_float(part.images))
+    """The scatter plot of the codes, their length, and the fraction of their variance that it shows."""
+    part = _sample_rows(data, MAX_ENCODED)
+    codes = system.encode(to_float(part.images))
     prior = (
-        system.sample_latents(len(found), seed=derive_seed("report", "prior"))
+        system.sample_latents(len(codes), seed=derive_seed("report", "prior"))
         if system.supports("sample_latents")
         else None
     )
-    points, below, share = plane_of(found, prior)
-    length, colored = found.shape[1], part.labels is not None
+    points, prior_points, share = plane_of(codes, prior)
+    length, colored = codes.shape[1], part.labels is not None
     names = {1: ("code", ""), 2: ("first unit", "second unit")}.get(length, ("first component", "second component"))
-    picture = plots.latent_scatter(points, below, part.labels, part.classes, names)
+    picture = plots.latent_scatter(points, prior_points, part.labels, part.classes, names)
     return {"picture": picture, "length": length, "share": share, "prior": prior is not None, "colored": colored}
 
 
 def plane_of(codes: Tensor, prior: Tensor | None) -> tuple[Tensor, Tensor | None, float]:
-    """(n, 2) and (m, 2): codes (n, d) and prior codes (m, d), as they are for d = 2, else in one and the same plane.
+    """Project codes (n, d) and prior codes (m, d) to 2-D: (n, 2), (m, 2), and the fraction of variance explained.
 
-    The plane is that of the first two principal components of `codes`; the third value is its share of their variance.
+    The plane is that of the first two principal components of `codes`; for d = 2 the codes are returned unchanged.
     """
     if codes.shape[1] < 2:
         codes = torch.nn.functional.pad(codes, (0, 1))
         prior = None if prior is None else torch.nn.functional.pad(prior, (0, 1))
     if codes.shape[1] == 2:
         return codes, prior, 1.0
-    middle = codes.mean(0)
-    _, strength, directions = torch.linalg.svd((codes - middle).double(), full_matrices=False)
-    plane = directions[:2].T.to(codes)
-    share = float(strength[:2].square().sum() / strength.square().sum().clamp(min=1e-30))
-    return (codes - middle) @ plane, None if prior is None else (prior - middle) @ plane, share
+    mean = codes.mean(0)
+    _, singular_values, components = torch.linalg.svd((codes - mean).double(), full_matrices=False)
+    plane = components[:2].T.to(codes)
+    share = float(singular_values[:2].square().sum() / singular_values.square().sum().clamp(min=1e-30))
+    return (codes - mean) @ plane, None if prior is None else (prior - mean) @ plane, share
 
 
 def _units(system: System, data: Dataset) -> dict[str, Any]:
-    """The divergence of each unit, and how many units are active."""
-    images = to_float(_sample_rows(data, DRAWN).images)
+    """The KL divergence of each latent unit, and the number of active units."""
+    images = to_float(_sample_rows(data, MAX_ENCODED).images)
     nats = system.kl(images).mean(0).tolist()
     active = active_units(system.encode(images)).tolist()
     return {
@@ -412,69 +412,69 @@ def _units(system: System, data: Dataset) -> dict[str, Any]:
     }
 
 
-def _walks(system: System) -> dict[str, Markup]:
-    """Title -> the images of its codes, in their rows and columns."""
+def _traversals(system: System) -> dict[str, Markup]:
+    """Title -> grid of decoded images."""
     return {
-        title: _image(png(_walked(system.decode(codes.flatten(0, 1)), codes)), "png", f"Images of codes: {title}")
+        title: _image(png(_code_grid(system.decode(codes.flatten(0, 1)), codes)), "png", f"Decoded codes: {title}")
         for title, codes in system.traversals().items()
     }
 
 
-def _walked(images: Tensor, codes: Tensor) -> Image.Image:
-    """The images of (rows, columns, d) codes in their places; of very many columns the first."""
-    some = images.unflatten(0, codes.shape[:2])[:WIDEST, :WIDEST]
-    return grid(some.flatten(0, 1), some.shape[1])
+def _code_grid(images: Tensor, codes: Tensor) -> Image.Image:
+    """The decoded images of codes (rows, columns, d) as a grid, cropped to MAX_COLUMNS."""
+    cells = images.unflatten(0, codes.shape[:2])[:MAX_COLUMNS, :MAX_COLUMNS]
+    return grid(cells.flatten(0, 1), cells.shape[1])
 
 
 # Classes.
 
 
 def _classified(system: System, data: Dataset) -> dict[str, Any] | None:
-    """Who is taken for whom, and the surest mistakes; nothing for unlabeled data."""
-    part = _sample_rows(data, EXAMINED)
+    """Confusion matrix and most confident errors; None for unlabeled data."""
+    part = _sample_rows(data, MAX_CLASSIFIED)
     if part.labels is None:
         return None
-    probabilities = _of_all(system.classify, part).exp()
-    sure, said = probabilities.max(1)
-    kinds = len(part.classes)
-    counts = torch.bincount(part.labels * kinds + said, minlength=kinds**2).view(kinds, kinds)
-    wrong = (said != part.labels).nonzero().flatten()
-    worst = wrong[sure[wrong].argsort(descending=True, stable=True)[:10]]
-    mistakes = [
+    probabilities = _in_batches(system.classify, part).exp()
+    confidence, predicted = probabilities.max(1)
+    n_classes = len(part.classes)
+    counts = torch.bincount(part.labels * n_classes + predicted, minlength=n_classes**2).view(n_classes, n_classes)
+    wrong = (predicted != part.labels).nonzero().flatten()
+    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)[:10]]
+    errors = [
         {
-            "picture": _single(part.images[i], f"An image of class {is_} that was taken for {taken}"),
-            "said": taken,
-            "is": is_,
-            "sure": float(sure[i]),
+            "picture": _single(part.images[i], f"An image of class {true_class}, classified as {predicted_class}"),
+            "predicted": predicted_class,
+            "label": true_class,
+            "confidence": float(confidence[i]),
         }
         for i in worst.tolist()
-        for taken, is_ in [(part.classes[said[i]], part.classes[part.labels[i]])]
+        for predicted_class, true_class in [(part.classes[predicted[i]], part.classes[part.labels[i]])]
     ]
     matrix = plots.confusion(counts, part.classes)
-    return {"picture": matrix, "mistakes": mistakes, "wrong": len(wrong), "count": len(part)}
+    return {"picture": matrix, "errors": errors, "wrong": len(wrong), "count": len(part)}
 
 
 def _clusters(system: System, data: Dataset) -> list[dict[str, Any]]:
-    """For each cluster the 8 likeliest images, how many it has, and which class is commonest among them."""
-    part = _sample_rows(data, EXAMINED)
-    probabilities = _of_all(system.cluster, part)
-    member = probabilities.argmax(1)
+    """For each cluster its 8 most likely images, its size, and its most common class."""
+    part = _sample_rows(data, MAX_CLASSIFIED)
+    probabilities = _in_batches(system.cluster, part)
+    cluster = probabilities.argmax(1)
     rows = []
-    for k in range(min(probabilities.shape[1], WIDEST)):
+    for k in range(min(probabilities.shape[1], MAX_COLUMNS)):
         likeliest = probabilities[:, k].topk(min(8, len(part))).indices
         picture = png(grid(to_float(part.images[likeliest]), columns=8))
-        row: dict[str, Any] = {"picture": _image(picture, "png", f"Likeliest images of cluster {k}")}
-        row |= {"count": int((member == k).sum()), "commonest": None}
+        row: dict[str, Any] = {"picture": _image(picture, "png", f"Most likely images of cluster {k}")}
+        row |= {"count": int((cluster == k).sum()), "most_common": None}
         if part.labels is not None and row["count"]:
-            labels = torch.bincount(part.labels[member == k], minlength=len(part.classes))
-            row |= {"commonest": part.classes[int(labels.argmax())], "share": float(labels.max() / labels.sum())}
+            labels = torch.bincount(part.labels[cluster == k], minlength=len(part.classes))
+            row |= {"most_common": part.classes[int(labels.argmax())], "share": float(labels.max() / labels.sum())}
         rows.append(row)
     return rows
 
 
-def _of_all(ability: Callable[[Tensor], Tensor], part: Dataset) -> Tensor:
-    """(n, ...) what it says of every image."""
-    return torch.cat([ability(to_float(images)) for images in part.images.split(DRAWN)])
+def _in_batches(function: Callable[[Tensor], Tensor], part: Dataset) -> Tensor:
+    """(n, ...) `function` of all images, computed in batches."""
+    return torch.cat([function(to_float(images)) for images in part.images.split(MAX_ENCODED)])
 
 
 # Curves.
@@ -491,10 +491,10 @@ def _mean_code_scores(log: list[dict]) -> Markup | str:
 
 
 def _score_histogram(system: System, data: Dataset) -> Markup:
-    told = "labels" in inspect.signature(system.score).parameters  # samples come in each class in turn
+    conditional = "labels" in inspect.signature(system.score).parameters  # samples cycle through the classes
 
     def scores(images: Tensor, labels: Tensor | None = None) -> list[float]:
-        return (system.score(images, labels=labels) if told else system.score(images)).tolist()
+        return (system.score(images, labels=labels) if conditional else system.score(images)).tolist()
 
     chosen = torch.randperm(len(data), generator=make_generator("report", "real"))[:1000]
     return plots.score_histogram(
@@ -508,17 +508,17 @@ def _pictures(data: Dataset, rows: Tensor | slice) -> tuple[Tensor, Tensor | Non
     return to_float(data.images[rows]), None if data.labels is None else data.labels[rows]
 
 
-# Words.
+# Text.
 
 
 def _meaning(name: str) -> str:
-    """What a number of the panel says: FD-lenet-mnist@2000 is an FD."""
-    known = [short for short in MEANING if name == short or name.startswith(f"{short}-")]
-    return MEANING[max(known, key=len)] if known else ""
+    """The explanation of a metric, by the prefix of its name (FD-lenet-mnist@2000 is an FD); "" if there is none."""
+    prefixes = [prefix for prefix in MEANING if name == prefix or name.startswith(f"{prefix}-")]
+    return MEANING[max(prefixes, key=len)] if prefixes else ""
 
 
 def _tables(evaluation: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
-    """Heading -> rows in words: all the rest of an evaluation."""
+    """Heading -> rows as text: the keys of an evaluation without their own section."""
     return {
         key.replace("_", " ").capitalize(): [{name: _format(value) for name, value in row.items()} for row in rows]
         for key, rows in _remaining(evaluation)
@@ -526,7 +526,7 @@ def _tables(evaluation: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
 
 
 def _remaining(evaluation: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Key -> rows, for the keys that have no place of their own on the page."""
+    """(key, rows) for the keys without their own section in the report."""
     for key, value in evaluation.items():
         if key not in HANDLED_KEYS and value not in (None, [], {}, ""):
             rows = value if isinstance(value, list) else [value]
@@ -534,7 +534,7 @@ def _remaining(evaluation: dict[str, Any]) -> Iterator[tuple[str, list[dict[str,
 
 
 def _format(value: Any, levels: int = 5) -> str:
-    """A number in 4 digits, an interval as "1 to 2", nothing for None; of what is nested, so many levels."""
+    """A value as text: 4 digits, intervals as "1 to 2", "" for None; at most `levels` nested levels."""
     if isinstance(value, list | dict) and not levels:
         return "..."
     if isinstance(value, list):

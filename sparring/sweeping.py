@@ -1,4 +1,4 @@
-"""A search for good arguments of a recipe: optuna proposes, trainings answer, one journal file is shared by workers."""
+"""Hyperparameter search over the arguments of a recipe with optuna; workers share one journal file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import optuna
 
 PRUNE_AT = (0.25, 0.5)
-"""Shares of the rounds after which a trial that is worse than the median of the others is given up."""
+"""Fractions of the rounds after which a trial worse than the median of the others is pruned."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What an argument may be: numbers from `low` to `high`, or one of `choices`."""
+    """Search space of an argument: numbers from `low` to `high`, or one of `choices`."""
 
     low: float | int | None = None
     high: float | int | None = None
@@ -44,22 +44,22 @@ class Range:
 
 
 def read_space(text: str, recipe: str) -> dict[str, Range]:
-    """ "discriminator_lr=1e-5..1e-3:log, latent=32|64|128" -> ranges by argument; or the same lines from a file.
+    """ "discriminator_lr=1e-5..1e-3:log, latent_dim=32|64|128" -> ranges by argument; or a file with such lines.
 
-    Raises SparringError for what is no range, no argument of the recipe, or beyond what the argument allows.
+    Raises SparringError for invalid ranges, unknown arguments, and values that the argument does not allow.
     """
-    with suppress(OSError, ValueError):  # a text that is longer than the name of a file may be
+    with suppress(OSError, ValueError):  # a text may be too long for a file name
         text = read_file(Path(text)).decode(errors="surrogateescape")
     function = load_recipe(recipe, RECIPES)
-    known = {a.name: a for a in arguments(function)}
+    names = [a.name for a in arguments(function)]
     space = {}
     for part in filter(None, (p.strip() for p in text.replace("\n", ",").split(","))):
-        given, sign, values = (p.strip() for p in part.partition("="))
-        name = given.removeprefix("--").replace("-", "_")
+        key, sign, values = (p.strip() for p in part.partition("="))
+        name = key.removeprefix("--").replace("-", "_")
         if not sign or not values:
             raise SparringError(f"--space has '{part}': it must be argument=low..high, argument=low..high:log or a|b|c")
-        if name not in known:
-            raise unknown_name_error("argument", name, known)
+        if name not in names:
+            raise unknown_name_error("argument", name, names)
 
         def checked(value: str, name: str = name) -> Any:
             return resolve_arguments(function, {name: value.strip()})[name]
@@ -73,9 +73,9 @@ def read_space(text: str, recipe: str) -> dict[str, Range]:
             raise SparringError(f"--space has '{part}': it must be argument=low..high, argument=low..high:log or a|b|c")
         ends = checked(low), checked(high)
         if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
-            raise SparringError(f"--space has '{part}': {name} is no number; list its values as a|b|c")
+            raise SparringError(f"--space has '{part}': {name} is not a number; list its values as a|b|c")
         if not ends[0] < ends[1] or (scale == "log" and ends[0] <= 0):
-            raise SparringError(f"--space has '{part}': the first end must be below the second, and above 0 for :log")
+            raise SparringError(f"--space has '{part}': low must be below high, and above 0 for :log")
         space[name] = Range(*ends, log=scale == "log")
     if not space:
         raise SparringError("--space is empty: give argument=low..high, argument=low..high:log or argument=a|b|c")
@@ -84,10 +84,13 @@ def read_space(text: str, recipe: str) -> dict[str, Range]:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all workers of a journal agree on.
+    """The settings that all workers of a journal share.
 
-    data       as in `train`; options: of `train` that are not the recipe's; fixed: the recipe's own, by name
-    objective  "FD" or "KID", of n samples against held-out images; never against the test set
+    recipe, data, rounds, seed  as in `train`
+    space      argument -> range to search
+    fixed      other arguments of the recipe, by name
+    options    other arguments of `train`, by name
+    objective  "FD" or "KID" of `n` samples, measured on held-out images, never on the test set
     """
 
     recipe: str
@@ -107,7 +110,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a sweep; value None: it diverged, was given up, or is still played."""
+    """One training of a sweep; value None: it diverged, was pruned, or is still running."""
 
     number: int
     state: str
@@ -125,11 +128,10 @@ def run_worker(
     quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Trial]:
-    """Play trials until the journal has that many, and return them all, best first.
+    """Run trials until the journal has `trials` of them, and return them all, best first.
 
-    Start it as often as there are processors, on as many machines as see the file: they share the journal. Raises
-    SparringError without optuna, for data of which too few images are held out to measure against, and for a journal
-    that is about something else.
+    Start one worker per processor, on any number of machines that see the file: they share the journal. Raises
+    SparringError without optuna, for data with too few held-out images, and for the journal of another sweep.
     """
     _optuna()
     _require_measurable(sweep)
@@ -139,7 +141,7 @@ def run_worker(
         study.sampler = _optuna().samplers.TPESampler(seed=_seed(study, sweep), constant_liar=True)
         trial = study.ask()
         trial.set_user_attr("worker", [socket.gethostname(), os.getpid()])
-        chosen = {name: one.suggest(trial, name) for name, one in sweep.space.items()}
+        chosen = {name: space.suggest(trial, name) for name, space in sweep.space.items()}
         say(f"trial {trial.number + 1} of {trials}: {in_words(chosen)}")
         state, value = "FAIL", None
         try:
@@ -147,29 +149,29 @@ def run_worker(
         finally:
             study.tell(trial, value, state=_optuna().trial.TrialState[state])
         best = min((t.value for t in read_trials(journal) if t.value is not None), default=None)
-        came = "given up" if value is None else f"{sweep.objective} {value:.4g}"
-        say(f"trial {trial.number + 1}: {came}" + ("" if best is None else f"; best so far {best:.4g}"))
+        result = "pruned" if value is None else f"{sweep.objective} {value:.4g}"
+        say(f"trial {trial.number + 1}: {result}" + ("" if best is None else f"; best so far {best:.4g}"))
     return read_trials(journal)
 
 
 def _require_measurable(sweep: Sweep) -> None:
-    """Before the first training: there are images to measure against."""
+    """Raises SparringError, before the first training, if there are too few held-out images to measure with."""
     from sparring.evaluation.splits import FEWEST
     from sparring.run import reload_data
 
     options = {"size": None, "channels": None, "classes": None, "held_out": 0.1, **sweep.options}
     source = {**options, "source": sweep.data, "root": options.get("data_root")}
     data = reload_data(source, info(load_recipe(sweep.recipe, RECIPES)).size)
-    there = len(data.held_out) if data.held_out else 0
-    if there < FEWEST:
+    held_out = len(data.held_out) if data.held_out else 0
+    if held_out < FEWEST:
         raise SparringError(
-            f"{there} of {len(data) + there:,} images are held out, and a sweep measures against {FEWEST} or more: "
+            f"a sweep needs at least {FEWEST} held-out images ({held_out} of {len(data) + held_out:,} are held out): "
             "give --held-out 50"
         )
 
 
 def _tried(study: optuna.Study) -> int:
-    """Trials that have ended or are being played; those of workers of this machine that were killed are given up."""
+    """Number of finished and running trials; trials of killed workers of this machine are marked as failed."""
     states = _optuna().trial.TrialState
     for trial in study.get_trials(deepcopy=False, states=[states.RUNNING]):
         host, process = trial.user_attrs.get("worker", (None, None))
@@ -190,7 +192,7 @@ def in_words(chosen: Mapping[str, Any]) -> str:
 def _play(
     sweep: Sweep, trial: optuna.Trial, chosen: Mapping[str, Any], out: Path, prune: bool, quiet: bool
 ) -> tuple[str, float | None]:
-    """Train, look after a quarter and a half, and measure at the end: the trial's state and value."""
+    """Train, measure at the fractions PRUNE_AT and at the end; returns the trial's state and value."""
     from sparring.training import resume, train
 
     ends = [*({max(1, round(share * sweep.rounds)) for share in PRUNE_AT} if prune else ()), sweep.rounds]
@@ -199,8 +201,8 @@ def _play(
         for rounds in sorted(set(ends)):
             if run is None:
                 every = {"sample_every": max(1, sweep.rounds // 10), "eval_every": sweep.rounds}
-                wanted = {**every, **sweep.options, **sweep.fixed, **chosen}
-                run = train(sweep.recipe, sweep.data, rounds=rounds, out=out, seed=sweep.seed, quiet=quiet, **wanted)
+                kwargs = {**every, **sweep.options, **sweep.fixed, **chosen}
+                run = train(sweep.recipe, sweep.data, rounds=rounds, out=out, seed=sweep.seed, quiet=quiet, **kwargs)
                 trial.set_user_attr("run", str(run.path))
             else:
                 run = resume(run, rounds=rounds, quiet=quiet)
@@ -225,26 +227,26 @@ def read_trials(journal: Path) -> list[Trial]:
     study = _load(journal)
     trials = []
     for t in study.get_trials(deepcopy=False):
-        value = t.value if t.state.name == "COMPLETE" else None  # optuna keeps the last look at one that was given up
+        value = t.value if t.state.name == "COMPLETE" else None  # optuna keeps the last value of a pruned trial
         trials.append(Trial(t.number, t.state.name.lower(), value, dict(t.params), t.user_attrs.get("run")))
     return sorted(trials, key=lambda t: (t.value is None, t.value, t.number))
 
 
 def _study(sweep: Sweep, journal: Path) -> optuna.Study:
-    """The journal's study, made by the first worker. Raises SparringError when it is about something else."""
+    """The journal's study, created by the first worker. Raises SparringError if it belongs to another sweep."""
     pruner = _optuna().pruners.MedianPruner(n_startup_trials=4)
     journal.parent.mkdir(parents=True, exist_ok=True)
     study = _optuna().create_study(
         study_name="sweep", storage=_storage(journal), direction="minimize", load_if_exists=True, pruner=pruner
     )
-    kept = study.user_attrs.get("sweep")
-    if kept is None:
+    stored = study.user_attrs.get("sweep")
+    if stored is None:
         study.set_user_attr("sweep", sweep.config())
-    elif kept != (wanted := sweep.config()):
-        key = next(k for k in wanted if kept.get(k) != wanted[k])
+    elif stored != (config := sweep.config()):
+        key = next(k for k in config if stored.get(k) != config[k])
         raise SparringError(
-            f"{journal} is a journal of another sweep: its {key} is {kept.get(key)}, here it is {wanted[key]}; "
-            "give another --journal"
+            f"{journal} is the journal of another sweep: its {key} is {stored.get(key)}, not {config[key]}; give "
+            "another --journal"
         )
     return study
 
@@ -263,7 +265,7 @@ def _storage(journal: Path) -> Any:
 
 
 def _require_whole(journal: Path, lock: Any) -> None:
-    """Raises SparringError unless every line of the journal is JSON, which also its last must end."""
+    """Raises SparringError unless every line of the journal is complete JSON."""
     if not journal.is_file():
         return
     lock.acquire()
@@ -278,12 +280,12 @@ def _require_whole(journal: Path, lock: Any) -> None:
             whole = False
         if not whole:
             raise SparringError(
-                f"{journal} is damaged in line {number} of {len(lines)}: take the line out, or give another --journal"
+                f"{journal} is damaged in line {number} of {len(lines)}: remove the line or give another --journal"
             )
 
 
 def _seed(study: optuna.Study, sweep: Sweep) -> int:
-    """Depends on how many trials count: a sweep that is started again, even after a kill, goes on as it would have."""
+    """The sampler's seed, from the number of trials: a restarted sweep continues as if it had not been stopped."""
     return derive_seed("sweep", sweep.seed, _tried(study)) % 2**32
 
 
@@ -291,7 +293,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise SparringError("a sweep takes optuna: pip install 'sparring[sweep]'") from None
+        raise SparringError("a sweep requires optuna: pip install 'sparring[sweep]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
@@ -299,28 +301,28 @@ def _optuna() -> Any:
 def on_slurm(
     jobs: int, options: Mapping[str, Any], folder: Path, task: Callable[[], Any], cluster: str = "slurm"
 ) -> list[Any]:
-    """Submit `jobs` workers through submitit, and return its jobs.
+    """Submit `jobs` workers through submitit, and return submitit's jobs.
 
     options  of the scheduler, by submitit's names: timeout_min, slurm_partition, gpus_per_node, cpus_per_task ...
-    cluster  "slurm"; "local": processes of this machine, to try it out
+    cluster  "slurm"; or "local": processes of this machine, for testing
 
     Raises SparringError without submitit, without Slurm, and for unknown options.
     """
     try:
         import submitit
     except ImportError:
-        raise SparringError("Slurm takes submitit: pip install 'sparring[sweep]'") from None
+        raise SparringError("Slurm requires submitit: pip install 'sparring[sweep]'") from None
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**options)
         with executor.batch():
             submitted = [executor.submit(task) for _ in range(jobs)]
-    except Exception as error:  # submitit raises whatever its scheduler said
-        raise SparringError(f"Slurm did not take the jobs: {error}") from None
+    except Exception as error:  # submitit raises many types
+        raise SparringError(f"Slurm did not accept the jobs: {error}") from None
     return submitted
 
 
 def require_one_process() -> None:
     """Raises SparringError under torchrun: workers of a sweep are separate trainings."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise SparringError("a sweep cannot run under torchrun: start the same line several times instead")
+        raise SparringError("a sweep cannot run under torchrun: run the command several times instead")

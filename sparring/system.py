@@ -1,6 +1,6 @@
-"""The one idea: a system is networks, a table of players, and a `round` that yields a `Move` per optimizer step.
+"""A system: networks, a table of players, and a method `round` that yields a `Move` for each optimizer step.
 
-When the line after a `yield` runs, that step has been taken. The referee takes it; nothing else does.
+Execution resumes after a `yield` once that optimizer step has been taken. Only the referee takes steps.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from sparring.machine import free_memory, to_device
 from sparring.seeds import isolated, make_generator, standard_defaults
 
 NextBatch = Callable[[str], tuple[Tensor, Tensor | None]]
-"""`feed("train")` gives the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None.
+"""`feed("train")` returns the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None.
 
-Where numbers were measured for each image, they come in the place of labels: (B, K) floats.
+If each image has regression targets, these take the place of labels: (B, K) floats.
 """
 
 
 def next_labeled(feed: NextBatch, stream: str = "train") -> tuple[Tensor, Tensor]:
-    """The stream's next batch with its labels. Raises SparringError when the data has none."""
+    """The stream's next batch with its labels. Raises SparringError if the data has no labels."""
     x, y = feed(stream)
     if y is None:
-        raise SparringError(f"the images of '{stream}' have no labels, and this system learns from labels")
+        raise SparringError(f"the images of '{stream}' have no labels, which this system needs: use labeled data")
     return x, y
 
 
 class Move:
-    """One player's turn: the loss it minimizes with its own weights, and numbers worth logging.
+    """One optimizer step of a player: the loss it minimizes, and scalars to log.
 
-    loss     a scalar; only the weights of `player` receive a gradient from it
-    numbers  scalars (tensors are detached here); logged under their names beside the loss
+    player   whose weights are updated; only they receive a gradient
+    loss     a scalar
+    numbers  scalars (tensors are detached here), logged under their names next to the loss
     """
 
     def __init__(self, player: str, loss: Tensor, **numbers: Tensor | float) -> None:
@@ -48,10 +49,11 @@ class Move:
 
 
 NOISE_DISTRIBUTIONS: dict[str, Callable[[torch.Generator, tuple[int, ...]], Tensor]] = {}
-"""Kinds of noise by name: a generator and a shape -> float32 tensor on the CPU."""
+"""Noise distributions by name: (generator, shape) -> float32 tensor on the CPU."""
 
 
 def register_noise(name: str) -> Callable[[Callable], Callable]:
+    """Decorator: add a function to NOISE_DISTRIBUTIONS."""
     return lambda function: NOISE_DISTRIBUTIONS.setdefault(name, function)
 
 
@@ -75,63 +77,66 @@ def unit_uniform(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
 
 @register_noise("truncated")
 def truncated(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """N(0, 1) within [-2, 2]."""
+    """N(0, 1) truncated to [-2, 2]."""
     return truncated_normal(g, shape, 2.0)
 
 
 def truncated_noise(kind: str, g: torch.Generator, shape: tuple[int, ...], threshold: float) -> Tensor:
-    """Noise of that kind whose numbers beyond +- threshold are drawn again (Brock et al. 2019, section 3.1).
+    """Noise of this kind, truncated to [-threshold, threshold] (Brock et al. 2019, section 3.1).
 
-    Raises SparringError for a threshold that is not positive, and for spherical noise, whose length is fixed.
+    Raises SparringError for a threshold that is not positive, and for spherical noise, whose norm is fixed.
     """
     if not threshold > 0:
-        raise SparringError(f"truncation is {threshold}: it must be above 0 (2 cuts little, .5 much)")
+        raise SparringError(f"truncation is {threshold}: it must be above 0 (2 truncates little, .5 strongly)")
     if kind == "uniform":
         return uniform(g, shape) * min(threshold, 1.0)
     if kind == "unit-uniform":
         return uniform(g, shape) * min(threshold, 3**0.5)
     if kind == "spherical":
-        raise SparringError("truncation: spherical noise has one length, and nothing of it can be cut")
+        raise SparringError("spherical noise has a fixed norm and cannot be truncated: drop truncation")
     return truncated_normal(g, shape, min(threshold, 2.0) if kind == "truncated" else threshold)
 
 
 def truncated_normal(g: torch.Generator, shape: tuple[int, ...], threshold: float) -> Tensor:
-    """N(0, 1) within [-threshold, threshold], as if what lies beyond were drawn again until it does not.
+    """N(0, 1) truncated to [-threshold, threshold].
 
-    By inverting the distribution function: the same distribution, in one step for the smallest threshold.
+    By inverting the distribution function: the distribution of rejection sampling, in one step for any threshold.
     """
-    share = torch.special.erf(torch.tensor(threshold, dtype=torch.float64) / 2**0.5)
+    mass = torch.special.erf(torch.tensor(threshold, dtype=torch.float64) / 2**0.5)
     u = torch.rand(shape, generator=g, dtype=torch.float64) * 2 - 1
-    return (torch.special.erfinv(u * share) * 2**0.5).float()
+    return (torch.special.erfinv(u * mass) * 2**0.5).float()
 
 
 @register_noise("spherical")
 def spherical(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """Uniform on the sphere of radius sqrt(d), where N(0, 1) in d dimensions concentrates."""
+    """Uniform on the sphere of radius sqrt(d), near which N(0, 1) in d dimensions concentrates."""
     z = torch.randn(shape, generator=g)
     return z * (shape[-1] ** 0.5 / z.norm(dim=-1, keepdim=True))
 
 
-def resolve_precision(wish: str, device: torch.device) -> torch.dtype:
-    """The dtype of autocast: "fp32", "bf16", or "auto" = bf16 where the hardware multiplies it natively.
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of autocast: "fp32", "bf16", or "auto" = bf16 if the hardware supports it natively.
 
-    Raises SparringError for another wish. fp16 is not offered: it needs loss scaling per player.
+    Raises SparringError for other names. fp16 is not supported: it needs loss scaling per player.
     """
-    if wish not in ("auto", "fp32", "bf16"):
-        raise SparringError(f"precision is '{wish}': it must be auto, fp32 or bf16")
-    if wish == "auto":
+    if name not in ("auto", "fp32", "bf16"):
+        raise SparringError(f"precision is '{name}': it must be auto, fp32 or bf16")
+    if name == "auto":
         cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu
         return torch.bfloat16 if native else torch.float32
-    return torch.bfloat16 if wish == "bf16" else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32
 
 
 @dataclass
 class ShardedRng:
-    """The random numbers of one share of a round.
+    """The random numbers of one shard of a round.
 
-    Every share (a process, or a piece of an accumulated batch) walks through the same sequence of global draws and
-    keeps its own rows, so that one process with 2N images, two with N, and two pieces of N see the same numbers.
+    Every shard (a process, or a microbatch) iterates over the same global sequence of draws and keeps its own rows, so
+    that one process with 2N images, two with N, and two microbatches of N see the same numbers.
+
+    share   index of this shard
+    shares  number of shards
     """
 
     generator: torch.Generator
@@ -139,65 +144,66 @@ class ShardedRng:
     shares: int = 1
 
     def rows(self, draw: Callable[[torch.Generator, int], Tensor], n: int) -> Tensor:
-        """(n, ...) rows of the next global draw of `n * shares` rows: `draw(generator, rows)`."""
-        every = draw(self.generator, n * self.shares)
-        return every[self.share * n : (self.share + 1) * n]
+        """(n, ...) this shard's rows of the next global draw, `draw(generator, n * shares)`."""
+        rows = draw(self.generator, n * self.shares)
+        return rows[self.share * n : (self.share + 1) * n]
 
 
 def require_memory(needed: int, what: str, advice: str) -> None:
-    """Raises SparringError where so many bytes are not free: before they are asked for."""
+    """Raises SparringError if fewer than `needed` bytes are free, before they are allocated."""
     free = free_memory()
     if free is not None and needed > free:
         raise SparringError(
-            f"{what} would take {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} are free: {advice}"
+            f"{what} would take {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free: {advice}"
         )
 
 
-def _checked_count(ability: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`ability(self, n, seed=...)` whose numbers are looked at before anything is made."""
+def _checked_count(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`method(self, n, seed=...)` that checks its numbers and the free memory first."""
 
-    @functools.wraps(ability)
+    @functools.wraps(method)
     def checked(self: System, n: int, **options: object) -> Tensor:
         n = require_int("n", n)
         require_int("seed", options.get("seed", 0), least=0)
         truncation = options.get("truncation")
         if truncation is not None and (not isinstance(truncation, int | float) or not math.isfinite(truncation)):
             raise SparringError(f"truncation is {abbreviated(truncation)}: it must be a finite number")
-        require_memory(4 * n * max(1, self.latent_dim), f"{n:,} codes", "ask for fewer at a time")
-        return ability(self, n, **options)
+        require_memory(4 * n * max(1, self.latent_dim), f"{n:,} codes", "request fewer at a time")
+        return method(self, n, **options)
 
     return checked
 
 
 MAX_GRID_COLUMNS = 32
-"""With more kinds of samples than this, a grid has no column for each."""
+"""With more classes than this, a sample grid does not have one column per class."""
 
 
 def grid_columns_for(kinds: int) -> int:
-    """Columns of a grid of samples that come in each of so many kinds in turn: one for each, where they fit."""
+    """Columns of a grid of samples that cycle through `kinds` classes: one per class if they fit, else 8."""
     return kinds if kinds <= MAX_GRID_COLUMNS else 8
 
 
 class System(nn.Module):
-    """A game: networks as attributes, `players`, and one `round`.
+    """Networks as attributes, `players`, and one `round`: the algorithm of one paper.
 
-    players   player -> names of the networks it moves; players may overlap
-    ema_networks  networks shown to the world through an exponential moving average (EMA) of their weights
-    classes   how many classes `sample(labels=...)` can be asked for; 0: it takes no labels
-    spherical_latent  the way from one code to another is along the sphere that codes of N(0, 1) lie near; False:
-    straight
-    columns   of a grid of samples; where samples come in each class in turn, one column per class
-    precision of the images it makes (`pictures`); the referee, and who opens a run, set it to that of training
-    batchwise what of its round sees the whole batch, or draws numbers for it by itself (dropout), and so is not the
-              same for pieces of the batch, or shares of several processes; layers say so by the same name
+    players       player -> names of the networks it updates; players may overlap
+    ema_networks  networks that are sampled with an exponential moving average (EMA) of their weights
+    latent_dim    length of a latent code
+    noise_distribution  of latent codes, a key of NOISE_DISTRIBUTIONS
+    classes       number of classes that `sample(labels=...)` accepts; 0: not class-conditional
+    spherical_latent    interpolate between codes along the sphere near which codes of N(0, 1) lie; False: linearly
+    grid_columns  columns of a sample grid; for class-conditional systems one per class
+    precision     of generated images (`generate_images`): that of training, set by the referee or when a run is opened
+    batchwise     what in the round depends on the whole batch, or draws its own random numbers (dropout), so that the
+                  result depends on microbatches and processes; "" if nothing. Layers have the same attribute
 
-    Whatever lives from round to round must be a parameter or a buffer, so that it is saved with the weights.
-    What a system can do beside playing is an ability: a method of `CAPABILITIES` that it defines.
+    State that persists from round to round must be a parameter or a buffer, so that it is saved with the weights.
+    Everything else a system can do is a method named in `CAPABILITIES`.
     """
 
     players: Mapping[str, tuple[str, ...]] = {}
     ema_networks: ClassVar[tuple[str, ...]] = ()
-    # Abilities, each only where a system defines it.
+    # Capabilities: each exists only in systems that define it.
     sample: Callable[..., Tensor]
     score: Callable[..., Tensor]
     classify: Callable[[Tensor], Tensor]
@@ -223,17 +229,17 @@ class System(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.draws: ShardedRng | None = None
-        self._played = 0
+        self._round_index = 0
 
     round: Callable[[NextBatch], Generator[Move, None, None]]
-    """The algorithm box of the paper, one `yield Move(...)` for each optimizer step; every system defines it."""
+    """The paper's algorithm, with one `yield Move(...)` for each optimizer step; every system defines it."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if not inspect.isgeneratorfunction(getattr(cls, "round", None)):
             raise TypeError(f"{cls.__name__}.round never yields: a round yields a Move for every optimizer step")
         for name in CAPABILITIES.keys() & cls.__dict__.keys():
-            if cls.__dict__[name] is not None:  # None: an ability that a subclass has not
+            if cls.__dict__[name] is not None:  # None: a capability that the subclass does not have
                 setattr(cls, name, standard_defaults()(cls.__dict__[name]))
                 if name in ("sample", "sample_latents"):
                     setattr(cls, name, _checked_count(cls.__dict__[name]))
@@ -244,46 +250,46 @@ class System(nn.Module):
 
     @property
     def round_index(self) -> int:
-        """Rounds before this one. The referee keeps count, as several copies of a round may be played.
+        """Number of rounds before this one, set by the referee.
 
-        A layer that changes with time has an attribute `round_index` of its own, and is told.
+        Setting it also sets the attribute `round_index` of every layer that has one.
         """
-        return self._played
+        return self._round_index
 
     @round_index.setter
     def round_index(self, rounds: int) -> None:
-        self._played = rounds
+        self._round_index = rounds
         for layer in self.modules():
             if "round_index" in layer.__dict__:
                 layer.round_index = rounds  # type: ignore[assignment]
 
     @property
     def rng(self) -> ShardedRng:
-        """The round's random numbers; outside a round those of the global generator."""
+        """The round's random numbers; outside a round, those of the global generator."""
         return self.draws or ShardedRng(torch.default_generator)
 
     def draw_rows(self, draw: Callable[[torch.Generator, int], Tensor], n: int) -> Tensor:
-        """(n, ...) rows of `draw(generator, rows)`, from the round's own draws: codes of a prior, for instance."""
+        """(n, ...) rows of `draw(generator, rows)` from `rng`, on the system's device, such as codes of a prior."""
         return to_device(self.rng.rows(draw, n).to(next(self.parameters()).dtype), self.device)
 
     def noise(self, n: int) -> Tensor:
-        """(n, latent) codes of the system's kind of noise, from the round's own draws."""
+        """(n, latent_dim) latent codes from `noise_distribution`, drawn from `rng`."""
         return self.draw_rows(
             lambda g, rows: NOISE_DISTRIBUTIONS[self.noise_distribution](g, (rows, self.latent_dim)), n
         )
 
     def uniform(self, n: int) -> Tensor:
-        """(n,) numbers from U(0, 1), from the round's own draws."""
+        """(n,) numbers from U(0, 1), drawn from `rng`."""
         return self.draw_rows(lambda g, rows: torch.rand(rows, generator=g), n)
 
     def random_labels(self, n: int) -> Tensor:
-        """(n,) int64 labels, each class equally likely, from the round's own draws."""
+        """(n,) int64 labels, uniform over the classes, drawn from `rng`."""
         return (self.uniform(n) * self.classes).long().clamp_(max=self.classes - 1)
 
     def codes(self, n: int, seed: int, truncation: float | None = None) -> Tensor:
-        """(n, latent) noise that depends on the arguments only: what samples start from.
+        """(n, latent_dim) latent codes for sampling, which depend on the arguments only.
 
-        truncation  every number beyond +- this is drawn again: fewer kinds of better images
+        truncation  truncate the noise to [-truncation, truncation]: less diverse, better images
         """
         g, shape = make_generator("sample", seed), (n, self.latent_dim)
         z = (
@@ -294,80 +300,84 @@ class System(nn.Module):
         return z.to(next(self.parameters()))
 
     def expand_labels(self, n: int, labels: int | Sequence[int] | Tensor | None) -> Tensor:
-        """(n,) int64 labels to sample with: one for all, a sequence that is repeated up to n, or None: each in turn.
+        """(n,) int64 labels for sampling: one label for all, a sequence to be repeated, or None to cycle the classes.
 
-        Raises SparringError for a label that is no class of this system.
+        Raises SparringError for labels that are not classes of this system.
         """
         try:
-            asked = torch.arange(self.classes) if labels is None else torch.as_tensor(labels).reshape(-1)
-        except (TypeError, ValueError, RuntimeError):  # words, None in a list, more than 63 bits
-            raise SparringError(f"labels are {abbreviated(labels)}: give numbers of classes") from None
-        if asked.is_floating_point() or asked.is_complex():
-            raise SparringError(f"labels are {abbreviated(labels)}: give numbers of classes")
-        if not len(asked) or int(asked.min()) < 0 or int(asked.max()) >= self.classes:
-            wrong = next((int(y) for y in asked if not 0 <= int(y) < self.classes), "nothing")
-            raise SparringError(f"label {wrong} is no class: {type(self).__name__} knows 0 to {self.classes - 1}")
-        return asked.long().repeat(-(-n // len(asked)))[:n].to(self.device)
+            y = torch.arange(self.classes) if labels is None else torch.as_tensor(labels).reshape(-1)
+        except (TypeError, ValueError, RuntimeError):  # strings, None in a list, more than 64 bits
+            raise SparringError(f"labels are {abbreviated(labels)}: give class indices") from None
+        if y.is_floating_point() or y.is_complex():
+            raise SparringError(f"labels are {abbreviated(labels)}: give class indices")
+        if not len(y):
+            raise SparringError(f"labels are empty: give class indices from 0 to {self.classes - 1}")
+        if int(y.min()) < 0 or int(y.max()) >= self.classes:
+            wrong = next(int(label) for label in y if not 0 <= int(label) < self.classes)
+            raise SparringError(
+                f"label {wrong} is out of range: {type(self).__name__} has classes 0 to {self.classes - 1}"
+            )
+        return y.long().repeat(-(-n // len(y)))[:n].to(self.device)
 
     def run_batched(
         self, network: nn.Module, *inputs: Tensor, size: int = 250, precision: torch.dtype = torch.float32
     ) -> Tensor:
         """`network(*inputs)` in evaluation mode, `size` rows at a time, as float32 on the CPU.
 
-        Layers that stay random in evaluation mode draw from a fixed seed: equal inputs give equal outputs. There are
-        gradients only if an input asks for them (codes that are being looked for).
+        Layers that are random in evaluation mode draw from a fixed seed: equal inputs give equal outputs. Gradients are
+        computed only if an input requires them (as in inversion).
         """
-        wanted = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
+        with_grad = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         autocast = torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
-        with isolated(0, self.device, network), torch.set_grad_enabled(wanted), autocast:
+        with isolated(0, self.device, network), torch.set_grad_enabled(with_grad), autocast:
             was_training = network.training
             network.eval()
             try:
-                pieces: list[Tensor] = []
-                for rows in zip(*(one.split(size) for one in inputs), strict=True):
-                    pieces.append(network(*(one.to(self.device) for one in rows)).float().cpu())
-                    if len(pieces) == 1 < len(inputs[0]) / size:
-                        needed = 2 * pieces[0][:1].nbytes * len(inputs[0])  # the pieces, and all in one
-                        require_memory(needed, f"what comes of {len(inputs[0]):,} inputs", "ask for fewer at a time")
+                outputs: list[Tensor] = []
+                for rows in zip(*(x.split(size) for x in inputs), strict=True):
+                    outputs.append(network(*(x.to(self.device) for x in rows)).float().cpu())
+                    if len(outputs) == 1 < len(inputs[0]) / size:
+                        needed = 2 * outputs[0][:1].nbytes * len(inputs[0])  # the batches and their concatenation
+                        require_memory(needed, f"the output for {len(inputs[0]):,} inputs", "request fewer at a time")
             finally:
                 network.train(was_training)
-        return torch.cat(pieces)
+        return torch.cat(outputs)
 
     def generate_images(self, network: nn.Module, *inputs: Tensor, size: int = 250) -> Tensor:
-        """`run_batched` of a network that makes images, in `self.precision`, as it was trained.
+        """`run_batched` for a network that generates images, in `self.precision`, the precision of training.
 
-        In float32 where gradients are asked for, as codes, scores and classes always are.
+        In float32 if an input requires gradients. (Codes, scores and classes are always computed in float32.)
         """
-        exact = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
+        exact = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         precision = torch.float32 if exact else self.precision
         return self.run_batched(network, *inputs, size=size, precision=precision)
 
     @property
     def growing(self) -> bool:
-        """Whether its networks do not make images in full detail yet."""
+        """Whether the networks are still growing, so that images lack their full detail."""
         return False
 
-    def supports(self, ability: str) -> bool:
-        """Whether this system has the ability (a key of ABILITIES)."""
-        if ability not in CAPABILITIES:
-            raise unknown_name_error("ability", ability, CAPABILITIES)
-        return callable(getattr(self, ability, None))
+    def supports(self, capability: str) -> bool:
+        """Whether this system has the capability (a key of CAPABILITIES). Raises SparringError for another name."""
+        if capability not in CAPABILITIES:
+            raise unknown_name_error("capability", capability, CAPABILITIES)
+        return callable(getattr(self, capability, None))
 
 
 CAPABILITIES: dict[str, str] = {
     "sample": "sample(n, *, seed=0) -> (n, C, H, W) images in [-1, 1]; with `classes` also labels=",
-    "score": "score(images) -> (n,) the judge's scores, higher = more real; perhaps also labels=",
+    "score": "score(images) -> (n,) scores of the discriminator, higher = more real; may take labels=",
     "classify": "classify(images) -> (n, classes) log-probabilities",
-    "encode": "encode(images) -> (n, code) codes of images, without noise; where they have noise, drawn with seed=",
-    "decode": "decode(codes) -> (n, C, H, W) images in [-1, 1] of codes (n, code); perhaps also labels=",
-    "reconstruct": "reconstruct(images) -> the images of their codes; perhaps also labels=",
-    "sample_latents": "prior_codes(n, *, seed=0) -> (n, code) codes as they are in samples: what `decode` takes, and "
-    "`encode` should give; perhaps also labels=, truncation=",
-    "traversals": "walks() -> {title: (rows, columns, code)} codes worth looking at",
-    "cluster": "cluster(images) -> (n, clusters) log-probabilities of clusters that no label has named",
-    "kl": "divergence(images) -> (n, latent) KL of each unit's code from the prior, in nats",
-    "log_likelihood": "log_likelihood(images, *, draws=100, seed=0) -> (n,) log p(x) in nats, estimated from below",
-    "equilibrium": "equilibrium() -> {player: its loss where neither player can gain}",
-    "translate": "translate(images, to) -> these images of one domain in the other: 0 or 1, as the data's classes",
+    "encode": "encode(images) -> (n, d) codes of images, without noise; stochastic codes with seed=",
+    "decode": "decode(codes) -> (n, C, H, W) images in [-1, 1] of codes (n, d); may take labels=",
+    "reconstruct": "reconstruct(images) -> decode(encode(images)); may take labels=",
+    "sample_latents": "sample_latents(n, *, seed=0) -> (n, d) codes from the prior, the input of `decode`; may take "
+    "labels=, truncation=",
+    "traversals": "traversals() -> {title: (rows, columns, d)} codes for grids of decoded images",
+    "cluster": "cluster(images) -> (n, clusters) log-probabilities of clusters learned without labels",
+    "kl": "kl(images) -> (n, latent_dim) KL divergence of each latent unit from the prior, in nats",
+    "log_likelihood": "log_likelihood(images, *, draws=100, seed=0) -> (n,) estimates of log p(x) in nats, biased low",
+    "equilibrium": "equilibrium() -> {player: its loss at the equilibrium of the game}",
+    "translate": "translate(images, to) -> the images translated to domain `to`, 0 or 1, as in the data's classes",
 }
-"""What systems can do beside playing. Reports, evaluation and command line ask `system.can(...)`, never for a class."""
+"""Optional methods of systems. Reports, evaluation and commands test `system.supports(...)`, never the class."""

@@ -1,4 +1,4 @@
-"""From a recipe and data to a run: play, log, show, measure, save; and to go on where a run was stopped."""
+"""Train a recipe on data in a run directory (train, log, sample, evaluate, save), and resume a stopped run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GRID_ROWS = 8
 """Rows of a sample grid."""
 
 FIRST_DENSE_ROUND = {"show": 1, "measure": 20}
-"""From which of the rounds 1, 2, 5, 10, 20, 50, 100 ... on grids are shown and FDs measured, unless told otherwise."""
+"""By default, sample grids and FD measurements start at this one of the rounds 1, 2, 5, 10, 20, 50, 100 ..."""
 
 
 @standard_defaults()
@@ -78,35 +78,34 @@ def train(
     recipe      a name of `sparring recipes`, "package.module:function", or such a function
     data        a name ("mnist"), a folder or zip of images, an array or tensor (as for `sparring.load`), a Dataset, or
                 two domains: {"a": X, "b": Y}
-    rounds      default: what the recipe's source used
-    precision   "auto" (bf16 where the hardware multiplies it natively, unless the recipe needs fp32), "fp32" or "bf16"
-    grad_accum  cut each batch into this many pieces, to save memory; the result is the same up to rounding, but where
-                batch norm, dropout or the like see the pieces: that is said before the first round
-    size, channels, classes, labels_from, held_out, data_root  as in `sparring.load`; not for a Dataset, which is loaded
-                already
+    rounds      default: that of the recipe's source
+    precision   "auto" (bf16 if the hardware supports it natively, unless the recipe needs fp32), "fp32" or "bf16"
+    grad_accum  split each batch into this many microbatches, to save memory; the result is the same up to rounding,
+                except where batch norm, dropout or the like depend on the split, which is reported at the start
+    size, channels, classes, labels_from, held_out, data_root  as in `sparring.load`; not for a Dataset
     log_every, sample_every, eval_every, save_every   rounds between log lines, sample grids (default: rounds / 40, and
                 before that rounds 1, 2, 5, 10, 20, 50 ...), FD measurements (default: rounds / 10, and before that
                 20, 50, 100 ...) and checkpoints
-    monitor     look out for collapse, divergence and other ills (docs/monitor.md); the training is the same without
-    threads     of PyTorch on the CPU (default: as many as it would use). Results depend on the number in their last
-                bits, so it is kept, and `resume` uses the same
-    arguments   the recipe's own, by name
+    monitor     report mode collapse, divergence and other problems (docs/monitor.md); does not change the training
+    threads     PyTorch threads on the CPU (default: PyTorch's). The last bits of results depend on it, so the number is
+                recorded, and `resume` uses it again
+    arguments   of the recipe, by name
 
-    Raises SparringError before the first round for anything wrong with the arguments or the data, Diverged when
-    training cannot go on, Interrupted (after showing a grid and saving) on SIGINT, SIGTERM or SIGHUP; a
-    second of these ends the process at once.
+    Raises SparringError before the first round for invalid arguments or data; DivergedError if training diverges;
+    InterruptedRun on SIGINT, SIGTERM or SIGHUP, after writing a sample grid and a checkpoint. A second signal ends the
+    process at once.
     """
     function = load_recipe(recipe, RECIPES) if isinstance(recipe, str) else recipe
     if not inspect.isfunction(function):
         raise SparringError(f"recipe is {abbreviated(recipe)}: give a name of `sparring recipes`, or a function")
     info(function)
-    theirs, ours = {a.name for a in arguments_of(function)}, inspect.signature(train).parameters
-    for given in arguments.keys() - theirs:
-        near = get_close_matches(given, [*theirs, *ours], 1, 0.6)
-        if near and near[0] in ours:
-            raise SparringError(f"unknown argument '{given}'; did you mean '{near[0]}'?")
+    recipe_arguments, own_arguments = {a.name for a in arguments_of(function)}, inspect.signature(train).parameters
+    for key in arguments.keys() - recipe_arguments:
+        near = get_close_matches(key, [*recipe_arguments, *own_arguments], 1, 0.6)
+        if near and near[0] in own_arguments:
+            raise SparringError(f"unknown argument '{key}'; did you mean '{near[0]}'?")
     name = recipe if isinstance(recipe, str) else f"{recipe.__module__}:{recipe.__qualname__}"
-    settled = resolve_arguments(function, arguments)
+    resolved = resolve_arguments(function, arguments)
     for what, value in (("rounds", rounds), ("sample_every", sample_every), ("eval_every", eval_every)):
         if value is not None:
             require_int(what, value)
@@ -120,7 +119,7 @@ def train(
     if size is not None:
         require_int("size", size)
     if not isinstance(held_out, int | float):
-        raise SparringError(f"held_out is {abbreviated(held_out)}: it is a share of the images, or how many")
+        raise SparringError(f"held_out is {abbreviated(held_out)}: it must be a fraction or a number of images")
     out = require_path("out", out)
 
     threads = _checked_threads(threads) if threads is not None else torch.get_num_threads()
@@ -128,64 +127,65 @@ def train(
     try:
         str(Path(out).absolute()).encode()
     except UnicodeEncodeError:
-        raise SparringError(f"out is '{shown(str(out))}', which is not UTF-8: give another folder") from None
+        raise SparringError(f"out is '{shown(str(out))}', which is not valid UTF-8: give another folder") from None
 
     # Data.
-    peers = process_group()
-    wishes = {"size": size, "channels": channels, "classes": classes, "labels_from": labels_from, "root": data_root}
+    processes = process_group()
+    options = {"size": size, "channels": channels, "classes": classes, "labels_from": labels_from, "root": data_root}
     if not isinstance(data, Dataset):
         if size is None and isinstance(data, Mapping):
             require_one_size(data, data_root)
-        source = {"source": data, **wishes, "held_out": held_out}
+        source = {"source": data, **options, "held_out": held_out}
         own_size = None if isinstance(data, np.ndarray | torch.Tensor) else info(function).size
-        data = on_each_process(peers, partial(reload_data, source, own_size))
-    elif held_out != 0.1 or any(wish is not None for wish in wishes.values()):
+        data = on_each_process(processes, partial(reload_data, source, own_size))
+    elif held_out != 0.1 or any(option is not None for option in options.values()):
         raise SparringError(
-            "size, channels, classes, labels_from, held_out and data_root are for loading: give them to sparring.load"
+            "size, channels, classes, labels_from, held_out and data_root do not apply to a Dataset: pass them to "
+            "sparring.load"
         )
     data.require_images()
 
     # Networks, optimizers.
-    make = partial(build_recipe, function, data.spec, settled)
-    notes = require_playable(make, data, grad_accum=grad_accum, processes=peers.num_processes)
-    made = on_each_process(peers, partial(_build, function, settled, data, seed))
+    make = partial(build_recipe, function, data.spec, resolved)
+    notes = require_playable(make, data, grad_accum=grad_accum, processes=processes.num_processes)
+    built = on_each_process(processes, partial(_build, function, resolved, data, seed))
     own_length = rounds is None
-    rounds = rounds or made.rounds
+    rounds = rounds or built.rounds
     every = {
         "log": log_every,
         "show": sample_every or max(1, rounds // 40),
         "measure": eval_every or max(1, rounds // 10),
         "save": save_every,
     }
-    referee = _referee(made, data, seed=seed, precision=precision, grad_accum=grad_accum)
+    referee = _referee(built, data, seed=seed, precision=precision, grad_accum=grad_accum)
 
-    # The run directory.
+    # Run directory.
     config = {
         "recipe": name,
-        "arguments": settled,
+        "arguments": resolved,
         "paper": info(function).paper,
         "data": {"name": data.name, "source": data.source, "count": len(data), "fingerprint": data.fingerprint},
         "spec": {"channels": data.spec.channels, "size": data.spec.size, "classes": list(data.spec.classes)},
         "seed": seed,
         "rounds": rounds,
-        "batch": made.batch,
+        "batch": built.batch,
         "grad_accum": grad_accum,
         "precision": str(referee.precision).removeprefix("torch."),
         "every": every,
-        "early": [what for what, given in (("show", sample_every), ("measure", eval_every)) if given is None],
+        "early": [what for what, interval in (("show", sample_every), ("measure", eval_every)) if interval is None],
         "monitor": monitor,
-        "equilibrium": made.system.equilibrium() if made.system.supports("equilibrium") else {},
+        "equilibrium": built.system.equilibrium() if built.system.supports("equilibrium") else {},
         "schedule_ends": referee.schedule_ends(rounds),
         "command": command_line(),
         **_environment(referee, threads),
     }
-    require_same_config(peers, partial(_game, config, referee))
-    run = _create_run(out, f"{name}-{data.name}", config, _source(type(made.system).round), referee)
+    require_same_config(processes, partial(_shared_config, config, referee))
+    run = _create_run(out, f"{name}-{data.name}", config, _source(type(built.system).round), referee)
     measured = info(function).measured
     if name not in RECIPES:
         run.trusted = function
         if function.__module__ == "__main__" or "<locals>" in name:
-            notes.append(f"recipe {name} is in a script or a notebook: only from a module can it be imported to resume")
+            notes.append(f"recipe {name} is defined in a script or notebook; to resume the run, move it to a module")
     with _locked(run):
         return _train_loop(
             run,
@@ -194,7 +194,7 @@ def train(
             threads=threads,
             quiet=quiet,
             notes=notes,
-            length=made.rounds,
+            length=built.rounds,
             own_length=own_length,
             measured=measured,
         )
@@ -211,22 +211,22 @@ def resume(
     threads: int | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Go on where a run was stopped, bit for bit as if it had not been; `rounds` sets a new end.
+    """Resume a stopped run, bit for bit as if it had not been stopped; `rounds` sets a new end.
 
-    data     needed when the run was trained on a Dataset made in memory, when its data are in another place now, and
-             when it was made by somebody else or on another machine: a Dataset, or a name or path for `sparring.load`
-    recipe   needed again when the recipe is not one of ours ("package.module:function")
-    threads  of PyTorch on the CPU (default: as many as the run was started with). With another number the result is
-             as good, but not the same bit for bit
+    data     required if the run was trained on a Dataset created in memory, if its data have moved, or if it was
+             created by another user or on another machine: a Dataset, or a name or path for `sparring.load`
+    recipe   required if the recipe is not built in ("package.module:function")
+    threads  PyTorch threads on the CPU (default: the run's). With another number the result is equally valid, but not
+             bit-identical
 
-    Raises SparringError when nothing can be resumed, when the data have changed since, or when another process holds
-    the run; nothing was changed then.
+    Raises SparringError, and changes nothing, if the run cannot be resumed, if the data have changed, or if another
+    process is training it.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     if rounds is not None:
         require_int("rounds", rounds)
     with _locked(run):
-        run.reload()  # another process may have played on until now
+        run.reload()  # another process may have trained it since it was opened
         config = run.config
         if not run.checkpoints():
             run.require_unplayed()
@@ -234,29 +234,29 @@ def resume(
         last = config["rounds"] if rounds is None else rounds
         if saved and last < saved.numbers["round"]:
             raise SparringError(
-                f"{run.path} has already played {saved.numbers['round']} rounds; --rounds {last} is less"
+                f"{run.path} already has {saved.numbers['round']} rounds: --rounds must be at least that, got {last}"
             )
 
         threads = _checked_threads(config["machine"]["threads"] if threads is None else threads)
-        function, settled = resolved_recipe(config, run.trusted if recipe is None else recipe)
+        function, resolved = resolved_recipe(config, run.trusted if recipe is None else recipe)
         if saved:
-            run.require_fit(saved, function, settled)
-        peers = process_group()
-        data = on_each_process(peers, partial(run.data, data))
-        make = partial(build_recipe, function, data.spec, settled)
-        notes = require_playable(make, data, grad_accum=config["grad_accum"], processes=peers.num_processes)
-        made = on_each_process(peers, partial(_build, function, settled, data, config["seed"]))
+            run.require_fit(saved, function, resolved)
+        processes = process_group()
+        data = on_each_process(processes, partial(run.data, data))
+        make = partial(build_recipe, function, data.spec, resolved)
+        notes = require_playable(make, data, grad_accum=config["grad_accum"], processes=processes.num_processes)
+        built = on_each_process(processes, partial(_build, function, resolved, data, config["seed"]))
         precision = {"bfloat16": "bf16", "float32": "fp32"}[config["precision"]]
-        referee = _referee(made, data, seed=config["seed"], precision=precision, grad_accum=config["grad_accum"])
+        referee = _referee(built, data, seed=config["seed"], precision=precision, grad_accum=config["grad_accum"])
         if saved:
             referee.load_state(saved.tensors, saved.numbers)
             notes += saved.warnings
         if saved and last == saved.numbers["round"]:
-            notes.append(f"all {last} rounds are played; to go on, give a new end: --rounds N")
+            notes.append(f"all {last} rounds are done; to continue, set a new end with --rounds N")
         if threads > (processors := os.cpu_count() or 1):
             notes.append(f"{threads} threads share {processors} processors: --threads {processors} is faster")
-        notes += _moved(config["machine"], _environment(referee, threads)["machine"])
-        require_same_config(peers, partial(_game, {**config, "rounds": last}, referee))
+        notes += _environment_changes(config["machine"], _environment(referee, threads)["machine"])
+        require_same_config(processes, partial(_shared_config, {**config, "rounds": last}, referee))
         if referee.processes.is_main_process:
             run.truncate_logs(saved.numbers["logs"] if saved else {})
             if saved:
@@ -265,7 +265,7 @@ def resume(
             config["rounds"], config["schedule_ends"] = last, referee.schedule_ends(last)
             if referee.processes.is_main_process:
                 run.write_config()
-        return _train_loop(run, referee, data, threads=threads, quiet=quiet, notes=notes, length=made.rounds)
+        return _train_loop(run, referee, data, threads=threads, quiet=quiet, notes=notes, length=built.rounds)
 
 
 def _train_loop(
@@ -280,22 +280,25 @@ def _train_loop(
     own_length: bool = False,
     measured: Measured | None = None,
 ) -> Run:
-    """The story of a training, from the referee's round to the run's last."""
+    """The training loop, from the referee's round to the run's last.
+
+    length  the recipe's default number of rounds, for the monitor; other arguments as in `Display`
+    """
     config, every, last = run.config, run.config["every"], run.config["rounds"]
     early = {what: FIRST_DENSE_ROUND[what] for what in config["early"]}
-    peers, main = referee.processes, referee.processes.is_main_process
-    shown = referee.ema_system
-    show_seed = derive_seed(config["seed"], "show")
-    measurable = shown.supports("sample") and data.held_out is not None and len(data.held_out) >= MIN_HELD_OUT
-    yardstick: TrainingEvaluator | None = None
-    exam: Callable[[], Rate] | None = None
+    processes, main = referee.processes, referee.processes.is_main_process
+    ema = referee.ema_system
+    sample_seed = derive_seed(config["seed"], "show")
+    measurable = ema.supports("sample") and data.held_out is not None and len(data.held_out) >= MIN_HELD_OUT
+    evaluator: TrainingEvaluator | None = None
+    held_out_error: Callable[[], Rate] | None = None
     if main and data.held_out and data.labels is not None:
-        if shown.supports("classify"):
-            exam = partial(classification_error, shown, data.held_out, "held_out")
-        elif shown.supports("cluster"):
-            exam = partial(clustering_error, shown, data, "held_out")
+        if ema.supports("classify"):
+            held_out_error = partial(classification_error, ema, data.held_out, "held_out")
+        elif ema.supports("cluster"):
+            held_out_error = partial(clustering_error, ema, data, "held_out")
     if not measurable:
-        notes = [*notes, _unmeasured(shown, data)]
+        notes = [*notes, _why_no_fd(ema, data)]
     notes = [*notes, *_caveats(referee, last)]
     display = Display(
         run.path.name,
@@ -308,16 +311,16 @@ def _train_loop(
     )
 
     def show() -> None:
-        shown = referee.ema_system
-        with display.doing("making a grid"):
-            if shown.supports("sample"):
-                picture = grid(shown.sample(GRID_ROWS * shown.grid_columns, seed=show_seed), columns=shown.grid_columns)
-            elif shown.supports("reconstruct"):
+        ema = referee.ema_system
+        with display.doing("drawing a sample grid"):
+            if ema.supports("sample"):
+                picture = grid(ema.sample(GRID_ROWS * ema.grid_columns, seed=sample_seed), columns=ema.grid_columns)
+            elif ema.supports("reconstruct"):
                 picture = reconstructions(
-                    shown, data.held_out or data, GRID_ROWS // 2 * shown.grid_columns, shown.grid_columns
+                    ema, data.held_out or data, GRID_ROWS // 2 * ema.grid_columns, ema.grid_columns
                 )
-            elif shown.supports("translate"):
-                picture = translations(shown, data, shown.grid_columns)
+            elif ema.supports("translate"):
+                picture = translations(ema, data, ema.grid_columns)
             else:
                 return
             encoded = png(picture)
@@ -325,34 +328,34 @@ def _train_loop(
             display.grid(encoded)
 
     def measure() -> None:
-        nonlocal yardstick
-        shown = referee.ema_system
+        nonlocal evaluator
+        ema = referee.ema_system
         if measurable:
-            yardstick = yardstick or TrainingEvaluator(data)
+            evaluator = evaluator or TrainingEvaluator(data)
             with display.doing("measuring FD"):
-                fakes = shown.sample(yardstick.n, seed=derive_seed(config["seed"], "measure", referee.round))
-                for line in yardstick.lines(fakes):
+                fakes = ema.sample(evaluator.n, seed=derive_seed(config["seed"], "measure", referee.round))
+                for line in evaluator.lines(fakes):
                     display.measured[line["name"]] = f"{line['value']:.3g}"
                     run.append("metrics", {"round": referee.round, **line})
                 best = run.best()
                 if best is not None and best["round"] == referee.round:
-                    run.write_best(shown, referee.round)
-        if exam is not None:
+                    run.write_best(ema, referee.round)
+        if held_out_error is not None:
             with display.doing("measuring the held-out error"):
-                error = exam()
+                error = held_out_error()
                 display.measured["held-out error"] = f"{100 * error.value:.2f} %"
                 line = {"round": referee.round, "name": error.name, "value": error.value, "n": error.n}
                 run.append("metrics", line)
 
-    def tell(found: list[dict[str, Any]]) -> None:
-        for line in found:
+    def record_alarms(lines: list[dict[str, Any]]) -> None:
+        for line in lines:
             run.append("health", line)
             if "alarm" in line:
                 display.alarm(Alarm(**line["alarm"]))
 
-    def look(monitor: Monitor, moves: list[dict[str, float | str]]) -> None:
-        _ = referee.ema_system  # brings the averaged weights, which the monitor knows, up to date
-        tell(monitor.look(referee.round, moves, referee.rates()))
+    def observe(monitor: Monitor, moves: list[dict[str, float | str]]) -> None:
+        _ = referee.ema_system  # updates the EMA weights, which the monitor observes
+        record_alarms(monitor.look(referee.round, moves, referee.rates()))
 
     def save() -> None:
         with display.doing("saving"):
@@ -360,11 +363,11 @@ def _train_loop(
 
     def stopped(number: int) -> InterruptedRun:
         name = signal.Signals(number).name
-        how = f"saved; go on with: sparring resume {run.path}"
-        return InterruptedRun(f"{name} at round {referee.round}: {how}", number, run.path)
+        message = f"{name} at round {referee.round}: saved; continue with: sparring resume {run.path}"
+        return InterruptedRun(message, number, run.path)
 
     def start() -> None:
-        if not run.checkpoints():  # not even round 0 is saved
+        if not run.checkpoints():  # a new run: round 0 is not saved yet
             show()
             measure()
             save()
@@ -372,39 +375,39 @@ def _train_loop(
     with computing_with(threads), display, _signals(run, referee, display) as signalled:
         for note in [*data.notes, *notes]:
             display.say(note)
-        on_main_process(peers, start)
+        on_main_process(processes, start)
         if stop := signalled():
             raise stopped(stop)
         monitor = None
         if config["monitor"]:
-            known = run.read("health") if main else ()
-            monitor = Monitor(referee.system, shown, data, config, length, known, str(run.path))
+            history = run.read("health") if main else ()
+            monitor = Monitor(referee.system, ema, data, config, length, history, str(run.path))
         started = monotonic()
 
         while referee.round < last:
             # Play.
-            watched = monitor is not None and monitor.due(referee.round + 1)
-            if monitor and watched and main:
+            monitor_due = monitor is not None and monitor.due(referee.round + 1)
+            if monitor and monitor_due and main:
                 monitor.before()
             try:
-                told = referee.play()
+                results = referee.play()
             except DivergedError as error:
                 if main:
                     rows = referee.feeds[0].last_rows()
                     run.write_failure(
                         {"reason": str(error), "seed": config["seed"], "rows": rows, **referee.state_numbers()}
                     )
-                    tell(monitor.failed(referee.round) if monitor else [])
+                    record_alarms(monitor.failed(referee.round) if monitor else [])
                 raise DivergedError(
-                    f"{error}. Lower the learning rates by 2 to 5 times; what was known is in {run.path / 'failure'}, "
-                    f"the last good weights in {run.path / 'weights'}"
+                    f"{error}. Lower the learning rates by a factor of 2 to 5. Diagnostics are in "
+                    f"{run.path / 'failure'}, the last good weights in {run.path / 'weights'}"
                 ) from None
             r, end = referee.round, referee.round == last
             display.tick(r)
 
             # Log.
             logged = r % every["log"] == 0 or end
-            moves = referee.reduce_logs(told) if logged or watched else []
+            moves = referee.reduce_logs(results) if logged or monitor_due else []
             if logged:
                 if main:
                     run.append("log", {"round": r, "moves": moves})
@@ -413,23 +416,23 @@ def _train_loop(
                     )
                 display.tell(moves)
 
-            # Look.
-            if monitor and watched:
-                on_main_process(peers, partial(look, monitor, moves))
+            # Monitor.
+            if monitor and monitor_due:
+                on_main_process(processes, partial(observe, monitor, moves))
 
-            # Show.
+            # Sample.
             stop = signalled()
             if due(r, every["show"], early.get("show")) or end or stop:
-                on_main_process(peers, show)
+                on_main_process(processes, show)
 
-            # Measure.
+            # Evaluate.
             if due(r, every["measure"], early.get("measure")) or end:
-                on_main_process(peers, measure)
+                on_main_process(processes, measure)
                 stop = stop or signalled()
 
             # Save.
             if r % every["save"] == 0 or end or stop:
-                on_main_process(peers, save)
+                on_main_process(processes, save)
             if stop and not end:
                 raise stopped(stop)
     with collective():
@@ -437,26 +440,26 @@ def _train_loop(
     return run
 
 
-# Pieces of the story that would interrupt it.
+# Helpers.
 
 
-def _unmeasured(shown: System, data: Dataset) -> str:
-    """Why no FD is measured, and what would change that."""
-    if not shown.supports("sample"):
-        return f"FD is not measured: {type(shown).__name__} makes no samples"
-    there = len(data.held_out) if data.held_out else 0
-    need, total = MIN_HELD_OUT, len(data) + there
-    why = f"FD is not measured: it takes {need} held-out images, and {there} of {total:,} are held out"
+def _why_no_fd(system: System, data: Dataset) -> str:
+    """Why FD is not measured, and how to change that."""
+    if not system.supports("sample"):
+        return f"FD is off: {type(system).__name__} does not generate samples"
+    held_out = len(data.held_out) if data.held_out else 0
+    need, total = MIN_HELD_OUT, len(data) + held_out
+    reason = f"FD is off: it needs at least {need} held-out images ({held_out} of {total:,} are held out)"
     if total < 2 * need:
-        return f"{why}; add images"
-    return f"{why}; train with --held-out {need} or more (in Python held_out={need})"
+        return f"{reason}; add images"
+    return f"{reason}; train with --held-out {need} or more (in Python: held_out={need})"
 
 
 def due(round_number: int, every: int, early: int | None = None) -> bool:
-    """Whether something done every so many rounds is done after this one: in multiples of `every`, and before the first
-    of them, from round `early` on, in the rounds 1, 2, 5, 10, 20, 50, 100 ... (None: not before).
+    """Whether a periodic action is due after this round: in multiples of `every`, and before the first of them in those
+    of the rounds 1, 2, 5, 10, 20, 50, 100 ... that are at least `early` (None: not before).
 
-    It depends on nothing but the round's number: a run that was stopped and resumed is the same run.
+    Depends on the round number only, so that a resumed run does the same as an uninterrupted one.
     """
     if round_number >= every or early is None:
         return round_number % every == 0
@@ -464,59 +467,59 @@ def due(round_number: int, every: int, early: int | None = None) -> bool:
     return round_number >= early and digits in ("1", "2", "5")
 
 
-def _build(function: RecipeFunction, settled: dict[str, Any], data: Dataset, seed: int) -> Recipe:
+def _build(function: RecipeFunction, resolved: dict[str, Any], data: Dataset, seed: int) -> Recipe:
     """The recipe at round 0: the same weights for the same seed."""
-    own = make_generator(seed, "weights")
-    with isolated(own.initial_seed()), Drawing(own):
-        made = build_recipe(function, data.spec, settled)
-        if made.prepare is not None:
-            made.prepare(data)
-    return made
+    generator = make_generator(seed, "weights")
+    with isolated(generator.initial_seed()), Drawing(generator):
+        recipe = build_recipe(function, data.spec, resolved)
+        if recipe.prepare is not None:
+            recipe.prepare(data)
+    return recipe
 
 
-def _referee(made: Recipe, data: Dataset, *, seed: int, precision: str, grad_accum: int) -> Referee:
+def _referee(recipe: Recipe, data: Dataset, *, seed: int, precision: str, grad_accum: int) -> Referee:
     return Referee(
-        made.system,
-        made.streams(data, seed) if made.streams else {"train": data},
-        batch=made.batch,
-        optimizers=made.optimizers,
-        schedules=made.schedules,
+        recipe.system,
+        recipe.streams(data, seed) if recipe.streams else {"train": data},
+        batch=recipe.batch,
+        optimizers=recipe.optimizers,
+        schedules=recipe.schedules,
         grad_accum=grad_accum,
-        ema_decay=made.ema_decay,
-        ema_start=made.ema_start,
-        precision=made.precision if precision == "auto" else precision,
+        ema_decay=recipe.ema_decay,
+        ema_start=recipe.ema_start,
+        precision=recipe.precision if precision == "auto" else precision,
         seed=seed,
     )
 
 
 def _caveats(referee: Referee, last: int) -> Iterator[str]:
-    """What makes this training another than one may think, as sentences."""
-    pieces, processes = referee.grad_accum, referee.processes.num_processes
+    """Warnings about effects that the user may not expect."""
+    microbatches, processes = referee.grad_accum, referee.processes.num_processes
     batchwise = referee.batchwise()
-    if pieces * processes > 1 and batchwise:
+    if microbatches * processes > 1 and batchwise:
         yield (
-            f"{', '.join(batchwise)}: computed for each of the {pieces * processes} parts of a batch by itself "
-            f"(pieces: {pieces}, processes: {processes}), so the result is not that of the whole batch at once"
+            f"{', '.join(batchwise)}: computed separately for each of the {microbatches * processes} parts of a batch "
+            f"(microbatches: {microbatches}, processes: {processes}), so the result differs from that of whole batches"
         )
     ends = referee.schedule_ends(last)
     for end in sorted(set(ends.values())):
         players = " and ".join(player for player in ends if ends[player] == end)
         yield (
             f"the learning rate of {players} is 0 after round {end:,}, where the schedule ends: the last "
-            f"{last - max(end, referee.round):,} rounds teach nothing; --rounds {end} plays none of them"
+            f"{last - max(end, referee.round):,} rounds have no effect; --rounds {end} omits them"
         )
 
 
-def _game(config: Mapping[str, Any], referee: Referee) -> dict[str, Any]:
-    """What all processes of a training must have in common: every argument, the data, and where the game stands."""
-    same = ("recipe", "arguments", "spec", "seed", "rounds", "batch", "grad_accum", "precision", "every", "monitor")
+def _shared_config(config: Mapping[str, Any], referee: Referee) -> dict[str, Any]:
+    """What must be equal in all processes of a training: arguments, data, and the state of the training."""
+    names = ("recipe", "arguments", "spec", "seed", "rounds", "batch", "grad_accum", "precision", "every", "monitor")
     state = hashlib.blake2b(digest_size=8)
-    for file, named in sorted(referee.state_tensors().items(), key=lambda one: one[0]):
-        for name, value in sorted(named.items(), key=lambda one: one[0]):
+    for file, tensors in sorted(referee.state_tensors().items(), key=lambda item: item[0]):
+        for name, value in sorted(tensors.items(), key=lambda item: item[0]):
             state.update(f"{file} {name} {value.dtype}".encode())
             state.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return {
-        **{name: config[name] for name in same},
+        **{name: config[name] for name in names},
         "run": config.get("id"),
         "data": {name: config["data"][name] for name in ("name", "count", "fingerprint")},
         "versions": {"sparring": sparring.__version__, "torch": torch.__version__},
@@ -526,82 +529,82 @@ def _game(config: Mapping[str, Any], referee: Referee) -> dict[str, Any]:
 
 
 def _source(function: Callable) -> str:
-    """The text of a function; of one that was typed into an interpreter there is none."""
+    """The source of a function; not available for one that was typed into an interpreter."""
     try:
         return dedent(inspect.getsource(function))
     except OSError:
-        return "# The source of this round was not kept in a file.\n"
+        return "# The source of this round is not available.\n"
 
 
 def _create_run(out: Path, name: str, config: dict[str, Any], source: str, referee: Referee) -> Run:
-    """The main process makes the directory; the others open it."""
-    made: list[str | None] = [None]
+    """The main process creates the directory; the others open it."""
+    paths: list[str | None] = [None]
 
     def create() -> None:
-        made[0] = str(Run.create(out, name, config, source).path)
+        paths[0] = str(Run.create(out, name, config, source).path)
 
     on_main_process(referee.processes, create)
     with collective():
-        accelerate.utils.broadcast_object_list(made)
-    return Run.open(str(made[0]))
+        accelerate.utils.broadcast_object_list(paths)
+    return Run.open(str(paths[0]))
 
 
 @contextmanager
 def _locked(run: Run) -> Iterator[None]:
-    """The main process holds the run; the others wait until it does, and are refused with it."""
-    refusal: list[SparringError | None] = [None]
-    with ExitStack() as held:
+    """The main process locks the run; the others wait for it, and raise the same error if it fails."""
+    errors: list[SparringError | None] = [None]
+    with ExitStack() as stack:
         if process_group().is_main_process:
             try:
-                held.enter_context(run.lock())
+                stack.enter_context(run.lock())
             except SparringError as error:
-                refusal = [error]
+                errors = [error]
         with collective():
-            accelerate.utils.broadcast_object_list(refusal)
-        if refusal[0] is not None:
-            raise refusal[0]
+            accelerate.utils.broadcast_object_list(errors)
+        if errors[0] is not None:
+            raise errors[0]
         yield
 
 
 @contextmanager
 def _signals(run: Run, referee: Referee, display: Display) -> Iterator[Callable[[], int]]:
-    """Yields a function that returns the number of the signal that asks to stop, or 0; several processes agree."""
+    """Yields a function that returns the number of a stop signal, or 0; the same in all processes."""
 
     def acknowledge(number: int) -> None:
         saved = run.checkpoints()
-        lost = f" and loses what was played since round {saved[-1]:,}" if saved else ""
+        lost = f" and loses the rounds since {saved[-1]:,}" if saved else ""
         name = signal.Signals(number).name
-        display.say(f"{name}: finishing the round and saving before it stops; a second one stops at once{lost}")
+        display.say(f"{name}: finishing the round and saving; a second signal stops at once{lost}")
 
     with stop_signals(acknowledge) as caught:
 
         def signalled() -> int:
             if referee.processes.num_processes == 1:
                 return caught()
-            mine = torch.tensor([caught()], device=referee.device)
+            own = torch.tensor([caught()], device=referee.device)
             with collective():
-                return int(accelerate.utils.gather(mine).max())
+                return int(accelerate.utils.gather(own).max())
 
         yield signalled
 
 
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 
 
 def _checked_threads(threads: int) -> int:
-    return require_int("threads", threads, most=MOST_THREADS)
+    return require_int("threads", threads, most=MAX_THREADS)
 
 
-def _moved(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What is not as it was when the run was made."""
+def _environment_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Differences to the environment in which the run was created."""
     for what in ("torch", "threads", "processes", "processor"):
         if now[what] != then[what]:
             change = f"{what}: {then[what]} then, {now[what]} now"
-            yield f"{change}; the result will be as good, but not the same bit for bit"
+            yield f"{change}; the result is equally valid, but not bit-identical"
 
 
 def _environment(referee: Referee, threads: int) -> dict[str, Any]:
-    """What this machine and this code are."""
+    """The machine and the version of this code, for the record."""
     machine = {
         "processor": processor(),
         "device": str(referee.device),

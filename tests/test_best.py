@@ -77,7 +77,7 @@ def test_the_evaluation_is_shown_with_its_pictures(run):
     pictures = set(run.evaluation_pictures())
     assert {"far", "near", "closest", "spectrum"} <= pictures
     page = report(run).read_text()
-    for words in ("What the numbers speak of", "What may help", "Read from", "The worst.", "The ten closest pairs."):
+    for words in ("Diagnosis", "Suggestion:", "Evidence:", "Worst samples:", "The ten closest pairs."):
         assert words in page
     assert "describes" not in page
     assert page.count('class="lamp') > 15
@@ -100,7 +100,7 @@ def test_without_a_measurement_there_is_no_best(tmp_path):
 
     bare = train("csc321-mlp", Dataset("toy", toy[:, None]), rounds=2, batch=16, latent_dim=8, out=tmp_path, quiet=True)
     assert Run.open(bare.path).best() is None
-    with pytest.raises(SparringError, match="has no best checkpoint: no KID was measured"):
+    with pytest.raises(SparringError, match="has no best checkpoint, as no KID was measured"):
         bare.system(checkpoint="best")
 
 

@@ -233,7 +233,7 @@ def test_a_process_that_is_killed_by_ctrl_c_saves(toy_file, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with: sparring resume" in err.splitlines()[-1]
+    assert "continue with: sparring resume" in err.splitlines()[-1]
 
 
 def test_two_processes_train_resume_and_write_once(toy_file, tmp_path, capfd):
@@ -370,7 +370,7 @@ def test_files_are_not_mixed_with_others(run, tmp_path, capsys):
     ("flags", "words"),
     [
         (["--labels", "triangle"], "unknown class 'triangle' (possible: circle, square, cross)"),
-        (["--labels", "7"], "label 7 is no class: BigGAN knows 0 to 2"),
+        (["--labels", "7"], "label 7 is out of range: BigGAN has classes 0 to 2"),
         (["--truncation", "0"], "truncation (--truncation) is '0': input should be greater than 0"),
         (["--truncation", "-1"], "truncation (--truncation) is '-1': input should be greater than 0"),
     ],

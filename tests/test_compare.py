@@ -97,10 +97,10 @@ def test_one_seed_a_side_proves_nothing(made):
     fd = contrast(found, "FD")
     assert (fd.interval, fd.words) == (None, "")
     found = compare([made("a", 0, 100.0), *(made(name, 0, 1.0) for name in "bcd")])
-    (note,) = [note for note in found.notes if "proves nothing about the method" in note]
+    (note,) = [note for note in found.notes if "compares two trainings, not two methods" in note]
     assert note.startswith("b, c, d against a: ")
     said = page(found) + "".join(map(str, found.notes)) + json.dumps(found.as_dict()["contrasts"])
-    assert said.count("proves nothing about the method") == 2  # in the notes, and in the page's
+    assert said.count("compares two trainings, not two methods") == 2  # in the notes, and in the page's
 
 
 def test_without_common_seeds_it_is_welch(made):
@@ -109,7 +109,7 @@ def test_without_common_seeds_it_is_welch(made):
     assert fd.pairs == 0
     assert fd.interval == pytest.approx(welch([10, 14], [1, 3]))
     assert fd.probability_interval is None
-    assert any("no seed in common" in note for note in found.notes)
+    assert any("no common seeds" in note for note in found.notes)
 
 
 def test_welch_against_its_formula():
@@ -122,7 +122,7 @@ def test_welch_against_its_formula():
 def test_a_seed_without_a_partner_is_left_out_and_named(made):
     found = compare([made("a", s, 10.0 + s) for s in (0, 1, 2)] + [made("b", s, 10.0 + s) for s in (0, 1)])
     assert contrast(found, "FD").pairs == 2
-    assert any("without a partner" in note and note.endswith(": 2") for note in found.notes)
+    assert any("unpaired seeds" in note and note.endswith(": 2") for note in found.notes)
 
 
 def test_groups_are_named_by_what_sets_them_apart(made):
@@ -153,7 +153,7 @@ def test_what_cannot_be_compared_is_refused(made):
     todo = r"2 of them were not evaluated; first: sparring evaluate \S*c && sparring evaluate \S*d$"
     with pytest.raises(SparringError, match=todo):
         compare([made("a", 0, 1.0), *(made(name, 0, 1.0, evaluated=False) for name in "cd")])
-    with pytest.raises(SparringError, match="of one method"):
+    with pytest.raises(SparringError, match="belong to one method"):
         compare([made("a", 0, 1.0), made("a", 1, 1.0)])
     with pytest.raises(SparringError, match="is not a run"):
         compare([made("a", 0, 1.0), "nowhere"])

@@ -577,7 +577,7 @@ def test_training_on_two_folders_can_be_resumed_and_reported(run):
     assert run.name == "0001-cyclegan-horses-zebras"
     main(["resume", str(run), "--rounds", "4"])
     page = (run / "report.html").read_text()
-    assert "There and back" in page
+    assert "Translations and reconstructions" in page
     assert Run.open(run).read("log") == [] or Run.open(run).config["rounds"] == 4
     with Image.open(Run.open(run).samples()[4]) as picture:
         assert picture.size == (3 * 18 + 2, 6 * 18 + 2)  # 3 held-out horses

@@ -172,7 +172,7 @@ def test_whatever_is_damaged(house, quickly, harms, verb):
 def test_the_lock_is_as_it_was(house):
     path = harmed(house, {"weights": "removed"})
     before = files_of(path)
-    with pytest.raises(SparringError, match="already played"):
+    with pytest.raises(SparringError, match="already has"):
         resume(path, rounds=2, quiet=True)
     assert files_of(path) == before
 
@@ -203,8 +203,8 @@ def test_a_run_from_elsewhere_is_not_believed_where_its_data_are(house, quickly,
         flags = ["--out", str(tmp_path / "near.png")] if verb == "neighbors" else []
         with pytest.raises(SystemExit):
             main([verb, str(path), *flags])
-        assert "was not made by you on this machine" in capsys.readouterr().err
-    assert "was not made by you" in Path(report(path)).read_text()
+        assert "was not created by you on this machine" in capsys.readouterr().err
+    assert "was not created by you" in Path(report(path)).read_text()
     assert loaded == []
     resume(path, rounds=5, data=data, quiet=True)
     main(["evaluate", str(path), "--data", str(data)])

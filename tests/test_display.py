@@ -111,8 +111,8 @@ def test_the_recipes_own_length_is_said_where_it_is_long_and_so_is_a_shorter_one
     clock, measured = Clock(monkeypatch), Measured(data="mnist", rounds=8000, minutes=10, result="FD 41 (real 2.3)")
     played(clock, Display("aae", 0, 3_000_000, 100, own_length=True, measured=measured), 0.1, 60)
     assert capsys.readouterr().err.splitlines() == [
-        "3,000,000 rounds, as many as the source trained, take about 3 d 11 h here; --rounds 8000 takes about "
-        "13 min 20 s and gave, on mnist, FD 41 (real 2.3)"
+        "3,000,000 rounds, as in the source, will take about 3 d 11 h here; --rounds 8000 takes about "
+        "13 min 20 s and reached, on mnist, FD 41 (real 2.3)"
     ]
     played(clock, Display("aae", 0, 3_000_000, 100, own_length=True), 0.1, 60)
     assert capsys.readouterr().err.endswith("take about 3 d 11 h here; --rounds N plays fewer\n")

@@ -372,7 +372,7 @@ def test_damage_costs_rounds_but_no_bits(copy, finished, server):
 def test_nothing_left_is_said(copy):
     for folder in (copy / "checkpoints").iterdir():
         (folder / "state.json").write_text("{}")
-    with pytest.raises(SparringError, match=r"no checkpoint that can be used.*state\.json"):
+    with pytest.raises(SparringError, match=r"no usable checkpoint.*state\.json"):
         resume(copy, quiet=True)
 
 
@@ -400,7 +400,7 @@ def test_longer_runs_go_on_where_the_shorter_ended(server, data, tmp_path, unhar
 def test_a_finished_run_is_said_to_be_finished(copy, capsys):
     before = everything(copy)
     resume(copy)
-    assert "all 24 rounds are played" in capsys.readouterr().err
+    assert "all 24 rounds are done" in capsys.readouterr().err
     assert everything(copy) == before
 
 
@@ -431,7 +431,7 @@ def test_logs_that_reach_no_checkpoint_do_not_stop_a_training(copy, capsys):
     assert [line["round"] for line in Run.open(copy).lines("log")] == [25]
     said = " ".join(capsys.readouterr().err.split())
     assert "log.jsonl is cut since round 8 was saved" in said
-    assert "going on from round 24 with the logs as they are" in said
+    assert "resuming from round 24 with the logs as they are" in said
     assert Run.open(copy).newest_checkpoint().numbers["round"] == 25
 
 
@@ -471,12 +471,14 @@ def test_a_refused_resume_changes_nothing(copy, tmp_path):
 def test_weights_without_checkpoints_are_never_overwritten(copy):
     shutil.rmtree(copy / "checkpoints")
     before = snapshot(copy)
-    with pytest.raises(SparringError, match=r"weights/ of round 24.*log\.jsonl to round 24.*sparring train csc321-mlp"):
+    with pytest.raises(
+        SparringError, match=r"weights/ of round 24.*log\.jsonl up to round 24.*sparring train csc321-mlp"
+    ):
         resume(copy, rounds=30, quiet=True)
     assert snapshot(copy) == before
     for name in ("weights", "best", "samples"):
         shutil.rmtree(copy / name)
-    with pytest.raises(SparringError, match=r"has log\.jsonl to round 24.*no checkpoint"):
+    with pytest.raises(SparringError, match=r"has log\.jsonl up to round 24.*no checkpoint"):
         resume(copy, rounds=30, quiet=True)
 
 
@@ -491,7 +493,7 @@ def test_weights_of_a_later_round_stay(copy):
 def test_damaged_weights_are_written_anew(copy, finished):
     file = copy / "weights" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(SparringError, match="sparring resume RUN writes it anew"):
+    with pytest.raises(SparringError, match="sparring resume RUN restores it"):
         Run.open(copy).system()
     resume(copy, quiet=True)
     assert everything(copy) == everything(finished)
@@ -582,7 +584,7 @@ def test_links_within_a_run_are_no_harm_and_hard_links_and_pipes_are(copy, tmp_p
     for name in IN_PLACE:
         (copy / name).touch()
         os.link(copy / name, tmp_path / name)
-        with pytest.raises(SparringError, match=f"{name} is a hard link"):
+        with pytest.raises(SparringError, match=f"{name} has a second hard link"):
             resume(copy, quiet=True)
         (tmp_path / name).unlink()
     os.mkfifo(copy / "eval.json")
@@ -623,7 +625,7 @@ def test_a_run_that_cannot_be_locked_is_refused(copy):
 
 
 def test_fewer_rounds_than_played_are_refused(copy):
-    with pytest.raises(SparringError, match="already played 24 rounds"):
+    with pytest.raises(SparringError, match="already has 24 rounds"):
         resume(copy, rounds=10, quiet=True)
 
 

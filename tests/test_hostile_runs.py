@@ -110,7 +110,7 @@ def test_checkpoints_without_a_file_are_refused(run):
     folder = run / "checkpoints" / "round-00000002"
     (folder / "average.safetensors").unlink()
     checkpoint_with(run)
-    one_line(lambda: resume(run, rounds=3, quiet=True), "another game")
+    one_line(lambda: resume(run, rounds=3, quiet=True), "does not fit this")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_lines_that_are_none_are_left_out(run):
 
 
 def test_lines_without_an_end_take_no_memory(run, monkeypatch):
-    monkeypatch.setattr(logs, "LONGEST", 1000)
+    monkeypatch.setattr(logs, "MAX_LINE_BYTES", 1000)
     before = Run.open(run).read("log")
     with open(run / "log.jsonl", "a") as file:
         file.write("1" * 3000 + "\n" + json.dumps(before[-1]) + "\n" + "2" * 5000)

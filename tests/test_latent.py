@@ -201,7 +201,7 @@ def test_every_tool_works_on_every_system_with_codes_and_the_others_say_why_not(
 def test_a_painter_refuses_what_its_system_does_not_know():
     with pytest.raises(SparringError, match="GAN is not class-conditional: drop --labels"):
         latent.latent_decoder(linear_gan(), 1)
-    with pytest.raises(SparringError, match="label 3 is no class: BigGAN knows 0 to 2"):
+    with pytest.raises(SparringError, match="label 3 is out of range: BigGAN has classes 0 to 2"):
         latent.latent_decoder(biggan_like(), [0, 3])
     plain = Autoencoder(nn.Flatten(), nn.Flatten(), latent_dim=16)
     with pytest.raises(SparringError, match="Autoencoder does not support latent-space tools: it cannot sample"):
@@ -244,7 +244,7 @@ def test_truncation_in_z_is_a_truncated_distribution():
         assert float(codes.var()) == pytest.approx(variance, rel=0.02), noise
     far = linear_gan(d=400, noise="truncated").sample_latents(250, truncation=9.0)
     assert 1.99 < float(far.abs().max()) <= 2
-    with pytest.raises(SparringError, match="spherical noise has one length"):
+    with pytest.raises(SparringError, match="spherical noise has a fixed norm"):
         linear_gan(noise="spherical").sample(2, truncation=1.0)
     with pytest.raises(SparringError, match="truncation is 0: it must be above 0"):
         linear_gan().sample(2, truncation=0)

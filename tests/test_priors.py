@@ -122,5 +122,5 @@ def test_walks_stay_on_the_prior():
 def test_a_prior_of_the_users_own():
     ring = priors.from_sampler(lambda g, n: torch.nn.functional.normalize(torch.randn(n, 3, generator=g)), 3)
     torch.testing.assert_close(ring.draw(torch.Generator(), 50).norm(dim=1), torch.ones(50))
-    with pytest.raises(SparringError, match=r"gave codes \(4, 3\): it must give \(4, 2\)"):
+    with pytest.raises(SparringError, match=r"returned codes \(4, 3\): it must return \(4, 2\)"):
         priors.from_sampler(lambda g, n: torch.randn(n, 3, generator=g), 2).draw(torch.Generator(), 4)

@@ -55,7 +55,7 @@ def test_the_others_notice_say_so_and_can_be_resumed(training, how, within):
     assert time.monotonic() - began < within
     assert os.waitstatus_to_exitcode(end) == 5
     line = said.read_text().strip().splitlines()[-1]
-    assert line.startswith("sparring: another process of this training died or did not answer")
+    assert line.startswith("sparring: another process of this training died or did not respond")
     assert "sparring resume" in line
 
     reached = sparring.open(run).newest_checkpoint().numbers["round"]
@@ -95,7 +95,7 @@ def test_who_dies_or_hangs_while_others_wait_is_noticed(how):
 
     (first, _), (second, said) = pair(work, patience=1, within=3)
     assert (first, second) == (-9, 5)
-    assert said.startswith("another process of this training died or did not answer")
+    assert said.startswith("another process of this training died or did not respond")
 
 
 def test_an_error_of_one_process_is_that_of_all():
@@ -132,7 +132,7 @@ def test_processes_that_were_started_differently_do_not_play(what, tmp_path):
 
     ends = pair(work)
     assert [code for code, _ in ends] == [2, 2], ends
-    assert all(text.startswith(f"process 1 plays another game than process 0: {said}") for _, text in ends), ends
+    assert all(text.startswith(f"process 1 differs from process 0: {said}") for _, text in ends), ends
     assert not (tmp_path / "runs").exists()
 
 
@@ -154,5 +154,5 @@ def test_a_port_in_use_is_one_line(monkeypatch):
         taken.listen()
         ends = pair(lambda rank: process_group(), port=taken.getsockname()[1], patience=1)
     assert [code for code, _ in ends] == [2, 2], ends
-    assert "did not find each other at 127.0.0.1:" in ends[0][1]
+    assert "did not connect at 127.0.0.1:" in ends[0][1]
     assert "\n" not in ends[0][1]

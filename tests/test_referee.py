@@ -202,7 +202,7 @@ def test_copies_that_disagree_are_named():
             player = "discriminator" if type(self).turns % 2 else "generator"
             yield Move(player, self.D(self.G(self.noise(4))).mean())
 
-    with pytest.raises(SparringError, match="disagree who moves"):
+    with pytest.raises(SparringError, match="yield moves of different players"):
         referee(gan(Torn), grad_accum=2).play()
 
 
@@ -329,11 +329,11 @@ def test_the_memory_of_an_average_is_what_its_decay_says(decay):
     for start, leap in ((3, 3), (0, 4 * memory)):
         system = gan()
         system.G = nn.Linear(1, 1)
-        ema_decay = EMA(system, decay, start)
+        ema = EMA(system, decay, start)
         for n in range(start, leap + memory + 1):
             nn.init.constant_(system.G.weight, float(n > leap))
-            ema_decay.update(n)
-        assert float(ema_decay.shown(leap + memory).G.weight.detach()) == pytest.approx(1 - math.exp(-1), abs=0.02)
+            ema.update(n)
+        assert float(ema.averaged(leap + memory).G.weight.detach()) == pytest.approx(1 - math.exp(-1), abs=0.02)
 
 
 def test_average_zero_is_the_live_network():

@@ -60,9 +60,9 @@ def test_the_page_shows_what_happened(run):
     for words in (
         "discriminator 0.693, generator 0.693",
         "floor",
-        "Copies?",
+        "Memorization.",
         "yield",
-        "never seen",
+        "real, held-out",
         "csc321-mlp",
         "real_label",
     ):
@@ -75,9 +75,9 @@ def test_without_its_data_the_page_says_what_is_missing(tmp_path):
     data = Dataset("mine", pixels).hold_out(0.1)
     run = train("csc321-mlp", data, rounds=3, batch=16, out=tmp_path, quiet=True)
     page = report(run).read_text()
-    assert "Sections that take images are missing (score histogram, nearest training images)" in page
-    assert "data made in memory" in page
-    assert "are missing" not in report(run, data=data).read_text()
+    assert "Sections that need images are omitted (score histogram, nearest training images)" in page
+    assert "data created in memory" in page
+    assert "are omitted" not in report(run, data=data).read_text()
 
 
 def test_words_of_the_user_are_escaped(tmp_path):
@@ -254,14 +254,14 @@ def test_reconstructions_stand_below_their_images(page):
     part = toy().held_out
     above = to_float(part.images[torch.arange(10) * len(part) // 10])
     expected = np.array(grid(torch.cat([above, -above]), 10))
-    shown = images_of(page)["Images, and below each what the system makes of its code"]
+    shown = images_of(page)["Images, each above its reconstruction"]
     np.testing.assert_array_equal(shown, expected)
     assert "Above: held-out images" in words_of(page)
 
 
 def test_a_decoder_that_is_told_the_class_is_told_the_right_one(tmp_path):
     data = toy()
-    shown = images_of(page_of(told, data, tmp_path))["Images, and below each what the system makes of its code"]
+    shown = images_of(page_of(told, data, tmp_path))["Images, each above its reconstruction"]
     labels = data.held_out.labels[torch.arange(10) * len(data.held_out) // 10]
     assert len(labels.unique()) == 3
     assert [shown[10, 6 * i + 4] for i in range(10)] == [(64, 128, 191)[y] for y in labels]
@@ -331,15 +331,15 @@ def test_codes_without_prior_and_labels(tmp_path):
     unlabeled = replace(toy(100, share=0.0), labels=None, classes=())
     page = page_of(recorded, unlabeled, tmp_path)
     words = words_of(page)
-    assert "Codes of training images. No prior says" in words
+    assert "Latent codes of training images. There is no prior" in words
     assert "component" not in page
     assert ">first unit</text>" in page
     assert not any(f">{name}</text>" in page for name in (*CLASSES, "prior"))
     assert "Confusion matrix" not in page
     assert "Cluster 0 :" in words
-    assert "No label was used to find them." in words
-    assert "units are active" not in words
-    assert "A walk." not in words
+    assert "The clusters were learned without labels." in words
+    assert "active units" not in words
+    assert "Latent traversal." not in words
 
 
 def test_walks_show_their_codes_in_their_places(page):
@@ -351,7 +351,7 @@ def test_walks_show_their_codes_in_their_places(page):
 @pytest.mark.parametrize("active", [7, 2, 1, 0])
 def test_posterior_collapse_is_named_when_it_is_there(page, tmp_path, active):
     words = words_of(page if active == 7 else page_of(known, toy(), tmp_path, active=active))
-    assert f"{active} of 20 units are active" in words
+    assert f"{active} of 20 active units" in words
     assert ("Posterior collapse" in words) == (active < 2)
     assert ("Lower the weight of the KL divergence (beta)" in words) == (active < 2)
 
@@ -371,14 +371,14 @@ def test_the_classes_of_held_out_images(page):
     said = part.images.view(-1, 16)[:, 0].long()
     wrong = int((said != part.labels).sum())
     words = words_of(page)
-    assert f"{wrong} of {len(part)} held-out images are taken for another class" in words
-    assert f"Confusion matrix: {len(part) - wrong} of {len(part)} images are in their own class" in page
+    assert f"{wrong} of {len(part)} held-out images are misclassified" in words
+    assert f"Confusion matrix: {len(part) - wrong} of {len(part)} images are classified correctly" in page
     sure = part.images.view(-1, 16)[:, 1].float()
     order = [i for i in sure.argsort(descending=True).tolist() if said[i] != part.labels[i]][:10]
-    told = re.findall(r"“(\w+)”, (\d+) % is “(\w+)”", words)
+    told = re.findall(r"“(\w+)”, (\d+) % label “(\w+)”", words)
     assert told == [(CLASSES[said[i]], f"{100 * sure[i] / 255:.0f}", CLASSES[part.labels[i]]) for i in order]
     first = order[0]
-    shown = images_of(page)[f"An image of class {CLASSES[part.labels[order[-1]]]} that was taken for {told[-1][0]}"]
+    shown = images_of(page)[f"An image of class {CLASSES[part.labels[order[-1]]]}, classified as {told[-1][0]}"]
     assert any(np.array_equal(shown, part.images[i, 0].numpy()) for i in order)
     assert first == max(order, key=lambda i: sure[i])
 
@@ -395,8 +395,8 @@ def test_a_confusion_matrix_has_a_row_for_each_class(page):
 
     svg = plots.confusion(torch.tensor([[50, 3], [0, 60]]), ("ape", "bee"))
     at = {text: (x, y) for text, x, y in places(svg)}
-    assert at["is"][0] < min(xs)
-    assert at["taken for"][1] > at["60"][1]
+    assert at["true class"][0] < min(xs)
+    assert at["predicted class"][1] > at["60"][1]
     assert "0" not in at
     shades = raster(svg)[..., :3].sum(2)
     middle, side = shades.shape[0] // 4, shades.shape[1] // 4
@@ -421,10 +421,10 @@ def test_clusters_show_their_likeliest_images(page):
         commonest = int(labels.bincount(minlength=3).argmax())
         share = 100 * float((labels == commonest).float().mean())
         assert f"Cluster {k} : {len(labels)} images, {share:.0f} % of them “{CLASSES[commonest]}”" in words
-        shown = images_of(page)[f"Likeliest images of cluster {k}"]
+        shown = images_of(page)[f"Most likely images of cluster {k}"]
         assert shown.shape == (8, 8 * 6 + 2)
         assert (shown[2, 4::6] == k).all()  # the pixel that says the cluster
-    assert "No label was used" not in words  # it can classify
+    assert "learned without labels" not in words  # it can classify
 
 
 def test_every_picture_has_words_for_those_who_do_not_see_it(page):
@@ -441,7 +441,7 @@ def test_every_picture_has_words_for_those_who_do_not_see_it(page):
 
 def test_gans_have_none_of_these(run):
     words = words_of(report(run).read_text())
-    for absent in ("codes say", "units are active", "A walk", "surest mistakes", "Cluster", "moves also told"):
+    for absent in ("Latent codes", "active units", "traversal", "confident errors", "Cluster", "Other logged"):
         assert absent not in words, absent
 
 
@@ -507,12 +507,12 @@ def test_a_system_that_makes_no_images_shows_what_it_keeps(tmp_path):
     np.testing.assert_array_equal(shown, np.array(grid(torch.cat(rows), 8)))
     words = words_of(report(run, data=data, recipe=f"{plain.__module__}:plain").read_text())
     first, last = run.read("log")[0]["moves"][0]["loss"], run.read("log")[-1]["moves"][0]["loss"]
-    assert f"Its loss on a batch went from {first:.4g} in round 10 to {last:.4g}." in words
+    assert f"The loss on a batch went from {first:.4g} in round 10 to {last:.4g}." in words
     assert "distance to real images" not in words.lower()
-    assert "How good is it?" not in words
+    assert "Quality" not in words
     assert "Rows of held-out images" in words
-    assert "The training" in words
-    assert "(reconstructions, codes)" in words_of(report(run, recipe=f"{plain.__module__}:plain").read_text())
+    assert "Training" in words
+    assert "(reconstructions, latent codes)" in words_of(report(run, recipe=f"{plain.__module__}:plain").read_text())
 
 
 def test_grids_show_training_images_when_nothing_is_held_out(tmp_path):
@@ -531,7 +531,7 @@ def test_a_system_that_samples_and_reconstructs_shows_samples(tmp_path):
     run = train(sampling, toy(100), out=tmp_path, quiet=True)
     np.testing.assert_array_equal(np.array(Image.open(run.samples()[3])), np.array(grid(-torch.ones(64, 1, 4, 4), 8)))
     words = words_of(report(run, data=toy(100), recipe=f"{sampling.__module__}:sampling").read_text())
-    assert "Growing. The same codes" in words
+    assert "Over the rounds. Samples of the same latent codes" in words
     assert "Reconstructions. Above" in words
 
 
@@ -540,11 +540,11 @@ def test_the_summary_of_a_classifier_tells_its_error(tmp_path):
     run = train(naming, data, rounds=20, out=tmp_path, quiet=True)
     words = words_of(report(run, data=data, recipe=f"{naming.__module__}:naming").read_text())
     error = run.read("metrics")[-1]["value"]
-    assert f"It puts {100 * error:.2f} % of 60 held-out images into a wrong class." in words
-    assert "Its loss on a batch" not in words
-    assert f"{round(error * 60)} of 60 held-out images are taken" in words
-    assert "correct: share of the batch put into its class." in words
-    assert "What it makes" not in words
+    assert f"{100 * error:.2f} % of 60 held-out images are misclassified." in words
+    assert "The loss on a batch" not in words
+    assert f"{round(error * 60)} of 60 held-out images are misclassified" in words
+    assert "accuracy: fraction of the batch that is classified correctly." in words
+    assert "Samples" not in words
 
 
 def test_opponents_losses_are_not_called_progress(tmp_path):
@@ -552,7 +552,7 @@ def test_opponents_losses_are_not_called_progress(tmp_path):
     data = Dataset("few", pixels).hold_out(0.1)
     run = train("csc321-mlp", data, rounds=20, batch=16, latent_dim=8, out=tmp_path, quiet=True)
     assert not run.read("metrics")
-    assert "Its loss" not in words_of(report(run, data=data).read_text())
+    assert "The loss on" not in words_of(report(run, data=data).read_text())
 
 
 def test_whatever_an_evaluation_found_is_told(tmp_path):
@@ -599,7 +599,7 @@ def test_whatever_an_evaluation_found_is_told(tmp_path):
     assert "Units divergence variance 1 0.1235 2 2 0.5 0.25" in words
     assert "Something new depth range 3 1.5 to 2.5" in words
     assert "Parzen" not in words
-    assert "samples, 1 times" not in words
+    assert "samples, 1 repeats" not in words
 
 
 # Whatever is on disk.
@@ -644,7 +644,7 @@ def test_a_copied_run_needs_neither_its_round_nor_its_logs_nor_its_evaluation(co
     assert "sparring evaluate" in words
     for name in ("log", "metrics", "health", "timing"):
         (copied / f"{name}.jsonl").unlink()
-    assert "played 0 of 30 rounds" in words_of(report(copied).read_text())
+    assert "for 0 of 30 rounds" in words_of(report(copied).read_text())
 
 
 @recipe(paper="none", size=8)
@@ -680,10 +680,10 @@ def test_of_very_many_classes_clusters_and_columns_the_first_are_drawn(tmp_path)
         run.write_sample(number, png(grid(torch.zeros(3000, 1, 8, 8), 3000)))
     page = report(run, data=data, recipe=f"{many.__module__}:many").read_text()
     shown = images_of(page)
-    assert shown["New samples, not picked"].shape == (8 * 10 + 2, 32 * 10 + 2)
+    assert shown["New samples, not cherry-picked"].shape == (8 * 10 + 2, 32 * 10 + 2)
     assert shown["Images of codes: clusters"].shape == (2 * 6 + 2, 32 * 6 + 2)
     words = words_of(page)
-    assert "cut after 32 columns and rows" in words
+    assert "cropped to 32 columns and rows" in words
     assert "Cluster 31 :" in words
     assert "Cluster 32 :" not in words
 
@@ -698,7 +698,7 @@ def test_a_log_of_very_many_lines_is_thinned(copied):
     assert every == 8
     words = words_of(report(copied).read_text())
     assert "Pale: as logged, one line in 8;" in words
-    assert "played 10,001 of 30 rounds" in words
+    assert "for 10,001 of 30 rounds" in words
 
 
 def test_somebodys_names_are_drawn_letter_by_letter():

@@ -75,7 +75,7 @@ def test_a_space_may_be_a_file(tmp_path):
         ("latent_dim", "it must be argument=low..high"),
         ("latent_dim=4", "it must be argument=low..high"),
         ("latent_dim=4..64:sqrt", "it must be argument=low..high"),
-        ("latent_dim=64..4", "must be below the second"),
+        ("latent_dim=64..4", "low must be below high"),
         ("label_smoothing=0..0.4:log", "above 0 for :log"),
         ("label_smoothing=0..0.9", "label_smoothing .* less than or equal to 0.5"),
         ("joint_batch=0..1", "is no number"),
@@ -208,7 +208,7 @@ def test_the_command_line(data, tmp_path, capsys):
         main([*line, "--space", "latent_dim=4..8", "--latent-dim", "4"])
     assert "latent_dim is searched and given" in capsys.readouterr().err
     for flags, words in (
-        (["--held-out", "5"], "5 of 600 images are held out, and a sweep measures against 6 or more"),
+        (["--held-out", "5"], "a sweep needs at least 6 held-out images (5 of 600 are held out)"),
         (["--labels-from", "nowhere.csv"], "there is no folder or file 'nowhere.csv'"),
         (["--space", "latent_dim=4..8," + " " * 300 + "joint_batch=maybe"], "joint_batch"),
     ):
@@ -227,5 +227,5 @@ def test_slurm_jobs_are_handed_over(tmp_path):
 
 def test_slurm_that_is_not_there_is_one_clear_line(tmp_path):
     pytest.importorskip("submitit")
-    with pytest.raises(SparringError, match="Slurm did not take the jobs"):
+    with pytest.raises(SparringError, match="Slurm did not accept the jobs"):
         on_slurm(1, {}, tmp_path / "slurm", print)

@@ -23,7 +23,7 @@ from sparring.recipes.recipe import arguments, build_recipe, info, load_recipe, 
 from sparring.referee import Referee
 from sparring.run import Run, open_system
 from sparring.system import CAPABILITIES
-from sparring.training import _caveats, _unmeasured, resume, train
+from sparring.training import _caveats, _why_no_fd, resume, train
 
 CODES = {"encode", "decode", "reconstruct"}
 GENERATIVE = CODES | {"sample", "sample_latents", "traversals"}
@@ -99,10 +99,10 @@ def test_what_a_training_is_not_is_said_before_it_starts():
     assert list(_caveats(plain, 9)) == []
     assert list(_caveats(referee(gan(), grad_accum=2, schedules=lr_decay_rounds), 6)) == []
     pieces, end = _caveats(cut, 9)
-    assert pieces.startswith("dropout: computed for each of the 2 parts of a batch by itself")
+    assert pieces.startswith("dropout: computed separately for each of the 2 parts of a batch")
     assert end == (
         "the learning rate of discriminator and generator is 0 after round 6, where the schedule ends: "
-        "the last 3 rounds teach nothing; --rounds 6 plays none of them"
+        "the last 3 rounds have no effect; --rounds 6 omits them"
     )
 
 
@@ -292,7 +292,7 @@ def test_measuring_showing_and_saving_change_nothing(tmp_path):
         ({"rounds": 0}, "rounds is 0: it must be at least 1"),
         ({"save_every": 0}, "save_every is 0"),
         ({"grad_accum": 3}, "cannot be split into 3"),
-        ({"size": 28}, "give them to sparring.load"),
+        ({"size": 28}, "pass them to sparring.load"),
         ({"precision": "fp16"}, "auto, fp32 or bf16"),
         ({"game": "hinge", "label_smoothing": 0.1}, "no labels"),
         ({"label_smoothing": 0.9}, "less than or equal to 0.5"),
@@ -380,10 +380,9 @@ def test_small_held_out_parts_are_not_measured(tmp_path, capsys):
     run = train("raschka-mlp", data, rounds=1, batch=8, out=tmp_path)
     assert run.read("metrics") == []
     assert (
-        "FD is not measured: it takes 50 held-out images, and 4 of 40 are held out; add images"
-        in capsys.readouterr().err
+        "FD is off: it needs at least 50 held-out images (4 of 40 are held out); add images" in capsys.readouterr().err
     )
     more = Dataset("more", torch.zeros(120, 1, 8, 8, dtype=torch.uint8)).hold_out(0.1)
-    assert _unmeasured(run.system(), more).endswith(
-        "12 of 120 are held out; train with --held-out 50 or more (in Python held_out=50)"
+    assert _why_no_fd(run.system(), more).endswith(
+        "(12 of 120 are held out); train with --held-out 50 or more (in Python: held_out=50)"
     )

@@ -208,7 +208,10 @@ def test_no_public_function_is_forgotten(system):
         (lambda: losses.relativistic(torch.zeros(3, 1), torch.zeros(3)), "(3, 1) and (3,)"),
         (lambda: losses.cross_entropy(torch.zeros(3, 1), torch.zeros(3)), "(3, 1) and (3,)"),
         (lambda: losses.squared_error(torch.zeros(3, 1), torch.zeros(3)), "(3, 1) and (3,)"),
-        (lambda: losses.interpolate(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(1)), "a share for each of 3"),
+        (
+            lambda: losses.interpolate(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(1)),
+            "alpha must have one value for each of 3",
+        ),
         (lambda: losses.kl_to_standard_normal(torch.zeros(3, 2), torch.zeros(3, 1)), "(3, 2) and (3, 1)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The logs of a run: JSON lines that are only appended to, and of which a damaged one is left out."""
+"""The logs of a run: append-only JSON lines; damaged lines are skipped when read."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 from sparring.errors import SparringError
 
 LOGS = ("log", "metrics", "health")
-"""Logs of deterministic values: cut back to the checkpoint when a run is resumed."""
+"""Logs of deterministic values: truncated to the checkpoint when a run is resumed."""
 
 TAIL = 1 << 16
-"""Bytes at the end of a log that its last line is looked for in."""
+"""Bytes at the end of a log in which its last line is searched."""
 
-LONGEST = 1 << 20
-"""Bytes of a line; none that a training writes is as long."""
+MAX_LINE_BYTES = 1 << 20
+"""Longer lines are skipped; training writes none as long."""
 
 ALARM = {"title": str, "sentence": str, "command": str, "cause": str, "certainty": str, "began": int, "noticed": int}
-"""What is in the line of an alarm, beside the round in which it `passed`."""
+"""Fields of an alarm, in addition to `passed`: the round in which it passed, or None."""
 
 
 def texts(file: Path) -> Iterator[bytes]:
-    """The lines of a log as they are on the disk, but for those that are too long; none where there is no file."""
+    """The raw lines of a log, except those that are too long; none if there is no file."""
     if not file.is_file():
         return
     try:
         with open(file, "rb") as opened:
             whole = True
-            while text := opened.readline(LONGEST):
-                if whole and (text.endswith(b"\n") or len(text) < LONGEST):
+            while text := opened.readline(MAX_LINE_BYTES):
+                if whole and (text.endswith(b"\n") or len(text) < MAX_LINE_BYTES):
                     yield text
                 whole = text.endswith(b"\n")
     except OSError as error:
@@ -41,7 +41,7 @@ def texts(file: Path) -> Iterator[bytes]:
 
 
 def parsed(log: str, text: bytes) -> dict[str, Any] | None:
-    """A line of the log "log", "metrics", "health" or "timing"; None when it is damaged."""
+    """A line of "log", "metrics", "health" or "timing"; None if it is damaged."""
     try:
         line = json.loads(text)
         return line if isinstance(line, dict) and _is_line(log, line) else None
@@ -50,18 +50,18 @@ def parsed(log: str, text: bytes) -> dict[str, Any] | None:
 
 
 def _is_line(log: str, line: Mapping[str, Any]) -> bool:
-    """Whether it has what such a line has."""
+    """Whether a line has the fields and types of this log."""
 
     def numbers(of: Mapping[str, Any], *names: str) -> bool:
         return all(_is_number(of[name]) for name in names)
 
     if log == "health" and "alarm" in line:
         alarm = line["alarm"]
-        told = {**alarm}
-        passed = told.pop("passed")
-        kinds = told.keys() == ALARM.keys() and all(type(told[name]) is kind for name, kind in ALARM.items())
+        fields = {**alarm}
+        passed = fields.pop("passed")
+        valid = fields.keys() == ALARM.keys() and all(type(fields[name]) is kind for name, kind in ALARM.items())
         rounds = [alarm["began"], alarm["noticed"], *([] if passed is None else [passed])]
-        return kinds and all(map(_is_round, rounds))
+        return valid and all(map(_is_round, rounds))
     if not _is_round(line["round"]):
         return False
     if log == "health":
@@ -82,13 +82,13 @@ def _is_round(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a number that a float can be."""
+    """Whether a value is a number in the range of floats."""
     return type(value) is float or (type(value) is int and abs(value) < 2**1000)
 
 
 @dataclass
 class Appended:
-    """What a log holds: its length, and its SHA-256 that grows with it."""
+    """Length and running SHA-256 of a log."""
 
     length: int
     sha256: Any
@@ -102,11 +102,11 @@ class Appended:
 
 
 def prefix(file: Path, length: int | None = None) -> Appended:
-    """The first `length` bytes of a log (default: all), or as many as there are."""
-    found, left = Appended(0, hashlib.sha256()), sys.maxsize if length is None else length
+    """Length and SHA-256 of the first `length` bytes of a log (default: all), or of fewer if it is shorter."""
+    state, remaining = Appended(0, hashlib.sha256()), sys.maxsize if length is None else length
     if file.is_file():
         with open(file, "rb") as opened:
-            while left and (block := opened.read(min(left, 1 << 20))):
-                found.add(block)
-                left -= len(block)
-    return found
+            while remaining and (block := opened.read(min(remaining, 1 << 20))):
+                state.add(block)
+                remaining -= len(block)
+    return state

@@ -1,4 +1,4 @@
-"""What is in recipe.json and config.json: types and ranges, checked whenever they are read."""
+"""Types and ranges of recipe.json and config.json, checked whenever they are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Count = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class Source(BaseModel, strict=True):
-    """Where data came from: what `sparring.load` was given."""
+    """The source of the data: the arguments of `sparring.load`."""
 
     source: str | dict[str, str]
     size: Count | None
@@ -58,7 +58,7 @@ class Machine(BaseModel, strict=True):
 
 
 class WeightsConfig(BaseModel, strict=True):
-    """weights/config.json: what rebuilds the networks."""
+    """weights/config.json: everything needed to rebuild the networks."""
 
     format: int
     training: str
@@ -69,7 +69,7 @@ class WeightsConfig(BaseModel, strict=True):
 
 
 class RunConfig(BaseModel, strict=True):
-    """recipe.json, as far as anything depends on it."""
+    """recipe.json: the fields that are read again."""
 
     format: int
     id: str
@@ -96,7 +96,7 @@ class RunConfig(BaseModel, strict=True):
 
 
 class Log(BaseModel, strict=True):
-    """What a checkpoint knows of a log: its length, and the SHA-256 of its content."""
+    """A log at the time of a checkpoint: its length, and the SHA-256 of its content."""
 
     bytes: Annotated[int, Field(ge=0, le=MOST)]
     sha256: str
@@ -118,12 +118,12 @@ class State(BaseModel, strict=True, extra="forbid"):
 
 
 def read_sealed(file: Path, kind: type[BaseModel]) -> dict[str, Any]:
-    """A file that `durable.sealed` wrote. Raises SparringError when it is damaged or of another format."""
+    """A file written with `durable.sealed`. Raises SparringError if it is damaged or has another format."""
     try:
         data = read_json(file)
-        found = _format_of(data)
-        if found not in (None, FORMAT):
-            raise SparringError(f"{file} has format {found}; this version of sparring reads format {FORMAT}")
+        version = _format_of(data)
+        if version not in (None, FORMAT):
+            raise SparringError(f"{file} has format {version}; this version of sparring reads format {FORMAT}")
         config = unsealed(data)
         kind.model_validate(config)
     except OSError as error:
@@ -136,20 +136,20 @@ def read_sealed(file: Path, kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def first_of(error: pydantic.ValidationError) -> str:
-    """The first of the errors: where, and what."""
+    """The first of the errors: its location and message."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
 
 
 def _format_of(data: bytes) -> int | None:
     try:
-        found = json.loads(data)["format"]
+        version = json.loads(data)["format"]
     except (ValueError, RecursionError, KeyError, TypeError):
         return None
-    return found if type(found) is int else None
+    return version if type(version) is int else None
 
 
 def spec_of(config: Mapping[str, Any]) -> Spec:
-    """What the data was, as recipe.json and config.json keep it."""
+    """The data's `Spec`, from recipe.json or config.json."""
     spec = config["spec"]
     return Spec(spec["channels"], spec["size"], tuple(spec["classes"]))

@@ -81,4 +81,4 @@ class ADA(GAN):
 
     def signed_margin(self, score: Tensor) -> Tensor:
         """The score's distance from the neutral score, positive on the side of real images."""
-        return self.game.direction_of_real * (score.detach() - self.game.neutral_score(self.game.labels))
+        return self.game.direction_of_real * (score.detach() - self.game.neutral_score(self.game.targets))
