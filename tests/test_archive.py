@@ -307,6 +307,7 @@ def test_sizes_of_a_stored_member_agree(tmp_path):
         (b"text", "neither a folder nor an archive"),
         (b"\x1f\x8b" + bytes(600), "neither a folder nor an archive"),
     ],
+    ids=["half a zip", "RAR", "7z", "bzip2", "text", "half a gzip"],  # the bytes of a zip hold the time
 )
 def test_what_is_no_archive_is_called_what_it_is(tmp_path, content, words):
     path = tmp_path / "data.zip"
