@@ -189,7 +189,7 @@ def test_lines_that_are_none_are_left_out(run):
         with open(run / f"{log}.jsonl", "a") as file:
             file.writelines(f"{text}\n" for text in texts)
     assert {log: opened.read(log) for log in LINES} == whole
-    assert opened.round_index()[0] == 2
+    assert opened.played()[0] == 2
     assert opened.health() == []
     assert parsed("health", json.dumps({"alarm": {**ALARM, "passed": None}}).encode()) is not None
 

@@ -135,8 +135,9 @@ def test_the_table_of_runs(out, monkeypatch, capsys):
 def test_a_log_that_is_torn_still_tells_how_far_a_run_is(out, tmp_path):
     run = Run.open(out / "runs" / "0001-csc321-mlp-toy")
     torn = Run(tmp_path, {**run.config, "rounds": 30}, run.disk)
-    (tmp_path / "log.jsonl").write_text('{"round": 10}\n{"round": 20}\n{"rou')
-    assert torn.round_index()[0] == 20
+    moves = '"moves": [{"player": "critic", "loss": 1.0, "gradient": 1.0}]'
+    (tmp_path / "log.jsonl").write_text(f'{{"round": 10, {moves}}}\n{{"round": 20, {moves}}}\n{{"rou')
+    assert torn.played()[0] == 20
     assert torn.state() == "stopped"
     (tmp_path / "failure").mkdir()
     assert torn.state() == "diverged"

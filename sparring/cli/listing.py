@@ -55,7 +55,7 @@ def runs(
 
 
 def _row(run: Any) -> dict[str, Any]:
-    played, at = run.round_index()
+    played, at = run.played()
     distances = [line["value"] for line in run.read("metrics") if str(line.get("name")).startswith("FD-")]
     return {
         "recipe": run.config["recipe"],

@@ -134,7 +134,7 @@ class Run:
         grid = self.newest_grid()
         picture = base64.b64encode(grid[1]).decode() if grid else ""
         image = f'<br><img alt="samples" src="data:image/png;base64,{picture}">' if picture else ""
-        played, _ = self.round_index()
+        played, _ = self.played()
         return f"<b>{html.escape(str(self.path))}</b>: {played:,} of {self.config['rounds']:,} rounds{image}"
 
     # Create and open.
@@ -542,7 +542,7 @@ class Run:
         alarms = [line["alarm"] for line in self.lines("health") if "alarm" in line]
         return list({(alarm["cause"], alarm["began"]): alarm for alarm in alarms}.values())
 
-    def round_index(self) -> tuple[int, float]:
+    def played(self) -> tuple[int, float]:
         """The last round in log.jsonl (0: none yet), and the time of the last log line in seconds since 1970.
 
         Reads only the end of the file. Raises SparringError if there is no log.
@@ -567,7 +567,7 @@ class Run:
             return "training"
         except OSError:
             pass  # never locked, or a disk without locks
-        if self.round_index()[0] >= self.config["rounds"]:
+        if self.played()[0] >= self.config["rounds"]:
             return "done"
         return "diverged" if (self.path / "failure").is_dir() else "stopped"
 
