@@ -68,7 +68,7 @@ def test_the_report_marks_it(run):
     words = re.sub(r"<[^>]+>", " ", page)
     assert f"best: round {best['round']}" in words
     assert f"round {best['round']}, {best['value']:.3g}" in words
-    assert f"KID {best['other_half']:.3g} there" in words
+    assert f"its KID is {best['other_half']:.3g}," in words
     assert "The weights are those of the best round." in words
 
 

@@ -83,7 +83,7 @@ def test_equilibrium_is_where_an_indifferent_discriminator_stays(options):
         s = torch.full((200_000,), score, dtype=torch.float64)
         return float(tricky.discriminator(s, s))
 
-    best = tricky.neutral_score(tricky.labels)
+    best = tricky.neutral_score(tricky.targets)
     assert expected(best) == pytest.approx(at_best, abs=2e-3)
     assert expected(best - 0.3) > at_best
     assert expected(best + 0.3) > at_best
@@ -175,8 +175,8 @@ def test_flips_and_noise_have_the_promised_frequency_and_range():
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("hinge", {"label_smoothing": 0.1}, "no labels"),
-        ("wasserstein", {"real_label": 0.0, "fake_label": 1.0}, "no labels"),
+        ("hinge", {"label_smoothing": 0.1}, "does not use targets"),
+        ("wasserstein", {"real_label": 0.0, "fake_label": 1.0}, "does not use targets"),
         ("hing", {}, "did you mean 'hinge'"),
         ("non-saturating", {"label_flip_prob": 0.7}, r"\[0, 0.5\]"),
         ("non-saturating", {"label_flip_prob": 0.5}, "leaves no training signal"),

@@ -344,7 +344,7 @@ def test_codes_without_prior_and_labels(tmp_path):
 
 def test_walks_show_their_codes_in_their_places(page):
     expected = np.array(grid(torch.linspace(-1, 1, 6)[:, None, None, None].expand(6, 1, 4, 4), 3))
-    np.testing.assert_array_equal(images_of(page)["Images of codes: from black to white"], expected)
+    np.testing.assert_array_equal(images_of(page)["Decoded codes: from black to white"], expected)
     assert "<h3>From black to white</h3>" in page
 
 
@@ -483,8 +483,8 @@ def test_what_else_moves_tell_is_drawn_with_the_name_of_who_told():
     assert plots.extra_names(log) == ["category", "accuracy"]
     svg = plots.extra_series(log)
     assert axes_in(svg) == 2
-    assert ">kind</text>" in svg
-    assert ">correct, classifier</text>" in svg
+    assert ">category</text>" in svg
+    assert ">accuracy, classifier</text>" in svg
     assert {">discriminators</text>" in svg, ">encoder</text>" in svg} == {True}
     assert f"stroke: {plots.COLORS[2]}" in svg  # the third player's, as among the losses
     assert plots.mean_scores(log, "real", "fake", title="t", names=("a", "b")) == ""
@@ -581,7 +581,7 @@ def test_whatever_an_evaluation_found_is_told(tmp_path):
             "format": FORMAT, "data": "toy", "fingerprint": "f", "n": 60, "repeats": 1, "classes": [], "cells": [],
             "sampling": {}, "metrics": [finding, bare, named, agreed], "findings": [],
             "notes": [], "range": {}, "system": {},
-            "units": [{"divergence": 0.123456, "variance": 2.0}, {"divergence": 0.5, "variance": 0.25}],
+            "units": [{"kl": 0.123456, "variance": 2.0}, {"kl": 0.5, "variance": 0.25}],
             "something_new": {"depth": 3, "range": [1.5, 2.5]},
         },
         {},
@@ -596,7 +596,7 @@ def test_whatever_an_evaluation_found_is_told(tmp_path):
     assert "Active units: 7 of 20, n = 1,200." in words
     assert "Clustering error: 25.00 % (20.00 to 30.00 %), n = 60. Clusters are named after" in words
     assert "Class agreement: 25.00 % (20.00 to 30.00 %), n = 60; lenet on real images: 99.0 %" in words
-    assert "Units divergence variance 1 0.1235 2 2 0.5 0.25" in words
+    assert "Units kl variance 1 0.1235 2 2 0.5 0.25" in words
     assert "Something new depth range 3 1.5 to 2.5" in words
     assert "Parzen" not in words
     assert "samples, 1 repeats" not in words
@@ -655,7 +655,7 @@ def many(data):
 class Sorted(Sampling):
     """3,000 clusters, and codes that are walked through all of them."""
 
-    columns = 3000
+    grid_columns = 3000
 
     def sample(self, n, *, seed=0):
         return -torch.ones(n, 1, 8, 8)
@@ -681,7 +681,7 @@ def test_of_very_many_classes_clusters_and_columns_the_first_are_drawn(tmp_path)
     page = report(run, data=data, recipe=f"{many.__module__}:many").read_text()
     shown = images_of(page)
     assert shown["New samples, not cherry-picked"].shape == (8 * 10 + 2, 32 * 10 + 2)
-    assert shown["Images of codes: clusters"].shape == (2 * 6 + 2, 32 * 6 + 2)
+    assert shown["Decoded codes: clusters"].shape == (2 * 6 + 2, 32 * 6 + 2)
     words = words_of(page)
     assert "cropped to 32 columns and rows" in words
     assert "Cluster 31 :" in words
