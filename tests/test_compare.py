@@ -83,7 +83,7 @@ def test_better_is_nearer_to_real_images_or_as_the_number_says(made):
     assert contrast(found, "classification").better == "lower"
     assert contrast(found, "classification").words == "worse"
     nowhere = contrast(found, "density")
-    assert (nowhere.better, nowhere.probability, nowhere.words) == ("", None, "not told apart")
+    assert (nowhere.better, nowhere.probability, nowhere.words) == ("", None, "no significant difference")
 
 
 def test_ties_count_half(made):
@@ -98,7 +98,7 @@ def test_one_seed_a_side_proves_nothing(made):
     assert (fd.interval, fd.words) == (None, "")
     found = compare([made("a", 0, 100.0), *(made(name, 0, 1.0) for name in "bcd")])
     (note,) = [note for note in found.notes if "compares two trainings, not two methods" in note]
-    assert note.startswith("b, c, d against a: ")
+    assert note.startswith("b, c, d vs. a: ")
     said = page(found) + "".join(map(str, found.notes)) + json.dumps(found.as_dict()["contrasts"])
     assert said.count("compares two trainings, not two methods") == 2  # in the notes, and in the page's
 
@@ -136,9 +136,9 @@ def test_groups_are_named_by_what_sets_them_apart(made):
     ("card", "reason"),
     [
         ({"extractor": "random-conv64"}, "FD-lenet-mnist@500 and FD-random-conv64@500 cannot"),
-        ({"digest": "bb" * 32}, "the weights of the extractor differs"),
+        ({"digest": "bb" * 32}, "the SHA-256 of the extractor's weights differs"),
         ({"n": 400}, "FD-lenet-mnist@500 and FD-lenet-mnist@400 cannot"),
-        ({"split": "test"}, "the real images to compare with differs"),
+        ({"split": "test"}, "the split differs"),
         ({"fingerprint": "00" * 32}, "the data differ"),
     ],
 )
@@ -148,7 +148,7 @@ def test_unlike_cards_are_refused_with_the_reason(made, card, reason):
 
 
 def test_what_cannot_be_compared_is_refused(made):
-    with pytest.raises(SparringError, match=r"it was not evaluated; first: sparring evaluate \S*b$"):
+    with pytest.raises(SparringError, match=r"one was not evaluated; first: sparring evaluate \S*b$"):
         compare([made("a", 0, 1.0), made("b", 0, 1.0, evaluated=False)])
     todo = r"2 of them were not evaluated; first: sparring evaluate \S*c && sparring evaluate \S*d$"
     with pytest.raises(SparringError, match=todo):

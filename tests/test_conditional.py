@@ -209,7 +209,7 @@ def test_messages_are_one_hot_and_uniform():
 
 
 def test_codes_of_another_shape_are_refused():
-    with pytest.raises(SparringError, match=r"codes are \(4, 2\): expected \(4, 3\)"):
+    with pytest.raises(SparringError, match=r"codes have shape \(4, 2\): expected \(4, 3\)"):
         informed().sample(4, codes=torch.zeros(4, 2))
 
 

@@ -70,7 +70,7 @@ def test_a_stopped_run_has_shown_and_measured_early_and_leaves_a_grid_and_a_repo
     assert (path / "report.html").is_file()
     said = capsys.readouterr()
     assert f"report  {path / 'report.html'}" in said.out
-    assert said.err.splitlines()[-1].endswith(f"at round 53: saved; go on with: sparring resume {path}")
+    assert said.err.splitlines()[-1].endswith(f"at round 53: saved; continue with: sparring resume {path}")
 
 
 def test_a_stopped_run_resumed_is_the_run_that_was_not_stopped(toy_file, tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_the_recipes_own_length_is_said_where_it_is_long_and_so_is_a_shorter_one
         "13 min 20 s and reached, on mnist, FD 41 (real 2.3)"
     ]
     played(clock, Display("aae", 0, 3_000_000, 100, own_length=True), 0.1, 60)
-    assert capsys.readouterr().err.endswith("take about 3 d 11 h here; --rounds N plays fewer\n")
+    assert capsys.readouterr().err.endswith("take about 3 d 11 h here; use --rounds N for fewer\n")
     for rounds, own in ((3_000_000, False), (1000, True)):  # asked for; or short
         played(clock, Display("aae", 0, rounds, 100, own_length=own, measured=measured), 0.1, 60)
         assert capsys.readouterr().err == ""

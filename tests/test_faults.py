@@ -318,7 +318,7 @@ def test_every_flipped_bit_is_noticed(copy):
 
 
 @pytest.mark.parametrize(
-    "file", ["system.safetensors", "average.safetensors", "optimizer-generator.safetensors", "state.json", MANIFEST]
+    "file", ["system.safetensors", "ema.safetensors", "optimizer-generator.safetensors", "state.json", MANIFEST]
 )
 @pytest.mark.parametrize("keep", [0, 5, 0.5, -1])
 def test_truncated_files_mean_the_older_checkpoint(copy, file, keep):
@@ -337,7 +337,7 @@ def swap(copy, finished):
 
 
 def missing(copy, finished):
-    (copy / "checkpoints" / "round-00000024" / "average.safetensors").unlink()
+    (copy / "checkpoints" / "round-00000024" / "ema.safetensors").unlink()
 
 
 def extra(copy, finished):

@@ -49,13 +49,13 @@ def checkpoint_with(run, **files):
 
 def forged(run, **arguments):
     """The run with other arguments, as if it had been trained with them; the weights stay."""
-    config = unsealed((run / "recipe.json").read_bytes())
-    config["arguments"] |= arguments
-    (run / "recipe.json").write_bytes(sealed(config))
+    recorded = unsealed((run / "recipe.json").read_bytes())
+    recorded["arguments"] |= arguments
+    (run / "recipe.json").write_bytes(sealed(recorded))
     training = Run.open(run).training
     config = unsealed((run / "weights" / "config.json").read_bytes())
     (run / "weights" / "config.json").write_bytes(
-        sealed({**config, "training": training, "arguments": config["arguments"]})
+        sealed({**config, "training": training, "arguments": recorded["arguments"]})
     )
     file = run / "weights" / "model.safetensors"
     tensors, known = safetensors.torch.load(file.read_bytes()), {"round": 2, "training": training}
@@ -108,7 +108,7 @@ def test_checkpoints_with_wrong_numbers_are_refused(run, change):
 
 def test_checkpoints_without_a_file_are_refused(run):
     folder = run / "checkpoints" / "round-00000002"
-    (folder / "average.safetensors").unlink()
+    (folder / "ema.safetensors").unlink()
     checkpoint_with(run)
     one_line(lambda: resume(run, rounds=3, quiet=True), "does not fit this")
 
