@@ -377,7 +377,7 @@ def not_a_number(x: Tensor, played: int) -> Tensor:
 
 
 def never_average(referee: Referee) -> None:
-    referee._average._kept = lambda after, until: 1.0  # type: ignore[method-assign]
+    referee._ema._kept = lambda after, until: 1.0  # type: ignore[method-assign]
 
 
 def hasty(recipe: Recipe, data: Dataset) -> None:
@@ -450,7 +450,7 @@ def tenth_codes(recipe: Recipe, data: Dataset) -> None:
 def flipped(recipe: Recipe, data: Dataset) -> None:
     """Nearly half of what the discriminator is told is wrong."""
     game: Any = recipe.system.game
-    recipe.system.game = replace(game, labels=replace(game.labels, label_flip_prob=0.49))
+    recipe.system.game = replace(game, targets=replace(game.targets, flip_prob=0.49))
 
 
 FAULTS: dict[str, Fault] = {

@@ -44,9 +44,7 @@ def evaluate(
     ] = "last",
     extractor: Annotated[
         str | None,
-        Field(
-            description="judge: lenet-mnist-2, random-conv64, pixels-pca64, self64 ... (default: the one that knows)"
-        ),
+        Field(description="lenet-mnist-2, random-conv64, pixels-pca64, self64 ... (default: chosen by content)"),
     ] = None,
     weights: Annotated[
         Path | None, Field(description="weights file of inception, dinov2 or clip, which are never fetched")
@@ -84,8 +82,8 @@ def evaluate(
         real = load(against, held_out=0.1 if held_out is None else held_out, root=data_root)
         for note in real.notes:
             print(f"sparring: {note}", file=sys.stderr)
-        judge = choose_extractor(real, extractor, weights)
-        result = evaluate(run, real, level=level, n=n, split=split, seed=seed, extractor=judge, parzen=parzen)
+        chosen = choose_extractor(real, extractor, weights)
+        result = evaluate(run, real, level=level, n=n, split=split, seed=seed, extractor=chosen, parzen=parzen)
         _show(result, result.as_dict() if json else None)
         return
     if held_out is not None:

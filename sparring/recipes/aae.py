@@ -196,7 +196,7 @@ def aae_labeled_prior(
         Literal["gaussians", "swiss-roll"], Field(description="a component for each class, in the plane")
     ] = "gaussians",
     n_labeled: Annotated[
-        int, Field(ge=0, description="images whose class is told, as many of each class; 0: all")
+        int, Field(ge=0, description="images with known labels, as many of each class; 0: all")
     ] = 10_000,
     width: Width = 1000,
     batch: Batch = 100,

@@ -35,7 +35,12 @@ def cyclegan(
         ),
     ] = False,
     d_layers: Annotated[
-        int, Field(ge=1, le=3, description="of a judge: one score sees 70 pixels across with 3, 34 with 2, 16 with 1")
+        int,
+        Field(
+            ge=1,
+            le=3,
+            description="of each discriminator: one score sees 70 pixels across with 3, 34 with 2, 16 with 1",
+        ),
     ] = 3,
     lambda_cycle: Annotated[
         float, Field(ge=0, allow_inf_nan=False, description="weight of the way there and back")
@@ -44,7 +49,7 @@ def cyclegan(
         float,
         Field(ge=0, allow_inf_nan=False, description="times `lambda_cycle`: weight of leaving an image of the target"),
     ] = 0.5,
-    pool_size: Annotated[int, Field(ge=0, description="translations each judge's pool keeps")] = 50,
+    pool_size: Annotated[int, Field(ge=0, description="translations in each discriminator's image pool")] = 50,
     resize_factor: Annotated[
         float, Field(ge=1, le=2, description="images are resized to so many times their side, then cut at random")
     ] = 286 / 256,

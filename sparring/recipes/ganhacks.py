@@ -112,7 +112,7 @@ class DiscriminatorParts:
         Field(description="how D sees that images of a batch are alike (ganhacks 15)"),
     ] = "none"
     mbstd_group: Annotated[int, Field(ge=2, description="images that --minibatch std compares")] = 4
-    packing: Annotated[int, Field(ge=1, le=16, description="images that D judges together (PacGAN); 1: one")] = 1
+    packing: Annotated[int, Field(ge=1, le=16, description="images that D sees together (PacGAN); 1: one")] = 1
     augment: Annotated[
         Literal[
             "none",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def pacgan(
     data: "Spec",
     *,
-    packing: Annotated[int, Field(ge=1, le=16, description="images that D judges together; 1: one, a plain GAN")] = 4,
+    packing: Annotated[int, Field(ge=1, le=16, description="images that D sees together; 1: one, a plain GAN")] = 4,
     d_channels: Annotated[
         int, Field(ge=1, le=64, description="D's first feature maps: 2 is D = G/4, 4 is D = G/2")
     ] = 2,

@@ -99,7 +99,7 @@ def system(game: str, penalty: str, weight: float, start: Point = (1.0, 1.0)) ->
         if penalty == "noise"
         else torch.zeros(1, 1).double()
     )
-    level = 0.0 if game == RELATIVISTIC else GAMES[game].neutral_score(GAMES[game].labels)
+    level = 0.0 if game == RELATIVISTIC else GAMES[game].neutral_score(GAMES[game].targets)
     G, D = DiracGenerator(start[0], around), LinearDiscriminator(start[1], level)
     gan: GAN
     if game == RELATIVISTIC:
