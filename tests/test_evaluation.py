@@ -628,7 +628,7 @@ def test_reconstructions_that_are_broken_are_refused(digits):
     data, _ = digits
     with pytest.raises(SparringError, match=r"reconstructions must be \(50, 1, 28, 28\)"):
         evaluate(Keeper(lambda images: images[..., ::2]), data, n=50)
-    with pytest.raises(SparringError, match="50 of 50 reconstructions hold NaN or infinite values: the autoencoder"):
+    with pytest.raises(SparringError, match="50 of 50 reconstructions contain NaN or infinite values: the autoencoder"):
         evaluate(Keeper(lambda images: images / 0), data, n=50)
 
 
@@ -944,7 +944,7 @@ def test_judges_that_there_are_not_are_refused(digits):
     data, _ = digits
     for name, words in [
         ("lenet-mnst", "did you mean 'lenet-mnist'"),
-        ("inception", "never fetched: give its weights file, weights-inception"),
+        ("inception", "never downloaded: pass its weights file, weights-inception"),
     ]:
         with pytest.raises(SparringError, match=words):
             choose_extractor(data, name)
@@ -971,10 +971,10 @@ def test_two_evaluations_are_compared_number_by_number(digits):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("n", 10_000, "the number of images, which moves most numbers differs .150 and 10000."),
-        ("extractor", "inception", "the extractor of features differs"),
-        ("digest", "f" * 64, "the weights of the extractor differs"),
-        ("split", "test", "the real images to compare with differs .held_out and test."),
+        ("n", 10_000, "the number of images, on which most metrics depend, differs .150 and 10000."),
+        ("extractor", "inception", "the feature extractor differs"),
+        ("digest", "f" * 64, "the SHA-256 of the extractor's weights differs"),
+        ("split", "test", "the split differs .held_out and test."),
         ("name", "KID-x@9", "the metric differs"),
         ("fingerprint", "0" * 64, "the data differs"),
     ],

@@ -78,7 +78,7 @@ def test_a_space_may_be_a_file(tmp_path):
         ("latent_dim=64..4", "low must be below high"),
         ("label_smoothing=0..0.4:log", "above 0 for :log"),
         ("label_smoothing=0..0.9", "label_smoothing .* less than or equal to 0.5"),
-        ("joint_batch=0..1", "is no number"),
+        ("joint_batch=0..1", "is not a number"),
         (" , ", "--space is empty"),
     ],
 )
@@ -115,7 +115,7 @@ def test_two_workers_share_one_journal(data, tmp_path):
 
 def test_a_journal_of_another_sweep_is_refused(data, tmp_path):
     quietly(sweep(data), tmp_path / "journal", 1)
-    with pytest.raises(SparringError, match="another sweep: its rounds is 8, here it is 16"):
+    with pytest.raises(SparringError, match="another sweep: its rounds is 8, not 16"):
         quietly(sweep(data, rounds=16), tmp_path / "journal", 2)
 
 
