@@ -441,9 +441,9 @@ def test_a_move_changes_its_own_networks_only(player):
 
 def test_images_without_values_are_refused():
     plain = replace(families(), values=None)
-    one_line(lambda: referee(aae(), plain).play(), "without concentration and growth", "nci")
+    one_line(lambda: referee(aae(), plain).play(), "has no concentration and growth", "nci")
     labeled = replace(plain, labels=torch.zeros(len(plain), dtype=torch.int64), classes=("one",))
-    one_line(lambda: referee(aae(), labeled).play(), "without concentration and growth")
+    one_line(lambda: referee(aae(), labeled).play(), "has no concentration and growth")
 
 
 # What it can do beside playing.
@@ -527,7 +527,7 @@ def test_screening_finds_the_molecules_that_are_like_those_made():
     assert sorted(best[:2].tolist()) == [5, 8]  # the nearest of what was made counts
     assert similarity[:2].tolist() == [1.0, 1.0]
     assert torch.equal(similarity, tanimoto(keys > 0.5, keys[[5, 8]] > 0.5).amax(1)[best])
-    one_line(lambda: system.screen(to_float(images), 11, growth=0.0), "n is 11", "10 molecules")
+    one_line(lambda: system.screen(to_float(images), 11, growth=0.0), "n is 11", "10 candidate molecules")
 
 
 # The recipe.

@@ -129,7 +129,7 @@ def test_the_notebooks_learn_from_as_many_images_as_their_source(name):
     function = load_recipe(name, RECIPES)
     data = Dataset("toy", torch.zeros(60_000, 1, 1, 1, dtype=torch.uint8))
     few = data.rows(slice(0, 40_000))
-    for given, sizes in (({}, (50_000, 40_000)), ({"images": 0}, (60_000, 40_000)), ({"images": 7}, (7, 7))):
+    for given, sizes in (({}, (50_000, 40_000)), ({"n_images": 0}, (60_000, 40_000)), ({"n_images": 7}, (7, 7))):
         with torch.device("meta"):
             streams = build_recipe(function, GRAY28, resolve_arguments(function, given)).streams
         assert tuple(len(streams(d, 0)["train"]) for d in (data, few)) == sizes

@@ -116,7 +116,7 @@ def test_an_error_of_one_process_is_that_of_all():
 OTHERS = {
     "seed": ({"seed": 1}, "its seed is 1, not 0"),
     "rate": ({"generator_lr": 0.5}, "its arguments generator_lr is 0.5, not 0.001"),
-    "shape": ({"latent_dim": 5}, "its arguments latent is 5, not 4"),
+    "shape": ({"latent_dim": 5}, "its arguments latent_dim is 5, not 4"),
     "data": ({"data": 1}, "its data fingerprint is"),
 }
 
