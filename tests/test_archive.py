@@ -127,7 +127,7 @@ def test_more_members_than_16_bits_count_need_little_memory(tmp_path):
         from sparring.data.listing import list_images
         most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         before = most()
-        names = list_images(Path(sys.argv[1])).held_out_last(0.1)[0].names
+        names = list_images(Path(sys.argv[1])).with_held_out_last(0.1)[0].names
         assert len(names) == 70_000 and len({name for name in names[::70]}) == 1000
         print(most() - before)
     """

@@ -536,7 +536,7 @@ def play(system, streams, rounds, lr=2e-3, batch=64):
 
 
 def few(data, count=4):
-    return {"unlabeled": data, "n_labeled": data.labeled_subset(count, 0).repeated(64)}
+    return {"unlabeled": data, "labeled": data.labeled_subset(count, 0).repeated(64)}
 
 
 @pytest.mark.parametrize("make", [semi_supervised_aae, partial(reduction_aae, LabeledReductionAAE)])

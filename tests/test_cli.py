@@ -180,7 +180,7 @@ def test_check_data_shows_what_training_will_see(tmp_path, capsys, monkeypatch):
     main(["check-data", "./mnist", "--preview", "seen.png", "--held-out", "1", "--labels-from", "labels.csv"])
     out = capsys.readouterr().out
     assert "2 images to train on, 1 held out" in out
-    assert "3 images of 2 classes" in out
+    assert "3 images, 2 classes" in out
     assert Image.open("seen.png").size == (24, 24)
     assert "PATH is empty" in fails(capsys, "check-data", "")[1]
     assert "data is empty" in fails(capsys, *TRAIN, "--data", "")[1]
@@ -485,7 +485,7 @@ def test_parzen_is_printed_when_asked_for(run, capsys):
     text = capsys.readouterr().out
     assert "Parzen log-likelihood" in text
     assert "540 real training images in place of 540 samples" in text
-    assert "No claim of quality" in text
+    assert "Not a measure of quality" in text
     kept = json.loads((run / "eval.json").read_text())["metrics"]
     assert "Parzen log-likelihood" in [one["name"] for one in kept if one["section"] == "parzen"]
     main(["evaluate", str(run), "--n", "40"])

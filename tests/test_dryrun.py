@@ -29,7 +29,7 @@ def dcgan(out, data=None, **options):
     ("recipe", "options", "said"),
     [
         ("cs231n-dcgan", {"batch": 1}, "batch 1 leaves batch norm one image at a time"),
-        ("cs231n-dcgan", {"batch": 3, "grad_accum": 3}, r"batch 3 in 3 parts \(processes x accumulate\)"),
+        ("cs231n-dcgan", {"batch": 3, "grad_accum": 3}, r"batch 3 in 3 parts \(processes x grad_accum\)"),
     ],
 )
 def test_batch_norm_on_one_image_is_refused_before_a_run_is_made(recipe, options, said, tmp_path):
@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused_before_a_run_is_made_and_what_may_not_fit_
             resolve_arguments(load_recipe("dcgan", RECIPES), {"width": 4, "batch": 16}),
         )
         notes[room] = require_playable(make, data, grad_accum=1, processes=1)
-    assert "if it is stopped for lack of memory, lower --batch" in notes[1.2][0]
+    assert "if it runs out of memory, lower --batch" in notes[1.2][0]
     assert notes[2.0] == []
 
 

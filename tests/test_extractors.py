@@ -279,7 +279,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
     with pytest.raises(SparringError, match=r"cannot read .*none.safetensors"):
         load_pretrained("inception", tmp_path / "none.safetensors")
     safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(SparringError, match="are not those of inception; it takes weights-inception"):
+    with pytest.raises(SparringError, match="do not fit inception; it takes weights-inception"):
         load_pretrained("inception", tmp_path / "other.safetensors")
     with pytest.raises(SparringError, match="unknown extractor that takes a weights file 'clipp'"):
         load_pretrained("clipp", tmp_path / "other.safetensors")

@@ -109,8 +109,8 @@ def test_smu_at_other_sizes(name, size):
     ("name", "size", "words"),
     [
         ("chollet_frogs", 64, "64x64: give --size 32"),
-        ("smu_frogs", 28, "28x28 images: choose --size 32"),
-        ("smu_frogs_wgan_gp", 8, "8x8 images: choose --size 32"),
+        ("smu_frogs", 28, "28x28 images: --size must be a multiple of 16"),
+        ("smu_frogs_wgan_gp", 8, "8x8 images: --size must be a multiple of 16"),
     ],
 )
 def test_other_sizes_are_refused(name, size, words):

@@ -81,7 +81,7 @@ def small(seed=0):
 def referee(system, few, every, **options):
     return Referee(
         system,
-        {"n_labeled": few, "unlabeled": every},
+        {"labeled": few, "unlabeled": every},
         batch=16,
         optimizers={player: adam(3e-3) for player in system.players},
         precision="fp32",
@@ -93,13 +93,13 @@ def test_the_losses_are_those_of_the_paper():
     """Salimans et al. 2016, section 5, with an explicit class "generated" whose logit is 0."""
     system = small().eval()  # no noise, no batch statistics: the round can be computed twice
     data = with_labels(two_tone())
-    batches = {"n_labeled": (torch.randn(4, *SHAPE), torch.tensor([0, 1, 1, 0])), "unlabeled": None}
+    batches = {"labeled": (torch.randn(4, *SHAPE), torch.tensor([0, 1, 1, 0])), "unlabeled": None}
     batches["unlabeled"] = (data.images[:4].float() / 127.5 - 1, None)
     torch.manual_seed(5)
     moves = list(system.round(lambda stream: batches[stream]))
     torch.manual_seed(5)
     fake = system.G(system.noise(4))
-    x, y = batches["n_labeled"]
+    x, y = batches["labeled"]
     u = batches["unlabeled"][0]
 
     def with_generated(images):
@@ -141,7 +141,7 @@ def test_an_exam_is_held_while_training(tmp_path):
     assert [m["round"] for m in exams] == [0, 1, 2]
     assert exams[0]["n"] == 60
     page = sparring.report(run, data=data).read_text()
-    assert "of 60 held-out images into a wrong class" in page
+    assert "of 60 held-out images are misclassified" in page
     result = sparring.evaluate(run.system(), data, n=50, repeats=2)
     assert result.rates[0].name == "classification error"
     assert result.rates[0].n == 60
