@@ -421,7 +421,7 @@ def test_a_checkpoint_that_the_logs_do_not_reach_means_an_older_one(copy, finish
     assert found.numbers["round"] == before
     resume(copy)
     assert everything(copy) == everything(finished)
-    how = {cut: "is cut", changed: "was changed"}[harm]
+    how = {cut: "was truncated", changed: "was changed"}[harm]
     assert f"log.jsonl {how} since round 24 was saved" in capsys.readouterr().err
 
 
@@ -430,7 +430,7 @@ def test_logs_that_reach_no_checkpoint_do_not_stop_a_training(copy, capsys):
     resume(copy, rounds=25)
     assert [line["round"] for line in Run.open(copy).lines("log")] == [25]
     said = " ".join(capsys.readouterr().err.split())
-    assert "log.jsonl is cut since round 8 was saved" in said
+    assert "log.jsonl was truncated since round 8 was saved" in said
     assert "resuming from round 24 with the logs as they are" in said
     assert Run.open(copy).newest_checkpoint().numbers["round"] == 25
 
@@ -528,8 +528,8 @@ def resealed(copy, **changes):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (torch.tensor(float("nan")), "holds weights that are not finite: G."),
-        (torch.tensor(float("-inf")), "holds weights that are not finite: G."),
+        (torch.tensor(float("nan")), "contains weights that are not finite: G."),
+        (torch.tensor(float("-inf")), "contains weights that are not finite: G."),
         (torch.tensor(1), "does not fit the networks"),
         (torch.tensor(1.0, dtype=torch.float64), "does not fit the networks"),
     ],
@@ -633,7 +633,7 @@ def test_changed_data_are_refused_and_moved_data_are_found(copy, data, tmp_path)
     other = np.load(data)
     other[3] = 255 - other[3]
     np.save(tmp_path / "other.npy", other)
-    with pytest.raises(SparringError, match=r"not the data .* or its content has changed: 540 images of 'toy' then"):
+    with pytest.raises(SparringError, match=r"not the data .* or they have changed: 540 images of 'toy' then"):
         resume(copy, rounds=30, data=tmp_path / "other.npy", quiet=True)
     shutil.copy(data, tmp_path / "moved.npy")
     main(["resume", str(copy), "--rounds", "25", "--data", str(tmp_path / "moved.npy")])

@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused():
     [
         (torch.arange(40) % 11, "labels from 0 to 10 and 10 classes"),
         (torch.arange(40) % 10 - 1, "labels from -1 to 8"),
-        (torch.arange(39) % 10, "labels of shape (39,)"),
+        (torch.arange(80).view(40, 2) % 10, "labels of shape (40, 2)"),
         ((torch.arange(40) % 10).float(), "type torch.float32"),
     ],
 )
@@ -106,3 +106,10 @@ def test_labels_that_no_class_has_are_refused(labels, words, part, tmp_path):
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_data_set_with_another_number_of_labels_cannot_be_made():
+    images = torch.zeros(40, 1, 28, 28, dtype=torch.uint8)
+    with pytest.raises(SparringError, match=r"^labels are .*: give a tensor with one row per image") as error:
+        Dataset("mine", images, torch.arange(39) % 10, tuple("0123456789"))
+    assert "\n" not in str(error.value)

@@ -42,8 +42,11 @@ def test_names_of_classes_and_the_place_of_the_split_count():
     data = whole()
     other = replace(data, classes=("a", "b", "d"))
     unlabeled = replace(data, labels=None)
+    first = {name: getattr(data.held_out, name)[:1] for name in ("images", "labels", "values")}
     moved = replace(
-        data, images=torch.cat([data.images, data.held_out.images[:1]]), held_out=data.held_out.rows(slice(1, None))
+        data,
+        held_out=data.held_out.rows(slice(1, None)),
+        **{name: torch.cat([getattr(data, name), row]) for name, row in first.items()},
     )
     assert len({one.fingerprint for one in (data, other, unlabeled, moved)}) == 4
 

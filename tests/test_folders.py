@@ -71,7 +71,7 @@ def test_images_in_folders_of_a_class_are_of_that_class(some):
     folder = some(*names("cat", "cat/2019", "cat/2020/may", "dog"))
     data = load(folder, held_out=0)
     assert (data.classes, data.labels.bincount().tolist()) == (("cat", "dog"), [9, 3])
-    said(data, "6 images in deeper folders", "cat/2019/0.png")
+    said(data, "6 images in nested folders", "cat/2019/0.png")
 
 
 def test_many_in_folders_and_many_beside_them_are_asked_about(some):
@@ -125,7 +125,7 @@ def test_a_path_that_is_not_utf8_is_refused_before_anything_is_made(some, tmp_pa
     folder = shutil.copytree(some(*names("cat")), os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     for look in (load, check):
         one_line(lambda look=look: look(folder), "not UTF-8", "rename")
-    one_line(lambda: train("cs231n-mlp", some(), out=folder + "/runs", quiet=True), "out is", "not UTF-8")
+    one_line(lambda: train("cs231n-mlp", some(), out=folder + "/runs", quiet=True), "out is", "not valid UTF-8")
     assert not os.path.exists(folder + "/runs")
 
 

@@ -387,7 +387,7 @@ def _unsupported_reason(file: BinaryIO) -> str:
             ("AVIF", (b"avif", b"avis")),
         ):
             if start[8:] in brands:
-                return f"it is a {name} file, and {name} is not supported: convert it to JPEG or PNG"
+                return f"it is {name}, which is not supported: convert it to JPEG or PNG"
     return f"not an image in a known format ({', '.join(FORMATS)})"
 
 
