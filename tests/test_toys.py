@@ -288,7 +288,7 @@ def test_the_ring_is_found(seed, monkeypatch):
     """All eight modes in equal parts, whatever the seed: on a ring five times as thick as the papers', which takes a
     tenth of the arithmetic. How exactly theirs is learned takes longer (docs/results/toys.md).
     """
-    for name, number in {"WIDTH": 64, "BATCH": 128, "RATE": 2e-3, "AVERAGE": 0.98}.items():
+    for name, number in {"WIDTH": 64, "BATCH": 128, "RATE": 2e-3, "EMA_DECAY": 0.98}.items():
         monkeypatch.setattr(mixtures, name, number)
     states = list(mixtures.play(replace(mixtures.ring(), std=0.05), seed=seed, rounds=500, every=250))
     assert [state.round for state in states] == [0, 250, 500]
@@ -308,7 +308,7 @@ def test_points_are_given_as_they_are():
 
 def test_every_look_at_a_mixture_is_of_its_own_round(monkeypatch):
     seen = []
-    monkeypatch.setattr(mixtures, "look", lambda made, mixture, number, seed: seen.append(made.G[0].weight.clone()))
+    monkeypatch.setattr(mixtures, "state_at", lambda made, mixture, number, seed: seen.append(made.G[0].weight.clone()))
     list(mixtures.play(mixtures.ring(), rounds=3, every=1))
     assert len(seen) == 4
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(seen, 2))
@@ -358,7 +358,7 @@ def test_the_toys_as_tables(capsys):
     assert all(f"  {name} " in listed for name in ("xy", "dirac", "line", "ring", "grid"))
     assert "x² + xy + y²" in said(capsys, "xy")
     assert "by the formula: 0.98375+0.04729i" in said(capsys, "dirac --penalty r1 --weight .3 --rounds 20")
-    assert "So not to (0, 0)" in said(capsys, "dirac --game wasserstein --penalty wgan-gp --rounds 5")
+    assert "The game does not converge" in said(capsys, "dirac --game wasserstein --penalty wgan-gp --rounds 5")
     assert "|p_g - p_d|" in said(capsys, "line --rounds 5")
     assert "of 8 modes" in said(capsys, "ring --rounds 2")
     assert "of 25 modes" in said(capsys, "grid --rounds 2 --system pacgan")
