@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib
 import torch
 
-from sparring.bench.workloads import WORKLOADS, refereed
+from sparring.bench.workloads import WORKLOADS, sparring_loop
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
@@ -29,7 +29,7 @@ def seconds(batch: int, size: int, width: int) -> float:
     """Median time of a round."""
     workload = replace(WORKLOADS["dcgan-64"], size=size, arguments={"batch": batch, "width": width})
     made, streams = workload.prepare(workload.data())
-    rounds = refereed(made, streams)
+    rounds = sparring_loop(made, streams)
     next(rounds)
     found = []
     for _ in range(READINGS):

@@ -41,14 +41,14 @@ def make(path: Path, images: int) -> None:
 
 def read(path: str, cache: str) -> None:
     """In a process of its own: load, then feed 200 batches of 128; says what it took."""
-    from sparring.bench.measuring import most_memory
+    from sparring.bench.measuring import peak_memory
     from sparring.data import load
     from sparring.data.feed import Feed
 
     began = time.perf_counter()
-    before = most_memory()
+    before = peak_memory()
     data = load(path, size=SIDE, channels=3, cache=cache)
-    loaded, memory = time.perf_counter() - began, most_memory() - before
+    loaded, memory = time.perf_counter() - began, peak_memory() - before
     feed = Feed({"train": data}, 128, seed=0)
     feed()
     began = time.perf_counter()

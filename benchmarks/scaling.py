@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sparring.bench.measuring import Operations
+from sparring.bench.measuring import FlopCounter
 from sparring.data.dataset import Spec
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
@@ -53,13 +53,13 @@ def count(name: str, spec: Spec, arguments: dict) -> Count:
 
 
 def _round(system: System, spec: Spec, images: int) -> tuple[int, list[int]]:
-    """Operations of a round with so many images, and bytes of gradients of its moves."""
+    """FlopCounter of a round with so many images, and bytes of gradients of its moves."""
 
     def feed(stream: str) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(images, *spec.shape), torch.zeros(images, dtype=torch.int64)
 
     moves = []
-    with Operations() as counted:
+    with FlopCounter() as counted:
         for move in system.round(feed):
             weights = [p for net in system.players[move.player] for p in getattr(system, net).parameters()]
             move.loss.backward(inputs=weights)

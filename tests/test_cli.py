@@ -348,7 +348,7 @@ def test_a_folder_that_was_interrupted_is_filled(run, tmp_path, capsys, monkeypa
     for other in (["-n", "12"], ["--seed", "4"]):
         code, said = fails(capsys, *line, tmp_path / "half", *other)
         assert code == 2
-        assert "where other images were interrupted" in said
+        assert "contains an unfinished set of other images" in said
     main([*line, str(tmp_path / "half")])
     assert len(made) == 7 + 7  # the first piece was there
     files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "half")]
@@ -385,7 +385,7 @@ def test_classes_and_truncations_that_cannot_be(told, flags, words, tmp_path, ca
 def test_what_a_system_does_not_know_cannot_be_asked_of_it(capsys, run, flag, value):
     code, line = fails(capsys, "sample", run, f"--{flag}", value)
     assert code == 2
-    assert f"--{flag}: samples of GAN have no {flag}" in line
+    assert f"drop --{flag}" in line
 
 
 # Systems that keep images, and systems that name them.
@@ -477,7 +477,7 @@ def test_codes_of_another_prior_are_not_truncated(shapes, capsys):
     _, runs = shapes
     code, line = fails(capsys, "sample", runs["stylist"], "--truncation", "1", *trusted(stylist))
     assert code == 2
-    assert "--truncation: samples of SupervisedAAE have no truncation" in line
+    assert "SupervisedAAE does not support truncation: drop --truncation" in line
 
 
 def test_parzen_is_printed_when_asked_for(run, capsys):
@@ -571,7 +571,7 @@ def test_a_system_that_must_know_classes_takes_them_from_folders_or_flags(shapes
     only = folder / "right"
     code, line = fails(capsys, "reconstruct", runs["stylist"], only, "--out", tmp_path / "d.png", *trusted(stylist))
     assert code == 2
-    assert "SupervisedAAE must know the class of an image: give --labels, or folders named left, middle, right" in line
+    assert "SupervisedAAE needs the class of each image: give --labels, or folders named left, middle, right" in line
 
 
 @pytest.mark.parametrize(
@@ -608,9 +608,9 @@ def test_images_that_cannot_be_used_are_named(shapes, tmp_path, capsys):
         assert code == 2
         assert words in line
     for given, words in (
-        (["--out", "x.jpg"], "let its name end in .png"),
+        (["--out", "x.jpg"], "must end in .png"),
         (["-n", "0"], "n (--n) is '0': input should be greater than or equal to 1"),
-        (["--labels", "left"], "--labels: Autoencoder reconstructs images without labels"),
+        (["--labels", "left"], "Autoencoder reconstructs images without labels: drop --labels"),
         (["--out", tmp_path / "no" / "x.png"], "cannot write"),
     ):
         code, line = fails(capsys, *run, folder / "left", *trusted(keeper), *given)

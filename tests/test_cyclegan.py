@@ -590,7 +590,7 @@ def test_translations_keep_names_and_sizes(run, tmp_path, capsys):
     main(["translate", str(run), str(tmp_path / "in"), "--to", "b", "--out", str(tmp_path / "out")])
     said = capsys.readouterr()
     assert "3 images translated to b" in said.out
-    assert "2 of 3 images are not of the size 16" in said.err
+    assert "do not have the training size 16" in said.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["deep.png", "one.png", "two.jpg"]
     for name, size in (("one.png", (16, 16)), ("two.jpg", (50, 20)), ("deep.png", (7, 9))):
         with Image.open(tmp_path / "out" / name) as made, Image.open(tmp_path / "in" / name) as given:
@@ -654,7 +654,7 @@ def test_evaluate_takes_pairs(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data-a", "X"], "--data-a and --data-b together"),
+        (["--data-a", "X"], "give both --data-a and --data-b"),
         (["--data", "X", "--data-b", "X"], "given: --data, --data-b"),
         ([], "given: none"),
     ],

@@ -187,7 +187,7 @@ def test_an_evaluation_that_cannot_be_kept_is_printed(house, quickly, capsys):
     said = capsys.readouterr()
     assert json.loads(said.out) == MEASURED
     assert "cannot write" in said.err.splitlines()[0]
-    assert "the numbers will be printed and not kept" in said.err.splitlines()[0]
+    assert "results are printed and not stored" in said.err.splitlines()[0]
 
 
 def test_a_run_from_elsewhere_is_not_believed_where_its_data_are(house, quickly, capsys, monkeypatch, tmp_path, data):

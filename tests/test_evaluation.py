@@ -430,9 +430,9 @@ def test_a_folder_is_measured_from_the_command_line(digits, tmp_path, capsys):
     main(["evaluate", str(tmp_path / "samples.npy"), *against, "--json"])
     assert json.loads(capsys.readouterr().out)["n"] == 30
     for flags, words in (
-        ([], "to measure images: sparring evaluate"),
-        ([*against, "--checkpoint", "best"], "--checkpoint is about runs"),
-        (["--held-out", "0.2"], "--held-out is for --against"),
+        ([], "to evaluate images: sparring evaluate"),
+        ([*against, "--checkpoint", "best"], "--checkpoint applies to runs only"),
+        (["--held-out", "0.2"], "--held-out requires --against"),
     ):
         with pytest.raises(SystemExit):
             main(["evaluate", str(tmp_path / "samples.npy"), *flags])

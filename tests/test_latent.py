@@ -550,9 +550,9 @@ def refusal(capsys, *argv):
 
 def test_interpolate_draws_rows_and_films(runs, tmp_path, capsys):
     lines = say(capsys, "interpolate", runs["csc321-mlp"], "--rows", 3, "--steps", 5, "--out", tmp_path / "a.png")
-    assert lines[0].startswith("slerp: codes have length ")
+    assert lines[0].startswith("slerp: mean norm of the codes ")
     assert Image.open(tmp_path / "a.png").size == (5 * 30 + 2, 3 * 30 + 2)
-    say(capsys, "interpolate", runs["cgan"], "--rows", 2, "--stops", 3, "--steps", 4, "--out", tmp_path / "b.png")
+    say(capsys, "interpolate", runs["cgan"], "--rows", 2, "--waypoints", 3, "--steps", 4, "--out", tmp_path / "b.png")
     assert Image.open(tmp_path / "b.png").size == (7 * 30 + 2, 2 * 30 + 2)
     say(capsys, "interpolate", runs["csc321-mlp"], "--rows", 3, "--steps", 5, "--out", tmp_path / "c.webp")
     film = Image.open(tmp_path / "c.webp")
@@ -563,8 +563,8 @@ def test_interpolate_draws_rows_and_films(runs, tmp_path, capsys):
         ("autoencoder", "Autoencoder does not support latent-space tools: it cannot sample"),
     ):
         assert refusal(capsys, "interpolate", runs[name]) == f"sparring: {words}"
-    assert "let its name end in .png or .webp" in refusal(capsys, "interpolate", runs["vae"], "--out", "x.gif")
-    assert "how (--how) is 'slurp'" in refusal(capsys, "interpolate", runs["vae"], "--how", "slurp")
+    assert "must end in .png or .webp" in refusal(capsys, "interpolate", runs["vae"], "--out", "x.gif")
+    assert "method (--method) is 'slurp'" in refusal(capsys, "interpolate", runs["vae"], "--method", "slurp")
     assert "GAN is not class-conditional: drop --labels" in refusal(
         capsys, "interpolate", runs["csc321-mlp"], "--labels", 3
     )
@@ -575,25 +575,25 @@ def test_arithmetic_takes_samples_and_classes(runs, tmp_path, capsys):
     out = ["--out", tmp_path / "a.png"]
     three = ["--start", "3,17,25", "--minus", "4,8,9", "--plus", "11,12"]
     lines = say(capsys, "arithmetic", runs["csc321-mlp"], *three, "--seed", 7, *out)
-    assert lines[0].startswith("codes have length ")
+    assert lines[0].startswith("norms: samples ")
     width, height = Image.open(tmp_path / "a.png").size
     assert height == 20 + 2 * (3 * 30 + 2)
     assert width > 2 * (7 * 30)
     system = sparring.open(runs["csc321-mlp"]).system()
     codes = system.sample_latents(64, seed=7)
     result = codes[[3, 17, 25]].mean(0) - codes[[4, 8, 9]].mean(0) + codes[[11, 12]].mean(0)
-    assert lines[0].endswith(f"the result {result.norm():.3g}")
+    assert lines[0].endswith(f", result {result.norm():.3g}")
     say(capsys, "arithmetic", runs["cgan"], *three, *out)
     line = refusal(capsys, "arithmetic", runs["cgan"], *three, "--labels", "1,2", *out)
-    assert "there is no sample 17 of 16" in line  # as in sparring sample --labels 1,2: 8 rows, a column a class
+    assert "sample 17 is out of range 0-15" in line  # as in sparring sample --labels 1,2: 8 rows, a column a class
 
     def refused(run, start):
         return refusal(capsys, "arithmetic", runs[run], "--start", start, "--minus", "1", "--plus", "2", *out)
 
-    assert "--start is 'old men': 'old men' is no concept; give numbers" in refused("csc321-mlp", "old men")
-    assert "there is no sample 64 of 64 (0 to 63; more: -n)" in refused("csc321-mlp", "64")
+    assert "--start is 'old men': 'old men' is not a concept; give sample numbers" in refused("csc321-mlp", "old men")
+    assert "sample 64 is out of range 0-63 (raise -n)" in refused("csc321-mlp", "64")
     assert "no classifier available" in refused("csc321-mlp", "class:3")
-    assert "ACGAN is told the class beside the code" in refused("acgan", "class:3")
+    assert "ACGAN takes the class beside the code" in refused("acgan", "class:3")
 
 
 def test_class_concepts_are_samples_of_that_class(runs, tmp_path, capsys, monkeypatch):
@@ -637,7 +637,7 @@ def test_directions_are_drawn_and_told(runs, tmp_path, capsys):
     out = ["-n", 30, "--count", 2, "--columns", 3, "--out", tmp_path / "a.png"]
     for flags, words in (
         ([], "component 1: deviation "),
-        (["--of", "codes"], "component 1: deviation "),
+        (["--space", "codes"], "component 1: deviation "),
         (["--method", "sefa"], "eigenvector 1: deviation "),
     ):
         lines = say(capsys, "directions", runs["csc321-mlp"], *flags, *out)
@@ -647,8 +647,8 @@ def test_directions_are_drawn_and_told(runs, tmp_path, capsys):
     assert height == 2 * (2 * 30 + 2)
     assert width > 2 * (3 * 30 + 2)
     line = refusal(capsys, "directions", runs["acgan"], "--method", "classes", *out)
-    assert "ACGAN is told the class beside the code: no direction of codes leads to one" in line
-    say(capsys, "directions", runs["acgan"], "--method", "sefa", "--at", 40, *out)
+    assert "ACGAN takes the class beside the code, so no direction leads to a class" in line
+    say(capsys, "directions", runs["acgan"], "--method", "sefa", "--sample", 40, *out)
     found = json.loads("\n".join(say(capsys, "directions", runs["vae"], "--json", *out)))
     assert [len(one["unit"]) for one in found] == [6, 6]
 
@@ -664,12 +664,12 @@ def test_invert_tells_every_image_and_needs_classes_where_they_are_told(runs, tm
     assert lines[-2].startswith("reconstruction error ")
     assert Image.open(tmp_path / "a.png").size == (2 * (3 * 30 + 2), 2 * (2 * 30 + 2))
     line = refusal(capsys, "invert", runs["cgan"], folder, *few)
-    assert "ConditionalGAN must know the class of an image: give --labels" in line
+    assert "ConditionalGAN needs the class of each image: give --labels" in line
     numbers = json.loads("\n".join(say(capsys, "invert", runs["cgan"], folder, "--labels", "3", "--json", *few)))
     assert [one["file"] for one in numbers] == ["0.png", "1.png", "2.png"]
     assert {len(one["code"]) for one in numbers} == {6}
     assert refusal(capsys, "invert", runs["mnist-net"], folder) == "sparring: Classifier cannot decode images"
-    line = refusal(capsys, "invert", runs["cgan"], folder, "--labels", "3", "--way", "encoder")
+    line = refusal(capsys, "invert", runs["cgan"], folder, "--labels", "3", "--init", "encoder")
     assert line == "sparring: ConditionalGAN has no encoder: invert by optimization"
 
 
@@ -682,7 +682,7 @@ def test_neighbors_are_drawn_beside_their_samples(runs, tmp_path, capsys):
     first = latent.nearest(samples, data.images)
     shown = np.array(Image.open(tmp_path / "a.png"))[::2, ::2][2:30, 32:60]
     np.testing.assert_array_equal(shown, data.images[first.rows[0, 0], 0].numpy())
-    (words,) = re.findall(r"samples ([\d.]+), images never trained on", lines[0])
+    (words,) = re.findall(r"samples ([\d.]+), held-out images", lines[0])
     assert float(words) == pytest.approx(float(first.distance.median()) / 255, rel=1e-3)
     assert (
         "in features of random-conv64"

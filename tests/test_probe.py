@@ -351,10 +351,10 @@ def runs(tmp_path_factory):
 
 def test_probe_prints_every_kind_of_features(runs, capsys):
     made, path = runs
-    few = ["--labels", "30", "--draws", "2"]
+    few = ["--labels", "30", "--repeats", "2"]
     main(["probe", str(made["dcgan"]), *few])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("30 labels, 2 draws; 32 held-out images of tones")
+    assert lines[0].startswith("30 labels, 2 repeats; 32 held-out images of tones")
     assert [line.strip().split("  ")[0] for line in lines[2:5]] == [
         "discriminator",
         "discriminator, random",
@@ -377,7 +377,7 @@ def test_probe_prints_every_kind_of_features(runs, capsys):
 def test_probe_trains_the_same_layers_when_asked(runs, capsys, monkeypatch):
     monkeypatch.setattr(probing, "EPOCHS", 4)
     made, _ = runs
-    main(["probe", str(made["dcgan"]), "--labels", "30", "--draws", "2", "--supervised", "--json"])
+    main(["probe", str(made["dcgan"]), "--labels", "30", "--repeats", "2", "--supervised", "--json"])
     rows = json.loads(capsys.readouterr().out)["features"]
     assert [row["name"] for row in rows][-1] == "supervised network"
     assert len(rows[-1]["right"]) == 2
@@ -390,7 +390,7 @@ def test_probe_trains_the_same_layers_when_asked(runs, capsys, monkeypatch):
         ("dcgan", ["--labels", "2"], "2 labels are fewer than the 3 classes of 'tones'"),
         ("dcgan", ["--labels", "many"], "labels (--labels) is 'many'"),
         ("dcgan", ["--data", "nowhere"], "unknown data set 'nowhere'"),
-        ("vae", ["--labels", "30", "--supervised"], "--supervised: VAE has no convolutional discriminator"),
+        ("vae", ["--labels", "30", "--supervised"], "VAE has no convolutional discriminator: drop --supervised"),
     ],
 )
 def test_what_cannot_be_probed_is_refused_in_one_line(runs, capsys, name, flags, words):

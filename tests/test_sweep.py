@@ -206,7 +206,7 @@ def test_the_command_line(data, tmp_path, capsys):
     assert "sparring train csc321-mlp --latent-dim" in said
     with pytest.raises(SystemExit):
         main([*line, "--space", "latent_dim=4..8", "--latent-dim", "4"])
-    assert "latent_dim is searched and given" in capsys.readouterr().err
+    assert "latent_dim is in --space and also given as a flag" in capsys.readouterr().err
     for flags, words in (
         (["--held-out", "5"], "a sweep needs at least 6 held-out images (5 of 600 are held out)"),
         (["--labels-from", "nowhere.csv"], "there is no folder or file 'nowhere.csv'"),

@@ -405,7 +405,7 @@ def test_an_animation_has_no_more_frames_than_can_be_watched():
         (["xy", "--stepp", "1"], "unknown option '--stepp'; did you mean '--step'"),
         (["xy", "--step", "-1"], "step (--step) is '-1'"),
         (["xy", "--step", "nan"], "step (--step) is 'nan'"),
-        (["ring", "--out", "ring.gif"], "let its name end in .webp"),
+        (["ring", "--out", "ring.gif"], "must end in .webp"),
         (["dirac", "--game", "hinge", "--penalty", "clip"], "requires the game wasserstein"),
     ],
 )

@@ -60,7 +60,7 @@ def test_every_synonym_leads_to_something_that_there_is():
     verbs = [word for others in synonyms.VERBS.values() for word in others]
     assert set(synonyms.VERBS) <= set(VERBS)
     assert len(verbs) == len(set(verbs))
-    assert not {*verbs, *synonyms.SAID} & {*VERBS, "list", "help", "version"}
+    assert not {*verbs, *synonyms.OTHER_VERBS} & {*VERBS, "list", "help", "version"}
     flags = {flag(a) for name in RECIPES for a in arguments(load_recipe(name, RECIPES))}
     flags |= {flag(a) for name in VERBS for a in arguments(find_verb(name))}
     from sparring.cli.training import training_options
@@ -89,7 +89,7 @@ def test_a_run_is_named_by_its_number(out, monkeypatch, capsys, tmp_path):
     for name in ("1", "0001", str(out / "runs" / "1")):
         main(["sample", name, "-n", "4", "--out", str(tmp_path / "x.png")])
     code, line = fails(capsys, "sample", "7")
-    assert (code, line) == (2, "sparring: no runs in runs have the number 7 (there: 0001-csc321-mlp-toy)")
+    assert (code, line) == (2, "sparring: no runs in runs have the number 7 (existing runs: 0001-csc321-mlp-toy)")
     code, line = fails(capsys, "compare", "1", "2")
     assert "have the number 2" in line
 
@@ -129,7 +129,7 @@ def test_the_table_of_runs(out, monkeypatch, capsys):
     assert first["FD"] > 0
     assert (second["number"], second["state"]) == (2, "damaged")
     (out / "runs" / "0002-broken").rmdir()
-    assert "there is no folder 'nowhere'" in fails(capsys, "runs", "nowhere")[1]
+    assert "no folder 'nowhere'" in fails(capsys, "runs", "nowhere")[1]
 
 
 def test_a_log_that_is_torn_still_tells_how_far_a_run_is(out, tmp_path):

@@ -1,1 +1,1 @@
-"""Speed against the loops of the lectures, in one run on one machine: `sparring bench`."""
+"""Throughput versus textbook training loops, side by side on one machine: `sparring bench`."""

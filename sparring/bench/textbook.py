@@ -1,8 +1,8 @@
-"""The loops of lectures and tutorials, as they are written on the blackboard: what `sparring` is measured against.
+"""Training loops as in lectures and tutorials, the baseline of `sparring bench`.
 
-Each is a generator that yields after every iteration. All of them take pictures from torchvision's kind of data set
-with a transform per picture, compute in float32, and let PyTorch choose layouts and optimizer kernels. Their networks
-have the shapes of ours; their optimizers have our settings.
+Each is a generator that yields after every iteration. All read a torchvision-style data set with one transform per
+image, compute in float32, and use PyTorch's default layouts and optimizer kernels. Networks and optimizer settings are
+those of the recipe.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 Loop = Callable[[Any, Mapping[str, Optimizer], Mapping[str, Batches]], Iterator[None]]
 
 
-class Pictures(torch.utils.data.Dataset):
-    """Pictures one by one, as torchvision's data sets give them: through PIL, then a transform."""
+class ImageDataset(torch.utils.data.Dataset):
+    """Single images as in torchvision's data sets: a PIL image, then a transform."""
 
     def __init__(self, data: Dataset, transform: Callable) -> None:
         self.images = data.images.permute(0, 2, 3, 1).squeeze(-1).numpy()
@@ -45,20 +45,20 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def batches(data: Dataset, batch: int) -> Batches:
-    """Shuffled batches without end: pictures in [-1, 1] and labels."""
+    """Endless shuffled batches: images in [-1, 1] and labels."""
     steps: list[Callable] = []
-    if data.augment is not None:  # CycleGAN's: enlarge, cut, mirror
+    if data.augment is not None:  # CycleGAN: resize, crop, flip
         side = data.images.shape[-1]
         steps += [transforms.Resize(side * 286 // 256), transforms.RandomCrop(side), transforms.RandomHorizontalFlip()]
     gray = data.images.shape[1] == 1
     steps += [transforms.ToTensor(), transforms.Normalize((0.5,) * (1 if gray else 3), (0.5,) * (1 if gray else 3))]
-    loader = DataLoader(Pictures(data, transforms.Compose(steps)), batch, shuffle=True, drop_last=True)
+    loader = DataLoader(ImageDataset(data, transforms.Compose(steps)), batch, shuffle=True, drop_last=True)
     while True:
         yield from loader
 
 
-def in_the_librarys_kernels(system: System) -> System:
-    """Its halving and doubling convolutions as PyTorch has them."""
+def with_torch_kernels(system: System) -> System:
+    """Replace our strided convolutions by PyTorch's, in place; returns the system."""
     for layer in system.modules():
         if isinstance(layer, strided.Conv2d):
             layer.forward = MethodType(nn.Conv2d.forward, layer)  # type: ignore[method-assign]
@@ -68,19 +68,19 @@ def in_the_librarys_kernels(system: System) -> System:
 
 
 def gan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
-    """The first GAN of every course: two labels, binary cross-entropy, a step of D, a step of G."""
+    """The standard GAN: binary cross-entropy, one step of D, one step of G."""
     G, D = system.G, system.D
-    judge = nn.BCEWithLogitsLoss()
+    bce = nn.BCEWithLogitsLoss()
     for x, _ in streams["train"]:
         fake = G(_noise(len(x), system))
         real_score, fake_score = D(x), D(fake.detach())
-        loss = judge(real_score, torch.ones_like(real_score)) + judge(fake_score, torch.zeros_like(fake_score))
+        loss = bce(real_score, torch.ones_like(real_score)) + bce(fake_score, torch.zeros_like(fake_score))
         optimizers["discriminator"].zero_grad()
         loss.backward()
         optimizers["discriminator"].step()
 
         score = D(G(_noise(len(x), system)))
-        loss = judge(score, torch.ones_like(score))
+        loss = bce(score, torch.ones_like(score))
         optimizers["generator"].zero_grad()
         loss.backward()
         optimizers["generator"].step()
@@ -88,17 +88,17 @@ def gan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, 
 
 
 def wgan_gp(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
-    """Gulrajani et al. 2017, algorithm 1, line by line; the slope is that of pixels in [0, 1]."""
+    """Gulrajani et al. 2017, algorithm 1, line by line; the gradient is with respect to pixels in [0, 1]."""
     G, D = system.G, system.D
     while True:
         for _ in range(5):
             x, _ = next(streams["train"])
             fake = G(_noise(len(x), system)).detach()
-            share = torch.rand(len(x), 1, 1, 1)
-            between = (share * x + (1 - share) * fake).requires_grad_()
-            (slope,) = torch.autograd.grad(D(between).sum(), between, create_graph=True)
-            gp_weight = (2 * slope.flatten(1).norm(dim=1) - 1).square().mean()
-            loss = D(fake).mean() - D(x).mean() + 10 * gp_weight
+            epsilon = torch.rand(len(x), 1, 1, 1)
+            x_hat = (epsilon * x + (1 - epsilon) * fake).requires_grad_()
+            (gradient,) = torch.autograd.grad(D(x_hat).sum(), x_hat, create_graph=True)
+            penalty = (2 * gradient.flatten(1).norm(dim=1) - 1).square().mean()
+            loss = D(fake).mean() - D(x).mean() + 10 * penalty
             optimizers["critic"].zero_grad()
             loss.backward()
             optimizers["critic"].step()
@@ -111,20 +111,20 @@ def wgan_gp(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[s
 
 
 def biggan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
-    """The hinge game with classes, four steps of D for one of G."""
+    """The class-conditional hinge game, four steps of D per step of G."""
     G, D = system.G, system.D
     while True:
         for _ in range(4):
             x, y = next(streams["train"])
-            told = torch.randint(system.classes, (len(x),))
-            fake = G(_noise(len(x), system), told).detach()
-            loss = F.relu(1 - D(x, y)).mean() + F.relu(1 + D(fake, told)).mean()
+            labels = torch.randint(system.classes, (len(x),))
+            fake = G(_noise(len(x), system), labels).detach()
+            loss = F.relu(1 - D(x, y)).mean() + F.relu(1 + D(fake, labels)).mean()
             optimizers["discriminator"].zero_grad()
             loss.backward()
             optimizers["discriminator"].step()
 
-        told = torch.randint(system.classes, (len(x),))
-        loss = -D(G(_noise(len(x), system), told), told).mean()
+        labels = torch.randint(system.classes, (len(x),))
+        loss = -D(G(_noise(len(x), system), labels), labels).mean()
         optimizers["generator"].zero_grad()
         loss.backward()
         optimizers["generator"].step()
@@ -134,11 +134,11 @@ def biggan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[st
 def aae_semi_supervised(
     system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]
 ) -> Iterator[None]:
-    """Makhzani et al. 2016, section 5: reconstruction, both discriminators, both deceptions, the few labels."""
+    """Makhzani et al. 2016, section 5: reconstruction, both discriminators, encoder against both, classifier."""
     encoder, decoder, Dz, Dy = system.encoder, system.decoder, system.Dz, system.Dy
-    judge, classes = nn.BCEWithLogitsLoss(), system.classes
+    bce, classes = nn.BCEWithLogitsLoss(), system.classes
 
-    def parts(x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
         code = encoder(x)
         return code[:, :classes].softmax(1), code[:, classes:]
 
@@ -149,40 +149,40 @@ def aae_semi_supervised(
         optimizers[player].step()
 
     for x, _ in streams["unlabeled"]:
-        y, z = parts(x)
+        y, z = encode(x)
         error = (decoder(torch.cat([y, z], 1)) - x) / 2  # of pixels in [0, 1]
         step("autoencoder", error.square().sum() / 2 / len(x))
 
-        y, z = parts(x)
-        drawn_y = F.one_hot(torch.randint(classes, (len(x),)), classes).float()
-        drawn_z = torch.randn_like(z)
+        y, z = encode(x)
+        prior_y = F.one_hot(torch.randint(classes, (len(x),)), classes).float()
+        prior_z = torch.randn_like(z)
         ones, zeros = torch.ones(len(x), 1), torch.zeros(len(x), 1)
-        loss = judge(Dy(drawn_y), ones) + judge(Dy(y.detach()), zeros)
-        step("discriminators", loss + judge(Dz(drawn_z), ones) + judge(Dz(z.detach()), zeros))
+        loss = bce(Dy(prior_y), ones) + bce(Dy(y.detach()), zeros)
+        step("discriminators", loss + bce(Dz(prior_z), ones) + bce(Dz(z.detach()), zeros))
 
-        y, z = parts(x)
-        step("encoder", judge(Dy(y), ones) + judge(Dz(z), ones))
+        y, z = encode(x)
+        step("encoder", bce(Dy(y), ones) + bce(Dz(z), ones))
 
-        x, told = next(streams["labeled"])
-        step("classifier", F.cross_entropy(encoder(x)[:, :classes], told))
+        x, labels = next(streams["labeled"])
+        step("classifier", F.cross_entropy(encoder(x)[:, :classes], labels))
         yield
 
 
 def cyclegan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
-    """Zhu et al. 2017: deceive, come back, leave alone what is there already; then the judges, from pools of 50."""
+    """Zhu et al. 2017: adversarial, cycle and identity losses; then the discriminators, with pools of 50 images."""
     G, back, DA, DB = system.G, system.F, system.DA, system.DB
-    old: dict[str, list[Tensor]] = {"a": [], "b": []}
+    pools: dict[str, list[Tensor]] = {"a": [], "b": []}
 
     def from_pool(fakes: Tensor, pool: list[Tensor]) -> Tensor:
-        shown = []
+        replayed = []
         for fake in fakes.detach():
             if len(pool) < 50:
                 pool.append(fake)
             elif random.random() < 0.5:
                 k = random.randrange(50)
                 fake, pool[k] = pool[k], fake
-            shown.append(fake)
-        return torch.stack(shown)
+            replayed.append(fake)
+        return torch.stack(replayed)
 
     def is_real(score: Tensor) -> Tensor:
         return F.mse_loss(score, torch.ones_like(score))
@@ -199,8 +199,8 @@ def cyclegan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[
         loss.backward()
         optimizers["translators"].step()
 
-        shown_a, shown_b = from_pool(fake_a, old["a"]), from_pool(fake_b, old["b"])
-        loss = (is_real(DA(a)) + is_fake(DA(shown_a)) + is_real(DB(b)) + is_fake(DB(shown_b))) / 2
+        replayed_a, replayed_b = from_pool(fake_a, pools["a"]), from_pool(fake_b, pools["b"])
+        loss = (is_real(DA(a)) + is_fake(DA(replayed_a)) + is_real(DB(b)) + is_fake(DB(replayed_b))) / 2
         optimizers["discriminators"].zero_grad()
         loss.backward()
         optimizers["discriminators"].step()
@@ -208,6 +208,6 @@ def cyclegan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[
 
 
 def _noise(n: int, system: Any) -> Tensor:
-    """As the system draws it for its samples."""
+    """(n, latent_dim) latent codes from the distribution that the system samples with."""
     uniform = system.noise_distribution == "uniform"
     return 2 * torch.rand(n, system.latent_dim) - 1 if uniform else torch.randn(n, system.latent_dim)

@@ -1,4 +1,4 @@
-"""What is measured, and the three ways to play it."""
+"""The benchmark workloads and the three training loops."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sparring.referee import Referee, disable_malloc_trim
 from sparring.system import resolve_precision
 
 LOG_EVERY = 10
-"""Rounds between two readings of the players' numbers, as in `sparring train`."""
+"""Rounds between log lines, as in `sparring train`."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A recipe with its arguments on pictures of one shape, and the loop that a textbook has for it."""
+    """A recipe with arguments, the shape of its images, and the corresponding textbook loop."""
 
     recipe: str
     loop: textbook.Loop
@@ -32,7 +32,7 @@ class Workload:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def data(self) -> Dataset:
-        """2,048 pictures of noise: speed does not depend on what they show."""
+        """2,048 images of noise: speed does not depend on the content."""
         g = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (2048, self.channels, self.size, self.size), generator=g, dtype=torch.uint8)
         labels = torch.arange(2048) * self.classes // 2048 if self.classes else None
@@ -42,8 +42,8 @@ class Workload:
         """The recipe for this data, freshly initialized, and its streams."""
         torch.manual_seed(seed)
         function = load_recipe(self.recipe, RECIPES)
-        made = build_recipe(function, data.spec, resolve_arguments(function, self.arguments))
-        return made, made.streams(data, seed) if made.streams else {"train": data}
+        recipe = build_recipe(function, data.spec, resolve_arguments(function, self.arguments))
+        return recipe, recipe.streams(data, seed) if recipe.streams else {"train": data}
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -56,33 +56,33 @@ WORKLOADS: dict[str, Workload] = {
     "biggan-32": Workload("biggan-cifar", textbook.biggan, 3, 32, classes=10, arguments={"width": 32}),
 }
 
-# The three ways. Each is an endless iterator; every step of it is one round.
+# The three training loops. Each is an endless iterator; one step is one round.
 
 
-def by_the_textbook(made: Recipe, streams: Mapping[str, Dataset], loop: textbook.Loop) -> Iterator[None]:
-    """PIL pictures, a transform for each, float32, PyTorch's choice of everything."""
-    system = textbook.in_the_librarys_kernels(made.system).train()
+def textbook_loop(recipe: Recipe, streams: Mapping[str, Dataset], loop: textbook.Loop) -> Iterator[None]:
+    """PIL images with one transform each, float32, PyTorch's defaults."""
+    system = textbook.with_torch_kernels(recipe.system).train()
     optimizers = {
         player: make([p for net in system.players[player] for p in getattr(system, net).parameters()])
-        for player, make in made.optimizers.items()
+        for player, make in recipe.optimizers.items()
     }
-    yield from loop(system, optimizers, {name: textbook.batches(data, made.batch) for name, data in streams.items()})
+    yield from loop(system, optimizers, {name: textbook.batches(data, recipe.batch) for name, data in streams.items()})
 
 
-def bare(made: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
-    """Our rounds, kernels, layouts, precision and memory in the shortest loop that plays them: no guard, no average."""
+def minimal_loop(recipe: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
+    """Our rounds, kernels, layouts and precision in the shortest possible loop: no checks, no EMA, no logs."""
     disable_malloc_trim()
-    system = made.system.to(memory_format=torch.channels_last).train()
+    system = recipe.system.to(memory_format=torch.channels_last).train()
     weights = {
         player: list(dict.fromkeys(p for net in nets for p in getattr(system, net).parameters() if p.requires_grad))
         for player, nets in system.players.items()
     }
-    optimizers = {player: make(weights[player]) for player, make in made.optimizers.items()}
+    optimizers = {player: make(weights[player]) for player, make in recipe.optimizers.items()}
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["fused"] = True
-    precision = resolve_precision("auto" if made.precision == "auto" else made.precision, system.device)
-    feed = Feed(streams, made.batch, seed=0)
+    precision = resolve_precision("auto" if recipe.precision == "auto" else recipe.precision, system.device)
+    feed = Feed(streams, recipe.batch, seed=0)
     while True:
         moves = system.round(feed)
         while True:
@@ -96,33 +96,33 @@ def bare(made: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
         yield
 
 
-def refereed(made: Recipe, streams: Mapping[str, Dataset], seed: int = 0) -> Iterator[None]:
-    """As `sparring train` plays it: guards, averages, schedules, and the numbers read every 10 rounds."""
+def sparring_loop(recipe: Recipe, streams: Mapping[str, Dataset], seed: int = 0) -> Iterator[None]:
+    """As in `sparring train`: checks, EMA, schedules, and logged numbers every LOG_EVERY rounds."""
     referee = Referee(
-        made.system,
+        recipe.system,
         streams,
-        batch=made.batch,
-        optimizers=made.optimizers,
-        schedules=made.schedules,
-        ema_decay=made.ema_decay,
-        ema_start=made.ema_start,
-        precision=made.precision,
+        batch=recipe.batch,
+        optimizers=recipe.optimizers,
+        schedules=recipe.schedules,
+        ema_decay=recipe.ema_decay,
+        ema_start=recipe.ema_start,
+        precision=recipe.precision,
         seed=seed,
     )
     while True:
-        told = referee.play()
+        results = referee.play()
         if referee.round % LOG_EVERY == 0:
-            referee.reduce_logs(told)
+            referee.reduce_logs(results)
         yield
 
 
-WAYS = ("textbook", "bare", "sparring")
+LOOPS = ("textbook", "bare", "sparring")
 
 
-def start(name: str, way: str) -> tuple[Iterator[None], int]:
-    """The rounds of a workload in one of the WAYS, and how many images the data gives in each."""
+def start(name: str, loop: str) -> tuple[Iterator[None], int]:
+    """A workload in one of the LOOPS: an iterator over its rounds, and the batch size."""
     workload = WORKLOADS[name]
-    made, streams = workload.prepare(workload.data())
-    if way == "textbook":
-        return by_the_textbook(made, streams, workload.loop), made.batch
-    return (bare if way == "bare" else refereed)(made, streams), made.batch
+    recipe, streams = workload.prepare(workload.data())
+    if loop == "textbook":
+        return textbook_loop(recipe, streams, workload.loop), recipe.batch
+    return (minimal_loop if loop == "bare" else sparring_loop)(recipe, streams), recipe.batch

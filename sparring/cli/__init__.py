@@ -1,4 +1,4 @@
-"""The command line: one function a verb. What is heavy is imported inside the verb that needs it."""
+"""The command line: one function per verb. Heavy modules are imported inside the verbs that need them."""
 
 import codecs
 import errno
@@ -42,16 +42,16 @@ VERBS = {
 }
 """Verb -> its module here and its function there.
 
-Its signature is its command line: paths, then flags. A verb whose only parameter is `argv` reads it by itself.
+Its signature is its command line: paths, then flags. A verb whose only parameter is `argv` parses it itself.
 """
 
 
-WRONG_INPUT = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
-"""What the system says of a path that was given, where the disk is not to blame."""
+INPUT_ERRNOS = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+"""Error numbers of the operating system that mean a wrong path rather than a failing disk."""
 
 
 def find_verb(name: str) -> Callable[..., None]:
-    """The function of a verb. Raises SparringError with the verbs there are."""
+    """The function of a verb. Raises SparringError that lists the possible verbs."""
     if name not in VERBS:
         if hint := meant(name):
             raise SparringError(f"unknown verb '{name}': {hint} (all verbs: sparring help)")
@@ -61,22 +61,24 @@ def find_verb(name: str) -> Callable[..., None]:
 
 
 def overview() -> str:
-    """The verbs, each with what it does and an example."""
-    lines = ["usage: sparring VERB ...", "", "Generative models that learn by playing against each other.", ""]
+    """The help text: all verbs with a description and an example."""
+    lines = ["usage: sparring VERB ...", "", "Train and evaluate GANs and related generative models.", ""]
     for name in VERBS:
-        what, _, example = (find_verb(name).__doc__ or "").partition(":  ")
-        lines += [f"  {name:<11} {what}", f"  {'':<11}     {example}"]
-    lines += ["", "Help on one verb: sparring help VERB. RUN is a folder, or the number of one in runs/: 3."]
-    lines += ["Exit codes: 0 done, 2 wrong input, 3 training diverged, 4 the disk refused, 5 another process of the"]
-    lines += ["training was lost; 130, 143 and 129 stopped by Ctrl-C, SIGTERM and a closed terminal, after saving."]
+        description, _, example = (find_verb(name).__doc__ or "").partition(":  ")
+        lines += [f"  {name:<11} {description}", f"  {'':<11}     {example}"]
+    lines += ["", "Help on one verb: sparring help VERB. RUN is a run directory, or its number in runs/: 3."]
+    lines += [
+        "Exit codes: 0 success, 2 invalid input, 3 training diverged, 4 storage error, 5 another training process"
+    ]
+    lines += ["was lost; 130, 143, 129: stopped by Ctrl-C, SIGTERM or a closed terminal, after saving a checkpoint."]
     return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command `sparring`. An error that the user can mend is one line on stderr and an exit code, no traceback."""
+    """The command `sparring`. Errors that a user can fix are one line on stderr and an exit code, no traceback."""
     argv = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows fewer letters than we print
+        if isinstance(stream, io.TextIOWrapper):  # the terminal's encoding may lack some characters
             stream.reconfigure(errors="sparring")
     try:
         _run(argv)
@@ -86,11 +88,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
-    except OSError as error:  # a path too long, a folder without rights: wherever it was met first
+    except OSError as error:  # a path that is too long, missing permissions ...
         if error.errno is None:
             raise
         name = f"{error.filename!s:.200}: " if error.filename is not None else ""
-        _fail(f"{name}{error.strerror}", 2 if error.errno in WRONG_INPUT else 4)
+        _fail(f"{name}{error.strerror}", 2 if error.errno in INPUT_ERRNOS else 4)
 
 
 def _run(argv: list[str]) -> None:
@@ -109,18 +111,18 @@ def _run(argv: list[str]) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    """One line on stderr; on a terminal it is broken between words."""
+    """Print one line on stderr, wrapped at spaces on a terminal, and exit."""
     message = shown(re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", f"sparring: {message}"), keep="\n\t")
     if sys.stderr.isatty():
         from sparring.progress import wrapped
 
         message = wrapped(message, get_terminal_size().columns)
-    with suppress(OSError):  # a terminal that has been closed
+    with suppress(OSError):  # the terminal may be closed
         print(message, file=sys.stderr)
     sys.exit(code)
 
 
-PLAIN = {
+ASCII_REPLACEMENTS = {
     "±": "+-",
     "²": "^2",
     "\N{MULTIPLICATION SIGN}": "x",
@@ -133,15 +135,15 @@ PLAIN = {
     "”": '"',
     "…": "...",
 }
-"""How signs are written on a terminal that has not got them; other letters are written as their numbers."""
+"""ASCII replacements for terminals that lack these characters; all others become backslash escapes."""
 
 
-def _plainly(error: UnicodeError) -> tuple[str, int]:
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
     """Handler "sparring" of encoding errors."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    return "".join(PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), error.end
+    return "".join(ASCII_REPLACEMENTS.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), error.end
 
 
-codecs.register_error("sparring", _plainly)
+codecs.register_error("sparring", _to_ascii)

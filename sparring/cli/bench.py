@@ -1,4 +1,4 @@
-"""The verb that measures speed."""
+"""The verb `bench`: throughput."""
 
 from functools import partial
 from json import dumps
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 def bench(
     *,
     only: Annotated[str | None, Field(description="workloads, comma-separated (default: all)")] = None,
-    readings: Annotated[int, Field(ge=1, le=1000, description="of every way; the median counts")] = 7,
+    repeats: Annotated[int, Field(ge=1, le=1000, description="timings per training loop; the median is reported")] = 7,
     fd: Annotated[
         float | None,
-        Field(gt=0, description="race on real digits until FD is at most this, in place of measuring rounds"),
+        Field(gt=0, description="measure the time to reach this FD on real digits instead of the time per round"),
     ] = None,
-    rounds: Annotated[int, Field(ge=20, description="of a race")] = 400,
-    seeds: Annotated[int, Field(ge=1, le=100, description="of a race")] = 3,
-    json: Annotated[Path | None, Field(description="a file for all numbers")] = None,
+    rounds: Annotated[int, Field(ge=20, description="rounds of each training with --fd")] = 400,
+    seeds: Annotated[int, Field(ge=1, le=100, description="trainings per loop with --fd")] = 3,
+    json: Annotated[Path | None, Field(description="also write all results to this JSON file")] = None,
 ) -> None:
-    """speed against the loops of the lectures, on this machine:  sparring bench --only dcgan-64 --json speed.json"""
+    """throughput versus textbook training loops, on this machine:  sparring bench --only dcgan-64 --json speed.json"""
     from rich.console import Console
     from rich.progress import Progress
 
     from sparring.bench.measuring import bench, machine
-    from sparring.bench.race import RACERS, race
+    from sparring.bench.race import LOOPS, time_to_fd
     from sparring.bench.workloads import WORKLOADS
     from sparring.cli.common import require_place, write
 
@@ -44,33 +44,44 @@ def bench(
 
     if fd is not None:
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            bar = progress.add_task("", total=len(names) * seeds * len(RACERS))
-            told = partial(progress.update, bar, advance=1)
-            raced = race(names, target=fd, rounds=rounds, seeds=seeds, told=lambda what: told(description=what))
+            bar = progress.add_task("", total=len(names) * seeds * len(LOOPS))
+            advance = partial(progress.update, bar, advance=1)
+            races = time_to_fd(
+                names, target=fd, rounds=rounds, seeds=seeds, on_progress=lambda name: advance(description=name)
+            )
         if json is not None:
-            write(json, dumps({"machine": machine(), "races": raced}, indent=1).encode())
-        Console().print(_races(raced))
+            write(json, dumps({"machine": machine(), "races": races}, indent=1).encode())
+        Console().print(_race_table(races))
         return
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=len(names) * (readings + 1) + 2)
-        found = bench(names, readings, lambda what: progress.update(bar, description=what, advance=1))
+        bar = progress.add_task("", total=len(names) * (repeats + 1) + 2)
+        results = bench(names, repeats, lambda step: progress.update(bar, description=step, advance=1))
     if json is not None:
-        write(json, dumps(found, indent=1).encode())
+        write(json, dumps(results, indent=1).encode())
     console = Console()
-    config, peak = found["machine"], found["peaks"]
+    config, peak = results["machine"], results["peaks"]
     console.print(f"{config['processor']}, {config['threads']} threads, torch {config['torch']}", highlight=False)
-    console.print("peaks, TFLOP/s: " + ", ".join(f"{n.replace('_', ' ')} {v:.2f}" for n, v in peak.items()))
-    console.print("seconds to start: " + ", ".join(f"{n} {v:.2f}" for n, v in found["startup"].items()))
-    console.print(_table(found["workloads"]))
+    console.print("peak TFLOP/s: " + ", ".join(f"{n.replace('_', ' ')} {v:.2f}" for n, v in peak.items()))
+    console.print("startup seconds: " + ", ".join(f"{n} {v:.2f}" for n, v in results["startup"].items()))
+    console.print(_table(results["workloads"]))
     if config["load"] > 1.2 * config["cores"]:
-        console.print(f"The machine is busy (load {config['load']:.1f}): only the ratios mean something.")
+        console.print(f"The machine is busy (load {config['load']:.1f}): only the ratios are meaningful.")
 
 
 def _table(workloads: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    titles = "images/s\ntextbook", "\nbare", "\nsparring", "\n+-", "times\ntextbook", "over\nbare", "of\npeak", "\nMB"
+    titles = (
+        "images/s\ntextbook",
+        "\nbare",
+        "\nsparring",
+        "\n+-",
+        "versus\ntextbook",
+        "overhead\nvs bare",
+        "of\npeak",
+        "\nMB",
+    )
     table.add_column("\nworkload", no_wrap=True)
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
@@ -78,7 +89,7 @@ def _table(workloads: dict[str, Any]) -> "Table":
         slowest, fastest = n["spread"]["sparring"]
         table.add_row(
             name,
-            *(f"{n[way]:,.0f}" for way in ("textbook", "bare", "sparring")),
+            *(f"{n[loop]:,.0f}" for loop in ("textbook", "bare", "sparring")),
             f"{50 * (fastest - slowest) / n['sparring']:.0f} %",
             f"{n['ratio']:.1f}",
             f"{100 * n['overhead']:+.1f} %",
@@ -88,20 +99,20 @@ def _table(workloads: dict[str, Any]) -> "Table":
     return table
 
 
-def _races(races: dict[str, Any]) -> "Table":
+def _race_table(races: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("workload", "way"):
+    for title in ("workload", "loop"):
         table.add_column(title, no_wrap=True)
-    for title in ("rounds", "FD after them", f"seconds to FD {next(iter(races.values()))['target']:g}", "reached"):
+    for title in ("rounds", "final FD", f"seconds to FD {next(iter(races.values()))['target']:g}", "reached"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, n in races.items():
-        for way, distances in n["FD"].items():
-            seconds = [s for s in n["seconds"][way] if s is not None]
+        for loop, distances in n["FD"].items():
+            seconds = [s for s in n["seconds"][loop] if s is not None]
             table.add_row(
                 name,
-                way,
+                loop,
                 f"{n['rounds']:,}",
                 f"{mean(distances):.1f} ({min(distances):.1f} to {max(distances):.1f})",
                 f"{median(seconds):.1f}" if seconds else "-",

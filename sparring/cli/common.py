@@ -1,4 +1,4 @@
-"""What several verbs share: kinds of arguments, a run's system with the user's images, and writing a picture."""
+"""Shared by several verbs: argument types, loading a run together with images, and writing files."""
 
 import inspect
 import sys
@@ -23,135 +23,149 @@ RunOrImages = Annotated[
     Path, Field(description="a run directory or its number; with --against a folder, zip or array of images")
 ]
 ImagesPath = Annotated[Path, Field(description="an image, or a folder or zip of images")]
-RecipeName = Annotated[str | None, Field(description="a recipe that is not ours and that you trust: module:function")]
+RecipeName = Annotated[
+    str | None, Field(description="the recipe of the run if it is not built in and you trust it: module:function")
+]
 DataPlace = Annotated[
     str | None,
-    Field(
-        description="the run's data, where they are now: a name or path; of two domains A,B (default: where they were)"
-    ),
+    Field(description="where the run's data is now: a name or path; A,B for two domains (default: its original place)"),
 ]
 Truncation = Annotated[
     float | None,
-    Field(gt=0, description="redraw noise beyond +- this, or draw w to its mean (ALAE): fewer, better images"),
+    Field(
+        gt=0, description="redraw noise beyond +- this, or pull w toward its mean (ALAE): less variety, better images"
+    ),
 ]
 Threads = Annotated[
     int | None,
-    Field(ge=1, le=1024, description="of PyTorch on the CPU; kept in the run (default: one for each processor)"),
+    Field(ge=1, le=1024, description="CPU threads of PyTorch; stored with the run (default: one per processor)"),
 ]
 
 
 def whole_number(value: Any) -> Any:
-    """Text from the command line as the whole number that it is."""
+    """Text from the command line as an int if it is a whole number, else unchanged."""
     return int(value) if isinstance(value, str) and is_number(value) else value
 
 
 Channels = Annotated[
-    Literal[1, 3] | None, BeforeValidator(whole_number), Field(description="1 gray, 3 color (default: as the data is)")
+    Literal[1, 3] | None,
+    BeforeValidator(whole_number),
+    Field(description="1: gray, 3: color (default: as in the data)"),
 ]
 HeldOut = Annotated[
     int | float,
     BeforeValidator(whole_number),
-    Field(ge=0, description="images that training never sees, for measuring: a share (0.2) or a number of them (500)"),
+    Field(ge=0, description="images that training never sees, for evaluation: a fraction (0.2) or a number (500)"),
 ]
 LabelsFrom = Annotated[
     str | None,
-    Field(description="classes: a .csv, .tsv or .json with a label per file, 'folders', or 'none' (default: as found)"),
+    Field(description="labels: a .csv, .tsv or .json with a label per file, 'folders', or 'none' (default: automatic)"),
 ]
-Rounds = Annotated[int | None, Field(ge=1, description="rounds to play in all (default: the recipe's own)")]
+Rounds = Annotated[int | None, Field(ge=1, description="total number of rounds (default: the recipe's)")]
 
 
-def run_folder(given: str) -> Path:
-    """The folder that is given, or the run of that number: 3 and 0003 are in runs/, other/3 is in other/.
+def run_folder(path_or_number: str) -> Path:
+    """The given folder, or the run with that number: 3 and 0003 are in runs/, other/3 is in other/.
 
-    Raises SparringError for a number that no run has, or several.
+    Raises SparringError if no run, or more than one, has that number.
     """
-    path = Path(given)
+    path = Path(path_or_number)
     if not is_number(path.name) or path.exists():
         return path
     folder = Path("runs") if path.parent == Path() else path.parent
-    there = sorted(p for p in folder.glob("[0-9]*-*") if (p / "recipe.json").is_file())
-    found = [p for p in there if int(p.name.partition("-")[0]) == int(path.name)]
-    if len(found) != 1:
-        names = ", ".join(p.name for p in (found or there)[-5:]) or "none"
-        raise SparringError(f"{len(found) or 'no'} runs in {folder} have the number {given} (there: {names})")
-    return found[0]
+    runs = sorted(p for p in folder.glob("[0-9]*-*") if (p / "recipe.json").is_file())
+    matches = [p for p in runs if int(p.name.partition("-")[0]) == int(path.name)]
+    if len(matches) != 1:
+        names = ", ".join(p.name for p in (matches or runs)[-5:]) or "none"
+        raise SparringError(
+            f"{len(matches) or 'no'} runs in {folder} have the number {path_or_number} (existing runs: {names})"
+        )
+    return matches[0]
 
 
 def load_run_and_images(
-    run: Path, images: Path, ability: str, most: int, recipe: str | None
+    run: Path, images: Path, capability: str, limit: int, recipe: str | None
 ) -> "tuple[System, Dataset, list[str], list[str]]":
-    """A run's system, the user's images as that system knows images, their names, and the names of the classes.
+    """A run's system, images in the run's size and channels, their file names, and the run's class names.
 
-    Raises SparringError when the system has not the ability. What was passed over is said on stderr.
+    Reports skipped files on stderr. Raises SparringError if the system lacks the capability.
     """
     from sparring.data.loading import load_images
     from sparring.run import Run
 
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    if not system.supports(ability):
-        raise SparringError(f"{type(system).__name__} cannot {ability} images")
+    if not system.supports(capability):
+        raise SparringError(f"{type(system).__name__} cannot {capability} images")
     spec = opened.config["spec"]
-    part, names = load_images(images, size=spec["size"], channels=spec["channels"], most=most)
+    part, names = load_images(images, size=spec["size"], channels=spec["channels"], most=limit)
     for note in part.notes:
         print(f"sparring: {note}", file=sys.stderr)
     return system, part, names, spec["classes"]
 
 
 def class_labels(text: str, classes: Sequence[str]) -> list[int]:
-    """Names or numbers of classes, comma-separated, as numbers."""
+    """Comma-separated class names or numbers as class indices."""
     from sparring.data.chosen import numbers_of
 
     return numbers_of(text, classes)
 
 
 def image_labels(
-    system: "System", ability: str, labels: str | None, part: "Dataset", classes: Sequence[str]
+    system: "System", capability: str, labels: str | None, data: "Dataset", classes: Sequence[str]
 ) -> "Tensor | None":
-    """The images' classes as numbers, for a system whose ability is told the class of an image; None for the others."""
+    """(N,) class indices of images for a capability that takes labels; None for one that does not.
+
+    Raises SparringError if labels are given and not used, or needed and missing.
+    """
     import torch
 
     kind = type(system).__name__
-    if "labels" not in inspect.signature(getattr(system, ability)).parameters:
+    if "labels" not in inspect.signature(getattr(system, capability)).parameters:
         if labels is not None:
-            raise SparringError(f"--labels: {kind} {ability}s images without labels")
+            raise SparringError(f"{kind} {capability}s images without labels: drop --labels")
         return None
     if labels is not None:
-        return system.expand_labels(len(part), class_labels(labels, classes)).cpu()
-    if part.labels is None or not set(part.classes) <= set(classes):
+        return system.expand_labels(len(data), class_labels(labels, classes)).cpu()
+    if data.labels is None or not set(data.classes) <= set(classes):
         raise SparringError(
-            f"{kind} must know the class of an image: give --labels, or folders named {', '.join(classes)}"
+            f"{kind} needs the class of each image: give --labels, or folders named {', '.join(classes)}"
         )
-    return torch.tensor([list(classes).index(name) for name in part.classes])[part.labels]
+    return torch.tensor([list(classes).index(name) for name in data.classes])[data.labels]
 
 
-def sample_kwargs(system: "System", asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for and this system's `sample` understands; an error for what it does not."""
-    given = {name: value for name, value in asked.items() if value is not None}
+def sample_kwargs(system: "System", options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are not None, as keyword arguments of `system.sample`.
+
+    Raises SparringError for an option that this system does not support.
+    """
+    kwargs = {name: value for name, value in options.items() if value is not None}
     possible = inspect.signature(system.sample).parameters if system.supports("sample") else {}
-    for name in given:
+    for name in kwargs:
         if name not in possible:
-            raise SparringError(f"--{name}: samples of {type(system).__name__} have no {name}")
-    return given
+            reason = "is not class-conditional" if name == "labels" else f"does not support {name}"
+            raise SparringError(f"{type(system).__name__} {reason}: drop --{name}")
+    return kwargs
 
 
 def require_png(out: Path) -> None:
+    """Raises SparringError unless `out` names a PNG that can be written."""
     if out.suffix.lower() != ".png":
-        raise SparringError(f"--out is {out}: the picture is a PNG, let its name end in .png")
+        raise SparringError(f"--out {out} must end in .png")
     require_place(out)
 
 
 def require_place(out: Path) -> None:
-    """Before anything is made: a file can be written there."""
+    """Raises SparringError unless a file can be created at this path."""
     if not out.absolute().parent.is_dir():
-        raise SparringError(f"cannot write {out}: {out.absolute().parent} is no folder")
+        raise SparringError(f"cannot write {out}: {out.absolute().parent} is not a folder")
     if out.is_dir():
         raise SparringError(f"cannot write {out}: it is a folder")
 
 
-def write(out: Path, picture: bytes) -> None:
-    """The picture, as a whole: a killed command leaves the old one or the new one."""
+def write(out: Path, content: bytes) -> None:
+    """Write a file atomically: a killed command leaves the old content or the new one."""
     from sparring.durable import Disk, sweep, write_file
 
     sweep(Disk(), out.absolute().parent, name=out.name, shared=True)
-    write_file(Disk(), out.absolute(), picture)
+    write_file(Disk(), out.absolute(), content)

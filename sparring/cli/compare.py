@@ -1,4 +1,4 @@
-"""The verb that holds evaluated runs against each other."""
+"""The verb `compare`: evaluated runs side by side."""
 
 from json import dumps
 from pathlib import Path
@@ -12,12 +12,12 @@ from sparring.errors import SparringError
 
 def compare(
     *runs: RunPath,
-    out: Annotated[Path, Field(description="the page, HTML")] = Path("compare.html"),
-    json: Annotated[bool, Field(description="print numbers as JSON and write no page")] = False,
+    out: Annotated[Path, Field(description="the HTML page")] = Path("compare.html"),
+    json: Annotated[bool, Field(description="print JSON and write no page")] = False,
 ) -> None:
-    """evaluated runs side by side, seed by seed:  sparring compare RUN RUN ... --out compare.html"""
+    """compare evaluated runs, seed by seed:  sparring compare RUN RUN ... --out compare.html"""
     if out.suffix.lower() != ".html":
-        raise SparringError(f"--out is {out}: the page is HTML, let its name end in .html")
+        raise SparringError(f"--out {out} must end in .html")
     require_place(out)
 
     from rich.console import Console
@@ -25,13 +25,13 @@ def compare(
     from sparring.comparing import compare, page
     from sparring.durable import Disk, write_file
 
-    found = compare(runs)
+    comparison = compare(runs)
     if json:
-        print(dumps(found.as_dict(), indent=1))
+        print(dumps(comparison.as_dict(), indent=1))
         return
-    write_file(Disk(), out, page(found).encode())
-    for table in found.tables():
+    write_file(Disk(), out, page(comparison).encode())
+    for table in comparison.tables():
         Console().print(table)
-    for note in found.notes:
+    for note in comparison.notes:
         print(note)
     print(out)

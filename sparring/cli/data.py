@@ -1,4 +1,4 @@
-"""The verb that looks at data before it is trained on."""
+"""The verb `check-data`: check a data set before training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,30 +17,30 @@ def check_data(
     held_out: HeldOut = 0.1,
     labels_from: LabelsFrom = None,
     preview: Annotated[
-        Path | None, Field(description="write a grid of up to 64 images as training will see them: preview.png")
+        Path | None, Field(description="write a grid of up to 64 images as they enter training: preview.png")
     ] = None,
     size: Annotated[
-        int | None, Field(ge=1, description="of the preview: side in pixels (default: as the data is)")
+        int | None, Field(ge=1, description="image side in the preview, in pixels (default: as in the data)")
     ] = None,
     channels: Channels = None,
-    data_root: Annotated[Path | None, Field(description="folder with a local copy of a named data set")] = None,
+    data_root: Annotated[Path | None, Field(description="folder with a local copy of a built-in data set")] = None,
 ) -> None:
-    """look at images before training on them:  sparring check-data my-pictures/ --preview preview.png"""
+    """check and preview a data set before training:  sparring check-data my-pictures/ --preview preview.png"""
     from sparring.data.check import check
     from sparring.data.check import preview as preview_of
 
     if preview is not None:
         require_png(preview)
-    found = check(path, labels_from=labels_from, held_out=held_out, root=data_root)
-    print(found)
-    if not found.ok:
+    report = check(path, labels_from=labels_from, held_out=held_out, root=data_root)
+    print(report)
+    if not report.ok:
         raise SparringError(
-            f"{shown(path)}: more than 1 % of the files are bad or fewer than 2 are good; training would refuse them"
+            f"{shown(path)}: not usable for training: more than 1 % of the files are bad, or fewer than 2 are good"
         )
     if preview is not None:
         from sparring.data.pixels import to_float
         from sparring.image_grid import grid, png
 
-        seen = preview_of(path, size=size, channels=channels, labels_from=labels_from, root=data_root)
-        write(preview, png(grid(to_float(seen.images))))
-        print(f"preview: {preview}, {len(seen)} images of {seen.spec.size} x {seen.spec.size}")
+        dataset = preview_of(path, size=size, channels=channels, labels_from=labels_from, root=data_root)
+        write(preview, png(grid(to_float(dataset.images))))
+        print(f"preview: {preview}, {len(dataset)} images of {dataset.spec.size} x {dataset.spec.size}")

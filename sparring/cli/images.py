@@ -1,4 +1,4 @@
-"""The verbs that show a run images of the user's."""
+"""The verbs that apply a run to your images: `reconstruct` and `classify`."""
 
 from dataclasses import replace
 from json import dumps
@@ -15,27 +15,29 @@ def reconstruct(
     run: RunPath,
     images: ImagesPath,
     *,
-    n: Annotated[int, Field(ge=1, le=4096, description="at most so many images, evenly spaced")] = 64,
+    n: Annotated[int, Field(ge=1, le=4096, description="maximum number of images, evenly spaced")] = 64,
     labels: Annotated[
         str | None,
-        Field(description="classes of the images, where the system must know them: 3 or 0,1,2 (default: the folders)"),
+        Field(
+            description="classes of the images, for class-conditional systems: 3 or 0,1,2 (default: the folder names)"
+        ),
     ] = None,
-    out: Annotated[Path, Field(description="the picture, a PNG")] = Path("reconstructions.png"),
+    out: Annotated[Path, Field(description="the PNG file to write")] = Path("reconstructions.png"),
     recipe: RecipeName = None,
 ) -> None:
-    """images, and below them what their codes keep:  sparring reconstruct RUN my-pictures/ --out pairs.png"""
+    """your images above their reconstructions:  sparring reconstruct RUN my-pictures/ --out pairs.png"""
     from sparring.data.pixels import to_float
     from sparring.evaluation import reconstruct_all
     from sparring.image_grid import grid, interleave_rows, png
     from sparring.metrics import squared_errors
 
     require_png(out)
-    system, part, _, classes = load_run_and_images(run, images, "reconstruct", n, recipe)
-    part = replace(part, labels=image_labels(system, "reconstruct", labels, part, classes))
-    pictures = reconstruct_all(system, part)
-    write(out, png(grid(to_float(interleave_rows(part.images, pictures, 8)), columns=min(8, len(part)))))
-    error = squared_errors(real=part.images, fake=pictures).mean()
-    print(f"reconstruction error {error:.4g} per pixel (0 to 1), n = {len(part):,}")
+    system, data, _, classes = load_run_and_images(run, images, "reconstruct", n, recipe)
+    data = replace(data, labels=image_labels(system, "reconstruct", labels, data, classes))
+    reconstructions = reconstruct_all(system, data)
+    write(out, png(grid(to_float(interleave_rows(data.images, reconstructions, 8)), columns=min(8, len(data)))))
+    error = squared_errors(real=data.images, fake=reconstructions).mean()
+    print(f"reconstruction error {error:.4g} per pixel (0 to 1), n = {len(data):,}")
     print(out)
 
 
@@ -43,17 +45,17 @@ def classify(
     run: RunPath,
     images: ImagesPath,
     *,
-    n: Annotated[int, Field(ge=1, le=100_000, description="at most so many images, evenly spaced")] = 1000,
-    json: Annotated[bool, Field(description="as JSON: file, class, probability")] = False,
+    n: Annotated[int, Field(ge=1, le=100_000, description="maximum number of images, evenly spaced")] = 1000,
+    json: Annotated[bool, Field(description="print JSON: file, class, probability")] = False,
     recipe: RecipeName = None,
 ) -> None:
-    """the class of each image, and how sure it is:  sparring classify RUN my-pictures/ [--json]"""
+    """the class of each image, with its probability:  sparring classify RUN my-pictures/ [--json]"""
     from sparring.evaluation import in_chunks
 
-    system, part, names, classes = load_run_and_images(run, images, "classify", n, recipe)
-    surest = in_chunks(system.classify, part.images).max(1)
-    found = zip(names, surest.indices.tolist(), surest.values.exp().tolist(), strict=True)
-    rows = [{"file": name, "class": classes[kind], "probability": sure} for name, kind, sure in found]
+    system, data, names, classes = load_run_and_images(run, images, "classify", n, recipe)
+    best = in_chunks(system.classify, data.images).max(1)
+    predictions = zip(names, best.indices.tolist(), best.values.exp().tolist(), strict=True)
+    rows = [{"file": name, "class": classes[y], "probability": p} for name, y, p in predictions]
     if json:
         return print(dumps(rows, indent=1))
 

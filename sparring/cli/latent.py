@@ -1,4 +1,4 @@
-"""The verbs that walk through a run's codes. Python users: sparring.latent."""
+"""The latent-space verbs. In Python: `sparring.latent`."""
 
 import math
 from collections.abc import Sequence
@@ -29,69 +29,71 @@ if TYPE_CHECKING:
     from sparring.latent import Direction, LatentDecoder
     from sparring.run import Run
 
-Seed = Annotated[int, Field(ge=0, description="of the codes: samples 0, 1, ... are those of sparring sample --seed")]
+Seed = Annotated[
+    int, Field(ge=0, description="seed of the latent codes: sample 0, 1, ... are those of `sparring sample --seed`")
+]
 Labels = Annotated[
-    str | None, Field(description="classes to paint: 3 or cat,dog or '\"a, b\",c' (default: each in turn)")
+    str | None, Field(description="classes to generate: 3 or cat,dog or '\"a, b\",c' (default: all in turn)")
 ]
 Concept = Annotated[
-    str, Field(description="a concept: samples by number, 3,17,25, or class:NAME for three samples of a class")
+    str, Field(description="a concept: sample numbers, 3,17,25, or class:NAME for three samples of a class")
 ]
 
-SEEN = 64
-"""Pixels that the side of an image should have on the screen, at least."""
+MIN_DISPLAY_SIDE = 64
+"""Smaller images are upscaled to about this side, in pixels."""
 
-SIGN = 22
-"""Size of the signs of an equation."""
+SIGN_SIZE = 22
+"""Font size of the signs of an equation."""
 
-SURE = 0.9
+MIN_CLASS_PROBABILITY = 0.9
 """A sample is of a class if a classifier gives it at least this probability."""
 
 SAMPLES_PER_CONCEPT = 3
-"""Samples that stand for a class (Radford et al. 2016: three a concept)."""
+"""Samples that represent a class (Radford et al. 2016: three per concept)."""
 
 
 def interpolate(
     run: RunPath,
     *,
-    how: Annotated[
+    method: Annotated[
         Literal["lerp", "slerp", "lerp-gaussian"] | None,
-        Field(description="default: slerp for codes of N(0, 1), else lerp"),
+        Field(description="interpolation (default: slerp for codes from N(0, 1), else lerp)"),
     ] = None,
-    rows: Annotated[int, Field(ge=1, le=64, description="walks")] = 8,
-    stops: Annotated[
-        int | None, Field(ge=2, le=64, description="samples each walk passes (default: 2; 4 in a WebP)")
+    rows: Annotated[int, Field(ge=1, le=64, description="number of paths")] = 8,
+    waypoints: Annotated[
+        int | None, Field(ge=2, le=64, description="samples on each path (default: 2; 4 for a WebP)")
     ] = None,
-    steps: Annotated[int, Field(ge=2, le=240, description="images from one stop to the next")] = 9,
+    steps: Annotated[int, Field(ge=2, le=240, description="images per segment, from one waypoint to the next")] = 9,
     seed: Seed = 0,
     labels: Labels = None,
     truncation: Truncation = None,
-    out: Annotated[
-        Path, Field(description="a PNG, a walk per row; or a WebP that moves, from the last stop back to the first")
-    ] = Path("interpolation.png"),
+    out: Annotated[Path, Field(description="a PNG with one path per row, or an animated WebP of closed paths")] = Path(
+        "interpolation.png"
+    ),
     recipe: RecipeName = None,
 ) -> None:
-    """images on the way from one code to another:  sparring interpolate RUN --how slerp --out walk.webp"""
+    """interpolate between latent codes:  sparring interpolate RUN --method slerp --out walk.webp"""
     from sparring.image_grid import grid, png, upscale, webp
     from sparring.latent import closed_path, default_interpolation, open_path
 
-    moves = out.suffix.lower() == ".webp"
-    if not moves and out.suffix.lower() != ".png":
-        raise SparringError(f"--out is {out}: the picture is a PNG or a WebP, let its name end in .png or .webp")
+    animated = out.suffix.lower() == ".webp"
+    if not animated and out.suffix.lower() != ".png":
+        raise SparringError(f"--out {out} must end in .png or .webp")
     require_place(out)
-    _, paint = _painter(run, labels, recipe)
-    chosen: str = how or default_interpolation(paint.system)
-    count = stops or (4 if moves else 2)
-    ends = paint.codes(rows * count, seed=seed, truncation=truncation).unflatten(0, (rows, count))
-    way = (closed_path if moves else open_path)(ends, steps, chosen)
-    images = paint.rows(way)
-    if moves:
-        columns, frames = math.ceil(math.sqrt(rows)), images.unflatten(0, way.shape[:2]).unbind(1)
+    _, decoder = _decoder(run, labels, recipe)
+    chosen: str = method or default_interpolation(decoder.system)
+    count = waypoints or (4 if animated else 2)
+    ends = decoder.codes(rows * count, seed=seed, truncation=truncation).unflatten(0, (rows, count))
+    paths = (closed_path if animated else open_path)(ends, steps, chosen)
+    images = decoder.rows(paths)
+    if animated:
+        columns, frames = math.ceil(math.sqrt(rows)), images.unflatten(0, paths.shape[:2]).unbind(1)
         pictures = [upscale(grid(frame, columns), _zoom_factor(frame)) for frame in frames]
         write(out, webp(pictures, milliseconds=80))
     else:
-        write(out, png(grid(images, way.shape[1])))
-    half = open_path(ends, 3, chosen)[:, 1::2].norm(dim=2).mean()
-    print(f"{chosen}: codes have length {ends.norm(dim=2).mean():.3g} at the stops, {half:.3g} half-way between them")
+        write(out, png(grid(images, paths.shape[1])))
+    midpoint = open_path(ends, 3, chosen)[:, 1::2].norm(dim=2).mean()
+    print(f"{chosen}: mean norm of the codes {ends.norm(dim=2).mean():.3g} at waypoints, {midpoint:.3g} halfway")
     print(out)
 
 
@@ -101,11 +103,13 @@ def arithmetic(
     start: Concept,
     minus: Concept,
     plus: Concept,
-    n: Annotated[int | None, Field(ge=1, le=4096, description="samples to number, as in sparring sample")] = None,
+    n: Annotated[
+        int | None, Field(ge=1, le=4096, description="number of samples to choose from, as in `sparring sample`")
+    ] = None,
     seed: Seed = 0,
     labels: Labels = None,
-    spread: Annotated[float, Field(ge=0, description="the eight around the result differ by U(-this, this)")] = 0.25,
-    out: Annotated[Path, Field(description="the picture, a PNG")] = Path("arithmetic.png"),
+    jitter: Annotated[float, Field(ge=0, description="the 8 images around the result get U(-jitter, jitter)")] = 0.25,
+    out: Annotated[Path, Field(description="the PNG file to write")] = Path("arithmetic.png"),
     recipe: RecipeName = None,
 ) -> None:
     """concept - concept + concept:  sparring arithmetic RUN --start 3,17,25 --minus 4,8,9 --plus 11,12,13 --seed 7"""
@@ -114,22 +118,22 @@ def arithmetic(
     from sparring.latent import LatentDecoder, analogy, jitter_grid
 
     require_png(out)
-    opened, paint = _painter(run, labels, recipe)
-    kinds = paint.labels if isinstance(paint.labels, list) else []
-    columns = len(kinds) if len(kinds) > 1 else paint.system.grid_columns
-    samples = paint.codes(n or 8 * columns, seed=seed)
-    told = [("start", start), ("minus", minus), ("plus", plus)]
-    concepts = [_concept(opened, paint, flag, text, samples, seed) for flag, text in told]
+    opened, decoder = _decoder(run, labels, recipe)
+    classes = decoder.labels if isinstance(decoder.labels, list) else []
+    columns = len(classes) if len(classes) > 1 else decoder.system.grid_columns
+    samples = decoder.codes(n or 8 * columns, seed=seed)
+    flags = [("start", start), ("minus", minus), ("plus", plus)]
+    concepts = [_concept(opened, decoder, flag, text, samples, seed) for flag, text in flags]
     result = analogy(*(codes for codes, _ in concepts))
-    one_kind = LatentDecoder(paint.system, concepts[0][1] and concepts[0][1][0])
+    result_decoder = LatentDecoder(decoder.system, concepts[0][1] and concepts[0][1][0])
     strips = [
-        LatentDecoder(paint.system, kinds and [*kinds, kinds[0]]).paint(torch.cat([codes, codes.mean(0)[None]]))
-        for codes, kinds in concepts
+        LatentDecoder(decoder.system, labels and [*labels, labels[0]]).paint(torch.cat([codes, codes.mean(0)[None]]))
+        for codes, labels in concepts
     ]
-    write(out, _equation(strips, one_kind.paint(jitter_grid(result, spread=spread, seed=seed))))
+    write(out, _equation(strips, result_decoder.paint(jitter_grid(result, spread=jitter, seed=seed))))
     means = ", ".join(f"{codes.mean(0).norm():.3g}" for codes, _ in concepts)
-    usual = f"{samples.norm(dim=1).mean():.3g}"
-    print(f"codes have length {usual}, the means of the concepts {means}, the result {result.norm():.3g}")
+    typical = f"{samples.norm(dim=1).mean():.3g}"
+    print(f"norms: samples {typical} on average, means of the concepts {means}, result {result.norm():.3g}")
     print(out)
 
 
@@ -138,43 +142,43 @@ def directions(
     *,
     method: Annotated[
         Literal["pca", "sefa", "classes"],
-        Field(description="principal components of samples; of the first layers' weights; or between classes"),
+        Field(description="principal components of samples; of the first layers' weights; or class boundaries"),
     ] = "pca",
-    of: Annotated[Literal["pixels", "codes"], Field(description="what pca is of (codes: for w of ALAE)")] = "pixels",
-    count: Annotated[int, Field(ge=1, le=64, description="directions of pca and sefa")] = 6,
-    n: Annotated[int, Field(ge=20, le=100_000, description="samples to learn from")] = 2000,
-    reach: Annotated[float, Field(gt=0, le=100, description="deviations to either side")] = 3.0,
+    space: Annotated[Literal["pixels", "codes"], Field(description="space of pca (codes: for w of ALAE)")] = "pixels",
+    count: Annotated[int, Field(ge=1, le=64, description="number of directions of pca and sefa")] = 6,
+    n: Annotated[int, Field(ge=20, le=100_000, description="samples to estimate the directions from")] = 2000,
+    max_sigma: Annotated[float, Field(gt=0, le=100, description="standard deviations to either side")] = 3.0,
     columns: Annotated[int, Field(ge=2, le=63, description="images per direction")] = 7,
-    at: Annotated[int, Field(ge=0, lt=100_000, description="the sample to move, by its number")] = 0,
+    sample: Annotated[int, Field(ge=0, lt=100_000, description="number of the sample to move")] = 0,
     seed: Seed = 0,
     labels: Labels = None,
-    json: Annotated[bool, Field(description="as JSON: name, sigma, words and the unit vector")] = False,
-    out: Annotated[Path, Field(description="the picture, a PNG: a direction per row")] = Path("directions.png"),
+    json: Annotated[bool, Field(description="print JSON: name, sigma, words and unit vector")] = False,
+    out: Annotated[Path, Field(description="the PNG file to write: one direction per row")] = Path("directions.png"),
     recipe: RecipeName = None,
 ) -> None:
-    """ways through the codes along which images change:  sparring directions RUN --method sefa --out ways.png"""
+    """latent directions along which images change:  sparring directions RUN --method sefa --out sefa.png"""
     from sparring.image_grid import grid, png, upscale, with_row_labels
     from sparring.latent import traverse
 
     require_png(out)
-    opened, paint = _painter(run, labels, recipe)
-    samples = paint.codes(max(n, at + 1), seed=seed)
-    found = _directions(opened, paint, samples, method, of, count)
-    codes = traverse(samples[at], found, reach=reach, columns=columns)
-    if paint.told:
+    opened, decoder = _decoder(run, labels, recipe)
+    samples = decoder.codes(max(n, sample + 1), seed=seed)
+    results = _directions(opened, decoder, samples, method, space, count)
+    codes = traverse(samples[sample], results, reach=max_sigma, columns=columns)
+    if decoder.told:
         from sparring.latent import LatentDecoder
 
-        kind = int(paint.system.expand_labels(at + 1, paint.labels)[at])
-        images = LatentDecoder(paint.system, kind).rows(codes)
+        label = int(decoder.system.expand_labels(sample + 1, decoder.labels)[sample])
+        images = LatentDecoder(decoder.system, label).rows(codes)
     else:
-        images = paint.rows(codes)
+        images = decoder.rows(codes)
     picture = upscale(grid(images, columns), _zoom_factor(images))
-    write(out, png(with_row_labels([one.name for one in found], picture)))
+    write(out, png(with_row_labels([direction.name for direction in results], picture)))
     if json:
-        rows = [{"name": d.name, "sigma": d.sigma, "words": d.words, "unit": d.unit.tolist()} for d in found]
+        rows = [{"name": d.name, "sigma": d.sigma, "words": d.words, "unit": d.unit.tolist()} for d in results]
         return print(dumps(rows, indent=1))
-    for one in found:
-        print(f"{one.name}: deviation {one.sigma:.3g}, {one.words}")
+    for direction in results:
+        print(f"{direction.name}: deviation {direction.sigma:.3g}, {direction.words}")
     print(out)
 
 
@@ -182,26 +186,30 @@ def invert(
     run: RunPath,
     images: ImagesPath,
     *,
-    n: Annotated[int, Field(ge=1, le=256, description="at most so many images, evenly spaced")] = 16,
-    way: Annotated[
+    n: Annotated[int, Field(ge=1, le=256, description="maximum number of images, evenly spaced")] = 16,
+    init: Annotated[
         Literal["both", "optimization", "encoder"],
-        Field(description="start from the encoder's code and from samples; from samples; or take the encoder's code"),
+        Field(
+            description="both: start from samples and from the encoder; optimization: from samples; encoder: no search"
+        ),
     ] = "both",
-    steps: Annotated[int, Field(ge=1, le=100_000, description="of Adam, from every start")] = 200,
-    restarts: Annotated[int, Field(ge=1, le=1000, description="samples to start from")] = 4,
-    lr: Annotated[float, Field(gt=0, le=10, description="Adam's highest rate")] = 0.1,
-    seed: Annotated[int, Field(ge=0, description="of the samples to start from")] = 0,
+    steps: Annotated[int, Field(ge=1, le=100_000, description="Adam steps from each start")] = 200,
+    restarts: Annotated[int, Field(ge=1, le=1000, description="number of samples to start from")] = 4,
+    lr: Annotated[float, Field(gt=0, le=10, description="Adam's peak learning rate")] = 0.1,
+    seed: Annotated[int, Field(ge=0, description="seed of the samples to start from")] = 0,
     labels: Annotated[
         str | None,
-        Field(description="classes of the images, where the system must know them: 3 or 0,1,2 (default: the folders)"),
+        Field(
+            description="classes of the images, for class-conditional systems: 3 or 0,1,2 (default: the folder names)"
+        ),
     ] = None,
-    json: Annotated[bool, Field(description="as JSON: file, errors, code")] = False,
-    out: Annotated[Path, Field(description="the picture, a PNG: images, and below them what was found")] = Path(
+    json: Annotated[bool, Field(description="print JSON: file, errors, code")] = False,
+    out: Annotated[Path, Field(description="the PNG file to write: images above their reconstructions")] = Path(
         "inversions.png"
     ),
     recipe: RecipeName = None,
 ) -> None:
-    """the codes of images, looked for:  sparring invert RUN my-pictures/ --restarts 8 --out found.png"""
+    """find the latent codes of images:  sparring invert RUN my-pictures/ --restarts 8 --out inverted.png"""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
@@ -211,38 +219,38 @@ def invert(
     from sparring.latent import invert, latent_decoder, total_steps
 
     require_png(out)
-    system, part, names, classes = load_run_and_images(run, images, "decode", n, recipe)
-    paint = latent_decoder(system, image_labels(system, "decode", labels, part, classes))
-    columns = (TextColumn("looking for codes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    system, data, names, classes = load_run_and_images(run, images, "decode", n, recipe)
+    decoder = latent_decoder(system, image_labels(system, "decode", labels, data, classes))
+    columns = (TextColumn("inverting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     terminal = Console(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        task = bar.add_task("", total=total_steps(paint, way=way, steps=steps, restarts=restarts))
-        found = invert(
-            paint,
-            part.images,
-            way=way,
+        task = bar.add_task("", total=total_steps(decoder, way=init, steps=steps, restarts=restarts))
+        result = invert(
+            decoder,
+            data.images,
+            way=init,
             steps=steps,
             restarts=restarts,
             lr=lr,
             seed=seed,
-            told=lambda more: bar.advance(task, more),
+            told=lambda steps: bar.advance(task, steps),
         )
-    picture = grid(to_float(interleave_rows(part.images, found.images, 8)), columns=min(8, len(part)))
-    write(out, png(upscale(picture, _zoom_factor(part.images))))
-    by_encoder = [None] * len(part) if found.encoded is None else found.encoded.tolist()
-    worst = found.tried.max(1).values.tolist()
+    picture = grid(to_float(interleave_rows(data.images, result.images, 8)), columns=min(8, len(data)))
+    write(out, png(upscale(picture, _zoom_factor(data.images))))
+    by_encoder = [None] * len(data) if result.encoded is None else result.encoded.tolist()
+    worst = result.tried.max(1).values.tolist()
     if json:
-        numbers = zip(names, found.errors.tolist(), worst, by_encoder, found.codes.tolist(), strict=True)
+        numbers = zip(names, result.errors.tolist(), worst, by_encoder, result.codes.tolist(), strict=True)
         keys = ("file", "error", "worst start", "encoder", "code")
         return print(dumps([dict(zip(keys, row, strict=True)) for row in numbers], indent=1))
 
     table = Table("file", "error", "worst start", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    if found.encoded is not None:
+    if result.encoded is not None:
         table.add_column("encoder alone")
-    for name, error, worse, encoded in zip(names, found.errors.tolist(), worst, by_encoder, strict=True):
+    for name, error, worse, encoded in zip(names, result.errors.tolist(), worst, by_encoder, strict=True):
         table.add_row(shown(name), f"{error:.4g}", f"{worse:.4g}", *([] if encoded is None else [f"{encoded:.4g}"]))
     Console(highlight=False, markup=False).print(table)
-    print(f"reconstruction error {found.errors.mean():.4g} per pixel (0 to 1), n = {len(part):,}")
+    print(f"reconstruction error {result.errors.mean():.4g} per pixel (0 to 1), n = {len(data):,}")
     print(out)
 
 
@@ -250,18 +258,18 @@ def neighbors(
     run: RunPath,
     *,
     n: Annotated[int, Field(ge=1, le=64, description="samples")] = 8,
-    k: Annotated[int, Field(ge=1, le=32, description="training images beside each sample")] = 4,
+    k: Annotated[int, Field(ge=1, le=32, description="training images per sample")] = 4,
     by: Annotated[
-        Literal["pixels", "features"], Field(description="distance of pixels, or of the shipped extractor's features")
+        Literal["pixels", "features"], Field(description="distance in pixels, or in features of the built-in extractor")
     ] = "pixels",
     seed: Seed = 0,
-    out: Annotated[Path, Field(description="the picture, a PNG: a sample, then its neighbors, per row")] = Path(
+    out: Annotated[Path, Field(description="the PNG file to write: one sample per row, then its neighbors")] = Path(
         "neighbors.png"
     ),
     data: DataPlace = None,
     recipe: RecipeName = None,
 ) -> None:
-    """samples and the training images nearest to them:  sparring neighbors RUN --by features --out near.png"""
+    """samples beside their nearest training images:  sparring neighbors RUN --by features --out near.png"""
     import torch
 
     from sparring.data.pixels import to_float, to_uint8
@@ -279,93 +287,95 @@ def neighbors(
     samples = to_uint8(system.sample(n, seed=seed))
     extractor = choose_extractor(images)
 
-    def seen(pixels: "Tensor") -> "Tensor":
+    def features(pixels: "Tensor") -> "Tensor":
         return extractor.features(pixels)[0] if by == "features" else pixels
 
-    training = seen(images.images)
-    near = nearest(seen(samples), training, k)
+    training = features(images.images)
+    near = nearest(features(samples), training, k)
     rows = torch.cat([samples[:, None], images.images[near.rows]], 1).flatten(0, 1)
     write(out, png(upscale(grid(to_float(rows), k + 1), _zoom_factor(rows))))
-    what, unit = ("pixels (0 to 1)", 255) if by == "pixels" else (f"features of {extractor.name}", 1)
-    typical = near.distance[:, 0].median() / unit
-    told = f"median distance to the nearest training image, in {what}: samples {typical:.4g}"
+    space, scale = ("pixels (0 to 1)", 255) if by == "pixels" else (f"features of {extractor.name}", 1)
+    of_samples = near.distance[:, 0].median() / scale
+    message = f"median distance to the nearest training image, in {space}: samples {of_samples:.4g}"
     if images.held_out:
-        unseen = nearest(seen(images.held_out.images[:500]), training).distance.median() / unit
-        told += f", images never trained on {unseen:.4g}"
-    print(told)
+        of_held_out = nearest(features(images.held_out.images[:500]), training).distance.median() / scale
+        message += f", held-out images {of_held_out:.4g}"
+    print(message)
     print(out)
 
 
-def _painter(run: Path, labels: str | None, recipe: str | None) -> "tuple[Run, LatentDecoder]":
+def _decoder(run: Path, labels: str | None, recipe: str | None) -> "tuple[Run, LatentDecoder]":
     from sparring.latent import latent_decoder
     from sparring.run import Run
 
     opened = Run.open(run)
-    asked = None if labels is None else class_labels(labels, opened.config["spec"]["classes"])
-    return opened, latent_decoder(opened.system(recipe=recipe), asked)
+    chosen = None if labels is None else class_labels(labels, opened.config["spec"]["classes"])
+    return opened, latent_decoder(opened.system(recipe=recipe), chosen)
 
 
 def _concept(
-    run: "Run", paint: "LatentDecoder", flag: str, text: str, samples: "Tensor", seed: int
+    run: "Run", decoder: "LatentDecoder", flag: str, text: str, samples: "Tensor", seed: int
 ) -> "tuple[Tensor, list[int] | None]":
-    """(k, d) codes, and the classes they are painted in where the system is told the class."""
+    """(k, d) codes, and their classes where the system is class-conditional."""
     if text.startswith("class:"):
-        return _of_class(run, paint, text.removeprefix("class:").strip(), seed), None
+        return _of_class(run, decoder, text.removeprefix("class:").strip(), seed), None
     rows = []
-    for word in text.split(","):
-        number = word.strip()
+    for part in text.split(","):
+        number = part.strip()
         if not is_number(number):
             raise SparringError(
-                f"--{flag} is '{text}': '{number}' is no concept; give numbers of samples (3,17,25) or class:NAME"
+                f"--{flag} is '{text}': '{number}' is not a concept; give sample numbers (3,17,25) or class:NAME"
             )
         if int(number) >= len(samples):
-            raise SparringError(
-                f"--{flag}: there is no sample {number} of {len(samples)} (0 to {len(samples) - 1}; more: -n)"
-            )
+            raise SparringError(f"--{flag}: sample {number} is out of range 0-{len(samples) - 1} (raise -n)")
         rows.append(int(number))
-    kinds = paint.system.expand_labels(len(samples), paint.labels)[rows].tolist() if paint.told else None
-    return samples[rows], kinds
+    labels = decoder.system.expand_labels(len(samples), decoder.labels)[rows].tolist() if decoder.told else None
+    return samples[rows], labels
 
 
-def _of_class(run: "Run", paint: "LatentDecoder", name: str, seed: int) -> "Tensor":
-    """(3, d): codes of the first samples that a classifier takes for the class."""
+def _of_class(run: "Run", decoder: "LatentDecoder", name: str, seed: int) -> "Tensor":
+    """(3, d): codes of the first samples that a classifier assigns to the class."""
     from sparring.latent import classifier_for
 
-    if paint.told:
+    if decoder.told:
         raise SparringError(
-            f"class:{name}: {type(paint.system).__name__} is told the class beside the code, so no code is of a class; "
-            "give numbers of samples"
+            f"class:{name}: {type(decoder.system).__name__} takes the class beside the code, so codes have no class: "
+            "give sample numbers"
         )
-    judge, classes = classifier_for(paint.system, run.config["spec"]["classes"], run.data)
+    classifier, classes = classifier_for(decoder.system, run.config["spec"]["classes"], run.data)
     if name not in classes:
-        raise unknown_name_error("concept", f"class:{name}", [f"class:{one}" for one in classes])
-    codes = paint.codes(1000, seed=seed)
-    surely = judge(paint.paint(codes))[:, classes.index(name)].exp() >= SURE
-    if int(surely.sum()) < SAMPLES_PER_CONCEPT:
-        raise SparringError(f"class:{name}: only {int(surely.sum())} of 1,000 samples are surely of this class")
-    return codes[surely][:SAMPLES_PER_CONCEPT]
+        raise unknown_name_error("concept", f"class:{name}", [f"class:{known}" for known in classes])
+    codes = decoder.codes(1000, seed=seed)
+    confident = classifier(decoder.paint(codes))[:, classes.index(name)].exp() >= MIN_CLASS_PROBABILITY
+    if int(confident.sum()) < SAMPLES_PER_CONCEPT:
+        raise SparringError(
+            f"class:{name}: only {int(confident.sum())} of 1,000 samples are classified as {name} with probability "
+            f"{MIN_CLASS_PROBABILITY} or more; give sample numbers"
+        )
+    return codes[confident][:SAMPLES_PER_CONCEPT]
 
 
 def _directions(
-    run: "Run", paint: "LatentDecoder", samples: "Tensor", method: str, of: str, count: int
+    run: "Run", decoder: "LatentDecoder", samples: "Tensor", method: str, space: str, count: int
 ) -> "list[Direction]":
     from sparring.latent import classifier_for, ganspace, interfacegan, latent_weights, sefa
 
     if method == "sefa":
-        return sefa(latent_weights(paint, samples.shape[1]), samples, count)
+        return sefa(latent_weights(decoder, samples.shape[1]), samples, count)
     if method == "classes":
-        if paint.told:
+        if decoder.told:
             raise SparringError(
-                f"{type(paint.system).__name__} is told the class beside the code: no direction of codes leads to one"
+                f"{type(decoder.system).__name__} takes the class beside the code, so no direction leads to a class: "
+                "choose --method pca or sefa"
             )
-        judge, classes = classifier_for(paint.system, run.config["spec"]["classes"], run.data)
-        return interfacegan(samples, judge(paint.paint(samples)).argmax(1), classes)
-    return ganspace(samples, samples if of == "codes" else paint.paint(samples).flatten(1), count)
+        classifier, classes = classifier_for(decoder.system, run.config["spec"]["classes"], run.data)
+        return interfacegan(samples, classifier(decoder.paint(samples)).argmax(1), classes)
+    return ganspace(samples, samples if space == "codes" else decoder.paint(samples).flatten(1), count)
 
 
 def _zoom_factor(images: "Tensor") -> int:
-    """How many times images (..., H, W) are enlarged to be seen."""
-    return max(1, round(SEEN / images.shape[-1]))
+    """The integer factor by which images (..., H, W) are upscaled for display."""
+    return max(1, round(MIN_DISPLAY_SIDE / images.shape[-1]))
 
 
 def _equation(strips: "Sequence[Tensor]", nine: "Tensor") -> bytes:
@@ -375,18 +385,18 @@ def _equation(strips: "Sequence[Tensor]", nine: "Tensor") -> bytes:
 
     from sparring.image_grid import PADDING, grid, png, upscale, with_row_labels
 
-    wide = max(len(strip) for strip in strips)
+    longest = max(len(strip) for strip in strips)
     blank = torch.ones(1, *nine.shape[1:])
-    padded = [torch.cat([strip[:-1], blank.expand(wide - len(strip), -1, -1, -1), strip[-1:]]) for strip in strips]
-    times = _zoom_factor(nine)
-    left = with_row_labels(["", "-", "+"], upscale(grid(torch.cat(padded), wide), times), size=SIGN)
-    right = upscale(grid(nine, 3), times).convert("RGB")
+    padded = [torch.cat([strip[:-1], blank.expand(longest - len(strip), -1, -1, -1), strip[-1:]]) for strip in strips]
+    zoom = _zoom_factor(nine)
+    left = with_row_labels(["", "-", "+"], upscale(grid(torch.cat(padded), longest), zoom), size=SIGN_SIZE)
+    right = upscale(grid(nine, 3), zoom).convert("RGB")
     between, above = 40, 20
     picture = Image.new("RGB", (left.width + between + right.width, above + left.height), "white")
     picture.paste(left, (0, above))
     picture.paste(right, (left.width + between, above))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=SIGN)
-    tile = times * (nine.shape[-1] + PADDING)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=SIGN_SIZE)
+    tile = zoom * (nine.shape[-1] + PADDING)
     draw.text((left.width + between / 2, above + left.height / 2), "=", fill="black", font=font, anchor="mm")
     draw.text((left.width - tile / 2, above / 2), "mean", fill="black", anchor="mm")
     return png(picture)

@@ -1,4 +1,4 @@
-"""The verb that lists runs."""
+"""The verb `runs`: list runs."""
 
 import re
 from json import dumps
@@ -14,20 +14,20 @@ COLUMNS = ("number", "recipe", "data", "rounds", "FD", "last round", "state")
 
 
 def runs(
-    folder: Annotated[Path, Field(description="where run directories are (default: runs)")] = Path("runs"),
+    folder: Annotated[Path, Field(description="folder of run directories (default: runs)")] = Path("runs"),
     *,
-    json: Annotated[bool, Field(description="as JSON")] = False,
+    json: Annotated[bool, Field(description="print JSON")] = False,
 ) -> None:
-    """the runs of a folder, how far they are and how good:  sparring runs [FOLDER]"""
+    """list the runs of a folder with progress and FD:  sparring runs [FOLDER]"""
     from sparring.run import Run
 
     if not folder.is_dir():
-        raise SparringError(f"there is no folder '{folder}': sparring train makes runs/, or give the folder of --out")
-    found = sorted(
+        raise SparringError(f"no folder '{folder}': `sparring train` creates runs/; give the folder of its --out")
+    numbered = sorted(
         (int(match[1]), path) for path in folder.iterdir() if (match := re.match(r"([0-9]{4,18})-", path.name))
     )
     rows = []
-    for number, path in found:
+    for number, path in numbered:
         try:
             rows.append({"number": number, "path": str(path), **_row(Run.open(path))})
         except SparringError as error:
@@ -43,15 +43,15 @@ def runs(
 
     table = Table(*COLUMNS, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for row in rows:
-        named = row.get("recipe") or Path(row["path"]).name.partition("-")[2]
-        played = f"{row['played']:,} of {row['rounds']:,}" if "played" in row else ""
+        recipe = row.get("recipe") or Path(row["path"]).name.partition("-")[2]
+        progress = f"{row['played']:,} of {row['rounds']:,}" if "played" in row else ""
         distance = f"{row['FD']:.3g}" if row.get("FD") is not None else ""
         when = strftime("%Y-%m-%d %H:%M", localtime(row["at"])) if "at" in row else ""
-        cells = (str(row["number"]), named, row.get("data", ""), played, distance, when, row["state"])
+        cells = (str(row["number"]), recipe, row.get("data", ""), progress, distance, when, row["state"])
         table.add_row(*(Text(shown(cell)) for cell in cells))
     Console().print(table)
-    if bad := [row for row in rows if "error" in row]:
-        print("\n".join(shown(f"{row['number']}: {row['error']}") for row in bad))
+    if damaged := [row for row in rows if "error" in row]:
+        print("\n".join(shown(f"{row['number']}: {row['error']}") for row in damaged))
 
 
 def _row(run: Any) -> dict[str, Any]:

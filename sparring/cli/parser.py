@@ -1,4 +1,4 @@
-"""From a typed signature to flags and help, and back from strings to checked values."""
+"""Command-line flags and help from a typed signature, and validated values from strings."""
 
 import contextlib
 import inspect
@@ -15,58 +15,60 @@ from sparring.cli.synonyms import meant_flag
 from sparring.errors import SparringError, unknown_name_error
 from sparring.recipes.recipe import Argument, arguments, description_of, resolve_arguments
 
-GIVEN_NOT = "\0"
+NOT_GIVEN = "\0"
 
 
 def call(name: str, verb: Callable[..., None], argv: Sequence[str]) -> None:
-    """Run a verb whose signature is its command line: paths as positional arguments (`*paths`: one or more; where one
-    may be a name, too, it is a `str`), then keyword-only flags.
+    """Run a verb whose signature is its command line.
+
+    Paths are positional arguments (`*paths`: one or more; a path that may also be a name is a `str`); flags are
+    keyword-only.
     """
     paths = [p for p in inspect.signature(verb).parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    first = [Argument(p.name, p.annotation, p.default, description_of(p.annotation)) for p in paths]
-    many = [p.name for p in paths if p.kind is inspect.Parameter.VAR_POSITIONAL]
-    given = read(f"sparring {name}", inspect.getdoc(verb) or "", arguments(verb), argv, first, many)
-    flat: list[str | Path] = []
+    positional = [Argument(p.name, p.annotation, p.default, description_of(p.annotation)) for p in paths]
+    variadic = [p.name for p in paths if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    values = read(f"sparring {name}", inspect.getdoc(verb) or "", arguments(verb), argv, positional, variadic)
+    located: list[str | Path] = []
     for path in paths:
-        words = given.pop(path.name, ())
-        text = get_args(path.annotation)[:1] == (str,)
-        locate: Any = run_folder if path.annotation in (RunPath, RunOrImages) else str if text else Path
-        for one in [words] if isinstance(words, str) else words:
-            if not one:
+        words = values.pop(path.name, ())
+        is_text = get_args(path.annotation)[:1] == (str,)
+        locate: Any = run_folder if path.annotation in (RunPath, RunOrImages) else str if is_text else Path
+        for word in [words] if isinstance(words, str) else words:
+            if not word:
                 raise SparringError(f"{path.name.upper()} is empty; the current folder is '.'")
-            flat.append(locate(one))
-    if any("\0" in str(path) for path in flat):
-        raise SparringError("a path has a zero byte in it")
-    verb(*flat, **resolve_arguments(verb, given))
+            located.append(locate(word))
+    if any("\0" in str(path) for path in located):
+        raise SparringError("a path contains a zero byte")
+    verb(*located, **resolve_arguments(verb, values))
 
 
 def read(
     prog: str,
     about: str,
-    known: Sequence[Argument],
+    options: Sequence[Argument],
     argv: Sequence[str],
-    first: Sequence[Argument] = (),
-    many: Sequence[str] = (),
+    positional: Sequence[Argument] = (),
+    variadic: Sequence[str] = (),
 ) -> dict:
-    """Flags and values as strings, by argument name; only those that were given. tyro makes parser and help.
+    """Parse `argv` with tyro into strings by argument name; arguments that are not given are left out.
 
-    `first` are positional; those named in `many` take one or more values and come as a tuple. Unknown flags are named
-    here, values are checked by `resolve_arguments`, and what tyro says in a box is put on one line.
+    Arguments named in `variadic` take one or more values and come as a tuple. Unknown flags are reported here with a
+    suggestion; `resolve_arguments` validates the values. Raises SparringError with tyro's message as one line.
     """
-    flags = {flag(a): a for a in known}
+    flags = {flag(a): a for a in options}
     for token in argv:
         name = token.partition("=")[0].replace("_", "-")
         if token.startswith("--") and name not in [*flags, *(negated(f) for f in flags), "--help"]:
             raise _unknown_flag(token.partition("=")[0], [*flags])
     fields: list[Any] = []
-    for a in first:
-        kind: Any = tuple[str, ...] if a.name in many else str
-        wanted = a.default is inspect.Parameter.empty
-        hint = "(one or more)" if a.name in many else None if wanted else ""
+    for a in positional:
+        kind: Any = tuple[str, ...] if a.name in variadic else str
+        required = a.default is inspect.Parameter.empty
+        hint = "(one or more)" if a.name in variadic else None if required else ""
         mark = tyro.conf.arg(help=a.help, metavar=a.name.upper(), help_behavior_hint=hint)
         kind = Annotated[kind, mark, tyro.conf.Positional]
-        fields.append((a.name, kind, *([] if wanted else [field(default=GIVEN_NOT)])))
-    for a in known:
+        fields.append((a.name, kind, *([] if required else [field(default=NOT_GIVEN)])))
+    for a in options:
         required = a.default is inspect.Parameter.empty
         is_flag = isinstance(a.default, bool)
         kind = bool if is_flag else str
@@ -76,36 +78,36 @@ def read(
             metavar=None if is_flag else metavar(a.type),
             aliases=("-n",) if a.name == "n" else None,
         )
-        default = a.default if is_flag else GIVEN_NOT
+        default = a.default if is_flag else NOT_GIVEN
         fields.append((a.name, Annotated[kind, note], *([] if required else [field(default=default)])))
     fields.sort(key=len)
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(stderr):
             parsed: Any = tyro.cli(make_dataclass("Options", fields), prog=prog, description=about, args=list(argv))
     except SystemExit as end:
         if not end.code:
             raise
-        raise SparringError(f"{unboxed(said.getvalue())} (help: {prog} --help)") from None
+        raise SparringError(f"{unboxed(stderr.getvalue())} (help: {prog} --help)") from None
     values = {f[0]: getattr(parsed, f[0]) for f in fields}
-    for name in many:
+    for name in variadic:
         if not values[name]:
             raise SparringError(f"the following arguments are required: {name.upper()} (help: {prog} --help)")
-    return {name: value for name, value in values.items() if value != GIVEN_NOT}
+    return {name: value for name, value in values.items() if value != NOT_GIVEN}
 
 
-def _unknown_flag(given: str, flags: list[str]) -> SparringError:
-    """What is meant is asked by meaning first, and by spelling where that says nothing."""
-    hint = meant_flag(given, flags)
+def _unknown_flag(name: str, flags: list[str]) -> SparringError:
+    """The error of an unknown flag, with a suggestion by meaning if there is one, else by spelling."""
+    hint = meant_flag(name, flags)
     if hint:
-        return SparringError(f"unknown option '{given}': {hint} (possible: {', '.join(flags)})")
-    return unknown_name_error("option", given, flags)
+        return SparringError(f"unknown option '{name}': {hint} (possible: {', '.join(flags)})")
+    return unknown_name_error("option", name, flags)
 
 
 def unboxed(box: str) -> str:
-    """The words of a box between its title and its first rule, as one line.
+    """The text of tyro's error box between its title and its first rule, as one line.
 
-    Where a terminal knows ASCII only, a rule stands below the title, too.
+    In ASCII mode the box also has a rule below its title.
     """
     lines = [words for line in box.splitlines() if (words := line.strip("│ ")) and not words.startswith(("╭", "╰"))]
     rules = [i for i, line in enumerate(lines) if set(line) <= {"─", "-"}]
@@ -122,7 +124,7 @@ def negated(flag: str) -> str:
 
 
 def metavar(kind: Any) -> str:
-    """A type as the help shows it."""
+    """A type as shown in the help."""
     if get_origin(kind) is Annotated:
         return metavar(get_args(kind)[0])
     if get_origin(kind) is Literal:

@@ -1,4 +1,4 @@
-"""The verb that makes new images."""
+"""The verb `sample`: generate images."""
 
 import inspect
 import os
@@ -13,79 +13,75 @@ from sparring.errors import SparringError
 if TYPE_CHECKING:
     from sparring.system import System
 
-GRID = 4096
-"""The most images of one picture."""
+MAX_GRID = 4096
+"""Maximum number of images in one grid."""
 
 BATCH = 250
-"""Images made at a time where each becomes a file, so that memory does not grow with their number."""
+"""Images generated at a time when each becomes a file; bounds the memory."""
 
 UNFINISHED = ".unfinished.json"
-"""In a folder that is being filled: what was asked for."""
+"""File in a folder that is being filled; it records the arguments."""
 
 
 def sample(
     run: RunPath,
     *,
-    n: Annotated[int | None, Field(ge=1, le=10_000_000, description="how many images (default: 8 rows)")] = None,
+    n: Annotated[int | None, Field(ge=1, le=10_000_000, description="number of images (default: 8 rows)")] = None,
     seed: Annotated[int, Field(ge=0, description="the same seed gives the same images")] = 0,
     labels: Annotated[
-        str | None, Field(description="classes to make: 3 or cat,dog or '\"a, b\",c' (default: each in turn)")
+        str | None, Field(description="classes to generate: 3 or cat,dog or '\"a, b\",c' (default: all in turn)")
     ] = None,
     truncation: Truncation = None,
     out: Annotated[
         Path,
         Field(
-            description="the picture, a PNG; or a new folder, in which each image is a PNG, by class where it has one; "
-            "the same command fills a folder in which it was interrupted"
+            description="a PNG for a grid; or a new folder for one PNG per image, in one folder per class if there are "
+            "classes; after an interruption the same command resumes"
         ),
     ] = Path("samples.png"),
     recipe: RecipeName = None,
 ) -> None:
-    """a picture of new images, or a folder of them:  sparring sample RUN -n 10000 --out samples/"""
+    """generate images, as a grid or one file per image:  sparring sample RUN -n 10000 --out samples/"""
     from sparring.image_grid import grid, png
     from sparring.run import Run
 
-    alone = out.suffix.lower() != ".png"
-    if alone:
+    to_folder = out.suffix.lower() != ".png"
+    if to_folder:
         _check_folder(out)
-    elif n is not None and n > GRID:
-        raise SparringError(f"a picture shows at most {GRID:,} images, -n is {n:,}: give a folder, --out samples/")
+    elif n is not None and n > MAX_GRID:
+        raise SparringError(f"a grid shows at most {MAX_GRID:,} images, -n is {n:,}: give a folder, --out samples/")
     else:
         require_place(out)
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
     if not system.supports("sample"):
         raise SparringError(f"{type(system).__name__} cannot sample")
-    asked = sample_kwargs(system, {"labels": labels, "truncation": truncation})
+    kwargs = sample_kwargs(system, {"labels": labels, "truncation": truncation})
     columns, classes = system.grid_columns, opened.config["spec"]["classes"]
     if labels is not None:
-        asked["labels"] = kinds = class_labels(labels, classes)
-        columns = len(kinds) if len(kinds) > 1 else columns
+        kwargs["labels"] = chosen = class_labels(labels, classes)
+        columns = len(chosen) if len(chosen) > 1 else columns
     count = n or 8 * columns
-    if alone:
-        order = {"weights": opened.weights_sum(), "n": count, "seed": seed, **asked}
-        _write_each(system, count, seed, asked, classes, out, order)
+    if to_folder:
+        request = {"weights": opened.weights_sum(), "n": count, "seed": seed, **kwargs}
+        _write_each(system, count, seed, kwargs, classes, out, request)
         print(f"{count:,} images: {out}")
         return
-    images = system.sample(count, seed=seed, **asked)
+    images = system.sample(count, seed=seed, **kwargs)
     write(out, png(grid(images, columns=columns if n is None or labels is not None else None)))
     print(out)
 
 
 def _check_folder(out: Path) -> None:
-    """Before anything is made: --out names a folder, and nothing is in it."""
+    """Raises SparringError unless `out` names a new or empty folder, or one to resume."""
     if out.suffix:
-        raise SparringError(
-            f"--out is {out}: a picture is a PNG, let its name end in .png; a folder's name has no ending"
-        )
+        raise SparringError(f"--out {out} must end in .png for a grid; the name of a folder must not have an extension")
     if out.is_file() or (out.is_dir() and not (out / UNFINISHED).exists() and any(out.iterdir())):
-        raise SparringError(
-            f"--out is {out}, which is not empty: give a new folder (or, for a grid, a name that ends in .png)"
-        )
+        raise SparringError(f"--out {out} is not empty: give a new folder (or, for a grid, a name that ends in .png)")
 
 
-def _begin(order: dict[str, Any], out: Path) -> None:
-    """Note in the folder what it is filled with. Raises SparringError when it is half full of something else."""
+def _begin(request: dict[str, Any], out: Path) -> None:
+    """Record the request in the folder. Raises SparringError if the folder belongs to another unfinished request."""
     from sparring.durable import CorruptCheckpointError, Disk, read_file, sealed, unsealed, write_file
 
     disk, note = Disk(), out / UNFINISHED
@@ -94,22 +90,22 @@ def _begin(order: dict[str, Any], out: Path) -> None:
             begun = unsealed(read_file(note))
         except (CorruptCheckpointError, OSError):
             begun = {}
-        other = [f"{name} {begun.get(name, 'unknown')}" for name in order if begun.get(name) != order[name]]
-        if other or begun != order:
+        other = [f"{name} {begun.get(name, 'unknown')}" for name in request if begun.get(name) != request[name]]
+        if other or begun != request:
             raise SparringError(
-                f"--out is {out}, where other images were interrupted ({', '.join(other) or 'other arguments'}): "
-                "repeat that command to have the rest of them, or give a new folder"
+                f"--out {out} contains an unfinished set of other images ({', '.join(other) or 'other arguments'}): "
+                "repeat that command to complete it, or give a new folder"
             )
     disk.mkdir(out)
-    write_file(disk, note, sealed(order))
+    write_file(disk, note, sealed(request))
 
 
 def _write_each(
-    system: "System", n: int, seed: int, asked: dict[str, Any], classes: list[str], out: Path, order: dict[str, Any]
+    system: "System", n: int, seed: int, kwargs: dict[str, Any], classes: list[str], out: Path, request: dict[str, Any]
 ) -> None:
-    """`n` images as PNGs in `out`, and there in a folder of its class where the system is told one.
+    """Write `n` images as PNGs to `out`, in one folder per class if the system is class-conditional.
 
-    Those that an interrupted command of the same order has left are not made again.
+    Images that an interrupted command with the same request has written are not generated again.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -122,31 +118,33 @@ def _write_each(
     from sparring.image_grid import png, to_pil
     from sparring.seeds import derive_seed
 
-    kinds, folders = [0] * n, [""]
-    told = "labels" in inspect.signature(system.sample).parameters
-    if told:
-        kinds = system.expand_labels(n, asked.pop("labels", None)).tolist()
+    labels, folders = [0] * n, [""]
+    conditional = "labels" in inspect.signature(system.sample).parameters
+    if conditional:
+        labels = system.expand_labels(n, kwargs.pop("labels", None)).tolist()
         folders = folders_of(classes)
-    _begin(order, out)
+    _begin(request, out)
     disk, console = Disk(), Console(stderr=True)
-    for kind in set(kinds):
-        disk.mkdir(out / folders[kind])
-        sweep(disk, out / folders[kind])
+    for label in set(labels):
+        disk.mkdir(out / folders[label])
+        sweep(disk, out / folders[label])
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with bar, ThreadPoolExecutor(2) as pool:
         task = bar.add_task("images", total=n)
         for first in range(0, n, BATCH):
             rows = range(first, min(n, first + BATCH))
-            files = [out / folders[kinds[row]] / f"{row:0{len(str(n - 1))}}.png" for row in rows]
-            if all(file.is_file() and file.stat().st_size for file in files):  # empty after a power loss
+            files = [out / folders[labels[row]] / f"{row:0{len(str(n - 1))}}.png" for row in rows]
+            if all(file.is_file() and file.stat().st_size for file in files):  # files can be empty after a power loss
                 bar.advance(task, len(rows))
                 continue
-            given = {**asked, "labels": kinds[first : rows.stop]} if told else asked
-            made = system.sample(len(rows), seed=derive_seed("images", seed, first) if first else seed, **given)
-            encoded = pool.map(lambda pixels: png(to_pil(pixels)), to_uint8(made))
+            batch_kwargs = {**kwargs, "labels": labels[first : rows.stop]} if conditional else kwargs
+            images = system.sample(
+                len(rows), seed=derive_seed("images", seed, first) if first else seed, **batch_kwargs
+            )
+            encoded = pool.map(lambda pixels: png(to_pil(pixels)), to_uint8(images))
             for file, data in zip(files, encoded, strict=True):
-                aside = file.with_name(f".tmp-{file.name}-{os.getpid()}")  # a file of its name is whole
-                disk.write(aside, data)
-                disk.rename(aside, file)
+                temporary = file.with_name(f".tmp-{file.name}-{os.getpid()}")  # so that no image is ever half written
+                disk.write(temporary, data)
+                disk.rename(temporary, file)
             bar.advance(task, len(rows))
     disk.remove(out / UNFINISHED)

@@ -1,4 +1,4 @@
-"""Words of other tools, and what they are called here: asked before the nearest spelling is."""
+"""Verbs and flags of other tools, mapped to ours. Consulted before suggestions by spelling."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ VERBS = {
     "compare": ("diff", "versus"),
     "toy": ("toys", "demo", "game"),
 }
-"""Verb -> what other tools call it."""
+"""Verb -> its names in other tools."""
 
-SAID = {
+OTHER_VERBS = {
     "export": "the weights are RUN/weights/model.safetensors with config.json beside them; in Python, "
     "sparring.open(RUN).system() is a torch.nn.Module with these weights",
-    "download": "data sets are fetched when they are first used: --data mnist",
-    "serve": "there is no server; sparring report RUN makes one page",
-    "install": "pip install 'sparring[demo,probe,sweep,molecules]' installs what some verbs need",
-    "delete": "a run is a folder: delete that",
+    "download": "data sets are downloaded on first use: --data mnist",
+    "serve": "there is no server; `sparring report RUN` writes an HTML page",
+    "install": "pip install 'sparring[demo,probe,sweep,molecules]' installs all optional dependencies",
+    "delete": "a run is a folder: delete the folder",
 }
-"""What there is no verb for, and what there is instead."""
+"""Words without a corresponding verb -> the alternative."""
 
 FLAGS = {
     "--rounds": (
@@ -88,59 +88,77 @@ FLAGS = {
     "--log-every": ("--print-freq", "--log-interval", "--log-freq", "--print-every", "--verbose"),
     "--extractor": ("--judge", "--features", "--inception", "--net"),
     "--recipe": ("--model", "--arch", "--architecture", "--network", "--preset", "--config", "--cfg"),
-    "--how": ("--mode", "--slerp", "--lerp", "--interpolation"),
+    "--method": ("--how", "--mode", "--slerp", "--lerp", "--interpolation"),
+    "--waypoints": ("--stops", "--points"),
+    "--init": ("--way", "--start-from"),
+    "--space": ("--of",),
+    "--sample": ("--at", "--index"),
+    "--max-sigma": ("--reach", "--range"),
+    "--jitter": ("--spread",),
+    "--repeats": ("--draws", "--readings", "--repetitions"),
     "--restarts": ("--tries", "--starts", "--inits"),
     "--held-out": ("--val-split", "--validation-split", "--test-size", "--holdout", "--hold-out", "--val"),
     "--json": ("--format", "--as-json"),
     "--no-monitor": ("--silent",),
 }
-"""Flag -> what other tools call it."""
+"""Flag -> its names in other tools and in earlier versions."""
 
 GPU = (
-    "a GPU is used where PyTorch sees one: choose with CUDA_VISIBLE_DEVICES=1, or ACCELERATE_USE_CPU=true for the CPU; "
+    "a GPU is used if PyTorch finds one: select it with CUDA_VISIBLE_DEVICES=1; ACCELERATE_USE_CPU=true uses the CPU; "
     "several: torchrun --nproc-per-node 4 -m sparring ..."
 )
-ELSEWHERE = {
+OTHER_FLAGS = {
     **dict.fromkeys(
         ("--gpu", "--gpus", "--device", "--cuda", "--cpu", "--no-cuda", "--gpu-id", "--gpu-ids", "--ngpu"), GPU
     ),
     **dict.fromkeys(("--mps", "--accelerator", "--devices", "--local-rank"), GPU),
     **dict.fromkeys(
         ("--resume", "--continue", "--continue-train", "--checkpoint", "--ckpt", "--load", "--pretrained"),
-        "to go on with a run: sparring resume RUN",
+        "to resume a run: sparring resume RUN",
     ),
     **dict.fromkeys(
         ("--workers", "--num-workers", "--n-workers"),
-        "images are decoded once, by a thread for each processor; there are no workers to count",
+        "images are decoded once and cached, with one thread per processor; there are no data-loading workers",
     ),
-    **dict.fromkeys(("--wandb", "--tensorboard", "--logger"), "the numbers are in RUN/log.jsonl and RUN/metrics.jsonl"),
-    "--model": "the recipe comes first: sparring train RECIPE --data ...; all of them: sparring recipes",
+    **dict.fromkeys(("--wandb", "--tensorboard", "--logger"), "logs are in RUN/log.jsonl and RUN/metrics.jsonl"),
+    "--model": "the recipe comes first: sparring train RECIPE --data ...; list: sparring recipes",
     "--version": "sparring --version",
 }
-"""Flags that no verb needs, and what there is instead."""
+"""Flags without a counterpart -> the alternative."""
 
-RATES = ("--lr", "--learning-rate", "--rate", "--lrate", "--d-lr", "--g-lr", "--lr-d", "--lr-g", "--dlr", "--glr")
+LEARNING_RATES = (
+    "--lr",
+    "--learning-rate",
+    "--rate",
+    "--lrate",
+    "--d-lr",
+    "--g-lr",
+    "--lr-d",
+    "--lr-g",
+    "--dlr",
+    "--glr",
+)
 
 
 def meant(verb: str) -> str:
-    """What somebody means who gives this word as a verb; "" where nobody knows."""
+    """A suggestion for an unknown verb, or ""."""
     word = verb.lower().lstrip("-").replace("_", "-")
-    if word in SAID:
-        return SAID[word]
-    found = [name for name, others in VERBS.items() if word in others]
-    return f"did you mean 'sparring {found[0]}'?" if found else ""
+    if word in OTHER_VERBS:
+        return OTHER_VERBS[word]
+    matches = [name for name, synonyms in VERBS.items() if word in synonyms]
+    return f"did you mean 'sparring {matches[0]}'?" if matches else ""
 
 
 def meant_flag(flag: str, possible: Iterable[str]) -> str:
-    """What somebody means who gives this flag to a verb that has the possible ones; "" where nobody knows."""
+    """A suggestion for an unknown flag of a verb with the possible flags, or ""."""
     word, possible = flag.lower().replace("_", "-"), list(possible)
-    if word in RATES:
+    if word in LEARNING_RATES:
         player = {"d": "discriminator", "g": "generator"}.get(word.removeprefix("--").replace("lr", "").strip("-"), "")
         rates = [name for name in possible if name.endswith("-lr") or name == "--lr"]
         rates = [name for name in rates if player in name] or rates
         if rates:
             return f"did you mean {' or '.join(rates)}?"
-    found = [name for name, others in FLAGS.items() if word in others and name in possible]
-    if found:
-        return f"did you mean {'-n' if found[0] == '--n' else found[0]}?"
-    return ELSEWHERE.get(word, "")
+    matches = [name for name, synonyms in FLAGS.items() if word in synonyms and name in possible]
+    if matches:
+        return f"did you mean {'-n' if matches[0] == '--n' else matches[0]}?"
+    return OTHER_FLAGS.get(word, "")

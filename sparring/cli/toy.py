@@ -1,4 +1,4 @@
-"""The verb of the toy games: each has numbers that can be checked and an animation that can be shown."""
+"""The verb `toy`: small games with known solutions, as tables and animations."""
 
 import inspect
 import math
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", LineState, PlaneState)
 
-Out = Annotated[Path | None, Field(description="an animation too, a WebP that browsers show")]
-Json = Annotated[bool, Field(description="the numbers as JSON")]
-Seed = Annotated[int, Field(ge=0, description="all randomness comes from it")]
+Out = Annotated[Path | None, Field(description="also write an animated WebP")]
+Json = Annotated[bool, Field(description="print JSON")]
+Seed = Annotated[int, Field(ge=0, description="seed of all random numbers")]
 Step = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, description="step size of both players")]
-Start = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False, description="where it starts")]
+Start = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False, description="initial value")]
 
 
 def toy(argv: Sequence[str]) -> None:
-    """small games with known answers, as numbers and as a moving picture:  sparring toy xy --out xy.webp"""
+    """small games with known solutions, as tables and animations:  sparring toy xy --out xy.webp"""
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help"):
         return print(_overview())
@@ -40,29 +40,30 @@ def toy(argv: Sequence[str]) -> None:
     if name not in TOYS:
         raise unknown_name_error("toy", name, TOYS)
     function = TOYS[name]
-    given = resolve_arguments(
+    kwargs = resolve_arguments(
         function, read(f"sparring toy {name}", inspect.getdoc(function) or "", arguments(function), argv[1:])
     )
-    out = given["out"]
+    out = kwargs["out"]
     if out is not None and out.suffix.lower() != ".webp":
-        raise SparringError(f"--out is {out}: the animation is a WebP, let its name end in .webp")
+        raise SparringError(f"--out {out} must end in .webp")
     if out is not None:
         require_place(out)
-    function(**given)
+    function(**kwargs)
 
 
 def _overview() -> str:
-    lines = ["usage: sparring toy NAME [options]", "", "Small games with known answers.", ""]
+    lines = ["usage: sparring toy NAME [options]", "", "Small games with known solutions.", ""]
     lines += [f"  {name:<7} {(inspect.getdoc(function) or '').splitlines()[0]}" for name, function in TOYS.items()]
-    return "\n".join([*lines, "", "Help on one: sparring toy NAME --help"])
+    return "\n".join([*lines, "", "Help on one toy: sparring toy NAME --help"])
 
 
 def xy(
     *,
     rule: Annotated[
-        Literal["alternating", "simultaneous", "extragradient", "optimistic"], Field(description="who sees what")
+        Literal["alternating", "simultaneous", "extragradient", "optimistic"],
+        Field(description="update rule of the players"),
     ] = "alternating",
-    first: Annotated[Literal["x", "y"], Field(description="who moves first when they alternate")] = "y",
+    first: Annotated[Literal["x", "y"], Field(description="the player that moves first (alternating only)")] = "y",
     step: Step = 1.0,
     rounds: Annotated[int, Field(ge=1, le=100_000, description="rounds to play")] = 6,
     x: Start = 1.0,
@@ -70,10 +71,10 @@ def xy(
     json: Json = False,
     out: Out = None,
 ) -> None:
-    """min over x, max over y of x y: the table of the lectures, and what is conserved.
+    """min over x, max over y of x y: iterates and conserved quantity.
 
-    Alternating players walk on an ellipse (steps below 2), simultaneous ones spiral outwards; extragradient and
-    optimistic steps are the cure, with steps below 1 and below .577: try --step .5 --rounds 30.
+    Alternating updates stay on an ellipse (step sizes below 2), simultaneous ones spiral outward; extragradient and
+    optimistic updates converge, with step sizes below 1 and below .577: try --step .5 --rounds 30.
     """
     from sparring.toys import xy as game
 
@@ -82,7 +83,7 @@ def xy(
     growth = game.growth(rule, first=first, step=step)
     if json:
         config: dict[str, Any] = {"rule": rule, "first": first if rule == "alternating" else None, "step": step}
-        print(_plain({**config, "growth": growth, "pairs": pairs, "conserved": invariant}))
+        print(_to_json({**config, "growth": growth, "pairs": pairs, "conserved": invariant}))
     else:
         columns = {"round": range(len(pairs)), "x": [p[0] for p in pairs], "y": [p[1] for p in pairs]}
         product = f"{'+' if first == 'y' else '-'} {'' if step == 1 else f'{step:g} '}xy"
@@ -101,7 +102,7 @@ def dirac(
     ] = "non-saturating",
     penalty: Annotated[
         Literal["none", "r1", "r2", "both", "between", "noise", "wgan-gp", "clip"],
-        Field(description="what keeps the discriminator calm"),
+        Field(description="regularization of the discriminator"),
     ] = "none",
     weight: Annotated[
         float,
@@ -116,10 +117,10 @@ def dirac(
     json: Json = False,
     out: Out = None,
 ) -> None:
-    """one generated point, one weight: the orbit, and the eigenvalues that explain it.
+    """the Dirac-GAN: one generated point, one discriminator weight; orbit and eigenvalues.
 
-    Mescheder et al. 2018. The library's own systems play: discriminator first, then generator, by gradient descent.
-    Without a penalty theta and psi go round and round; zero-centered penalties and instance noise lead to (0, 0).
+    Mescheder et al. 2018. Trains the library's own systems by gradient descent, discriminator first. Without a penalty
+    theta and psi circle around (0, 0); zero-centered penalties and instance noise converge to it.
     """
     from sparring.toys import dirac as toy
 
@@ -131,17 +132,17 @@ def dirac(
     verdict = toy.verdict(game, penalty, **settings)
     if json:
         named = {"eigenvalues": values, "measured": measured, "flow": flow}
-        numbers = {name: value and [[one.real, one.imag] for one in value] for name, value in named.items()}
-        print(_plain({"game": game, "penalty": penalty, **settings, **numbers, "verdict": verdict, "orbit": orbit}))
+        numbers = {name: value and [[v.real, v.imag] for v in value] for name, value in named.items()}
+        print(_to_json({"game": game, "penalty": penalty, **settings, **numbers, "verdict": verdict, "orbit": orbit}))
     else:
-        some = sorted({*range(0, len(orbit), max(1, rounds // 10)), rounds})
-        chosen = [orbit[i] for i in some]
-        _table({"round": some, "theta": [p[0] for p in chosen], "psi": [p[1] for p in chosen]})
+        table_rounds = sorted({*range(0, len(orbit), max(1, rounds // 10)), rounds})
+        points = [orbit[i] for i in table_rounds]
+        _table({"round": table_rounds, "theta": [p[0] for p in points], "psi": [p[1] for p in points]})
         print()
-        for what, pair in (("by the formula", values), ("as it is played", measured)):
+        for source, pair in (("by the formula", values), ("measured", measured)):
             if pair:
-                shown = ", ".join(f"{one.real:.5f}{one.imag:+.5f}i" for one in pair)
-                print(f"Eigenvalues of a round, {what}: {shown}; largest size {max(map(abs, pair)):.5f}")
+                formatted = ", ".join(f"{v.real:.5f}{v.imag:+.5f}i" for v in pair)
+                print(f"Eigenvalues of a round, {source}: {formatted}; largest modulus {max(map(abs, pair)):.5f}")
         print(f"The game {verdict}.")
     _animate(out, lambda: toy.figures(game, penalty, orbit, **settings))
 
@@ -150,20 +151,18 @@ def line(
     *,
     seed: Seed = 0,
     rounds: Annotated[int, Field(ge=1, le=1_000_000, description="rounds to play")] = 2000,
-    head_start: Annotated[
-        int, Field(ge=0, description="rounds at the start in which the discriminator learns alone")
-    ] = 300,
+    head_start: Annotated[int, Field(ge=0, description="initial rounds that train the discriminator only")] = 300,
     json: Json = False,
     out: Out = None,
 ) -> None:
-    """Goodfellow's figure 1 on the line: two densities, the discriminator, and where codes are sent.
+    """figure 1 of Goodfellow et al. 2014 in one dimension: densities, discriminator, generator.
 
-    In the head start D moves towards p_d / (p_d + p_g), the best one for this generator (figure 1b); then the generator
-    follows its slope (1c) until p_g is p_d and D is 1/2 everywhere (1d).
+    In the head start D approaches p_d / (p_d + p_g), the optimum for this generator (figure 1b); then the generator
+    follows its gradient (1c) until p_g = p_d and D = 1/2 everywhere (1d).
     """
     from sparring.toys import line as toy
 
-    states = list(_watched(toy.play(seed, rounds=rounds, head_start=head_start), "line", rounds))
+    states = list(_with_progress(toy.play(seed, rounds=rounds, head_start=head_start), "line", rounds))
     columns: dict[str, list[float]] = {
         "round": [state.round for state in states],
         "|D - best|": [state.distance_to_optimal for state in states],
@@ -173,37 +172,38 @@ def line(
     if json:
         names = ("round", "gap", "undecided", "distance")
         history = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        print(_plain({"toy": "line", "seed": seed, "rounds": rounds, **history[-1], "history": history}))
+        print(_to_json({"toy": "line", "seed": seed, "rounds": rounds, **history[-1], "history": history}))
     else:
-        some = [i for i, state in enumerate(states) if state.round in (0, head_start) or i % 10 == 0]
-        some = sorted({*some, len(states) - 1})
-        _table({name: [values[i] for i in some] for name, values in columns.items()})
-        print("\nMeans over points from both densities; the last column is their total variation, 0 to 1.")
+        rows = [i for i, state in enumerate(states) if state.round in (0, head_start) or i % 10 == 0]
+        rows = sorted({*rows, len(states) - 1})
+        _table({name: [values[i] for i in rows] for name, values in columns.items()})
+        print("\nMeans over points from both densities; the last column is their total variation distance, 0 to 1.")
     _animate(out, lambda: toy.figures(states))
 
 
-Contender = Annotated[
+Method = Annotated[
     Literal["r3gan", "wgan-gp", "pacgan", "gan"],
-    Field(description="who plays; gan has nothing that keeps it from losing modes"),
+    Field(description="method; gan is the baseline without any measure against mode loss"),
 ]
-Long = Annotated[int, Field(ge=1, le=1_000_000, description="rounds to play")]
+Rounds = Annotated[int, Field(ge=1, le=1_000_000, description="rounds to play")]
 
 
 def ring(
-    *, system: Contender = "r3gan", seed: Seed = 0, rounds: Long = 6000, json: Json = False, out: Out = None
+    *, system: Method = "r3gan", seed: Seed = 0, rounds: Rounds = 6000, json: Json = False, out: Out = None
 ) -> None:
-    """eight Gaussians on a circle: modes, high-quality share, reverse KL, and the decision surface.
+    """eight Gaussians on a circle: modes, high-quality fraction, reverse KL, decision surface.
 
     Centers on a circle of radius 1, std .01 (Lin et al. 2018). A sample is of high quality within 3 std of its nearest
-    mode; a mode is found if one is; reverse KL is that of their histogram from the uniform one. 2,500 samples.
+    mode; a mode with a high-quality sample is found; reverse KL compares the mode histogram with the uniform
+    distribution. 2,500 samples.
     """
     _mixture("ring", system, seed, rounds, json, out)
 
 
 def grid(
-    *, system: Contender = "r3gan", seed: Seed = 0, rounds: Long = 6000, json: Json = False, out: Out = None
+    *, system: Method = "r3gan", seed: Seed = 0, rounds: Rounds = 6000, json: Json = False, out: Out = None
 ) -> None:
-    """twenty-five Gaussians on a grid: the same numbers.
+    """twenty-five Gaussians on a grid: the same metrics.
 
     Centers {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}, std .05 (Lin et al. 2018).
     """
@@ -218,22 +218,22 @@ def _mixture(name: str, system: str, seed: int, rounds: int, json: bool, out: Pa
     mixture = toy.MIXTURES[name]()
     started = monotonic()
     play = toy.play(mixture, system, seed=seed, rounds=rounds, every=max(1, rounds // 60))
-    states = list(_watched(play, f"{name}, {system}", rounds))
+    states = list(_with_progress(play, f"{name}, {system}", rounds))
     minutes = (monotonic() - started) / 60
     last = states[-1].modes
     if json:
         config = {"toy": name, "system": system, "seed": seed, "rounds": rounds, "minutes": round(minutes, 2)}
         history = [{"round": state.round, **state.modes._asdict()} for state in states]
-        print(_plain({**config, "modes": len(mixture.centers), **last._asdict(), "history": history}))
+        print(_to_json({**config, "modes": len(mixture.centers), **last._asdict(), "history": history}))
     else:
-        some = [*states[:: max(1, len(states) // 10)], states[-1]]
-        columns = {"round": [s.round for s in some], "modes found": [s.modes.found for s in some]}
-        shares = {"high quality %": [100 * s.modes.high_quality for s in some]}
-        rest = {"reverse KL": [s.modes.reverse_kl for s in some], "spread": [s.modes.spread for s in some]}
+        rows = [*states[:: max(1, len(states) // 10)], states[-1]]
+        columns = {"round": [s.round for s in rows], "modes found": [s.modes.found for s in rows]}
+        shares = {"high quality %": [100 * s.modes.high_quality for s in rows]}
+        rest = {"reverse KL": [s.modes.reverse_kl for s in rows], "spread": [s.modes.spread for s in rows]}
         _table({**columns, **shares, **rest})
         print(
             f"\n{last.found} of {len(mixture.centers)} modes, {100 * last.high_quality:.1f} % of high quality (real "
-            f"points: 98.9 %), reverse KL {last.reverse_kl:.4f} nats, spread {last.spread:.2f} of the real one"
+            f"data: 98.9 %), reverse KL {last.reverse_kl:.4f} nats, spread {last.spread:.2f} times the real one"
         )
     _animate(out, lambda: toy.figures(mixture, states))
 
@@ -241,8 +241,8 @@ def _mixture(name: str, system: str, seed: int, rounds: int, json: bool, out: Pa
 TOYS: dict[str, Callable[..., None]] = {"xy": xy, "dirac": dirac, "line": line, "ring": ring, "grid": grid}
 
 
-def _watched(states: "Iterable[T]", title: str, rounds: int) -> "Iterator[T]":
-    """The same states; how far they are is shown."""
+def _with_progress(states: "Iterable[T]", title: str, rounds: int) -> "Iterator[T]":
+    """Yield the states with a progress bar."""
     from sparring.progress import Progress
 
     with Progress(title, rounds) as progress:
@@ -251,14 +251,14 @@ def _watched(states: "Iterable[T]", title: str, rounds: int) -> "Iterator[T]":
             yield state
 
 
-def _plain(config: Mapping[str, Any]) -> str:
-    """JSON has no infinity."""
+def _to_json(config: Mapping[str, Any]) -> str:
+    """JSON text; numbers that are not finite become null."""
 
     def finite(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {name: finite(one) for name, one in value.items()}
+            return {name: finite(v) for name, v in value.items()}
         if isinstance(value, list | tuple):
-            return [finite(one) for one in value]
+            return [finite(v) for v in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return dumps(finite(config))
@@ -277,18 +277,18 @@ def _table(columns: Mapping[str, Iterable[float]]) -> None:
 
 
 def _animate(out: Path | None, figures: "Callable[[], Iterable[Figure]]") -> None:
-    """Write the moving picture, if one was asked for."""
+    """Write the animation if `out` is given."""
     if out is None:
         return
     from sparring.progress import Progress
     from sparring.toys.frames import MAX_FRAMES, webp
 
-    with Progress("frames of the animation, at most", MAX_FRAMES) as progress:
+    with Progress("animation frames", MAX_FRAMES) as progress:
 
-        def drawn() -> "Iterator[Figure]":
+        def with_progress() -> "Iterator[Figure]":
             for figure in figures():
                 yield figure
                 progress.advance()
 
-        write(out, webp(drawn()))
+        write(out, webp(with_progress()))
     print(out, file=sys.stderr)

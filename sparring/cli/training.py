@@ -1,4 +1,4 @@
-"""The verbs that train."""
+"""The verbs `train` and `resume`."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -27,36 +27,37 @@ def training_options(
         Field(description="digits, mnist, fashion-mnist, cifar10, celeba, nci, a folder or zip of images, or SMILES"),
     ],
     rounds: Rounds = None,
-    out: Annotated[Path, Field(description="where run directories are made")] = Path("runs"),
-    seed: Annotated[int, Field(ge=0, description="all randomness comes from it")] = 0,
+    out: Annotated[Path, Field(description="folder for run directories")] = Path("runs"),
+    seed: Annotated[int, Field(ge=0, description="seed of all random numbers")] = 0,
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
-        Field(description="auto: bf16 where the hardware multiplies it natively and the recipe allows it"),
+        Field(description="auto: bf16 if the hardware supports it natively and the recipe allows it"),
     ] = "auto",
     grad_accum: Annotated[
-        int, Field(ge=1, description="pieces each batch is cut into, to save memory; batch norm and dropout see pieces")
+        int, Field(ge=1, description="microbatches per batch, to save memory; batch norm and dropout see microbatches")
     ] = 1,
-    size: Annotated[
-        int | None, Field(ge=1, description="side in pixels (default: what the recipe was made for)")
-    ] = None,
+    size: Annotated[int | None, Field(ge=1, description="image side in pixels (default: the recipe's)")] = None,
     channels: Channels = None,
     classes: Annotated[str | None, Field(description="keep only these classes: 6 or cat,dog")] = None,
     labels_from: LabelsFrom = None,
     held_out: HeldOut = 0.1,
-    data_root: Annotated[Path | None, Field(description="folder with a local copy of a named data set")] = None,
+    data_root: Annotated[Path | None, Field(description="folder with a local copy of a built-in data set")] = None,
     log_every: Annotated[int, Field(ge=1, description="rounds between log lines")] = 10,
     sample_every: Annotated[
         int | None,
         Field(ge=1, description="rounds between sample grids (default: rounds/40, and 1, 2, 5, 10, 20 ... before)"),
     ] = None,
     eval_every: Annotated[
-        int | None, Field(ge=1, description="rounds between FDs (default: rounds/10, and 20, 50, 100 ... before)")
+        int | None,
+        Field(ge=1, description="rounds between FD evaluations (default: rounds/10, and 20, 50, 100 ... before)"),
     ] = None,
     save_every: Annotated[int, Field(ge=1, description="rounds between checkpoints")] = 500,
-    monitor: Annotated[bool, Field(description="look out for collapse, divergence and other ills")] = True,
+    monitor: Annotated[
+        bool, Field(description="report collapse, divergence and other problems during training")
+    ] = True,
     threads: Threads = None,
 ) -> None:
-    """Options of `sparring train` that every recipe has."""
+    """The options of `sparring train` that do not depend on the recipe."""
 
 
 def domain_options(
@@ -65,7 +66,7 @@ def domain_options(
     data_a: Annotated[str | None, Field(description="or domain a: a name, folder or zip, as for other recipes")] = None,
     data_b: Annotated[str | None, Field(description="and domain b")] = None,
 ) -> None:
-    """Where a recipe for two domains without pairs finds them."""
+    """Data options of a recipe for two unpaired domains."""
 
 
 def train(argv: Sequence[str]) -> None:
@@ -78,64 +79,62 @@ def train(argv: Sequence[str]) -> None:
         raise SparringError(f"the recipe comes first: sparring train RECIPE {name} ... (recipes: {', '.join(RECIPES)})")
     function = load_recipe(name, RECIPES)
     about = f"{inspect.getdoc(function)}\n\nPaper: {info(function).paper}"
-    ours, theirs = arguments(training_options), arguments(function)
+    options, recipe_arguments = arguments(training_options), arguments(function)
     domains = arguments(domain_options) if info(function).domains else []
-    ours = [*domains, *(a for a in ours if not domains or a.name != "data")]
-    given = read(f"sparring train {name}", about, [*ours, *theirs], argv[1:])
-    found: Any = _domains(*(given.pop(a.name, None) for a in domains)) if domains else given["data"]
-    options = resolve_arguments(
-        training_options, {"data": "", **{a.name: given[a.name] for a in ours if a.name in given}}
+    options = [*domains, *(a for a in options if not domains or a.name != "data")]
+    values = read(f"sparring train {name}", about, [*options, *recipe_arguments], argv[1:])
+    source: Any = _domains(*(values.pop(a.name, None) for a in domains)) if domains else values["data"]
+    train_kwargs = resolve_arguments(
+        training_options, {"data": "", **{a.name: values[a.name] for a in options if a.name in values}}
     )
-    chosen = resolve_arguments(function, {a.name: given[a.name] for a in theirs if a.name in given})
+    recipe_kwargs = resolve_arguments(function, {a.name: values[a.name] for a in recipe_arguments if a.name in values})
 
     from sparring.training import train
 
-    del options["data"]
-    finish(partial(train, name, found, **options, **chosen), recipe=None if name in RECIPES else name)
+    del train_kwargs["data"]
+    finish(partial(train, name, source, **train_kwargs, **recipe_kwargs), recipe=None if name in RECIPES else name)
 
 
 def _domains(data: str | None, a: str | None, b: str | None) -> str | dict[str, str]:
-    """One source with both domains, or a source of each."""
+    """One source with both domains, or one source per domain."""
     if data is not None and a is None and b is None:
         return data
     if data is None and a is not None and b is not None:
         return {"a": a, "b": b}
-    said = ", ".join(f for f, v in {"--data": data, "--data-a": a, "--data-b": b}.items() if v is not None)
-    raise SparringError(
-        f"domains are given by --data-a and --data-b together, or by --data alone (given: {said or 'none'})"
-    )
+    given = ", ".join(f for f, v in {"--data": data, "--data-a": a, "--data-b": b}.items() if v is not None)
+    raise SparringError(f"give both --data-a and --data-b, or --data alone (given: {given or 'none'})")
 
 
 def resume(
     run: RunPath,
     *,
-    rounds: Annotated[int | None, Field(ge=1, description="a new end (default: the run's own)")] = None,
+    rounds: Annotated[int | None, Field(ge=1, description="new total number of rounds (default: unchanged)")] = None,
     data: DataPlace = None,
     recipe: RecipeName = None,
     threads: Threads = None,
 ) -> None:
-    """go on where a run was stopped:  sparring resume runs/0001-cs231n-dcgan-digits"""
+    """resume an interrupted run:  sparring resume runs/0001-cs231n-dcgan-digits"""
     from sparring.training import resume
 
     finish(partial(resume, run, rounds=rounds, data=data, recipe=recipe, threads=threads), recipe, data)
 
 
 def finish(training: Callable[[], "Run"], recipe: str | None = None, data: str | None = None) -> None:
-    """Train until the end or a signal; either way there is a report."""
+    """Run a training and write its report, also after an interruption."""
     from sparring.run import Run
 
     try:
         run = training()
     except InterruptedRun as stopped:
         if stopped.run is not None:
-            with suppress(SparringError, OSError):  # what counts is saved, and the terminal may be gone
+            with suppress(SparringError, OSError):  # the checkpoint is saved; the terminal may be closed
                 show(Run.open(stopped.run), recipe, data)
         raise
     show(run, recipe, data)
 
 
 def show(run: "Run", recipe: str | None = None, data: str | None = None) -> None:
-    """Write the report and say where it is; once, when several processes have trained together."""
+    """Write the report and print its path, in the main process only."""
     from sparring.distributed import process_group
     from sparring.reporting import report
 

@@ -1,4 +1,4 @@
-"""The verb that leads images from one domain to the other."""
+"""The verb `translate`: images from one domain to the other."""
 
 import sys
 from io import BytesIO
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from sparring.data.listing import Listing
     from sparring.system import System
 
-LONGEST = 16
-"""Times the short side: longer images are refused."""
+MAX_ASPECT_RATIO = 16
+"""Images with a larger ratio of long to short side are refused."""
 
 
 def translate(
     run: RunPath,
     images: ImagesPath,
     *,
-    to: Annotated[str, Field(description="the domain to translate to: b, or the name of its folder")],
-    out: Annotated[Path, Field(description="a folder for the translations; they keep names and sizes")],
+    to: Annotated[str, Field(description="target domain: b, or the name of its folder")],
+    out: Annotated[Path, Field(description="folder for the translations, which keep their names and sizes")],
     recipe: RecipeName = None,
 ) -> None:
-    """images of one domain as images of the other:  sparring translate RUN horses/ --to b --out zebras/"""
+    """translate images from one domain to the other:  sparring translate RUN horses/ --to b --out zebras/"""
     from rich.console import Console
     from rich.progress import track
 
@@ -46,7 +46,7 @@ def translate(
         raise unknown_name_error("domain", to, spec["classes"])
     listing = listing_of(images)
     _check_names(listing, images, out)
-    _look(listing, spec["size"])
+    _check_headers(listing, spec["size"])
 
     disk, console = Disk(), Console(stderr=True)
     with listing.opener() as open_name:
@@ -57,17 +57,17 @@ def translate(
                 with open_image(open_name(name)) as image:
                     picture = normalize_orientation(image, channels=spec["channels"])
             except BadImage as bad:
-                raise SparringError(f"cannot read {shown(name)} ({bad}); those before it are translated") from None
-            made = translated(system, picture, spec["size"], spec["classes"].index(to))
+                raise SparringError(f"cannot read {shown(name)} ({bad}); the images before it are translated") from None
+            translation = translated(system, picture, spec["size"], spec["classes"].index(to))
             disk.mkdir((out / name).parent)
-            write_file(disk, out / name, _encoded(made, name))
+            write_file(disk, out / name, _encoded(translation, name))
     print(f"{len(listing.names):,} images translated to {to}: {out}")
 
 
 def translated(system: "System", picture: "Image", size: int, to: int) -> "Image":
-    """A translation in the picture's own size: its short side becomes `size`, as in training, and back again.
+    """Translate a picture and return it in its original size.
 
-    The long side is filled up with its mirror image to a multiple of 4, which is cut off afterwards.
+    The short side is resized to `size`, as in training; the sides are reflection-padded to a multiple of 4.
     """
     import numpy as np
     import torch
@@ -82,54 +82,53 @@ def translated(system: "System", picture: "Image", size: int, to: int) -> "Image
     small = picture.resize((width, height), Image.Resampling.LANCZOS)
     x = to_float(torch.from_numpy(np.array(small)).reshape(height, width, -1).permute(2, 0, 1)[None])
     x = F.pad(x, (0, -width % 4, 0, -height % 4), mode="reflect")
-    made = to_uint8(system.translate(x, to))[0, :, :height, :width]
-    return to_pil(made).resize(picture.size, Image.Resampling.LANCZOS)
+    y = to_uint8(system.translate(x, to))[0, :, :height, :width]
+    return to_pil(y).resize(picture.size, Image.Resampling.LANCZOS)
 
 
 def _check_names(listing: "Listing", images: Path, out: Path) -> None:
-    """Before anything is written: no path leads out of the folder, and no original is written over."""
-
+    """Raises SparringError for names that lead out of `out`, and if originals would be overwritten."""
     for name in listing.names:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise SparringError(f"'{shown(str(images))}' holds a file that lies outside of it: {shown(name)}")
+            raise SparringError(f"'{shown(str(images))}' contains a file with a path outside of it: {shown(name)}")
     if out.exists() and not out.is_dir():
-        raise SparringError(f"--out is {out}, a file: give a folder")
+        raise SparringError(f"--out {out} is a file: give a folder")
     if listing.source.is_dir() and out.resolve() == listing.source.resolve():
-        raise SparringError(f"--out is {out}, the folder of the images: they would be overwritten")
+        raise SparringError(f"--out {out} is the folder of the images, which would be overwritten: give another folder")
 
 
-def _look(listing: "Listing", size: int) -> None:
-    """Read all headers, so that a bad image is named before the first is translated; say which sizes are others."""
+def _check_headers(listing: "Listing", size: int) -> None:
+    """Read all headers. Raises SparringError for bad images; reports on stderr how many images are resized."""
     from sparring.data.decode_cache import format_bad_files, in_parallel
     from sparring.data.pixels import BadImage, read_header
 
     for note in listing.notes:
         print(f"sparring: {note}", file=sys.stderr)
     bad: dict[str, str] = {}
-    others, example = 0, ""
+    n_resized, example = 0, ""
     with listing.opener() as open_name:
         for name, header in in_parallel(lambda name: read_header(open_name(name)), listing.names, "reading sizes"):
             if isinstance(header, BadImage):
                 bad[name] = str(header)
                 continue
             width, height = header.width, header.height
-            if max(width, height) > LONGEST * min(width, height):
-                bad[name] = f"{width} x {height} pixels: too long, one side is more than {LONGEST} times the other"
+            if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+                bad[name] = f"{width} x {height} pixels: one side is more than {MAX_ASPECT_RATIO} times the other"
             elif min(width, height) != size:
-                others += 1
+                n_resized += 1
                 example = example or f"{shown(name)} ({width} x {height})"
     if bad:
         raise SparringError(f"cannot translate {len(bad)} of {len(listing.names)} images: {format_bad_files(bad)}")
-    if others:
+    if n_resized:
         print(
-            f"sparring: {others:,} of {len(listing.names):,} images are not of the size {size} that the run learned "
-            f"from, as {example}: their short side is made {size}, and back again",
+            f"sparring: {n_resized:,} of {len(listing.names):,} images, e.g. {example}, do not have the training size "
+            f"{size}: their short side is resized to {size}, and the translation back",
             file=sys.stderr,
         )
 
 
 def _encoded(picture: "Image", name: str) -> bytes:
-    """The picture in the format that its name says."""
+    """The picture encoded in the format of the name's extension."""
     from PIL import Image
 
     kind = Image.registered_extensions()[PurePosixPath(name).suffix.lower()]
