@@ -53,7 +53,7 @@ def count(name: str, spec: Spec, arguments: dict) -> Count:
 
 
 def _round(system: System, spec: Spec, images: int) -> tuple[int, list[int]]:
-    """FlopCounter of a round with so many images, and bytes of gradients of its moves."""
+    """Operations of a round with so many images, and bytes of gradients of its moves."""
 
     def feed(stream: str) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(images, *spec.shape), torch.zeros(images, dtype=torch.int64)

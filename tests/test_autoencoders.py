@@ -244,7 +244,7 @@ def test_unlabeled_images_get_the_extra_label():
         ("mnist-net", {"n_labeled": 5000}, "500 labeled images per class are needed, and class '0' has"),
         ("aae-labeled-prior", {"n_labeled": 5000}, "500 labeled images per class are needed"),
         ("aae-semi-supervised", {"affine_strength": 3}, "affine_strength"),
-        ("aae", {"prior": "swiss-roll"}, "lives in 2 dimensions and the code has 8: give --latent-dim 2"),
+        ("aae", {"prior": "swiss-roll"}, "has 2 dimensions, the latent code 8: give --latent-dim 2"),
         ("aae", {"prior": "gaussian", "prior_std": 0}, "prior_std"),
     ],
 )
@@ -331,7 +331,7 @@ def test_distortion_comes_before_what_reads_images_and_nowhere_else(name, argume
     "name", ["mnist-net", "mlp-classifier", "aae-supervised", "aae-semi-supervised", "aae-labeled-prior"]
 )
 def test_labels_asked_for_where_there_are_none(name, tmp_path):
-    with pytest.raises(SparringError, match="learns from labels and the data has none"):
+    with pytest.raises(SparringError, match="requires labels and the data has none"):
         train(name, toy_data(28, 300), rounds=1, out=tmp_path, quiet=True, batch=8)
 
 

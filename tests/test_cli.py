@@ -419,7 +419,7 @@ def _recipe(system):
 
 
 for recipe in (keeper, namer, stylist):
-    recipe.card = RecipeInfo("none", size=28)
+    recipe.info = RecipeInfo("none", size=28)
 
 
 def picture(y):

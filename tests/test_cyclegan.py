@@ -22,7 +22,7 @@ from sparring.evaluation import evaluate
 from sparring.metrics.ssim import structural_similarity
 from sparring.networks.cyclegan import Residual, ScaleMatch, discriminator, foreground_fraction, generator
 from sparring.recipes import RECIPES
-from sparring.recipes.cyclegan import falling_to_zero
+from sparring.recipes.cyclegan import linear_decay
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.run import Run
 from sparring.seeds import make_generator as stream
@@ -298,7 +298,7 @@ def test_pools_are_saved_and_a_resumed_run_goes_on_with_them(tmp_path):
 
 
 def test_the_rate_is_constant_then_falls_in_a_line():
-    rate = [falling_to_zero(0.5, 100, 100)(r)["lr"] for r in range(1, 203)]
+    rate = [linear_decay(0.5, 100, 100)(r)["lr"] for r in range(1, 203)]
     assert rate[:100] == [0.5] * 100
     assert rate[100] == pytest.approx(0.5 * 100 / 101)
     assert rate[149] == pytest.approx(0.5 * 51 / 101)

@@ -38,7 +38,7 @@ def test_too_many_labels_are_refused():
     with pytest.raises(SparringError, match="'toy' has no labels"):
         images().labeled_subset(10, seed=0)
     function = load_recipe("improved-gan", RECIPES)
-    with pytest.raises(SparringError, match="labeled is 25: it must be a multiple of the 10 classes"):
+    with pytest.raises(SparringError, match="--n-labeled 25 is not a multiple of the 10 classes"):
         build_recipe(function, Spec(1, 28, tuple("0123456789")), resolve_arguments(function, {"n_labeled": 25}))
 
 

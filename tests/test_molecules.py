@@ -546,9 +546,9 @@ def test_the_recipe_is_the_papers():
 def test_the_recipe_refuses_what_is_no_molecule():
     one_line(lambda: build_recipe(recipe, Spec(1, 28), resolve_arguments(recipe, {})), "--data nci", "28x28")
     pictures = replace(families(), values=None)
-    one_line(lambda: train(recipe, pictures, rounds=1, quiet=True), "--data nci", "'families' has pictures only")
+    one_line(lambda: train(recipe, pictures, rounds=1, quiet=True), "--data nci", "'families' has images only")
     color = replace(families(), images=families().images.repeat(1, 3, 1, 1))
-    one_line(lambda: train(recipe, color, rounds=1, quiet=True), "'families' has pictures only")
+    one_line(lambda: train(recipe, color, rounds=1, quiet=True), "'families' has images only")
 
 
 def test_it_learns_fingerprints_and_growth():

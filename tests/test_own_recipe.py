@@ -64,8 +64,8 @@ def test_who_trained_a_run_may_go_on_with_it(folder):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("def tiny(data): ...", "'my_own:tiny' is no recipe: put @recipe"),
-        ("tiny = 3", "is no recipe: put @recipe"),
+        ("def tiny(data): ...", "'my_own:tiny' is not a recipe: put @recipe"),
+        ("tiny = 3", "is not a recipe: put @recipe"),
         ("other = 3", "cannot be imported: AttributeError"),
         ("import nowhere", "cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
         ("def tiny(:", "cannot be imported: SyntaxError"),
@@ -88,7 +88,7 @@ def test_a_function_without_the_decorator_is_one_line():
     def tiny(data):
         """No card."""
 
-    with pytest.raises(SparringError, match="tiny' is no recipe: put @recipe"):
+    with pytest.raises(SparringError, match="tiny' is not a recipe: put @recipe"):
         sparring.train(tiny, np.zeros((60, 28, 28), dtype=np.uint8))
 
 

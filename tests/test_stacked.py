@@ -40,7 +40,7 @@ def test_the_recipe_packs():
     assert (made.system.D.m, weights(made.system.D), made.batch) == (4, 747, 512)
     optimizer = made.optimizers["discriminator"](list(made.system.D.parameters()))
     assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.99))
-    with pytest.raises(SparringError, match="batch 10 cannot be put in packs of 4"):
+    with pytest.raises(SparringError, match="--batch 10 is not a multiple of --packing 4"):
         recipe(spec, batch=10)
     with pytest.raises(SparringError, match="give --size 28"):
         recipe(Dataset("x", torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).spec)

@@ -310,7 +310,7 @@ def test_wrong_recipes_and_data_are_named(tmp_path):
         train("dcgn", toy_data(28), out=tmp_path)
     with pytest.raises(SparringError, match="cannot be imported"):
         train("nowhere:nothing", toy_data(28), out=tmp_path)
-    with pytest.raises(SparringError, match="is no recipe"):
+    with pytest.raises(SparringError, match="is not a recipe"):
         train("json:dumps", toy_data(28), out=tmp_path)
     with pytest.raises(SparringError, match="--size 28"):
         train("cs231n-dcgan", toy_data(32), out=tmp_path, quiet=True)
@@ -322,14 +322,14 @@ def own_recipe(data: Spec, *, latent_dim: int = 3):
     return build_recipe(function, data, resolve_arguments(function, {"latent_dim": latent_dim, "batch": 16}))
 
 
-own_recipe.card = info(load_recipe("raschka-mlp", RECIPES))
+own_recipe.info = info(load_recipe("raschka-mlp", RECIPES))
 
 
 def test_recipes_outside_the_library_are_functions_and_are_not_imported_unasked(tmp_path):
     run = train(own_recipe, toy_data(28, 200), rounds=2, out=tmp_path, quiet=True)
     name = f"{own_recipe.__module__}:own_recipe"
     assert run.config["recipe"] == name
-    with pytest.raises(SparringError, match=f"not one of ours: give --recipe {re.escape(name)}"):
+    with pytest.raises(SparringError, match=f"not a built-in recipe: give --recipe {re.escape(name)}"):
         Run.open(run.path).system()
     assert run.system(recipe=name).sample(2).shape == (2, 1, 28, 28)
 

@@ -1,4 +1,4 @@
-"""Published settings: functions that marry a system and networks. One line here makes a recipe known by name."""
+"""Published settings: functions that combine a system and networks. Each built-in recipe has one line here."""
 
 RECIPES: dict[str, str] = {
     "goodfellow-mlp": "sparring.recipes.goodfellow:goodfellow_mlp",

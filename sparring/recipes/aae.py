@@ -1,4 +1,4 @@
-"""Adversarial autoencoders (Makhzani et al. 2016) in all the ways of the paper."""
+"""All adversarial autoencoders of Makhzani et al. 2016."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,34 +22,40 @@ if TYPE_CHECKING:
     from sparring.system import System
 
 CONVOLUTIONAL_ENCODER = "--encoder convolutional --affine-strength 1 --reconstruction-lr 0.02"
-"""How the measured trainings of those that classify or cluster were made quick."""
+"""Flags of the shorter, measured trainings of the classifying and clustering recipes."""
 
 PAPER = "Makhzani et al. 2016, Adversarial Autoencoders, arXiv 1511.05644"
 
 PriorName = Annotated[
     Literal["gaussian", "uniform", "gaussians", "swiss-roll"],
-    Field(description="what the codes are to follow; gaussians (a flower of 10) and swiss-roll live in the plane"),
+    Field(description="prior of the latent codes; gaussians (a ring of 10) and swiss-roll are two-dimensional"),
 ]
-Code = Annotated[int, Field(gt=0, le=4096, description="length of the code (of the style, where there are classes)")]
-PriorStd = Annotated[float, Field(gt=0, description="of the Gaussian prior; the bound of the uniform one")]
+Code = Annotated[
+    int, Field(gt=0, le=4096, description="length of the latent code (of its style part, if there are classes)")
+]
+PriorStd = Annotated[
+    float, Field(gt=0, description="standard deviation of the Gaussian prior; bound of the uniform one")
+]
 PixelNoise = Annotated[
-    float, Field(ge=0, le=2, description="deviation of the noise on the encoder's images, pixels in [0, 1]")
+    float, Field(ge=0, le=2, description="standard deviation of the noise on the encoder's input, pixels in [0, 1]")
 ]
-Clusters = Annotated[int, Field(ge=2, description="how many clusters to look for (the paper: 16 and 30)")]
+Clusters = Annotated[int, Field(ge=2, description="number of clusters (the paper: 16 and 30)")]
 BalanceClusters = Annotated[
-    bool, Field(description="batch norm on the logits of clusters, so that none dies out; not the paper's")
+    bool, Field(description="batch norm on the cluster logits, so that no cluster becomes empty; not in the paper")
 ]
 
 
 @dataclass(frozen=True)
 class AAEOptimizer:
-    """The paper's SGD, or Adam; both rates fall to a tenth after 50 and after 1,000 epochs (of 600 rounds)."""
+    """The paper's SGD, or Adam; the learning rates are divided by 10 after 50 and 1,000 epochs (of 600 rounds)."""
 
-    optimizer: Annotated[Literal["sgd", "adam"], Field(description="of every player")] = "sgd"
-    reconstruction_lr: Annotated[float, Field(gt=0, le=1, description="rate of encoder and decoder together")] = 0.01
-    adversarial_lr: Annotated[float, Field(gt=0, le=1, description="rate of every other move")] = 0.1
-    first_drop: Annotated[int, Field(ge=1, description="round at which the rates fall to a tenth")] = 30_000
-    second_drop: Annotated[int, Field(ge=1, description="round at which they do so again")] = 600_000
+    optimizer: Annotated[Literal["sgd", "adam"], Field(description="optimizer of all players")] = "sgd"
+    reconstruction_lr: Annotated[float, Field(gt=0, le=1, description="learning rate of the reconstruction move")] = (
+        0.01
+    )
+    adversarial_lr: Annotated[float, Field(gt=0, le=1, description="learning rate of all other moves")] = 0.1
+    first_drop: Annotated[int, Field(ge=1, description="round at which the rates are divided by 10")] = 30_000
+    second_drop: Annotated[int, Field(ge=1, description="round at which they are divided by 10 again")] = 600_000
 
     def recipe(
         self,
@@ -60,18 +66,18 @@ class AAEOptimizer:
         ema_decay: float,
         streams: "Callable[[Dataset, int], Mapping[str, Dataset]] | None" = None,
     ) -> Recipe:
-        """This system, whose moves have momentum .9 where they have a target and .1 where they have an opponent."""
+        """A recipe of this system. Momentum is .9 for reconstruction and classification, .1 for adversarial moves."""
         import torch
 
         optimizers: dict[str, MakeOptimizer] = {}
         schedules: dict[str, Schedule] = {}
         for player in system.players:
             lr = self.reconstruction_lr if player == "autoencoder" else self.adversarial_lr
-            opposed = player not in ("autoencoder", "classifier")
+            adversarial = player not in ("autoencoder", "classifier")
             if self.optimizer == "adam":
-                optimizers[player] = partial(torch.optim.Adam, lr=lr, betas=(0.5 if opposed else 0.9, 0.999))
+                optimizers[player] = partial(torch.optim.Adam, lr=lr, betas=(0.5 if adversarial else 0.9, 0.999))
             else:
-                optimizers[player] = partial(torch.optim.SGD, lr=lr, momentum=0.1 if opposed else 0.9)
+                optimizers[player] = partial(torch.optim.SGD, lr=lr, momentum=0.1 if adversarial else 0.9)
             schedules[player] = step_decay(lr, (self.first_drop, self.second_drop))
         return Recipe(
             system=system,
@@ -86,10 +92,11 @@ class AAEOptimizer:
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """The encoder where few labels or none must do: the paper's, with noise on its images, or more than it has."""
+    """The encoder for training with few or no labels: the paper's with input noise, or a convolutional one."""
 
     encoder: Annotated[
-        Literal["perceptron", "convolutional"], Field(description="the paper's, or one with two convolutions")
+        Literal["perceptron", "convolutional"],
+        Field(description="perceptron: the paper's; convolutional: with two convolutions"),
     ] = "perceptron"
     noise: PixelNoise = 0.3
     affine_strength: Distorted = 0.0
@@ -97,7 +104,7 @@ class EncoderOptions:
     def network(
         self, data: "Spec", width: int, outputs: int, *, dropout: float = 0.0, norm: bool = False
     ) -> "nn.Module":
-        """(B, C, H, W) -> (B, outputs). Raises SparringError when images are too small for convolutions."""
+        """(B, C, H, W) -> (B, outputs). Raises SparringError if the images are too small for convolutions."""
         from sparring.networks import aae as networks
         from sparring.networks.diffaug import with_distortion
 
@@ -106,18 +113,19 @@ class EncoderOptions:
         elif data.size >= 16:
             network = networks.convolutional(data.shape, outputs, noise=self.noise, dropout=dropout)
         else:
-            raise SparringError(f"the convolutional encoder takes images from 16x16, these are {data.size}x{data.size}")
+            raise SparringError(
+                f"the convolutional encoder needs images of 16x16 or more, "
+                f"the data is {data.size}x{data.size}: give --size 16"
+            )
         return with_distortion(network, self.affine_strength)
 
 
 def prior_of(name: str, latent_dim: int, prior_std: float) -> "Prior":
-    """The prior of that name. Raises SparringError when it lives in other dimensions than the code."""
+    """The prior of that name. Raises SparringError if its dimension is not that of the latent code."""
     from sparring import priors
 
     if name in ("gaussians", "swiss-roll") and latent_dim != 2:
-        raise SparringError(
-            f"the prior {name} lives in 2 dimensions and the code has {latent_dim}: give --latent-dim 2"
-        )
+        raise SparringError(f"the prior {name} has 2 dimensions, the latent code {latent_dim}: give --latent-dim 2")
     if name == "gaussians":
         return priors.gaussian_mixture()
     if name == "swiss-roll":
@@ -147,23 +155,23 @@ def aae(
     width: Width = 1000,
     batch: Batch = 100,
     noise: PixelNoise = 0.0,
-    descent: AAEOptimizer = AAEOptimizer(),
+    optimization: AAEOptimizer = AAEOptimizer(),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """An autoencoder whose codes follow a prior, because a discriminator of codes cannot tell them apart.
+    """An autoencoder whose latent codes are matched to a prior by a discriminator of codes.
 
     The defaults are those of the paper's likelihood experiment; `--latent-dim 2 --prior gaussians` and `--prior
-    swiss-roll` give its figure 2. For a prior of your own write a recipe of your own, with
-    `sparring.priors.from_sampler(sampler, latent)`.
+    swiss-roll` give its figure 2. For another prior write your own recipe with
+    `sparring.priors.from_sampler(sampler, latent_dim)`.
 
     Measured (docs/results/autoencoders.md; seed 0, --first-drop 6000 --second-drop 7500): after 8,000 rounds and 9
-    minutes of one CPU thread FD-lenet-mnist@2000 232, where real images score 8.8; a reconstruction error of .0150.
+    minutes on one CPU thread FD-lenet-mnist@2000 232, where real images score 8.8; a reconstruction error of .0150.
     """
     from sparring.losses import game
     from sparring.networks import aae as networks
     from sparring.systems.aae import AAE
 
-    return descent.recipe(
+    return optimization.recipe(
         AAE(
             networks.encoder(data.shape, width, latent_dim, noise=noise),
             networks.decoder(latent_dim, width, data.shape),
@@ -193,24 +201,22 @@ def aae_labeled_prior(
     data: "Spec",
     *,
     prior: Annotated[
-        Literal["gaussians", "swiss-roll"], Field(description="a component for each class, in the plane")
+        Literal["gaussians", "swiss-roll"], Field(description="two-dimensional prior with one component per class")
     ] = "gaussians",
-    n_labeled: Annotated[
-        int, Field(ge=0, description="images with known labels, as many of each class; 0: all")
-    ] = 10_000,
+    n_labeled: Annotated[int, Field(ge=0, description="labeled images, equally many per class; 0: all")] = 10_000,
     width: Width = 1000,
     batch: Batch = 100,
     noise: PixelNoise = 0.0,
-    descent: AAEOptimizer = AAEOptimizer(),
+    optimization: AAEOptimizer = AAEOptimizer(),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """Labels say which component of the prior an image belongs to; the others only have to lie somewhere in it.
+    """Label-conditioned prior: labels choose the component of the prior; unlabeled images are matched to all of it.
 
-    The discriminator is told a one-hot label beside the code, with an entry of its own for "not known".
+    The discriminator receives the code and a one-hot label, with an additional entry for "unlabeled".
 
     Measured (docs/results/autoencoders.md; seed 0, --n-labeled 0 --first-drop 6000 --second-drop 7400): 83.4 % of
-    MNIST's samples are the digit of their component after 8,000 rounds and 8 minutes of one CPU thread; 7 % with the
-    default 10,000 labels after 5,000, where reconstruction has laid classes elsewhere.
+    MNIST's samples are the digit of their component after 8,000 rounds and 8 minutes on one CPU thread; 7 % with the
+    default 10,000 labels after 5,000 rounds, where reconstruction has placed the classes elsewhere.
     """
     from sparring import priors
     from sparring.losses import game
@@ -224,7 +230,7 @@ def aae_labeled_prior(
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {"train": dataset.mask_labels(n_labeled, seed) if n_labeled else dataset}
 
-    return descent.recipe(
+    return optimization.recipe(
         LabeledPriorAAE(
             networks.encoder(data.shape, width, 2, noise=noise),
             networks.decoder(2, width, data.shape),
@@ -248,7 +254,7 @@ def aae_labeled_prior(
         data="mnist",
         rounds=5_000,
         minutes=4,
-        result="72.5 % of samples are the digit asked for",
+        result="72.5 % of samples are the requested digit",
         options="--first-drop 3800 --second-drop 4600",
     ),
 )
@@ -260,13 +266,13 @@ def aae_supervised(
     width: Width = 1000,
     batch: Batch = 100,
     noise: PixelNoise = 0.0,
-    descent: AAEOptimizer = AAEOptimizer(),
+    optimization: AAEOptimizer = AAEOptimizer(),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """The decoder is told the digit, so the code is left with the style: ten digits in one handwriting.
+    """Label-conditioned decoder, so that the code captures the style: ten digits in one handwriting.
 
     Measured (docs/results/autoencoders.md; seed 0, --first-drop 3800 --second-drop 4600): 72.5 % of MNIST's samples are
-    the digit that was asked for after 5,000 rounds and 4 minutes of one CPU thread.
+    the requested digit after 5,000 rounds and 4 minutes on one CPU thread.
     """
     from sparring import priors
     from sparring.losses import game
@@ -274,7 +280,7 @@ def aae_supervised(
     from sparring.systems.aae_supervised import SupervisedAAE
 
     classes = require_classes(data, "aae-supervised")
-    return descent.recipe(
+    return optimization.recipe(
         SupervisedAAE(
             networks.encoder(data.shape, width, latent_dim, noise=noise),
             networks.decoder(classes + latent_dim, width, data.shape),
@@ -308,18 +314,18 @@ def aae_semi_supervised(
     latent_dim: Code = 10,
     width: Width = 1000,
     batch: Batch = 100,
-    reader: EncoderOptions = EncoderOptions(),
-    descent: AAEOptimizer = AAEOptimizer(),
+    encoder_options: EncoderOptions = EncoderOptions(),
+    optimization: AAEOptimizer = AAEOptimizer(),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """A classifier from few labels: the class is one part of the code, the style the other.
+    """Semi-supervised classification: one part of the code is the class, the other the style.
 
     The defaults are the paper's protocol; its test errors are 1.90, 1.60 and .85 % with 100, 1,000 and all labels.
     Which images are labeled depends on the seed.
 
     Measured (docs/results/autoencoders.md): with --encoder convolutional --affine-strength 1 --reconstruction-lr 0.02,
     three seeds each, 1.08 +- .07 % of MNIST's test images wrong with 100 labels (14,000 rounds, 26 epochs, half an hour
-    of one CPU thread), 1.06 +- .13 % with 1,000 (8,000 rounds). The paper's protocol: 3.09 % with 100 labels after
+    on one CPU thread), 1.06 +- .13 % with 1,000 (8,000 rounds). The paper's protocol: 3.09 % with 100 labels after
     42,000 rounds (seed 0), 2.1 % with 1,000 after 20,000 (two seeds), 1.08 +- .06 % with all after 12,000 (three).
     """
     from sparring import priors
@@ -333,9 +339,9 @@ def aae_semi_supervised(
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {"unlabeled": dataset, "labeled": labeled_or_all(dataset, n_labeled, batch, seed)}
 
-    return descent.recipe(
+    return optimization.recipe(
         SemiSupervisedAAE(
-            reader.network(data, width, classes + latent_dim),
+            encoder_options.network(data, width, classes + latent_dim),
             networks.decoder(classes + latent_dim, width, data.shape),
             networks.discriminator(latent_dim, width),
             networks.discriminator(classes, width),
@@ -368,30 +374,30 @@ def aae_clustering(
     latent_dim: Code = 5,
     width: Width = 3000,
     batch: Batch = 100,
-    dropout: Annotated[float, Field(ge=0, lt=1, description="share of the encoder's pixels made 0 in training")] = 0.2,
-    reader: EncoderOptions = EncoderOptions(noise=0.0),
+    dropout: Annotated[float, Field(ge=0, lt=1, description="fraction of input pixels set to 0 in training")] = 0.2,
+    encoder_options: EncoderOptions = EncoderOptions(noise=0.0),
     balance_clusters: BalanceClusters = False,
-    descent: AAEOptimizer = AAEOptimizer(second_drop=900_001),
+    optimization: AAEOptimizer = AAEOptimizer(second_drop=900_001),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """Clusters without labels: the categorical part of the code; two wide layers, batch norm in the encoder.
+    """Unsupervised clustering by a categorical part of the code; two wide layers, batch norm in the encoder.
 
-    The paper has 9.55 % (16 clusters) and 4.10 % (30) of the test digits in a cluster that is named after another. Its
-    rates fall once, after 50 epochs; a second drop is an argument.
+    A cluster is assigned to the most frequent digit in it; the paper has 9.55 % (16 clusters) and 4.10 % (30) of the
+    test digits in clusters of another digit. Its learning rates drop once, after 50 epochs; --second-drop adds another.
 
     Measured (docs/results/autoencoders.md; seed 0, --width 1000): 79 % after 10,000 rounds (10 minutes of one CPU
-    thread), with clusters that died. With --balance-clusters --encoder convolutional --affine-strength 1
-    --reconstruction-lr 0.02 all live: 15.4 % after 6,000 rounds and 10 minutes.
+    thread), with empty clusters. With --balance-clusters --encoder convolutional --affine-strength 1
+    --reconstruction-lr 0.02 none is empty: 15.4 % after 6,000 rounds and 10 minutes.
     """
     from sparring import priors
     from sparring.losses import game
     from sparring.networks import aae as networks
     from sparring.systems.aae_clustering import ClusteringAAE
 
-    return descent.recipe(
+    return optimization.recipe(
         ClusteringAAE(
             networks.evened(
-                reader.network(data, width, clusters + latent_dim, dropout=dropout, norm=True),
+                encoder_options.network(data, width, clusters + latent_dim, dropout=dropout, norm=True),
                 clusters,
                 latent_dim,
                 balance_clusters,
@@ -425,20 +431,23 @@ def aae_reduction(
     *,
     clusters: Clusters = 20,
     latent_dim: Code = 2,
-    min_distance: Annotated[float, Field(gt=0, description="eta: heads nearer to each other are pushed apart")] = 6.0,
+    min_distance: Annotated[
+        float, Field(gt=0, description="eta: cluster centroids closer than this repel each other")
+    ] = 6.0,
     width: Width = 1000,
     batch: Batch = 100,
-    reader: EncoderOptions = EncoderOptions(),
+    encoder_options: EncoderOptions = EncoderOptions(),
     balance_clusters: BalanceClusters = False,
-    descent: AAEOptimizer = AAEOptimizer(),
+    optimization: AAEOptimizer = AAEOptimizer(),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """Clusters with heads in a plane, without labels: a map on which every cluster has its place.
+    """Unsupervised 2-D embedding: clusters with centroids in the plane.
 
-    The paper does not give eta; 6 keeps clusters of deviation 1 apart. Nor does it say how W_C starts: as in PyTorch.
+    The paper does not give eta; 6 separates clusters of standard deviation 1. It does not give the initial W_C either;
+    here PyTorch's default.
 
-    Measured (docs/results/autoencoders.md; seed 0): 61 % of MNIST's test images lie in a cluster named after another
-    digit after 5,000 rounds (9 epochs, 5 minutes of one CPU thread); 41 % after 4,000 with --balance-clusters --encoder
+    Measured (docs/results/autoencoders.md; seed 0): 61 % of MNIST's test images lie in a cluster of another
+    digit after 5,000 rounds (9 epochs, 5 minutes on one CPU thread); 41 % after 4,000 with --balance-clusters --encoder
     convolutional --affine-strength 1 --reconstruction-lr 0.02.
     """
     from torch import nn
@@ -448,9 +457,11 @@ def aae_reduction(
     from sparring.networks import aae as networks
     from sparring.systems.aae_reduction import ReductionAAE
 
-    return descent.recipe(
+    return optimization.recipe(
         ReductionAAE(
-            networks.evened(reader.network(data, width, clusters + latent_dim), clusters, latent_dim, balance_clusters),
+            networks.evened(
+                encoder_options.network(data, width, clusters + latent_dim), clusters, latent_dim, balance_clusters
+            ),
             nn.Linear(clusters, latent_dim, bias=False),
             networks.decoder(latent_dim, width, data.shape),
             networks.discriminator(latent_dim, width),
@@ -483,16 +494,18 @@ def aae_labeled_reduction(
     *,
     n_labeled: Labeled = 100,
     latent_dim: Code = 2,
-    min_distance: Annotated[float, Field(gt=0, description="eta: heads nearer to each other are pushed apart")] = 6.0,
+    min_distance: Annotated[
+        float, Field(gt=0, description="eta: cluster centroids closer than this repel each other")
+    ] = 6.0,
     width: Width = 1000,
     batch: Batch = 100,
-    reader: EncoderOptions = EncoderOptions(),
-    descent: AAEOptimizer = AAEOptimizer(),
+    encoder_options: EncoderOptions = EncoderOptions(),
+    optimization: AAEOptimizer = AAEOptimizer(),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """The same map with a head for each class and few labels.
+    """Semi-supervised 2-D embedding: one centroid per class, few labels.
 
-    The paper has 4.20 % with 100 labels.
+    The paper has a test error of 4.20 % with 100 labels.
 
     Measured (docs/results/autoencoders.md; seed 0): 18.7 % of MNIST's test images wrong after 5,000 rounds;
     4.96 % after 4,000 with --encoder convolutional --affine-strength 1 --reconstruction-lr 0.02.
@@ -510,9 +523,9 @@ def aae_labeled_reduction(
     def streams(dataset: "Dataset", seed: int) -> "dict[str, Dataset]":
         return {"unlabeled": dataset, "labeled": labeled_or_all(dataset, n_labeled, batch, seed)}
 
-    return descent.recipe(
+    return optimization.recipe(
         LabeledReductionAAE(
-            reader.network(data, width, classes + latent_dim),
+            encoder_options.network(data, width, classes + latent_dim),
             nn.Linear(classes, latent_dim, bias=False),
             networks.decoder(latent_dim, width, data.shape),
             networks.discriminator(latent_dim, width),

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from sparring.referee import MakeOptimizer
 
 Gamma = Annotated[
-    float, Field(ge=0, allow_inf_nan=False, description="weight (halved) of D's squared slope on real images")
+    float,
+    Field(ge=0, allow_inf_nan=False, description="weight (halved) of D's squared gradient norm on real images (R1)"),
 ]
-EmaHalfLife = Annotated[int, Field(gt=0, description="images after which old weights count half in the shown average")]
-Layers = Annotated[int, Field(gt=0, le=100, description="layers of F, from noise to code")]
+EmaHalfLife = Annotated[int, Field(gt=0, description="half-life of the EMA of the weights, in images")]
+Layers = Annotated[int, Field(gt=0, le=100, description="layers of F, which maps noise to codes")]
 TrainMapping = Annotated[
-    bool, Field(description="the step for codes moves F too, as in the authors' code; algorithm 1 does not")
+    bool, Field(description="also train F in the reconstruction step, as in the authors' code; algorithm 1 does not")
 ]
 
 
@@ -44,12 +45,13 @@ def alae(
 ) -> Recipe:
     """Permutation-invariant MNIST: fully connected, any size and number of channels. 800 epochs in the paper's code.
 
-    The authors' pixels lie in [0, 1], and gamma is for those. Weights that two players move keep one running square of
-    their gradients, as in the authors' code, where two optimizers share the three steps. D rests in step III; in their
-    code its running squares went on with gradients of 0 (PyTorch's of 2020), so that its steps were sqrt(2) as long.
+    The authors' pixels lie in [0, 1], and gamma refers to those. Weights that two players train share one running
+    square of their gradients, as in the authors' code, where two optimizers share the three steps. D is not updated in
+    step III; in their code its running squares were updated with gradients of 0 there (PyTorch in 2020), so that its
+    steps were sqrt(2) times as long.
 
     Measured (docs/results/autoencoders.md; seed 0): on MNIST FD-lenet-mnist@2000 857, where real images score 8.8,
-    after 4,000 rounds (9 epochs, 7 minutes of one CPU thread).
+    after 4,000 rounds (9 epochs, 7 minutes on one CPU thread).
     """
     from sparring.networks import alae as networks
     from sparring.systems.alae import ALAE
@@ -63,7 +65,7 @@ def alae(
             networks.discriminator(latent_dim, latent_dim),
             latent_dim=latent_dim,
             noise=noise,
-            gamma=gamma * 4,  # pixels in [-1, 1]: half the slope, a quarter of its square
+            gamma=gamma * 4,  # pixels in [-1, 1]: half the gradient, a quarter of its square
             train_mapping=train_mapping,
         ),
         optimizers={"discriminator": adam, "generator": adam, "autoencoder": adam},
@@ -79,28 +81,28 @@ def style_alae(
     *,
     latent_dim: Latent = 64,
     noise: Noise = "normal",
-    width: Annotated[
-        int, Field(gt=0, description="feature maps next to the image; twice as many at half the size")
-    ] = 16,
-    max_channels: Annotated[int, Field(gt=0, description="feature maps at most")] = 64,
+    width: Annotated[int, Field(gt=0, description="channels at full resolution; doubled at each half resolution")] = 16,
+    max_channels: Annotated[int, Field(gt=0, description="maximum number of channels")] = 64,
     mapping_layers: Layers = 8,
     rounds_per_level: Annotated[
-        int, Field(ge=0, description="rounds before images double their side; 0: full-grown from the start")
+        int, Field(ge=0, description="rounds per resolution before it doubles; 0: full resolution from the start")
     ] = 2000,
-    mixing: Annotated[float, Field(ge=0, le=1, description="share of generated images with two codes")] = 0.9,
+    mixing: Annotated[
+        float, Field(ge=0, le=1, description="fraction of generated images that mix two codes (style mixing)")
+    ] = 0.9,
     batch: Batch = 32,
     lr: Rate = 1.5e-3,
     gamma: Gamma = 10.0,
     train_mapping: TrainMapping = False,
     ema_half_life: EmaHalfLife = 10_000,
 ) -> Recipe:
-    """StyleALAE at 8, 16, 32, ... 1024 pixels; the defaults are for two cores.
+    """StyleALAE at 8, 16, 32, ... 1024 pixels, progressively grown; the defaults are for two CPU cores.
 
     For FFHQ the authors have --size 1024 --latent-dim 512 --max-channels 512, width 16 and 8 mapping layers as here, 16
     epochs of 60,000 images a level, and batches of 512, 256, 128, 64 and then 32 as the images grow; the batch is fixed
-    here (--batch 32 --rounds-per-level 30000). They forget Adam's squares at each new level, and draw once for a batch
-    whether and where codes are mixed; here each image is mixed by itself. As theirs, the rate rises to 4/3 of --lr at
-    256 pixels and to twice --lr beyond. Their D has three layers, the paper's eight.
+    here (--batch 32 --rounds-per-level 30000). They reset Adam's state at each new level, and decide once per batch
+    whether and where codes are mixed; here this is drawn per image. As in their code, the learning rate is 4/3
+    of --lr at 256 pixels and twice --lr beyond. Their D has three layers, the paper's eight.
 
     Measured (docs/results/autoencoders.md; an earlier encoder; seed 0, --size 32 --rounds-per-level 1000):
     FD-lenet-mnist@2000 47.7 after 5,000 rounds and 70 minutes of a shared CPU core, where real images score 6.2.
@@ -111,7 +113,7 @@ def style_alae(
     levels = style_alae.levels_of(data.size)
     shape = (latent_dim, width, max_channels, data.channels, data.size)
 
-    def rising(round_number: int) -> dict[str, float]:
+    def lr_of_level(round_number: int) -> dict[str, float]:
         level, _ = style_alae.level_and_blend(round_number - 1, levels, rounds_per_level)
         return {"lr": lr * {256: 4 / 3, 512: 2, 1024: 2}.get(4 << level, 1)}
 
@@ -130,7 +132,7 @@ def style_alae(
             train_mapping=train_mapping,
         ),
         optimizers=dict.fromkeys(players, adam),
-        schedules=dict.fromkeys(players, rising),
+        schedules=dict.fromkeys(players, lr_of_level),
         batch=batch,
         rounds=2 * levels * (rounds_per_level or 2000),
         ema_decay=0.5 ** (batch / ema_half_life),
@@ -138,22 +140,22 @@ def style_alae(
 
 
 def shared_adam(lr: float) -> "MakeOptimizer":
-    """Adam (0, .99); a weight that several players move has one running square of its gradients, not one for each."""
-    slots: dict[Tensor, Any] = {}
+    """Adam (0, .99) whose state is shared by all players: one running square per weight, not one per player."""
+    state: dict[Tensor, Any] = {}
 
-    def made(weights: "list[nn.Parameter]") -> "Optimizer":
+    def make(weights: "list[nn.Parameter]") -> "Optimizer":
         import torch
 
-        def fetch(optimizer: "Optimizer", *_: object) -> None:
-            optimizer.state.update({w: slots[w] for w in weights if w in slots})
+        def load(optimizer: "Optimizer", *_: object) -> None:
+            optimizer.state.update({w: state[w] for w in weights if w in state})
 
-        def leave(optimizer: "Optimizer", *_: object) -> None:
-            slots.update(optimizer.state)
+        def store(optimizer: "Optimizer", *_: object) -> None:
+            state.update(optimizer.state)
 
         optimizer = torch.optim.Adam(weights, lr=lr, betas=(0.0, 0.99))
-        optimizer.register_step_pre_hook(fetch)
-        optimizer.register_step_post_hook(leave)
-        optimizer.register_load_state_dict_post_hook(leave)
+        optimizer.register_step_pre_hook(load)
+        optimizer.register_step_post_hook(store)
+        optimizer.register_load_state_dict_post_hook(store)
         return optimizer
 
-    return made
+    return make

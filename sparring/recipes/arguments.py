@@ -1,4 +1,4 @@
-"""Arguments that many recipes share: their types, ranges and the line of help each has. No torch here."""
+"""Arguments that many recipes share: types, ranges and help. Does not import torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from sparring.referee import MakeOptimizer
     from sparring.systems.gan import GAN
 
-Latent = Annotated[int, Field(gt=0, le=65536, description="length of the noise vector")]
+Latent = Annotated[int, Field(gt=0, le=65536, description="length of the latent code")]
 Noise = Annotated[
     Literal["normal", "uniform", "unit-uniform", "truncated", "spherical"],
     Field(
         description="N(0, 1); U(-1, 1); U(-sqrt 3, sqrt 3), of variance 1; N(0, 1) within [-2, 2]; or uniform on the "
-        "sphere of radius sqrt(latent)"
+        "sphere of radius sqrt(latent_dim)"
     ),
 ]
 Batch = Annotated[int, Field(gt=0, description="images per optimizer step, over all processes")]
@@ -32,14 +32,12 @@ EmaDecay = Annotated[
     Field(
         ge=0,
         lt=1,
-        description="decay per round of the shown weights' moving average (EMA), which few of the sources have; 0 "
-        "shows the live ones",
+        description="decay per round of the exponential moving average (EMA) of the weights, used for sampling; 0: "
+        "use the live weights",
     ),
 ]
-Width = Annotated[int, Field(gt=0, description="feature maps of the layer next to the image")]
-NImages = Annotated[
-    int, Field(ge=0, description="images to learn from: the first so many of the training images; 0: all of them")
-]
+Width = Annotated[int, Field(gt=0, description="channels of the layer next to the image")]
+NImages = Annotated[int, Field(ge=0, description="train on the first so many images only; 0: all")]
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ class Adam:
     generator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="G's learning rate")]
     beta1: Annotated[float, Field(ge=0, lt=1, description="Adam's momentum")] = 0.5
 
-    def for_gan(self) -> dict[str, MakeOptimizer]:
-        """Player -> how to make its optimizer."""
+    def optimizers(self) -> dict[str, MakeOptimizer]:
+        """Player -> function that makes its optimizer."""
         import torch
 
         return {
@@ -61,7 +59,7 @@ class Adam:
 
 
 def first(n_images: int) -> Callable[[Dataset, int], Mapping[str, Dataset]]:
-    """The streams of a recipe that learns from the first so many training images, or from all of them (0)."""
+    """The streams of a recipe that trains on the first `n_images` images, or on all (0)."""
 
     def streams(dataset: Dataset, seed: int) -> Mapping[str, Dataset]:
         return {"train": dataset.rows(slice(0, n_images)) if 0 < n_images < len(dataset) else dataset}
@@ -74,22 +72,26 @@ GameName = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasse
 
 @dataclass(frozen=True)
 class GANOptions:
-    """What the two players of a GAN are told and shown: everything in which the lectures differ on the game."""
+    """Options of the GAN game: losses, targets, fakes and batches."""
 
     game: Annotated[GameName, Field(description="the pair of losses")] = "non-saturating"
     real_label: Annotated[float, Field(description="the discriminator's target for real images (CSC321: 0)")] = 1.0
-    fake_label: Annotated[float, Field(description="its target for generated images (CSC321: 1)")] = 0.0
+    fake_label: Annotated[float, Field(description="the discriminator's target for generated images (CSC321: 1)")] = 0.0
     label_smoothing: Annotated[
-        float, Field(ge=0, le=0.5, description="one-sided label smoothing: the real target's step")
+        float, Field(ge=0, le=0.5, description="one-sided label smoothing: moves the real target by this much")
     ] = 0.0
-    label_noise: Annotated[float, Field(ge=0, le=0.5, description="targets move inwards by this times U(0, 1)")] = 0.0
-    label_flip_prob: Annotated[float, Field(ge=0, le=0.5, description="share of targets that are the wrong one")] = 0.0
+    label_noise: Annotated[float, Field(ge=0, le=0.5, description="moves targets inward by this times U(0, 1)")] = 0.0
+    label_flip_prob: Annotated[float, Field(ge=0, le=0.5, description="probability that a target is swapped")] = 0.0
     half_d_loss: Annotated[bool, Field(description="multiply the discriminator's loss by 1/2")] = False
-    resample_noise: Annotated[bool, Field(description="new noise for the generator's step; no: reuse the fakes")] = True
-    joint_batch: Annotated[bool, Field(description="real and generated images in one batch; no: two batches")] = False
+    resample_noise: Annotated[
+        bool, Field(description="new latent codes for the generator's step; no: reuse the fakes")
+    ] = True
+    joint_batch: Annotated[bool, Field(description="real and generated images in one batch of D; no: two batches")] = (
+        False
+    )
 
-    def pair(self) -> Game:
-        """The pair of losses, with these labels."""
+    def make_game(self) -> Game:
+        """The pair of losses with these targets."""
         from sparring.losses import game
 
         return game(
@@ -102,15 +104,15 @@ class GANOptions:
             half_d_loss=self.half_d_loss,
         )
 
-    def gan(self, G: nn.Module, D: nn.Module, *, latent_dim: int, noise: str) -> GAN:
-        """These two networks, playing by these rules."""
+    def make_gan(self, G: nn.Module, D: nn.Module, *, latent_dim: int, noise: str) -> GAN:
+        """A GAN of these two networks with these options."""
         from sparring.systems.gan import GAN
 
         return GAN(
             G,
             D,
             latent_dim=latent_dim,
-            game=self.pair(),
+            game=self.make_game(),
             noise=noise,
             resample_noise=self.resample_noise,
             joint_batch=self.joint_batch,

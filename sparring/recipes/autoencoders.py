@@ -1,4 +1,4 @@
-"""The systems without an opponent: classifiers, the autoencoder, and three variational autoencoders."""
+"""Non-adversarial recipes: two classifiers, an autoencoder, three variational autoencoders."""
 
 import math
 from functools import partial
@@ -17,39 +17,41 @@ if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
     from sparring.referee import MakeOptimizer, Schedule
 
-Code = Annotated[int, Field(gt=0, le=4096, description="length of the code")]
-Labeled = Annotated[int, Field(ge=0, description="images whose label is known, as many of each class; 0: all")]
+Code = Annotated[int, Field(gt=0, le=4096, description="length of the latent code")]
+Labeled = Annotated[int, Field(ge=0, description="labeled images, equally many per class; 0: all")]
 Distorted = Annotated[
     float,
     Field(
-        ge=0, le=2, description="of images in training; 1: turns of 15 degrees, 15 % of size and slant, moves of 1/14"
+        ge=0,
+        le=2,
+        description="random affine distortion in training; 1: 15 degrees, 15 % scale and shear, shifts of 1/14",
     ),
 ]
 Width = Annotated[int, Field(gt=0, description="units of each hidden layer")]
-Beta = Annotated[float, Field(ge=0, description="weight of the divergence (Higgins et al. 2017); 1: the bound")]
+Beta = Annotated[float, Field(ge=0, description="weight of the KL divergence (Higgins et al. 2017); 1: the ELBO")]
 Objective = Annotated[
     Literal["bound", "notebook", "formula", "slide", "slide-weight"],
     Field(
-        description="bound: the ELBO; notebook: a lighter divergence (times .392 for 28x28 pixels and 2 units); "
-        "formula: twice as heavy (its halves are missing); slide: of the wrong sign, which runs away; slide-weight: "
-        "the notebook's with the slide's constant, 1e-4 for 5e-4"
+        description="weight of the KL divergence. bound: 1, the ELBO; notebook: .392 for 28x28 pixels and 2 units; "
+        "formula: 2 (its factors 1/2 are missing); slide: negative, diverges; slide-weight: the notebook's with the "
+        "slide's constant, 1e-4 instead of 5e-4"
     ),
 ]
 VarianceAsDeviation = Annotated[
     bool,
-    Field(description="the source's slip: codes are drawn as mean + variance * noise, not mean + deviation * noise"),
+    Field(description="bug of the original: samples codes as mean + variance * noise instead of mean + std * noise"),
 ]
 
 
 def labeled_or_all(dataset: "Dataset", n_labeled: int, batch: int, seed: int) -> "Dataset":
-    """The images that labels are known of: so many, over and over, or all of them (0)."""
+    """The stream of labeled images: `n_labeled` of them, repeated to fill a batch, or all (0)."""
     return dataset.labeled_subset(n_labeled, seed).repeated(batch) if n_labeled else dataset
 
 
 def require_divisible(n_labeled: int, classes: int) -> None:
-    """Raises SparringError when the labeled images cannot be as many of each class."""
+    """Raises SparringError if the labeled images cannot be equally many per class."""
     if n_labeled % classes:
-        raise SparringError(f"labeled is {n_labeled}: it must be a multiple of the {classes} classes")
+        raise SparringError(f"--n-labeled {n_labeled} is not a multiple of the {classes} classes")
 
 
 @recipe(paper="LeCun et al. 1998, Gradient-Based Learning; the network of the course's classifier", size=28, classes=10)
@@ -59,21 +61,21 @@ def mnist_net(
     n_labeled: Labeled = 0,
     batch: Batch = 64,
     lr: Rate = 0.1,
-    momentum: Annotated[float, Field(ge=0, lt=1, description="of SGD")] = 0.0,
+    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of SGD")] = 0.0,
     normalize: Annotated[
-        bool, Field(description="pixels less MNIST's mean, over its deviation (.1307, .3081); no: from 0 to 1")
+        bool, Field(description="subtract MNIST's mean .1307 and divide by its std .3081; no: pixels in [0, 1]")
     ] = True,
     affine_strength: Distorted = 0.0,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """The simplest system there is: one player, one move. Two convolutions, two poolings, 500 units; 28x28 only.
+    """A convolutional classifier: two convolutions, two poolings, 500 units; 28x28 only.
 
-    With few labels it is what semi-supervised systems must beat.
+    With few labels it is the baseline of the semi-supervised systems.
 
     | the course's slides | here | why |
     |---|---|---|
-    | SGD, no rate, no batch, no length | plain SGD, .1, 64, 8,500 rounds | ours: 10 epochs of 54,000 images |
-    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
+    | SGD; learning rate, batch and length not given | plain SGD, .1, 64, 8,500 rounds | 10 epochs of 54,000 images |
+    | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 
     Measured (docs/results/autoencoders.md; seed 0, --lr 0.01 --momentum 0.9 --no-normalize, which were the defaults):
     .74 % of MNIST's test images wrong after 8,500 rounds in 90 seconds on one CPU thread. Plain SGD at .1 on normalized
@@ -109,13 +111,13 @@ def mlp_classifier(
     affine_strength: Distorted = 0.0,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """The fully connected classifier that the semi-supervised autoencoder is compared with.
+    """A fully connected classifier, the baseline of the semi-supervised autoencoder.
 
-    The paper has errors of 25.80, 8.73 and 1.25 % with 100, 1,000 and all labels, and does not say how it was trained;
-    Adam here.
+    The paper has errors of 25.80, 8.73 and 1.25 % with 100, 1,000 and all labels, and does not say how it was trained.
+    Adam is used here.
 
     Measured (docs/results/autoencoders.md; seed 0): 20.97, 9.58 and 1.27 % of MNIST's test images wrong with 100, 1,000
-    and all labels, after .9, 1.1 and 2.9 minutes of one CPU thread.
+    and all labels, after .9, 1.1 and 2.9 minutes on one CPU thread.
     """
     import torch
 
@@ -145,13 +147,13 @@ def autoencoder(
     lr: Rate = 1e-3,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """The lectures' baseline: squared error and nothing else, so what it is unsure of comes out blurred.
+    """A plain autoencoder with squared error, the blurry baseline.
 
-    The networks are those of the adversarial autoencoder, which adds an opponent to this; the paper's four layers and
-    their training one by one are left out.
+    The networks are those of the adversarial autoencoder, which adds a discriminator; the paper's four layers and
+    their layer-wise pre-training are omitted.
 
-    Measured (docs/results/autoencoders.md; seed 0): on MNIST a reconstruction error of .0053 (mean square of a pixel
-    from 0 to 1; the mean image has .0672) after 10,800 rounds and 16 minutes of one CPU thread.
+    Measured (docs/results/autoencoders.md; seed 0): on MNIST a reconstruction error of .0053 (mean squared error per
+    pixel in [0, 1]; the mean image has .0672) after 10,800 rounds and 16 minutes on one CPU thread.
     """
     import torch
 
@@ -182,15 +184,15 @@ def vae(
     beta: Beta = 1.0,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """One hidden layer of tanh units on each side, pixels as Bernoulli variables, Adagrad.
+    """The VAE of the paper: one hidden layer of tanh units in each network, Bernoulli pixels, Adagrad.
 
     | the paper | here | why |
     |---|---|---|
-    | a rate of .01, .02 or .1, chosen | .01 | --lr |
-    | a small weight decay, of a prior N(0, 1) on weights | none | 1/60,000 of a weight in a step hardly matters |
+    | learning rate .01, .02 or .1, tuned | .01 | --lr |
+    | a small weight decay (a prior N(0, 1) on weights) | none | 1/60,000 of a weight per step is negligible |
 
     Measured (docs/results/autoencoders.md; seed 0): -104.7 nats for a test image of MNIST (importance-weighted; the
-    bound is -107.2) after 54,000 rounds and 8 minutes of one CPU thread.
+    bound is -107.2) after 54,000 rounds and 8 minutes on one CPU thread.
     """
     import torch
 
@@ -215,26 +217,26 @@ def chollet_vae(
     latent_dim: Code = 2,
     batch: Batch = 16,
     lr: Rate = 1e-3,
-    lr_warmup_rounds: Annotated[int, Field(ge=0, description="rounds in which the rate rises from 0")] = 500,
+    lr_warmup_rounds: Annotated[int, Field(ge=0, description="rounds of linear learning-rate warm-up")] = 500,
     objective: Objective = "bound",
     bug_variance_as_std: VarianceAsDeviation = False,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """A convolutional encoder and decoder with a code of 2, so that the whole plane of digits can be shown.
+    """A convolutional VAE with a 2-D latent code.
 
     | the book, and SMU's slides | here | why |
     |---|---|---|
-    | codes: mean + exp(log_variance) noise | exp(log_variance / 2) | as in the divergence; --bug-variance-as-std |
-    | loss: mean of pixels + 5e-4 mean of units | the bound | 5e-4 is a lighter divergence; --objective notebook |
-    | slides: no halves; 1e-4 for 5e-4; wrong sign | the bound | slips; --objective formula, slide-weight, slide |
-    | the full rate from the first step | rising for 500 rounds | else 5 of 6 trials exploded; --lr-warmup-rounds 0 |
+    | codes: mean + exp(log_variance) noise | exp(log_variance / 2) | as in the KL divergence; --bug-variance-as-std |
+    | loss: mean of pixels + 5e-4 mean of units | the ELBO | 5e-4 lowers the KL weight; --objective notebook |
+    | slides: no factors 1/2; 1e-4 for 5e-4; wrong sign | the ELBO | bugs; --objective formula, slide-weight, slide |
+    | full learning rate from the first step | warm-up | else 5 of 6 trials diverged; --lr-warmup-rounds 0 |
 
-    The slide's line of code adds 1e-4 to the divergence where the notebook multiplies by -5e-4: `slide` is what is
-    printed, in which that constant moves nothing; `slide-weight` is what it may have meant.
+    The slide's line of code adds 1e-4 to the divergence where the notebook multiplies by -5e-4: `slide` is the printed
+    version, in which the constant has no effect; `slide-weight` is the probable intention.
 
-    Measured (docs/results/autoencoders.md; seed 0, --objective notebook; a decoder that lay a pixel off Keras's, a
-    longer warm-up of the average): after 33,750 rounds in 13 minutes .1799 in the book's scale on held-out digits; the
-    book, whose codes have the slip, has .1801.
+    Measured (docs/results/autoencoders.md; seed 0, --objective notebook; a decoder shifted by one pixel from
+    Keras's, a longer EMA warm-up): after 33,750 rounds in 13 minutes a loss of .1799 in the book's scale on
+    held-out digits; the book, with its bug, has .1801.
     """
     import torch
 
@@ -245,7 +247,7 @@ def chollet_vae(
         networks.chollet_encoder(latent_dim, data.channels),
         networks.chollet_decoder(latent_dim, data.channels),
         latent_dim=latent_dim,
-        beta=_weight(objective, data, latent_dim),
+        beta=_kl_weight(objective, data, latent_dim),
         bug_variance_as_std=bug_variance_as_std,
         optimizer=partial(torch.optim.RMSprop, lr=lr, alpha=0.9),
         schedule=linear_warmup(lr, lr_warmup_rounds),
@@ -266,14 +268,14 @@ def smu_vae(
     bug_variance_as_std: VarianceAsDeviation = False,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """A smaller convolutional VAE with a code of 2; its decoder doubles with kernels that the stride divides.
+    """A smaller convolutional VAE with a 2-D latent code; kernel sizes of its decoder are multiples of the stride.
 
-    The rounds are the notebook's 15 epochs. Its slips are those of chollet-vae: `--objective notebook
-    --bug-variance-as-std` plays what it plays.
+    The rounds are the notebook's 15 epochs. Its bugs are those of chollet-vae: `--objective notebook
+    --bug-variance-as-std` reproduces it.
 
     Measured (docs/results/autoencoders.md; seed 0, --objective notebook --lr 0.001, from PyTorch's initial weights):
-    .1847 in the notebook's scale on held-out digits after 25,300 rounds and 16 minutes of one CPU thread; the notebook,
-    whose codes have the slip, has .1889 on its training digits.
+    a loss of .1847 in the notebook's scale on held-out digits after 25,300 rounds and 16 minutes on one CPU thread; the
+    notebook, with its bug, has .1889 on its training digits.
     """
     import torch
 
@@ -284,7 +286,7 @@ def smu_vae(
         networks.smu_encoder(latent_dim, data.channels),
         networks.smu_decoder(latent_dim, data.channels),
         latent_dim=latent_dim,
-        beta=_weight(objective, data, latent_dim),
+        beta=_kl_weight(objective, data, latent_dim),
         bug_variance_as_std=bug_variance_as_std,
         optimizer=partial(torch.optim.Adam, lr=lr, eps=1e-7),
         batch=batch,
@@ -293,8 +295,8 @@ def smu_vae(
     )
 
 
-def _weight(objective: str, data: "Spec", latent_dim: int) -> float:
-    """The divergence's weight beside a sum over pixels; the courses take means, of pixels and of units."""
+def _kl_weight(objective: str, data: "Spec", latent_dim: int) -> float:
+    """The weight of the KL divergence relative to a sum over pixels; the courses use means over pixels and units."""
     per_pixel = 2 * math.prod(data.shape) / latent_dim
     return {
         "bound": 1.0,

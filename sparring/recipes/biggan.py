@@ -1,4 +1,4 @@
-"""BigGAN and BigGAN-deep (Brock et al. 2019): at 32 to 256 pixels, and small enough for two cores."""
+"""BigGAN and BigGAN-deep (Brock et al. 2019) at 32 to 256 pixels, and a small variant for two CPU cores."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     from sparring.data.dataset import Spec
 
-Width = Annotated[int, Field(gt=0, description="feature maps, of which every layer has a multiple (ch)")]
+Width = Annotated[int, Field(gt=0, description="base number of channels (ch)")]
 EmbedDim = Annotated[
-    int, Field(ge=0, description="length of the class embedding that all of G shares; 0: every norm has its own")
+    int, Field(ge=0, description="length of the class embedding shared in G; 0: a separate one in each norm")
 ]
 Attention = Annotated[
-    int, Field(ge=0, description="side of the feature maps with a non-local block, if images are that large; 0: none")
+    int, Field(ge=0, description="resolution with a self-attention block, if the images are that large; 0: none")
 ]
 Steps = Annotated[int, Field(ge=1, description="discriminator moves per round")]
 OrthoWeight = Annotated[float, Field(ge=0, description="weight of the orthogonal regularization of G (beta)")]
 StandingBatches = Annotated[
-    int, Field(ge=1, le=10_000, description="batches that batch norm is measured on before sampling")
+    int, Field(ge=1, le=10_000, description="batches from which batch-norm statistics are computed before sampling")
 ]
-EmaStart = Annotated[int, Field(ge=0, description="round from which on the shown weights are averaged")]
+EmaStart = Annotated[int, Field(ge=0, description="round at which the EMA of the weights starts")]
 
 
 @recipe(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096", size=128, classes=1000)
@@ -45,10 +45,10 @@ def biggan(
     ema_decay: EmaDecay = 0.9999,
     ema_start: EmaStart = 20_000,
 ) -> Recipe:
-    """Class-conditional, at 32, 64, 128 or 256 pixels (and 28): the paper has --latent-dim 100 at 64, 140 at 256.
+    """Class-conditional GAN at 28, 32, 64, 128 or 256 pixels. The paper has --latent-dim 100 at 64, 140 at 256.
 
-    A batch of 2048 is cut into pieces with --grad-accum 64. Spectral norm sees every piece, so pieces are close to the
-    whole but not equal to it, as in the authors' code. `biggan-small` is this for two cores.
+    --grad-accum 64 splits the batch of 2048. Spectral norm is updated for each microbatch, so the result is close but
+    not equal to that of a whole batch, as in the authors' code. `biggan-small` is a variant for two CPU cores.
     """
     from sparring.networks import biggan as networks
 
@@ -91,15 +91,14 @@ def biggan_cifar(
     ema_decay: EmaDecay = 0.9999,
     ema_start: EmaStart = 1000,
 ) -> Recipe:
-    """The authors' settings for CIFAR-10: classes in every batch norm, no attention, weights N(0, .02), 32 pixels.
+    """The authors' CIFAR-10 settings: class-conditional batch norm, no attention, initial weights N(0, .02), 32 pixels.
 
     4 discriminator steps per round; no orthogonal regularization; Adam's epsilon is 1e-8. Their script samples with the
-    statistics of each batch, here standing ones are measured first.
+    statistics of each batch; here standing statistics are computed first.
 
     Measured (docs/results/mnist.md; seed 0, --width 16 --ema-decay 0.99 --ema-start 200; two power iterations per step
-    of D, Adam's epsilon 1e-6): on MNIST at 32x32
-    FD-lenet-mnist@10000 31 after 700 rounds and 11 minutes of one CPU thread, where real images score 2.3; 95 % of the
-    samples are the digit that was asked for.
+    of D, Adam's epsilon 1e-6): on MNIST at 32x32 FD-lenet-mnist@10000 31 after 700 rounds and 11 minutes on
+    one CPU thread, where real images score 2.3; 95 % of the samples are the requested digit.
     """
     from sparring.networks import biggan as networks
     from sparring.networks.init import normal
@@ -140,10 +139,10 @@ def biggan_small(
     ema_decay: EmaDecay = 0.999,
     ema_start: EmaStart = 0,
 ) -> Recipe:
-    """BigGAN for two cores: 32 feature maps in every layer, small batches, higher rates; 28 or 32 pixels.
+    """BigGAN for two CPU cores: 32 channels in every layer, small batches, higher learning rates; 28 or 32 pixels.
 
-    Measured (docs/results/classes.md; seed 0, one CPU thread; two power iterations per step of D, a longer warm-up of
-    the average): after 7,000 rounds in 39 minutes on MNIST 99.4 % of the samples are of the class asked for,
+    Measured (docs/results/classes.md; seed 0, one CPU thread; two power iterations per step of D, a longer EMA
+    warm-up): after 7,000 rounds in 39 minutes on MNIST 99.4 % of the samples are of the requested class,
     FD-lenet-mnist@5000 9.9 where real images score 5.0.
     """
     return biggan(
@@ -169,7 +168,7 @@ def biggan_deep(
     *,
     latent_dim: Latent = 128,
     width: Width = 128,
-    embed_dim: Annotated[int, Field(gt=0, description="length of the class embedding that all of G shares")] = 128,
+    embed_dim: Annotated[int, Field(gt=0, description="length of the class embedding shared in G")] = 128,
     attention: Attention = 64,
     batch: Batch = 2048,
     critic_steps: Steps = 2,
@@ -180,9 +179,9 @@ def biggan_deep(
     ema_decay: EmaDecay = 0.9999,
     ema_start: EmaStart = 20_000,
 ) -> Recipe:
-    """Bottleneck blocks, two per size, and the whole code in every batch norm; the game of biggan.
+    """BigGAN with bottleneck blocks, two per resolution, and the whole latent code in every batch norm.
 
-    No public training of these networks to the paper's figures is known, and none was tried here.
+    No public training of these networks to the paper's results is known, and none was tried here.
     """
     from sparring.networks import biggan_deep as networks
 
@@ -206,7 +205,7 @@ def biggan_deep(
 
 
 def _attention(data: "Spec", side: int) -> int:
-    """None where images are smaller: the paper's are not."""
+    """The attention resolution; 0 (none) if the images are smaller."""
     return side if side <= data.size else 0
 
 
@@ -227,7 +226,7 @@ def _make_biggan(
     epsilon: float = 1e-6,
     rounds: int = 200_000,
 ) -> Recipe:
-    """These networks in BigGAN's game, with its optimizer: Adam (0, .999)."""
+    """A BigGAN recipe of these networks, with Adam (0, .999)."""
     import torch
 
     from sparring.systems.biggan import BigGAN

@@ -1,4 +1,4 @@
-"""Systems that are told classes (conditional GAN, AC-GAN) and InfoGAN, which finds them: InfoGAN's networks."""
+"""Conditional GAN, AC-GAN and InfoGAN, all with InfoGAN's networks."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 Game = Annotated[GameName, Field(description="the pair of losses")]
 
-
-MAPS = 4
-"""Channels that a label becomes in front of cgan's discriminator."""
+LABEL_CHANNELS = 4
+"""Channels of the label embedding in the input of cgan's discriminator."""
 
 
 @recipe(paper="Mirza and Osindero 2014, Conditional Generative Adversarial Nets, arXiv 1411.1784", size=28, classes=10)
@@ -28,13 +27,13 @@ def cgan(
     adam: Adam = Adam(2e-4, 1e-3),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """Both players are told the class: G as a one-hot part of its input, D as extra channels made of its embedding.
+    """Class-conditional G and D: G gets the class as one-hot input, D as channels of an embedding.
 
-    The paper's networks are fully connected and learn by SGD with a falling rate and a rising momentum; networks and
-    rates here are InfoGAN's, with the embedding as channels (ganhacks 16).
+    The paper's networks are fully connected and trained by SGD with decaying learning rate and increasing momentum. The
+    networks and learning rates here are InfoGAN's, with the embedding as channels (ganhacks 16).
 
     Measured (docs/results/classes.md; seed 0, one CPU thread, with PyTorch's initial weights): after 2,000 rounds in 9
-    minutes on MNIST 99.7 % of the samples are of the class asked for, FD-lenet-mnist@10000 11.6 where real images score
+    minutes on MNIST 99.7 % of the samples are of the requested class, FD-lenet-mnist@10000 11.6 where real images score
     3.1.
     """
     from torch import nn
@@ -46,17 +45,17 @@ def cgan(
 
     require_size(data, "cgan", 28, "biggan-small, biggan-cifar")
     classes = require_classes(data, "cgan")
-    judge = nn.Sequential(infogan.trunk(data.channels + MAPS), infogan.head())
+    discriminator = nn.Sequential(infogan.trunk(data.channels + LABEL_CHANNELS), infogan.head())
     return Recipe(
         system=ConditionalGAN(
             infogan.WithClass(infogan.generator(latent_dim + classes, data.channels), classes),
-            LabelAsChannels(nn.Identity(), judge, classes, MAPS),
+            LabelAsChannels(nn.Identity(), discriminator, classes, LABEL_CHANNELS),
             latent_dim=latent_dim,
             classes=classes,
             game=game_of(game),
             noise=noise,
         ),
-        optimizers=adam.for_gan(),
+        optimizers=adam.optimizers(),
         batch=batch,
         rounds=20_000,
         ema_decay=ema_decay,
@@ -72,20 +71,21 @@ def acgan(
     batch: Batch = 128,
     game: Game = "non-saturating",
     d_class_weight: Annotated[
-        float, Field(ge=0, description="weight of both class losses, real and generated, in D's")
+        float, Field(ge=0, description="weight of the class losses on real and generated images in D's loss")
     ] = 1.0,
     g_class_weight: Annotated[
-        float, Field(ge=0, description="their weight in G's loss (Gulrajani et al. 2017: .1)")
+        float, Field(ge=0, description="weight of the class loss in G's loss (Gulrajani et al. 2017: .1)")
     ] = 1.0,
     adam: Adam = Adam(2e-4, 1e-3),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """D has a second head that names the class, and G wants it to be right.
+    """Auxiliary classifier in D: a second head predicts the class, for real and generated images.
 
-    The paper's networks are for ImageNet and CIFAR-10; these, and the rates, are InfoGAN's for MNIST, without dropout.
+    The paper's networks are for ImageNet and CIFAR-10; networks and learning rates here are InfoGAN's for MNIST,
+    without dropout.
 
     Measured (docs/results/classes.md; seed 0, one CPU thread, with PyTorch's initial weights and --d-class-weight 0.5):
-    after 2,000 rounds in 7 minutes on MNIST 99.9 % of the samples are of the class asked for, FD-lenet-mnist@10000 9.9
+    after 2,000 rounds in 7 minutes on MNIST 99.9 % of the samples are of the requested class, FD-lenet-mnist@10000 9.9
     where real images score 3.1.
     """
 
@@ -108,7 +108,7 @@ def acgan(
             d_class_weight=d_class_weight,
             g_class_weight=g_class_weight,
         ),
-        optimizers=adam.for_gan(),
+        optimizers=adam.optimizers(),
         batch=batch,
         rounds=20_000,
         ema_decay=ema_decay,
@@ -121,23 +121,23 @@ def infogan(
     *,
     latent_dim: Latent = 62,
     noise: Noise = "uniform",
-    n_categories: Annotated[int, Field(ge=2, description="kinds that the category of the message can be")] = 10,
-    n_continuous: Annotated[int, Field(ge=0, description="numbers in the message, each from U(-1, 1)")] = 2,
+    n_categories: Annotated[int, Field(ge=2, description="number of values of the categorical code")] = 10,
+    n_continuous: Annotated[int, Field(ge=0, description="number of continuous codes, each from U(-1, 1)")] = 2,
     info_weight: Annotated[float, Field(ge=0, description="weight of the mutual information (lambda)")] = 1.0,
     batch: Batch = 128,
     game: Game = "non-saturating",
     adam: Adam = Adam(2e-4, 1e-3),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """G is given a message that a head of D must read from the image: categories become kinds, values become style.
+    """Categorical and continuous codes learned without labels: a head of D predicts them from the image.
 
-    No labels are used. `system.sample(n, codes=...)` shows what was found: a category per row, a value growing along
-    it. As in the authors' code the information is added to both players' losses, values are read with a fixed
-    deviation, and weights start as there. LeakyReLU has the paper's slope of .1 (their code: .01); their pixels come
-    from a sigmoid, ours from tanh.
+    `system.sample(n, codes=...)` shows the learned codes: one category per row, a continuous code increasing along it.
+    As in the authors' code the mutual information is added to both players' losses, continuous codes have a fixed
+    variance, and the initial weights are theirs. LeakyReLU has the paper's slope of .1 (their code: .01); their pixels
+    come from a sigmoid, ours from tanh.
 
     Measured (docs/results/classes.md; seed 0, one CPU thread, with PyTorch's initial weights): FD-lenet-mnist@10000 9.1
-    on MNIST after 4,000 rounds in 28 minutes, where real images score 3.1; the categories agree with digits to 80 %.
+    on MNIST after 4,000 rounds in 28 minutes, where real images score 3.1; 80 % of the categories agree with the digit.
     """
 
     from sparring.losses import game as game_of
@@ -158,7 +158,7 @@ def infogan(
             noise=noise,
             info_weight=info_weight,
         ),
-        optimizers=adam.for_gan(),
+        optimizers=adam.optimizers(),
         batch=batch,
         rounds=5_000,
         ema_decay=ema_decay,

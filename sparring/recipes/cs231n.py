@@ -1,4 +1,4 @@
-"""The CS231n GAN notebook: three games on MNIST. Its own networks, noise, optimizer and initial weights."""
+"""The three GANs of the CS231n notebook, with its networks, noise, optimizer and initial weights."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Xavier = Annotated[
     bool,
-    Field(description="start from Xavier's uniform weights, as the notebook's text says; its cells keep PyTorch's own"),
+    Field(description="Xavier-uniform initial weights, as in the notebook's text; its code keeps PyTorch's default"),
 ]
 
 
@@ -28,16 +28,16 @@ def cs231n_mlp(
     n_images: NImages = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(),
+    options: GANOptions = GANOptions(),
 ) -> Recipe:
     """The first GAN of the notebook: fully connected networks, non-saturating game.
 
     | the notebook | here | why |
     |---|---|---|
-    | MNIST's first 50,000 images, 5,000 for validation | 50,000 of ours, 6,000 held out | --n-images 0: all of ours |
-    | images in order | in a random order, new in every epoch | the order is no part of the game |
-    | PyTorch's initial weights, though its text says Xavier's | PyTorch's | as its cells; --xavier |
-    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
+    | MNIST's first 50,000 images, 5,000 for validation | 50,000 of ours, 6,000 held out | --n-images 0: all |
+    | images in fixed order | shuffled in every epoch | standard practice |
+    | PyTorch's initial weights, though its text says Xavier's | PyTorch's | as in its code; --xavier |
+    | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 
     Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --n-images 0): FD-lenet-mnist@10000 238 on MNIST
     after 4,000 rounds in 2 minutes, where real images score 3.1.
@@ -48,7 +48,7 @@ def cs231n_mlp(
     from sparring.networks.init import xavier_uniform
 
     leaky = partial(nn.LeakyReLU, 0.01)
-    system = rules.gan(
+    system = options.make_gan(
         mlp.generator(latent_dim, [1024, 1024], data.shape, activation=nn.ReLU),
         mlp.discriminator(data.shape, [256, 256], activation=leaky),
         latent_dim=latent_dim,
@@ -58,7 +58,7 @@ def cs231n_mlp(
         xavier_uniform(system)
     return Recipe(
         system=system,
-        optimizers=adam.for_gan(),
+        optimizers=adam.optimizers(),
         batch=batch,
         rounds=3900,
         ema_decay=ema_decay,
@@ -77,11 +77,11 @@ def cs231n_lsgan(
     n_images: NImages = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(game="least-squares"),
+    options: GANOptions = GANOptions(game="least-squares"),
 ) -> Recipe:
-    """The second GAN of the notebook: the networks of cs231n-mlp, playing the least-squares game.
+    """The second GAN of the notebook: cs231n-mlp with the least-squares game.
 
-    What differs from the notebook is what differs in cs231n-mlp.
+    Differences from the notebook are those of cs231n-mlp.
 
     Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --n-images 0): FD-lenet-mnist@10000 219 on MNIST
     after 3,900 rounds in 2 minutes, where real images score 3.1.
@@ -95,7 +95,7 @@ def cs231n_lsgan(
         n_images=n_images,
         adam=adam,
         ema_decay=ema_decay,
-        rules=rules,
+        options=options,
     )
 
 
@@ -109,12 +109,12 @@ def cs231n_dcgan(
     n_images: NImages = 50_000,
     adam: Adam = Adam(1e-3, 1e-3),
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(),
+    options: GANOptions = GANOptions(),
 ) -> Recipe:
-    """The third GAN of the notebook: convolutions, max pooling in D, batch norm after ReLU in G; 28x28 only.
+    """The third GAN of the notebook: convolutional, max pooling in D, batch norm after ReLU in G; 28x28 only.
 
-    Xavier's weights in fully connected and transposed layers, as in its cells; what else differs from the notebook is
-    what differs in cs231n-mlp.
+    Xavier-uniform initial weights in fully connected and transposed layers, as in its code; other differences from the
+    notebook are those of cs231n-mlp.
 
     Measured (docs/results/mnist.md; seed 0, one CPU thread, --n-images 0): FD-lenet-mnist@10000 45 on MNIST after 1,950
     rounds in 5 minutes, where real images score 3.1.
@@ -123,13 +123,13 @@ def cs231n_dcgan(
 
     require_size(data, "cs231n-dcgan", 28, "dcgan, r3gan")
     return Recipe(
-        system=rules.gan(
+        system=options.make_gan(
             cs231n.generator(latent_dim, data.channels),
             cs231n.discriminator(data.channels),
             latent_dim=latent_dim,
             noise=noise,
         ),
-        optimizers=adam.for_gan(),
+        optimizers=adam.optimizers(),
         batch=batch,
         rounds=1950,
         ema_decay=ema_decay,

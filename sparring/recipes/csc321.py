@@ -1,4 +1,4 @@
-"""CSC321 (Toronto), lecture 12: labels the other way round, real and generated images in one batch."""
+"""CSC321 (Toronto), lecture 12: inverted labels (real 0, fake 1), real and generated images in one batch."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,20 +19,20 @@ def csc321_mlp(
     batch: Batch = 128,
     adam: Adam = Adam(2e-4, 1e-3),
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(real_label=0.0, fake_label=1.0, half_d_loss=True, joint_batch=True),
+    options: GANOptions = GANOptions(real_label=0.0, fake_label=1.0, half_d_loss=True, joint_batch=True),
 ) -> Recipe:
-    """The lecture's networks: pixels in [0, 1], a sigmoid at the end of G, LeakyReLU .2.
+    """Fully connected GAN of the lecture: pixels in [0, 1], sigmoid output of G, LeakyReLU .2.
 
-    D's loss is the lecture's criterion on one joined batch: the mean over real and generated images together, half the
-    sum of two means. The lecture says that real 0 / fake 1 works better; the last layer of D is symmetric, so nothing
-    should change: try --real-label 1 --fake-label 0.
+    D's loss is the mean over one joint batch of real and generated images, half the sum of the two means. The lecture
+    says that real 0 / fake 1 works better; the last layer of D is symmetric, so nothing should change: try
+    --real-label 1 --fake-label 0.
 
     | the lecture | here | why |
     |---|---|---|
     | no optimizer, batch or length | Adam, 2e-4 (D) and 1e-3 (G), 128, 20,000 rounds | 2e-4 for both loses classes |
     | no criterion named | cross-entropy of logits | its D ends without a sigmoid |
 
-    Measured (docs/results/mnist.md; seed 0, one CPU thread, --no-half-d-loss, which Adam hardly feels):
+    Measured (docs/results/mnist.md; seed 0, one CPU thread, --no-half-d-loss, which hardly affects Adam):
     FD-lenet-mnist@10000 365 on MNIST after 20,000 rounds in 3 minutes, where real images score 3.1.
     """
     from torch import nn
@@ -41,13 +41,13 @@ def csc321_mlp(
 
     leaky = partial(nn.LeakyReLU, 0.2)
     return Recipe(
-        system=rules.gan(
+        system=options.make_gan(
             mlp.generator(latent_dim, [300], data.shape, activation=leaky, sigmoid=True),
             mlp.discriminator(data.shape, [300, 100], activation=leaky, unit=True),
             latent_dim=latent_dim,
             noise=noise,
         ),
-        optimizers=adam.for_gan(),
+        optimizers=adam.optimizers(),
         batch=batch,
         rounds=20_000,
         ema_decay=ema_decay,

@@ -1,4 +1,4 @@
-"""Deep convolutional GANs at 64x64 (and 16 to 256): Radford et al. 2016 with the numbers of pytorch/examples."""
+"""DCGAN at 16 to 256 pixels: Radford et al. 2016 with the widths of pytorch/examples."""
 
 from typing import TYPE_CHECKING
 
@@ -29,27 +29,27 @@ def dcgan(
     batch: Batch = 128,
     adam: Adam = Adam(2e-4, 2e-4),
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(resample_noise=False),
+    options: GANOptions = GANOptions(resample_noise=False),
 ) -> Recipe:
-    """Strided convolutions and batch norm in both players, any number of channels.
+    """DCGAN: strided convolutions and batch norm in G and D, 16 to 256 pixels, any number of channels.
 
-    The paper draws uniform noise and uses 128 maps and 5x5 kernels for faces; pytorch/examples normal noise and 64. The
-    batch of 128 is the paper's (pytorch/examples: 64). The generator answers for the fakes that D has just seen
-    (pytorch/examples).
+    The paper uses uniform noise, 128 channels and 5x5 kernels for faces; pytorch/examples normal noise and 64. The
+    batch of 128 is the paper's (pytorch/examples: 64). The generator's step reuses the fakes of D's step, as in
+    pytorch/examples.
 
     Measured (docs/results/mnist.md; seed 0, --ema-decay 0.99): on MNIST at 64x64 FD-lenet-mnist@10000 174 after 800
-    rounds and 23 minutes of one CPU thread, where real images score 2.1.
+    rounds and 23 minutes on one CPU thread, where real images score 2.1.
     """
     from sparring.networks import dcgan as networks
 
     return Recipe(
-        system=rules.gan(
+        system=options.make_gan(
             networks.generator(latent_dim, width, data.channels, data.size),
             networks.discriminator(width, data.channels, data.size),
             latent_dim=latent_dim,
             noise=noise,
         ),
-        optimizers=adam.for_gan(),
+        optimizers=adam.optimizers(),
         batch=batch,
         rounds=39_575,
         ema_decay=ema_decay,

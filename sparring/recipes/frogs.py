@@ -1,4 +1,4 @@
-"""Frogs from CIFAR-10: Chollet's GAN (Deep Learning with Python, 8.5) and the SMU course's PyTorch versions of it."""
+"""GANs for CIFAR-10 frogs: Chollet's (Deep Learning with Python, 8.5) and the SMU course's PyTorch versions of it."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -21,21 +21,21 @@ CLIP, DECAY = 1.0, 1e-8
 
 @dataclass(frozen=True)
 class RMSprop:
-    """RMSprop with the `clipvalue=1.0` and `decay=1e-8` of Keras: what they mean there, or what they were taken for."""
+    """RMSprop with Keras's `clipvalue=1.0` and `decay=1e-8`, as in Keras or as translated by the SMU notebook."""
 
     discriminator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="D's learning rate")] = 8e-4
     generator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="G's learning rate")] = 4e-4
     clip: Annotated[
         Literal["gradients", "weights", "none"],
-        Field(description="what is kept within [-1, 1]: both players' gradients (Keras), or all weights of D (SMU)"),
+        Field(description="clip to [-1, 1]: gradients of both players (Keras), or weights of D (SMU)"),
     ] = "gradients"
     decay: Annotated[
         Literal["rate", "weights", "none"],
-        Field(description="what 1e-8 shrinks: both rates, as 1 / (1 + 1e-8 rounds) (Keras), or both weights (SMU)"),
+        Field(description="apply 1e-8 as learning-rate decay, 1 / (1 + 1e-8 rounds) (Keras), or as weight decay (SMU)"),
     ] = "rate"
 
-    def for_gan(self, *, alpha: float) -> "dict[str, MakeOptimizer]":
-        """Player -> how to make its optimizer; alpha is the memory of the squared gradient (Keras: rho)."""
+    def optimizers(self, *, alpha: float) -> "dict[str, MakeOptimizer]":
+        """Player -> function that makes its optimizer; alpha is the decay of the squared gradient (Keras: rho)."""
         import torch
 
         rmsprop = partial(torch.optim.RMSprop, alpha=alpha, weight_decay=DECAY if self.decay == "weights" else 0.0)
@@ -51,7 +51,7 @@ class RMSprop:
         return {"discriminator": discriminator, "generator": generator}
 
     def schedules(self) -> "dict[str, Schedule]":
-        """Player -> its rate per round, where the rate decays."""
+        """Player -> its learning-rate schedule, if the rate decays."""
         if self.decay != "rate":
             return {}
         return {
@@ -60,8 +60,8 @@ class RMSprop:
         }
 
 
-FROGS = RMSprop()
-"""Both sources write the same rates."""
+RMSPROP = RMSprop()
+"""The defaults of both sources."""
 
 
 @recipe(
@@ -80,42 +80,42 @@ def chollet_frogs(
     *,
     latent_dim: Latent = 32,
     noise: Noise = "normal",
-    width: Annotated[int, Field(gt=0, description="feature maps of D's layers; G has as many, then twice")] = 128,
+    width: Annotated[int, Field(gt=0, description="channels of D's layers; G has as many, then twice")] = 128,
     batch: Batch = 20,
     bug_unit_data: Annotated[
-        bool, Field(description="the source's slip: real pixels in [0, 1], G's own in [-1, 1]")
+        bool, Field(description="bug of the original: real pixels in [0, 1], generated ones in [-1, 1]")
     ] = False,
-    rmsprop: RMSprop = FROGS,
+    rmsprop: RMSprop = RMSPROP,
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(
+    options: GANOptions = GANOptions(
         real_label=0.0, fake_label=1.0, label_noise=0.05, half_d_loss=True, joint_batch=True
     ),
 ) -> Recipe:
-    """Large kernels and no batch norm in G, dropout in D, labels real 0 and fake 1 with noise, one mixed batch; 32x32.
+    """Large kernels, no batch norm in G, dropout in D, noisy inverted labels, one joint batch; 32x32 only.
 
     | the book | here | why |
     |---|---|---|
     | real pixels in [0, 1], G's tanh in [-1, 1] | both in [-1, 1] | the book's own first trick; --bug-unit-data |
-    | labels plus .05 U(0, 1), up to 1.05 | targets move inwards | 1.05 is no probability; not offered |
-    | images in order | in a random order, new in every epoch | the order is no part of the game |
-    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
+    | labels plus .05 U(0, 1), up to 1.05 | noise moves targets inward | 1.05 is not a probability; no option |
+    | images in fixed order | shuffled in every epoch | standard practice |
+    | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 
-    With --bug-unit-data D sees what it saw in the book, and samples are cut to [-1, 1].
+    With --bug-unit-data D gets the same inputs as in the book, and samples are clamped to [-1, 1].
 
     Measured (docs/results/mnist.md; seed 0, --width 64): on MNIST at 32x32 FD-lenet-mnist@10000 159 after 2,500 rounds
-    and 27 minutes of one busy CPU thread, where real images score 2.3.
+    and 27 minutes on one CPU thread of a busy machine, where real images score 2.3.
     """
     from sparring.networks import chollet
 
     require_size(data, "chollet-frogs", 32, "smu-frogs, dcgan, r3gan")
     return Recipe(
-        system=rules.gan(
+        system=options.make_gan(
             chollet.generator(latent_dim, width, data.channels, unit=bug_unit_data),
             chollet.discriminator(width, data.channels, unit=bug_unit_data),
             latent_dim=latent_dim,
             noise=noise,
         ),
-        optimizers=rmsprop.for_gan(alpha=0.9),
+        optimizers=rmsprop.optimizers(alpha=0.9),
         schedules=rmsprop.schedules(),
         batch=batch,
         rounds=10_000,
@@ -140,33 +140,33 @@ def smu_frogs(
     latent_dim: Latent = 32,
     noise: Noise = "normal",
     batch: Batch = 250,
-    rmsprop: RMSprop = FROGS,
+    rmsprop: RMSprop = RMSPROP,
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(label_noise=0.05, half_d_loss=True, resample_noise=False),
+    options: GANOptions = GANOptions(label_noise=0.05, half_d_loss=True, resample_noise=False),
 ) -> Recipe:
     """Bilinear upsampling in G, batch norm after LeakyReLU in D; any multiple of 16 pixels.
 
     | the notebook | here | why |
     |---|---|---|
-    | all weights of D within [-1, 1] | both players' gradients | what Keras's clipvalue means; --clip weights |
-    | a weight decay of 1e-8 | rates over 1 + 1e-8 rounds | what Keras's decay means; --decay weights |
-    | labels plus .05 U(0, 1), up to 1.05 | targets move inwards | 1.05 is no probability; not offered |
-    | G moves, then D | D, then G | algorithm 1; both answer for one batch of fakes |
-    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
+    | all weights of D within [-1, 1] | both players' gradients | the meaning of Keras's clipvalue; --clip weights |
+    | a weight decay of 1e-8 | learning rates / (1 + 1e-8 rounds) | the meaning of Keras's decay; --decay weights |
+    | labels plus .05 U(0, 1), up to 1.05 | noise moves targets inward | 1.05 is not a probability; no option |
+    | step of G, then D | D, then G | algorithm 1; both use one batch of fakes |
+    | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 
     Measured (docs/results; seed 0, --batch 64): on MNIST at 32x32 FD-lenet-mnist@10000 52 after 2,000 rounds in 7
-    minutes, where real images score 2.3; on frogs no frog could be recognized after 4,000.
+    minutes, where real images score 2.3; on frogs no frog was recognizable after 4,000.
     """
     from sparring.networks import smu
 
     return Recipe(
-        system=rules.gan(
+        system=options.make_gan(
             smu.init(smu.generator(latent_dim, data.channels, data.size)),
             smu.init(smu.discriminator(data.channels, data.size)),
             latent_dim=latent_dim,
             noise=noise,
         ),
-        optimizers=rmsprop.for_gan(alpha=0.99),
+        optimizers=rmsprop.optimizers(alpha=0.99),
         schedules=rmsprop.schedules(),
         batch=batch,
         rounds=10_000,
@@ -191,19 +191,19 @@ def smu_frogs_lsgan(
     latent_dim: Latent = 32,
     noise: Noise = "normal",
     batch: Batch = 250,
-    bug_sigmoid: Annotated[bool, Field(description="the source's slip: squared errors of D's sigmoid")] = False,
-    rmsprop: RMSprop = FROGS,
+    bug_sigmoid: Annotated[bool, Field(description="bug of the original: squared errors of D's sigmoid")] = False,
+    rmsprop: RMSprop = RMSPROP,
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(game="least-squares", label_noise=0.05, resample_noise=False),
+    options: GANOptions = GANOptions(game="least-squares", label_noise=0.05, resample_noise=False),
 ) -> Recipe:
-    """The networks of smu-frogs, playing the least-squares game; what differs there differs here, too.
+    """smu-frogs with the least-squares game; its differences from the notebook apply here, too.
 
     | the notebook | here | why |
     |---|---|---|
-    | squared errors of D's sigmoid | of scores without bounds | as Mao et al. 2017 have it; --bug-sigmoid |
-    | G's squared error | half of it | the same paper; RMSprop does not feel it |
+    | squared errors of D's sigmoid | of unbounded scores | as in Mao et al. 2017; --bug-sigmoid |
+    | G's squared error | half of it | as in Mao et al. 2017; no effect with RMSprop |
 
-    With the sigmoid the gradient vanishes where D is sure: the saturation that least squares are to prevent (their
+    With the sigmoid the gradient vanishes where D is confident: the saturation that least squares should prevent (their
     section 3). In the notebook's log D has won after 490 epochs: its loss is .0009, G's is .95.
 
     Measured (docs/results/mnist.md; seed 0, --size 32 --batch 64): FD-lenet-mnist@10000 60 on MNIST after 2,000 rounds
@@ -211,18 +211,18 @@ def smu_frogs_lsgan(
     """
     from sparring.networks import smu
 
-    if bug_sigmoid and rules.game != "least-squares":
+    if bug_sigmoid and options.game != "least-squares":
         raise SparringError(
-            f"--bug-sigmoid is for the least-squares game: the {rules.game} game takes scores as they are"
+            f"--bug-sigmoid is for the least-squares game: the {options.game} game needs unbounded scores"
         )
     return Recipe(
-        system=rules.gan(
+        system=options.make_gan(
             smu.init(smu.generator(latent_dim, data.channels, data.size)),
             smu.init(smu.discriminator(data.channels, data.size, sigmoid=bug_sigmoid)),
             latent_dim=latent_dim,
             noise=noise,
         ),
-        optimizers=rmsprop.for_gan(alpha=0.99),
+        optimizers=rmsprop.optimizers(alpha=0.99),
         schedules=rmsprop.schedules(),
         batch=batch,
         rounds=10_000,
@@ -253,10 +253,10 @@ def smu_frogs_wgan_gp(
     gp_weight: GpWeight = 10.0,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """The generator of smu-frogs and a critic with layer norm, penalized slope; Adam with beta 2 = .9.
+    """WGAN-GP with the generator of smu-frogs and a critic with layer norm; Adam with beta 2 = .9.
 
-    This part of the notebook starts from PyTorch's own initial weights in both players, and was continued to 1,580
-    epochs of 20 critic moves. Its generator answers for the critic's last codes, ours for new ones (algorithm 1).
+    This part of the notebook starts from PyTorch's default initial weights, and was continued to 1,580 epochs of 20
+    critic moves. Its generator step reuses the critic's last codes, ours draws new ones (algorithm 1).
 
     Measured (docs/results/mnist.md; seed 0, --size 32 --batch 64): FD-lenet-mnist@10000 60 on MNIST after 1,000 rounds
     in 10 minutes, where real images score 2.3.

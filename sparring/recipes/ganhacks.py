@@ -1,4 +1,4 @@
-"""The bag of tricks: ganhacks' seventeen and Chollet's five, each an argument of one recipe (docs/tricks.md)."""
+"""GAN tricks, one flag each: the 17 of ganhacks and 5 of Chollet (docs/tricks.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 Norm = Literal["batch", "instance", "layer", "virtual", "none"]
 Activation = Literal["relu", "leaky-relu"]
 OptimizerName = Literal["adam", "sgd", "rmsprop"]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
 class Optimizers:
-    """An optimizer and a rate for each player."""
+    """Optimizer and learning rate of each player."""
 
     discriminator_optimizer: Annotated[OptimizerName, Field(description="D's optimizer (ganhacks 9: sgd)")] = "adam"
-    discriminator_lr: Annotated[float, Field(gt=0, le=1, description="D's learning rate (more for sgd: .01)")] = 2e-4
+    discriminator_lr: Annotated[float, Field(gt=0, le=1, description="D's learning rate (for sgd rather .01)")] = 2e-4
     generator_optimizer: Annotated[OptimizerName, Field(description="G's optimizer (ganhacks 9: adam)")] = "adam"
     generator_lr: Annotated[float, Field(gt=0, le=1, description="G's learning rate")] = 1e-3
-    beta1: Annotated[float, Field(ge=0, lt=1, description="Adam's momentum; the others have none")] = 0.5
+    beta1: Annotated[float, Field(ge=0, lt=1, description="beta 1 of Adam; sgd and rmsprop have no momentum")] = 0.5
 
-    def for_gan(self) -> "dict[str, MakeOptimizer]":
-        """Player -> how to make its optimizer."""
+    def optimizers(self) -> "dict[str, MakeOptimizer]":
+        """Player -> function that makes its optimizer."""
         import torch
 
         table: dict[str, Callable[..., Optimizer]] = {
@@ -52,25 +52,29 @@ class Optimizers:
 
 @dataclass(frozen=True)
 class GeneratorParts:
-    """What the generator is made of."""
+    """Architecture of the generator."""
 
     upsampling: Annotated[
         Literal["transposed", "pixel-shuffle", "bilinear", "nearest"],
-        Field(description="how G doubles its maps (ganhacks 5, Chollet 5)"),
+        Field(description="upsampling layer in G (ganhacks 5, Chollet 5)"),
     ] = "transposed"
-    generator_norm: Annotated[Norm, Field(description="after each of G's layers but the last (ganhacks 4)")] = "batch"
-    generator_activation: Annotated[Activation, Field(description="in G (ganhacks 5: leaky-relu)")] = "leaky-relu"
+    generator_norm: Annotated[Norm, Field(description="norm after each of G's layers but the last (ganhacks 4)")] = (
+        "batch"
+    )
+    generator_activation: Annotated[Activation, Field(description="activation in G (ganhacks 5: leaky-relu)")] = (
+        "leaky-relu"
+    )
     output: Annotated[
-        Literal["tanh", "sigmoid"], Field(description="G's end; sigmoid is moved to [-1, 1] (ganhacks 1: tanh)")
+        Literal["tanh", "sigmoid"], Field(description="output of G; sigmoid is rescaled to [-1, 1] (ganhacks 1: tanh)")
     ] = "tanh"
     layer_noise: Annotated[
         float, Field(ge=0, le=10, description="standard deviation of the noise in G's layers (ganhacks 13)")
     ] = 0.0
-    generator_dropout: Annotated[Share, Field(description="share of G's activations made 0 (ganhacks 17: .5)")] = 0.0
-    dropout_at_sampling: Annotated[bool, Field(description="that dropout also in samples (ganhacks 17)")] = True
+    generator_dropout: Annotated[Probability, Field(description="dropout probability in G (ganhacks 17: .5)")] = 0.0
+    dropout_at_sampling: Annotated[bool, Field(description="keep that dropout active in sampling (ganhacks 17)")] = True
 
     def network(self, latent_dim: int, width: int, channels: int, size: int, vbn_size: int) -> "nn.Module":
-        """(B, latent) -> (B, channels, size, size)."""
+        """(B, latent_dim) -> (B, channels, size, size)."""
         from sparring.networks.ganhacks import generator
 
         return generator(
@@ -91,28 +95,32 @@ class GeneratorParts:
 
 @dataclass(frozen=True)
 class DiscriminatorParts:
-    """What the discriminator is made of, and what befalls images on the way to it."""
+    """Architecture of the discriminator, and the preprocessing of its input."""
 
     downsampling: Annotated[
         Literal["strided", "average-pool", "bilinear", "max-pool"],
-        Field(description="how D halves its maps (ganhacks 5: strided or average-pool)"),
+        Field(description="downsampling layer in D (ganhacks 5: strided or average-pool)"),
     ] = "strided"
-    discriminator_norm: Annotated[Norm, Field(description="after each of D's layers but the first and last")] = "batch"
-    discriminator_activation: Annotated[Activation, Field(description="in D (ganhacks 5, Chollet 4)")] = "leaky-relu"
-    discriminator_dropout: Annotated[Share, Field(description="before D's last layer (Chollet 3: .4)")] = 0.0
-    unit_range: Annotated[bool, Field(description="D sees pixels in [0, 1] (ganhacks 1: [-1, 1])")] = False
-    instance_noise: Annotated[
-        float, Field(ge=0, le=10, description="standard deviation of the noise on D's images at first (ganhacks 13)")
-    ] = 0.0
-    instance_noise_rounds: Annotated[int, Field(ge=1, description="rounds after which that noise has fallen to 0")] = (
-        5_000
+    discriminator_norm: Annotated[Norm, Field(description="norm after each of D's layers but the first and last")] = (
+        "batch"
     )
+    discriminator_activation: Annotated[Activation, Field(description="activation in D (ganhacks 5, Chollet 4)")] = (
+        "leaky-relu"
+    )
+    discriminator_dropout: Annotated[
+        Probability, Field(description="dropout probability before D's last layer (Chollet 3: .4)")
+    ] = 0.0
+    unit_range: Annotated[bool, Field(description="pixels in [0, 1] in D's input (ganhacks 1: [-1, 1])")] = False
+    instance_noise: Annotated[
+        float, Field(ge=0, le=10, description="initial standard deviation of the noise on D's input (ganhacks 13)")
+    ] = 0.0
+    instance_noise_rounds: Annotated[int, Field(ge=1, description="rounds over which that noise decays to 0")] = 5_000
     minibatch: Annotated[
         Literal["none", "discrimination", "std"],
-        Field(description="how D sees that images of a batch are alike (ganhacks 15)"),
+        Field(description="minibatch statistics in D (ganhacks 15)"),
     ] = "none"
-    mbstd_group: Annotated[int, Field(ge=2, description="images that --minibatch std compares")] = 4
-    packing: Annotated[int, Field(ge=1, le=16, description="images that D sees together (PacGAN); 1: one")] = 1
+    mbstd_group: Annotated[int, Field(ge=2, description="group size of --minibatch std")] = 4
+    packing: Annotated[int, Field(ge=1, le=16, description="images that D scores together (PacGAN); 1: one")] = 1
     augment: Annotated[
         Literal[
             "none",
@@ -125,11 +133,11 @@ class DiscriminatorParts:
             "color+translation+cutout",
             "adaptive",
         ],
-        Field(description="how images are changed for D: DiffAugment's policies, or ADA"),
+        Field(description="augmentation of D's input: a policy of DiffAugment, or ADA (adaptive)"),
     ] = "none"
 
-    def look(self) -> "nn.Sequential":
-        """(B, C, H, W) -> the same: what befalls images first."""
+    def preprocess(self) -> "nn.Sequential":
+        """(B, C, H, W) -> (B, C, H, W): augmentation and instance noise on D's input."""
         from torch import nn
 
         from sparring.networks.diffaug import DiffAugment
@@ -144,7 +152,7 @@ class DiscriminatorParts:
         from sparring.networks.ganhacks import discriminator
         from sparring.networks.minibatch import PacDiscriminator
 
-        judge = discriminator(
+        network = discriminator(
             width,
             channels * self.packing,
             size,
@@ -157,7 +165,7 @@ class DiscriminatorParts:
             mbstd_group=self.mbstd_group,
             vbn_size=vbn_size,
         )
-        return judge if self.packing == 1 else PacDiscriminator(judge, self.packing)
+        return network if self.packing == 1 else PacDiscriminator(network, self.packing)
 
 
 OPTIMIZERS, GENERATOR, DISCRIMINATOR = Optimizers(), GeneratorParts(), DiscriminatorParts()
@@ -175,23 +183,23 @@ def ganhacks(
     discriminator: DiscriminatorParts = DISCRIMINATOR,
     optimizers: Optimizers = OPTIMIZERS,
     replay: Annotated[
-        int, Field(ge=0, description="rounds whose fakes come back in later ones (ganhacks 8); 0: none do")
+        int, Field(ge=0, description="size of the replay memory of fakes, in rounds (ganhacks 8); 0: none")
     ] = 0,
     label_channels: Annotated[
-        int, Field(ge=0, description="learn with labels, as so many extra channels (ganhacks 16); 0: without")
+        int, Field(ge=0, description="class-conditional, with so many label channels (ganhacks 16); 0: unconditional")
     ] = 0,
     vbn_size: Annotated[int, Field(ge=2, description="size of virtual batch norm's reference batch")] = 64,
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(label_smoothing=0.1, resample_noise=False),
+    options: GANOptions = GANOptions(label_smoothing=0.1, resample_noise=False),
 ) -> Recipe:
-    """DCGAN in which every trick of the trade is an argument; 28, 32 or 64 pixels.
+    """A DCGAN with GAN tricks, one flag each; 28, 32 or 64 pixels.
 
-    As it comes: what the two lists agree on. To see what a trick does, change one and compare two runs; docs/tricks.md
-    says what each claims. Old fakes, labels and adaptive augmentation are three different rounds: one at a time. With
-    labels the generator's step always has new noise.
+    The defaults are what both lists recommend. To see the effect of a trick, change one flag and compare two runs;
+    docs/tricks.md lists the claims. Replay, labels and adaptive augmentation cannot be combined. With labels the
+    generator's step always draws new noise.
 
-    Measured (docs/results/mnist.md; seed 0, 19 minutes on a busy thread): FD-lenet-mnist@10000 131 on MNIST after 6,000
-    rounds, where real images score 3.1.
+    Measured (docs/results/mnist.md; seed 0, 19 minutes on one CPU thread of a busy machine):
+    FD-lenet-mnist@10000 131 on MNIST after 6,000 rounds, where real images score 3.1.
     """
     from torch import nn
 
@@ -201,17 +209,17 @@ def ganhacks(
     from sparring.systems.cgan import ConditionalGAN
     from sparring.systems.replay import Replay
 
-    asked = {
+    exclusive = {
         "--replay": replay,
         "--label-channels": label_channels,
         "--augment adaptive": discriminator.augment == "adaptive",
     }
-    if sum(map(bool, asked.values())) > 1:
-        raise SparringError(f"{' and '.join(flag for flag in asked if asked[flag])} are different rounds: choose one")
+    if sum(map(bool, exclusive.values())) > 1:
+        raise SparringError(f"{' and '.join(flag for flag in exclusive if exclusive[flag])} cannot be combined")
     if label_channels and "virtual" in (generator.generator_norm, discriminator.discriminator_norm):
-        raise SparringError("virtual batch norm's reference batch has no labels: choose another norm or no labels")
-    if label_channels and rules.joint_batch:
-        raise SparringError("labeled images come in separate batches: no --joint-batch with --label-channels")
+        raise SparringError("virtual batch norm cannot be combined with --label-channels: choose another norm")
+    if label_channels and options.joint_batch:
+        raise SparringError("--joint-batch cannot be combined with --label-channels")
 
     G: nn.Module
     D: nn.Module
@@ -221,38 +229,38 @@ def ganhacks(
         classes = require_classes(data, "ganhacks --label-channels")
         G, D = (
             LabelEmbeddingInput(G, classes, label_channels),
-            LabelAsChannels(discriminator.look(), D, classes, label_channels),
+            LabelAsChannels(discriminator.preprocess(), D, classes, label_channels),
         )
     else:
-        D = nn.Sequential(discriminator.look(), D)
+        D = nn.Sequential(discriminator.preprocess(), D)
 
-    told: dict[str, Any] = {"latent_dim": latent_dim, "game": rules.pair(), "noise": noise}
-    shown: dict[str, Any] = {"resample_noise": rules.resample_noise, "joint_batch": rules.joint_batch}
+    kwargs: dict[str, Any] = {"latent_dim": latent_dim, "game": options.make_game(), "noise": noise}
+    batch_kwargs: dict[str, Any] = {"resample_noise": options.resample_noise, "joint_batch": options.joint_batch}
     system: GAN
     if replay:
-        system = Replay(G, D, batch=batch, shape=data.shape, memory=replay, **told, **shown)
+        system = Replay(G, D, batch=batch, shape=data.shape, memory=replay, **kwargs, **batch_kwargs)
     elif discriminator.augment == "adaptive":
-        system = ADA(G, D, AdaptiveAugment(), **told, **shown)
+        system = ADA(G, D, AdaptiveAugment(), **kwargs, **batch_kwargs)
     elif label_channels:
-        system = ConditionalGAN(G, D, classes=classes, **told)
+        system = ConditionalGAN(G, D, classes=classes, **kwargs)
     else:
-        system = rules.gan(G, D, latent_dim=latent_dim, noise=noise)
+        system = options.make_gan(G, D, latent_dim=latent_dim, noise=noise)
 
-    def start(dataset: "Dataset") -> None:
-        fill_references(system, dataset, packing=discriminator.packing)
+    def initialize(dataset: "Dataset") -> None:
+        set_reference_batches(system, dataset, packing=discriminator.packing)
 
     return Recipe(
         system=system,
-        optimizers=optimizers.for_gan(),
+        optimizers=optimizers.optimizers(),
         batch=batch,
         rounds=20_000,
         ema_decay=ema_decay,
-        prepare=start,
+        prepare=initialize,
     )
 
 
-def fill_references(system: "GAN", dataset: "Dataset", *, packing: int) -> None:
-    """Virtual batch norm's reference batches: codes of the system's kind for G, real images (in packs) for D."""
+def set_reference_batches(system: "GAN", dataset: "Dataset", *, packing: int) -> None:
+    """Set virtual batch norm's reference batches: latent codes for G, real images (`packing` per pack) for D."""
     import torch
 
     from sparring.data.pixels import to_float
@@ -261,8 +269,8 @@ def fill_references(system: "GAN", dataset: "Dataset", *, packing: int) -> None:
     from sparring.system import NOISE_DISTRIBUTIONS
 
     g = make_generator("reference")
-    for virtual in (m for m in system.G.modules() if isinstance(m, WithReferenceBatch)):
-        virtual.reference.copy_(NOISE_DISTRIBUTIONS[system.noise_distribution](g, tuple(virtual.reference.shape)))
-    for virtual in (m for m in system.D.modules() if isinstance(m, WithReferenceBatch)):
-        chosen = torch.randint(len(dataset), (len(virtual.reference) * packing,), generator=g)
-        virtual.reference.copy_(to_float(dataset.images[chosen]).view_as(virtual.reference))
+    for norm in (m for m in system.G.modules() if isinstance(m, WithReferenceBatch)):
+        norm.reference.copy_(NOISE_DISTRIBUTIONS[system.noise_distribution](g, tuple(norm.reference.shape)))
+    for norm in (m for m in system.D.modules() if isinstance(m, WithReferenceBatch)):
+        chosen = torch.randint(len(dataset), (len(norm.reference) * packing,), generator=g)
+        norm.reference.copy_(to_float(dataset.images[chosen]).view_as(norm.reference))

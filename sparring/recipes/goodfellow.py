@@ -24,21 +24,21 @@ def goodfellow_mlp(
     final_momentum: Annotated[float, Field(ge=0, lt=1, description="SGD's momentum from round 125,000 on")] = 0.7,
     n_images: NImages = 50_000,
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(half_d_loss=True),
+    options: GANOptions = GANOptions(half_d_loss=True),
 ) -> Recipe:
-    """Maxout discriminator with dropout against a ReLU generator with a sigmoid, SGD with rising momentum.
+    """Maxout discriminator with dropout, ReLU generator with sigmoid output, SGD with increasing momentum.
 
-    The rate falls by 1.000004 per update, down to a hundred-thousandth of its start.
+    The learning rate is divided by 1.000004 per update, down to 1e-5 of its initial value.
 
     | mnist.yaml | here | why |
     |---|---|---|
-    | both players move at once, on one batch of fakes | D, then G on new fakes | algorithm 1 of the paper |
-    | 50,000 images of MNIST, 10,000 for validation | 50,000 of ours, 6,000 held out | --n-images 0: all of ours |
-    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
+    | simultaneous steps on one batch of fakes | D, then G on new fakes | algorithm 1 of the paper |
+    | 50,000 images of MNIST, 10,000 for validation | 50,000 of ours, 6,000 held out | --n-images 0: all |
+    | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 
-    Not trained to the end here. In its first 14,000 rounds the discriminator wins at the published rate;
-    --label-flip-prob 0.1 keeps it from that, with few kinds of digits in the samples (docs/results/mnist.md; with
-    --noise normal --n-images 0).
+    Not trained to the end here. At the published learning rate the discriminator dominates in the first 14,000 rounds;
+    --label-flip-prob 0.1 prevents this, but the samples contain few digits (docs/results/mnist.md; with --noise normal
+    --n-images 0).
     """
     import torch
 
@@ -51,17 +51,17 @@ def goodfellow_mlp(
     G = mlp.goodfellow_generator(latent_dim, 1200, data.shape)
     D = mlp.goodfellow_discriminator(data.shape, 240, 5)
 
-    def start(dataset: "Dataset") -> None:
+    def initialize(dataset: "Dataset") -> None:
         mlp.init_bias_to_marginals(G, dataset.images)
 
     sgd = partial(torch.optim.SGD, lr=lr, momentum=momentum)
     return Recipe(
-        system=rules.gan(G, D, latent_dim=latent_dim, noise=noise),
+        system=options.make_gan(G, D, latent_dim=latent_dim, noise=noise),
         optimizers={"discriminator": sgd, "generator": sgd},
         schedules={"discriminator": settings, "generator": settings},
         batch=batch,
         rounds=125_000,
         ema_decay=ema_decay,
-        prepare=start,
+        prepare=initialize,
         streams=first(n_images),
     )

@@ -1,4 +1,4 @@
-"""The semi-supervised classifier of Salimans et al. 2016 on MNIST: a handful of labels and a generator."""
+"""The semi-supervised classifier of Salimans et al. 2016 on MNIST."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -29,27 +29,31 @@ if TYPE_CHECKING:
 def improved_gan(
     data: "Spec",
     *,
-    n_labeled: Annotated[int, Field(ge=1, description="images whose label is known, as many of each class")] = 100,
+    n_labeled: Annotated[int, Field(ge=1, description="labeled images, equally many per class")] = 100,
     latent_dim: Latent = 100,
     noise: Noise = "uniform",
     batch: Batch = 100,
     lr: Rate = 0.003,
     lr_decay_rounds: Annotated[
-        int, Field(ge=0, description="rounds at whose end the rate is 0; it falls in the last third. 0: it stays")
+        int,
+        Field(
+            ge=0,
+            description="rounds after which the learning rate is 0, with linear decay in the last third; 0: constant",
+        ),
     ] = 0,
     ema_decay: EmaDecay = 0.9999,
 ) -> Recipe:
-    """A classifier learns from few labels, from all images without labels, and from what a generator makes.
+    """Semi-supervised classification from few labels, unlabeled images and generated images.
 
-    The networks and numbers of the authors' MNIST code: Gaussian noise and weight norm in every layer of D, its
-    scales set from 500 images; feature matching; 300 epochs, evaluated with averaged weights (here the average is
-    warmed up, theirs starts from zeros, which fade in 10,000 rounds). Their noise is U(0, 1), which the batch norm of
-    G's first layer cannot tell from U(-1, 1). Which images are labeled depends on the seed. `lr_decay_rounds` is ours
-    here; their CIFAR-10 code lets the rate fall in the last third. Without `--precision` it plays in fp32: in bf16 D
-    became too sure of itself.
+    Networks and settings of the authors' MNIST code: Gaussian noise and weight norm in every layer of D, with scales
+    initialized from 500 images; feature matching; 300 epochs, evaluated with EMA weights (here with warm-up; theirs
+    start from zeros, which takes 10,000 rounds to fade). Their noise is U(0, 1), which is equivalent to U(-1, 1) before
+    the batch norm of G's first layer. The seed determines which images are labeled. `--lr-decay-rounds` is an addition;
+    their CIFAR-10 code decays the learning rate in the last third. The default precision is fp32: in bf16 D became
+    overconfident.
 
     Measured (docs/results/classes.md; --rounds 42000 --lr-decay-rounds 42000 --ema-decay 0.999, 48 minutes of CPU time,
-    with other initial weights of G and a longer warm-up of the average): 1.50 % (seed 0) and 1.17 % (seed 1) of the
+    with other initial weights of G and a longer EMA warm-up): 1.50 % (seed 0) and 1.17 % (seed 1) of the
     test images wrong with 100 labels, and 1.35 % (seed 0) with 60,000; the paper has .93 % after 180,000 rounds.
     """
     import torch
@@ -60,29 +64,29 @@ def improved_gan(
 
     classes = require_classes(data, "improved-gan")
     if n_labeled % classes:
-        raise SparringError(f"labeled is {n_labeled}: it must be a multiple of the {classes} classes")
+        raise SparringError(f"--n-labeled {n_labeled} is not a multiple of the {classes} classes")
     G, D = improved_gan.generator(latent_dim, data.shape), improved_gan.Classifier(data.shape, classes)
 
-    def start(dataset: "Dataset") -> None:
+    def initialize(dataset: "Dataset") -> None:
         D.start_from_data(to_float(dataset.images[:500]))
 
     def streams(dataset: "Dataset", seed: int) -> Mapping[str, "Dataset"]:
         return {"labeled": dataset.labeled_subset(n_labeled, seed).repeated(batch), "unlabeled": dataset}
 
-    def falling(round_number: int) -> dict[str, float]:
+    def lr_decay(round_number: int) -> dict[str, float]:
         return {
             "lr": lr * min(1.0, max(0.0, 3 * (1 - (round_number - 1) / lr_decay_rounds))) if lr_decay_rounds else lr
         }
 
-    adam = partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999), eps=1e-4)  # theirs adds 1e-8 under the root
+    adam = partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999), eps=1e-4)  # the authors add 1e-8 inside the square root
     return Recipe(
         system=ImprovedGAN(G, D, latent_dim=latent_dim, noise=noise),
         optimizers={"discriminator": adam, "generator": adam},
-        schedules={"discriminator": falling, "generator": falling},
+        schedules={"discriminator": lr_decay, "generator": lr_decay},
         batch=batch,
         rounds=180_000,
         ema_decay=ema_decay,
         precision="fp32",
-        prepare=start,
+        prepare=initialize,
         streams=streams,
     )

@@ -1,4 +1,4 @@
-"""A recipe's networks in shapes alone, on torch's meta device: their size is known before any of them is made."""
+"""Build a recipe's networks on torch's meta device, to know their size before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from sparring.errors import SparringError
 from sparring.recipes.recipe import Recipe
 from sparring.seeds import isolated
 
-UNCOUNTABLE = ("overflow", "too large", "too big", "too many", "exceed", "out of range")
-"""What errors say of sizes that no machine can count."""
+OVERFLOW_MESSAGES = ("overflow", "too large", "too big", "too many", "exceed", "out of range")
+"""Fragments of PyTorch's error messages about sizes that overflow."""
 
 Shapes = dict[str, tuple[torch.Size, torch.dtype]]
-"""Name of a weight or buffer -> its shape and type."""
+"""Name of a weight or buffer -> shape and dtype."""
 
 
 def on_meta(make: Callable[[], Recipe]) -> Recipe | None:
-    """What `make` gives, with networks that have shapes and no numbers; None where they cannot be made without.
+    """Call `make` on the meta device; None if its networks cannot be built without data.
 
-    Raises SparringError where `make` does, and for networks larger than any machine.
+    Raises SparringError if `make` does, and for networks larger than any machine.
     """
     try:
-        with isolated(0), torch.device("meta"), _Undrawn():
-            made = make()
-        if size_of(shapes_of(made)) < 1 << 62:
-            return made
+        with isolated(0), torch.device("meta"), _SkipNormal():
+            recipe = make()
+        if size_of(shapes_of(recipe)) < 1 << 62:
+            return recipe
         error: Exception = OverflowError("more than 2^62 bytes")
     except SparringError:
         raise
-    except Exception as raised:  # networks that need numbers when they are made; sizes beyond 63 bits
-        if not any(sign in str(raised).lower() for sign in UNCOUNTABLE):
+    except Exception as raised:  # networks that need values when they are built; sizes beyond 63 bits
+        if not any(fragment in str(raised).lower() for fragment in OVERFLOW_MESSAGES):
             return None
         error = raised
     reason = str(error).splitlines()[0][:100]
-    raise SparringError(f"with these arguments the networks are too large for any machine ({reason}): lower them")
+    raise SparringError(
+        f"with these arguments the networks are too large for any machine ({reason}): choose smaller ones"
+    )
 
 
-class _Undrawn(TorchDispatchMode):
-    """Passes over N(0, 1) drawn into tensors without numbers, for which PyTorch would import its compiler."""
+class _SkipNormal(TorchDispatchMode):
+    """Skips `normal_` on meta tensors, for which PyTorch would import its compiler."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.normal_.default and args[0].is_meta:
@@ -50,11 +52,11 @@ class _Undrawn(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def shapes_of(made: Recipe) -> Shapes:
-    """Of every weight and buffer of its system."""
-    return {name: (value.shape, value.dtype) for name, value in made.system.state_dict().items()}
+def shapes_of(recipe: Recipe) -> Shapes:
+    """Shape and dtype of every weight and buffer of the system."""
+    return {name: (value.shape, value.dtype) for name, value in recipe.system.state_dict().items()}
 
 
 def size_of(shapes: Shapes) -> int:
-    """Bytes of all of them together."""
-    return sum(math.prod(shape) * kind.itemsize for shape, kind in shapes.values())
+    """Total size in bytes."""
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes.values())

@@ -1,4 +1,4 @@
-"""Molecular fingerprints with a wished-for effect on cancer cells: Kadurin et al. 2017."""
+"""Molecular fingerprints conditioned on growth inhibition of cancer cells: Kadurin et al. 2017."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def molecules(
     data: "Spec",
     *,
-    latent_dim: Annotated[int, Field(ge=2, le=1024, description="fingerprint neurons of the code")] = 4,
+    latent_dim: Annotated[
+        int, Field(ge=2, le=1024, description="length of the latent code without the growth neuron")
+    ] = 4,
     manifold: Annotated[
         float, Field(ge=0, allow_inf_nan=False, description="weight of 1 - cos between a molecule's codes at two doses")
     ] = 0.0,
@@ -35,18 +37,18 @@ def molecules(
     lr: Rate = 0.01,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """An adversarial autoencoder of 166 MACCS keys and a concentration; one neuron of the code is the growth of cells.
+    """An adversarial autoencoder of 166 MACCS keys and a concentration; one neuron of the code is the cell growth.
 
-    Data: `nci` (5,000 molecules that come with RDKit, with a synthetic growth), or a file of SMILES with what you
-    measured. The authors' measurements (NCI-60, MCF-7 cells) are not passed on. Their code pre-trains the encoder with
-    the manifold cost and then leaves it out; here it is the argument `manifold`, for all rounds, and there is no
-    pre-training. Every move sees a batch of its own. `system.screen` ranks molecules by what is made for a growth.
+    Data: `nci` (5,000 molecules shipped with RDKit, with synthetic growth values), or a file of SMILES with your
+    measurements. The authors' measurements (NCI-60, MCF-7 cells) are not included. Their code pre-trains the encoder
+    with the manifold loss and then drops it; here `--manifold` is its weight in all rounds, and there is no
+    pre-training. Each move uses its own batch. `system.screen` ranks molecules by the output for a given growth.
 
-    At the published rate the six units of the discriminator tend to die within some thousand rounds: its loss stays at
-    1.386 and nothing holds the codes near the prior any more. At `--lr 0.003` they lived longer.
+    At the published learning rate the six units of the discriminator tend to die within some thousand rounds: its loss
+    stays at 1.386 and the codes are no longer matched to the prior. At `--lr 0.003` this happens later.
 
     Measured (docs/results/autoencoders.md; seed 0, --lr 0.003): a reconstruction error of .051 a cell after 20,000
-    rounds and 2 minutes of one CPU thread, where the mean molecule has .110; codes still far from the prior.
+    rounds and 2 minutes on one CPU thread, where the mean molecule has .110; the codes are still far from the prior.
     """
     import torch
 
@@ -55,9 +57,9 @@ def molecules(
     from sparring.networks import molecular_aae
     from sparring.systems.molecular_aae import MolecularAAE
 
-    wanted = "molecules learns from fingerprints with concentration and growth: give --data nci, or a file of SMILES"
+    needs = "molecules requires fingerprints with concentration and growth: give --data nci, or a file of SMILES"
     if data.size != 13:
-        raise SparringError(f"{wanted}; the data is {data.size}x{data.size}")
+        raise SparringError(f"{needs}; the data is {data.size}x{data.size}")
     system = MolecularAAE(
         molecular_aae.trunk(),
         molecular_aae.head(latent_dim),
@@ -69,9 +71,9 @@ def molecules(
         manifold=manifold,
     )
 
-    def start(dataset: "Dataset") -> None:
+    def initialize(dataset: "Dataset") -> None:
         if dataset.values is None or dataset.spec.channels != 1:
-            raise SparringError(f"{wanted}; '{dataset.name}' has pictures only")
+            raise SparringError(f"{needs}; '{dataset.name}' has images only")
         system.set_growth_percentiles(dataset.values[:, 1])
 
     return Recipe(
@@ -81,5 +83,5 @@ def molecules(
         rounds=500_000,
         ema_decay=ema_decay,
         precision="fp32",
-        prepare=start,
+        prepare=initialize,
     )

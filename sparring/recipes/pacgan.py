@@ -1,4 +1,4 @@
-"""Packs of images for a tiny discriminator: the stacked-MNIST experiment of Lin et al. 2018."""
+"""PacGAN on stacked MNIST (Lin et al. 2018): a tiny discriminator of packs of images."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 def pacgan(
     data: "Spec",
     *,
-    packing: Annotated[int, Field(ge=1, le=16, description="images that D sees together; 1: one, a plain GAN")] = 4,
+    packing: Annotated[int, Field(ge=1, le=16, description="images that D scores together; 1: a plain GAN")] = 4,
     d_channels: Annotated[
-        int, Field(ge=1, le=64, description="D's first feature maps: 2 is D = G/4, 4 is D = G/2")
+        int, Field(ge=1, le=64, description="channels of D's first layer (the paper: 2 for D = G/4, 4 for D = G/2)")
     ] = 2,
     latent_dim: Latent = 256,
     noise: Noise = "normal",
     batch: Batch = 512,
     adam: Adam = Adam(2e-4, 1e-4),
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(resample_noise=False),
+    options: GANOptions = GANOptions(resample_noise=False),
 ) -> Recipe:
-    """A discriminator of a few hundred weights sees several images at once, so that a collapsed generator is found out.
+    """A discriminator of a few hundred weights scores packs of images, so that it can detect mode collapse.
 
-    Made for `--data stacked-mnist`, whose 1,000 modes `sparring evaluate` counts. The batch is 128 packs of 4. Without
-    `--precision` it plays in fp32. G's batch norm sees all images of a step; in the authors' code G makes the first
-    images of all packs, then the second ones, each with statistics of their own, and samples have those of their batch,
-    where here they have running ones.
+    Intended for `--data stacked-mnist`, whose 1,000 modes `sparring evaluate` counts. The batch is 128 packs of 4. The
+    default precision is fp32. Batch norm in G uses all images of a step; in the authors' code G generates the first
+    images of all packs, then the second ones, each with their own statistics, and sampling uses batch statistics, here
+    running ones.
 
     Measured (docs/results/toys.md; with other initial weights; --batch 128 --discriminator-lr 0.001 --generator-lr
     0.0005 --rounds 16000, 11 minutes of one core): 811 to 931 modes, reverse KL 1.71 to .77 nats, over three seeds; the
@@ -46,10 +46,10 @@ def pacgan(
 
     require_size(data, "pacgan", 28, "dcgan, r3gan")
     if batch % packing:
-        raise SparringError(f"batch {batch} cannot be put in packs of {packing}: choose --batch a multiple of it")
+        raise SparringError(f"--batch {batch} is not a multiple of --packing {packing}")
     D = networks.discriminator(packing * data.channels, d_channels)
     return Recipe(
-        system=rules.gan(
+        system=options.make_gan(
             networks.generator(latent_dim, data.channels),
             PacDiscriminator(D, packing),
             latent_dim=latent_dim,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Penalize = Annotated[
     Literal["real", "fake", "both", "interpolated"],
-    Field(description="where the slope is held to 0: R1, R2, both, or between real and generated images"),
+    Field(description="where the gradient is penalized: real (R1), fake (R2), both, or interpolated images"),
 ]
 
 
@@ -30,18 +30,19 @@ def r1gan(
     gamma: Annotated[float, Field(ge=0, description="weight of the penalty, halved as in eq. 9")] = 10.0,
     penalize: Penalize = "real",
     penalty_interval: Annotated[
-        int, Field(ge=1, description="lazy: only every so many rounds, that much stronger")
+        int,
+        Field(ge=1, description="lazy regularization: apply the penalty every so many rounds, scaled up accordingly"),
     ] = 1,
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
-    """The non-saturating game with R1, RMSprop and an average of the weights; 28x28 only.
+    """The non-saturating game with R1 penalty, RMSprop and EMA weights; 28x28 only.
 
-    The authors' code has no 1/2: its reg_param 10 is gamma 20 here. The networks are those of wgan-gp, which has no
-    norms either; theirs are ResNets for larger images.
+    The authors' code has no factor 1/2: its reg_param 10 is gamma 20 here. The networks are those of wgan-gp, also
+    without norms; theirs are ResNets for larger images.
 
     Measured (docs/results/mnist.md; seed 0, --width 32 --lr 0.0005, with PyTorch's initial weights): on MNIST
-    FD-lenet-mnist@10000 30 after 4,000 rounds and 7 minutes of one CPU thread, where real images score 3.1; at the
-    preset's rate 502.
+    FD-lenet-mnist@10000 30 after 4,000 rounds and 7 minutes on one CPU thread, where real images score 3.1; with the
+    default learning rate 502.
     """
     import torch
 

@@ -11,7 +11,14 @@ from sparring.recipes.recipe import Recipe, recipe
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
 
-Gamma = Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight of both penalties (halved), from ... to")]
+Gamma = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="weight (halved) of both penalties at the start (gamma) and end (final_gamma)",
+    ),
+]
 
 
 @recipe(paper="Huang et al. 2024, The GAN is dead; long live the GAN!, arXiv 2501.05441", size=32)
@@ -20,28 +27,28 @@ def r3gan(
     *,
     latent_dim: Latent = 64,
     noise: Noise = "normal",
-    width: Annotated[int, Field(gt=0, description="feature maps at every size")] = 768,
-    groups: Annotated[int, Field(gt=0, description="groups of the 3x3 convolutions, over twice the width")] = 96,
-    blocks: Annotated[int, Field(gt=0, le=100, description="residual blocks at every size")] = 2,
+    width: Annotated[int, Field(gt=0, description="channels at every resolution")] = 768,
+    groups: Annotated[int, Field(gt=0, description="groups of the 3x3 convolutions, which have twice the width")] = 96,
+    blocks: Annotated[int, Field(gt=0, le=100, description="residual blocks at every resolution")] = 2,
     batch: Batch = 512,
     lr: Rate = 2e-4,
     final_lr: Rate = 5e-5,
     gamma: Gamma = 0.05,
     final_gamma: Gamma = 0.005,
     anneal_rounds: Annotated[
-        int, Field(gt=0, description="rounds over which rate, gamma and beta 2 move (cosine)")
+        int, Field(gt=0, description="rounds over which learning rate, gamma and beta 2 change (cosine)")
     ] = 39_062,
     ema_decay: EmaDecay = 0.99993,
 ) -> Recipe:
-    """Relativistic game, R1 and R2 on every step, residual networks without any normalization, any number of channels.
+    """R3GAN: relativistic game, R1 and R2 in every step, residual networks without normalization.
 
-    The preset as published, without classes, has 20,732,160 and 20,683,776 weights and needs GPUs. The paper's
-    augmentation (adaptive, and mirrored images) is missing, and its EMA's half-life grows to 5 million images along the
-    ramp, where ours has that from the end of its warm-up.
+    The published preset, without classes, has 20,732,160 and 20,683,776 weights and needs GPUs. The paper's
+    augmentation (adaptive, and horizontal flips) is missing. The half-life of its EMA grows to 5 million images over
+    the annealing; here it has this value from the end of the warm-up.
 
-    Measured (docs/results/mnist.md; seed 0, with one real batch for both moves): on MNIST at 32 px, --width 16 --groups
-    1 --blocks 1 --batch 32 --lr 0.001 --final-lr 0.001 --gamma 0.1 --final-gamma 0.1 --ema-decay 0.99,
-    FD-lenet-mnist@10000 110 after 3,000 rounds and 23 minutes of one CPU thread, where real images score 2.3; recall is
+    Measured (docs/results/mnist.md; seed 0, with the same real batch for both moves): on MNIST at 32 px, --width 16
+    --groups 1 --blocks 1 --batch 32 --lr 0.001 --final-lr 0.001 --gamma 0.1 --final-gamma 0.1 --ema-decay 0.99,
+    FD-lenet-mnist@10000 110 after 3,000 rounds and 23 minutes on one CPU thread, where real images score 2.3; recall is
     low (.09). Groups are slower there.
     """
     import torch
@@ -50,8 +57,8 @@ def r3gan(
     from sparring.systems.r3gan import R3GAN, cosine
 
     def settings(round_number: int) -> dict[str, Any]:
-        share = (round_number - 1) / anneal_rounds
-        return {"lr": cosine(lr, final_lr, share), "betas": (0.0, cosine(0.9, 0.99, share))}
+        t = (round_number - 1) / anneal_rounds
+        return {"lr": cosine(lr, final_lr, t), "betas": (0.0, cosine(0.9, 0.99, t))}
 
     adam = partial(torch.optim.Adam, lr=lr, betas=(0.0, 0.9))
     return Recipe(

@@ -1,4 +1,4 @@
-"""Raschka's introduction to GANs: the fully connected GAN of the slides."""
+"""The fully connected GAN of Raschka's introduction to GANs."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,16 +19,16 @@ def raschka_mlp(
     batch: Batch = 128,
     adam: Adam = Adam(2e-4, 2e-4),
     ema_decay: EmaDecay = 0.999,
-    rules: GANOptions = GANOptions(half_d_loss=True, resample_noise=False),
+    options: GANOptions = GANOptions(half_d_loss=True, resample_noise=False),
 ) -> Recipe:
-    """One hidden layer of 128 and dropout on each side; the generator answers for the fakes D has just seen.
+    """One hidden layer of 128 units and dropout in G and D; the generator's step reuses the fakes of D's step.
 
-    D's loss is halved, as in the slides (with Adam the scale of a loss hardly matters).
+    D's loss is halved, as in the slides (the scale of a loss hardly affects Adam).
 
     | the slides | here | why |
     |---|---|---|
-    | all of MNIST's 60,000 images | 54,000, as many rounds | 6,000 are held out for measuring |
-    | live weights shown | a moving average | less noise in what is shown; --ema-decay 0 |
+    | all of MNIST's 60,000 images | 54,000, same number of rounds | 6,000 are held out for evaluation |
+    | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 
     Measured (docs/results/mnist.md; seed 0, one CPU thread): FD-lenet-mnist@10000 430 on MNIST after 46,900 rounds in
     7 minutes, where real images score 3.1.
@@ -39,13 +39,13 @@ def raschka_mlp(
 
     leaky = partial(nn.LeakyReLU, 0.01)
     return Recipe(
-        system=rules.gan(
+        system=options.make_gan(
             mlp.generator(latent_dim, [128], data.shape, activation=leaky, dropout=0.5),
             mlp.discriminator(data.shape, [128], activation=leaky, dropout=0.5),
             latent_dim=latent_dim,
             noise=noise,
         ),
-        optimizers=adam.for_gan(),
+        optimizers=adam.optimizers(),
         batch=batch,
         rounds=46_900,
         ema_decay=ema_decay,

@@ -1,4 +1,4 @@
-"""What a recipe is, and how its arguments are listed, checked and given. No torch here: `--help` must be instant."""
+"""Recipes: definition, arguments, validation. Does not import torch, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Recipe:
-    """Everything the referee needs, for data of one kind.
+    """Everything that a training needs, for one kind of data.
 
-    system      networks and round, freshly initialized
-    optimizers  player -> how to make its optimizer
-    schedules   player -> the optimizer's settings per round
+    system      the system, with initial weights
+    optimizers  player -> function that makes its optimizer from a list of weights
+    schedules   player -> function of the round (from 1) that returns optimizer settings such as {"lr": ...}
     batch       images per optimizer step, over all processes
-    rounds      how long the source trained
-    ema_decay   decay per round of the EMA of the shown weights, from round `ema_start` on
-    prepare     called once with the data before the first round (initial values that depend on data)
-    precision   what `--precision auto` means here: "auto" (bf16 where the hardware has it) or "fp32"
-    streams     the data and the run's seed -> what `feed` gives, by name (default: all of it as "train")
+    rounds      default length of a training: that of the source
+    ema_decay   decay per round of the EMA of the weights used for sampling
+    ema_start   round at which the EMA starts
+    prepare     called once with the data before the first round, for initial values that depend on data
+    precision   meaning of `--precision auto`: "auto" (bf16 if the hardware supports it) or "fp32"
+    streams     function of the data and the run's seed -> data sets by stream name (default: {"train": data})
     """
 
     system: System
@@ -60,13 +61,13 @@ RecipeFunction = Callable[..., Recipe]
 
 @dataclass(frozen=True)
 class Measured:
-    """A training shorter than the paper's whose result is written down in docs/results.
+    """A measured training, shorter than the source's; details are in docs/results.
 
     data     name of the data set
-    rounds   how long it was
-    minutes  how long that took on the machine of docs/results
-    result   what came out, with the number that real images reach: "FD-lenet-mnist@5000 9.9 (real 5.0)"
-    options  the flags that it was given beside --rounds and --data: "--labels 100"; "" for the defaults
+    rounds   its length
+    minutes  its duration on the machine of docs/results
+    result   the result, with the score of real images: "FD-lenet-mnist@5000 9.9 (real 5.0)"
+    options  flags other than --rounds and --data, e.g. "--n-labeled 100"; "" for the defaults
     """
 
     data: str
@@ -78,10 +79,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class RecipeInfo:
-    """Where a recipe comes from, and the images it was made for: side in pixels, number of classes (0: no labels).
+    """Metadata of a recipe.
 
-    domains:  whether the classes are two sets of images without pairs, which may come from two places.
-    measured: a shorter training than the paper's, and what it gives; None where none was measured.
+    paper     the source
+    size      default image side in pixels
+    classes   number of classes in the source's data; 0: no labels needed
+    domains   whether the data are two unpaired domains, which may come from two places
+    measured  a shorter training and its result, if there is one
     """
 
     paper: str
@@ -92,7 +96,7 @@ class RecipeInfo:
 
 
 def require_size(data: Spec, name: str, size: int, others: str) -> None:
-    """For a recipe of one size: raises SparringError for other images, and names recipes that take them."""
+    """Raises SparringError if the images do not have the only size of the recipe; `others` names other recipes."""
     if data.size != size:
         raise SparringError(
             f"{name} is for {size}x{size} images, the data is {data.size}x{data.size}: give --size {size}, or choose a "
@@ -101,10 +105,10 @@ def require_size(data: Spec, name: str, size: int, others: str) -> None:
 
 
 def require_classes(data: Spec, name: str) -> int:
-    """How many classes the data has, for a recipe that cannot do without. Raises SparringError for unlabeled data."""
+    """The number of classes, for a recipe that requires labels. Raises SparringError for unlabeled data."""
     if not data.classes:
         raise SparringError(
-            f"{name} learns from labels and the data has none: give labeled data (one folder per class), "
+            f"{name} requires labels and the data has none: give labeled data (one folder per class), "
             "or choose a recipe without labels"
         )
     return len(data.classes)
@@ -113,29 +117,26 @@ def require_classes(data: Spec, name: str) -> int:
 def recipe(
     *, paper: str, size: int, classes: int = 0, domains: bool = False, measured: Measured | None = None
 ) -> Callable[[RecipeFunction], RecipeFunction]:
-    """Marks a function as a recipe: its paper, the side in pixels that pictures without a size of their own get, and,
-    for a recipe that learns from labels, the number of classes of the paper's data; or whether these are two domains;
-    and a shorter training whose result is known.
-    """
+    """Decorator that marks a function as a recipe; the arguments are the fields of `RecipeInfo`."""
 
     def mark(function: RecipeFunction) -> RecipeFunction:
-        function.card = RecipeInfo(paper, size, classes, domains, measured)  # type: ignore[attr-defined]
+        function.info = RecipeInfo(paper, size, classes, domains, measured)  # type: ignore[attr-defined]
         return function
 
     return mark
 
 
 def info(function: RecipeFunction) -> RecipeInfo:
-    """The card that `@recipe` pinned on it. Raises SparringError for a function without one, which is no recipe."""
-    if not isinstance(getattr(function, "card", None), RecipeInfo):
+    """The metadata from `@recipe`. Raises SparringError for a function that is not decorated."""
+    if not isinstance(getattr(function, "info", None), RecipeInfo):
         name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', abbreviated(function))}"
-        raise SparringError(f"'{name}' is no recipe: put @recipe(paper=..., size=...) on the function")
-    return function.card  # type: ignore[attr-defined]
+        raise SparringError(f"'{name}' is not a recipe: put @recipe(paper=..., size=...) on the function")
+    return function.info  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a recipe, as the command line and recipe.json see it; `group` is the parameter it belongs to."""
+    """One argument, as on the command line and in recipe.json; `group` is the dataclass parameter it is a field of."""
 
     name: str
     type: Any
@@ -145,33 +146,33 @@ class Argument:
 
 
 def arguments(function: Callable) -> list[Argument]:
-    """A function's keyword-only arguments from its signature; a parameter that is a dataclass stands for its fields."""
-    found: list[Argument] = []
+    """The keyword-only arguments of a function; a parameter that is a dataclass is replaced by its fields."""
+    result: list[Argument] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
         if isinstance(parameter.annotation, str):  # from __future__ import annotations
             try:
-                alone = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-                written = get_type_hints(alone, getattr(function, "__globals__", {}), include_extras=True)[
+                holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+                resolved = get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)[
                     parameter.name
                 ]
             except NameError as error:
                 raise SparringError(
-                    f"{parameter.name}: its type '{parameter.annotation}' is not known: {error}"
+                    f"{parameter.name}: cannot resolve its type '{parameter.annotation}': {error}"
                 ) from None
-            parameter = parameter.replace(annotation=written)
+            parameter = parameter.replace(annotation=resolved)
         if parameter.annotation is inspect.Parameter.empty:
             parameter = parameter.replace(annotation=Any if parameter.default is None else type(parameter.default))
         if dataclasses.is_dataclass(parameter.annotation):
             hints = get_type_hints(parameter.annotation, include_extras=True)
             for f in dataclasses.fields(parameter.annotation):
                 value = getattr(parameter.default, f.name)
-                found.append(Argument(f.name, hints[f.name], value, description_of(hints[f.name]), parameter.name))
+                result.append(Argument(f.name, hints[f.name], value, description_of(hints[f.name]), parameter.name))
         else:
             kind = parameter.annotation
-            found.append(Argument(parameter.name, kind, parameter.default, description_of(kind)))
-    return found
+            result.append(Argument(parameter.name, kind, parameter.default, description_of(kind)))
+    return result
 
 
 def description_of(annotation: Any) -> str:
@@ -180,29 +181,29 @@ def description_of(annotation: Any) -> str:
     return next((note.description for note in notes if isinstance(note, FieldInfo) and note.description), "")
 
 
-def resolve_arguments(function: Callable, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every argument of the function with its value: defaults, overlaid by what was given, types and ranges checked.
+def resolve_arguments(function: Callable, values: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of the function: `values`, else the defaults, validated and converted to their types.
 
-    Raises SparringError that names the argument, what was given and what is possible.
+    Raises SparringError that names the argument, the given value and what is possible.
     """
-    known = {a.name: a for a in arguments(function)}
-    for name in given:
-        if name not in known:
-            raise unknown_name_error("argument", name, known)
-    settled = {}
-    for name, argument in known.items():
-        value = given.get(name, argument.default)
+    possible = {a.name: a for a in arguments(function)}
+    for name in values:
+        if name not in possible:
+            raise unknown_name_error("argument", name, possible)
+    resolved = {}
+    for name, argument in possible.items():
+        value = values.get(name, argument.default)
         if value is inspect.Parameter.empty:
             raise SparringError(f"{name} (--{name.replace('_', '-')}) is missing: {argument.help}")
         try:
-            settled[name] = _adapter(argument.type).validate_python(value)
-            reason = _beyond_numbers(settled[name])
+            resolved[name] = _adapter(argument.type).validate_python(value)
+            reason = _reason_to_refuse(resolved[name])
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
         if reason:
             flag = "--" + name.replace("_", "-")
             raise SparringError(f"{name} ({flag}) is {abbreviated(value)}: {reason[0].lower()}{reason[1:]}")
-    return settled
+    return resolved
 
 
 @functools.cache
@@ -210,8 +211,8 @@ def _adapter(kind: Any) -> pydantic.TypeAdapter:
     return pydantic.TypeAdapter(kind)
 
 
-def _beyond_numbers(value: Any) -> str:
-    """Why a value of the right type is none: more than 63 bits, not finite, or text that no file can be named by."""
+def _reason_to_refuse(value: Any) -> str:
+    """Why a value of the right type is invalid (more than 63 bits, not finite, zero bytes), or ""."""
     if isinstance(value, int) and not -MOST <= value <= MOST:
         return f"input should be a number of at most {len(str(MOST))} digits"
     if isinstance(value, float) and not math.isfinite(value):
@@ -221,41 +222,43 @@ def _beyond_numbers(value: Any) -> str:
     return ""
 
 
-def build_recipe(function: RecipeFunction, data: Spec, settled: Mapping[str, Any]) -> Recipe:
-    """Call the recipe with flat arguments as `resolve_arguments` gives them."""
+def build_recipe(function: RecipeFunction, data: Spec, resolved: Mapping[str, Any]) -> Recipe:
+    """Call the recipe with the result of `resolve_arguments`, grouping fields into dataclasses."""
     grouped: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
     for argument in arguments(function):
-        (grouped if argument.group is None else groups.setdefault(argument.group, {}))[argument.name] = settled[
+        (grouped if argument.group is None else groups.setdefault(argument.group, {}))[argument.name] = resolved[
             argument.name
         ]
     for parameter, fields in groups.items():
         grouped[parameter] = inspect.signature(function).parameters[parameter].annotation(**fields)
-    made = function(data, **grouped)
-    if not isinstance(made, Recipe):
-        raise SparringError(f"{function.__qualname__} gives {abbreviated(made)}: a recipe gives a Recipe")
-    return made
+    result = function(data, **grouped)
+    if not isinstance(result, Recipe):
+        raise SparringError(f"{function.__qualname__} returns {abbreviated(result)}: a recipe must return a Recipe")
+    return result
 
 
 def load_recipe(name: str, table: Mapping[str, str], *, trusted: bool = True) -> RecipeFunction:
-    """The recipe of that name in the table, or an importable function "package.module:function".
+    """The recipe with this name in the table, or an importable function "package.module:function".
 
-    Only names in the table are imported unless `trusted`: a run directory from somebody else must not choose
-    what is imported here.
+    Unless `trusted`, only names in the table are imported: a run directory from another user must not choose what is
+    imported.
     """
     path = table.get(name)
     if path is None:
         if ":" not in name:
             raise unknown_name_error("recipe", name, table)
         if not trusted:
-            raise SparringError(f"this run was made by '{name}', not one of ours: give --recipe {name} if you trust it")
+            raise SparringError(
+                f"this run was made by '{name}', which is not a built-in recipe: give --recipe {name} if you trust it"
+            )
         path = name
     module, _, attribute = path.partition(":")
     if "" not in sys.path and os.getcwd() not in sys.path and not sys.flags.safe_path:
-        sys.path.insert(0, os.getcwd())  # as `python -m sparring` has it
+        sys.path.insert(0, os.getcwd())  # as for `python -m sparring`
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # whatever somebody's module raises
+    except Exception as error:  # user code can raise anything
         raise SparringError(
             f"recipe '{name}' cannot be imported: {type(error).__name__}: {error}{_where(error)}"
         ) from None
@@ -264,7 +267,7 @@ def load_recipe(name: str, table: Mapping[str, str], *, trusted: bool = True) ->
 
 
 def _where(error: Exception) -> str:
-    """The place in the user's own module that an error came from, if it came from one."""
+    """The file and line of an error in the user's module, or ""."""
     frames = traceback.extract_tb(error.__traceback__)
     if len(frames) < 2 or "importlib" in frames[-1].filename or frames[-1].filename == __file__:
         return ""
