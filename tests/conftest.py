@@ -9,6 +9,12 @@ torch.set_num_threads(1)
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="sparring-")  # leaves the user's own key alone
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """What a test draws from PyTorch's global generator does not depend on the tests before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def sparring_data():
     """The folder of full data sets; without it, tests that need it are skipped with a reason."""

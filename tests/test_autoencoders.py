@@ -268,7 +268,7 @@ def test_the_convolutional_encoder_takes_images_from_16_pixels(size):
 
 
 def test_the_convolutional_encoder_refuses_smaller_images(tmp_path):
-    with pytest.raises(SparringError, match="from 16x16, these are 12x12"):
+    with pytest.raises(SparringError, match="16x16 or more, the data is 12x12"):
         train("aae-semi-supervised", labeled(toy_data(12, 300), 10), rounds=1, out=tmp_path, encoder="convolutional")
     assert not list(tmp_path.iterdir())
 

@@ -191,7 +191,7 @@ def test_where_a_domain_is_blank_nothing_is_zoomed():
     )
     made.prepare(data)
     assert float(made.system.G[0].factor) == float(made.system.F[0].factor) == 1
-    with pytest.raises(SparringError, match="needs --lambda-identity 0"):
+    with pytest.raises(SparringError, match="requires --lambda-identity 0"):
         build_recipe(recipe, data.spec, resolve_arguments(recipe, {"width": 4, "d_layers": 1, "match_scale": True}))
 
 
@@ -631,7 +631,7 @@ def test_bad_images_are_named_before_any_is_translated(run, tmp_path, capsys):
         main(["translate", str(run), str(tmp_path / "in"), "--to", "b", "--out", str(tmp_path / "out")])
     error = capsys.readouterr().err
     assert "cannot translate 2 of 4 images: bad.png" in error
-    assert "long.png (200 x 2 pixels: too long" in error
+    assert "long.png (200 x 2 pixels: one side is more than 16 times the other" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -648,7 +648,7 @@ def test_evaluate_takes_pairs(run, tmp_path, capsys):
         assert name in out
     with pytest.raises(SystemExit):
         main(["evaluate", str(run), "--pairs-a", a])
-    assert "together" in capsys.readouterr().err
+    assert "give both --pairs-a and --pairs-b" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

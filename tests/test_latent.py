@@ -613,7 +613,7 @@ def test_class_concepts_are_samples_of_that_class(runs, tmp_path, capsys, monkey
     codes = system.sample_latents(1000, seed=2)
     light = system.decode(codes).mean((1, 2, 3))
     dark = codes[light <= light.median()][:3].mean(0)
-    assert lines[0].endswith(f"the result {dark.norm():.3g}")
+    assert lines[0].endswith(f"result {dark.norm():.3g}")
     line = refusal(capsys, "arithmetic", run, "--start", "class:lihgt", "--minus", "1", "--plus", "2")
     assert "unknown concept 'class:lihgt'; did you mean 'class:light'?" in line
     monkeypatch.setattr(latent, "classifier_for", lambda *given: (lambda x: torch.zeros(len(x), 2), ("dark", "light")))

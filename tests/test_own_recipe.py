@@ -72,7 +72,7 @@ def test_who_trained_a_run_may_go_on_with_it(folder):
         ("x = 1\nx / 0", r"ZeroDivisionError: division by zero \(.*my_own.py, line 2\)"),
         (
             "from sparring.recipes.recipe import *\n@recipe(paper='', size=8)\ndef tiny(data): ...",
-            "gives None: a recipe",
+            "returns None: a recipe",
         ),
     ],
 )
