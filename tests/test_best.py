@@ -31,7 +31,7 @@ def test_the_best_round_is_that_of_the_smallest_kid(run):
     lines = [line for line in run.read("metrics") if line["name"].startswith("KID-")]
     assert [line["round"] for line in lines] == list(range(0, 31, 5))
     assert run.best() == min(lines, key=lambda line: line["value"])
-    assert all(line["value"] != line["other_half"] for line in lines)
+    assert all(line["value"] != line["held_out_b"] for line in lines)
     assert round_of(run.path / "best" / "model.safetensors") == run.best()["round"]
 
 
@@ -55,9 +55,9 @@ def test_what_it_is_worth_is_said_by_the_other_half(run, capsys):
     kept = run.evaluation()
     assert told == kept
     assert kept["checkpoint"] == "best"
-    assert {card["split"] for card in kept["metrics"] if card["section"] == "samples"} == {"other_half"}
+    assert {card["split"] for card in kept["metrics"] if card["section"] == "samples"} == {"held_out_b"}
     system = run.system(checkpoint="best")
-    again = evaluate(system, run.data(), n=20, split="other_half", averaged=bool(system.ema_networks))
+    again = evaluate(system, run.data(), n=20, split="held_out_b", averaged=bool(system.ema_networks))
     assert again["KID"].value == pytest.approx(next(c["value"] for c in kept["metrics"] if c["name"].startswith("KID")))
 
 
@@ -68,7 +68,7 @@ def test_the_report_marks_it(run):
     words = re.sub(r"<[^>]+>", " ", page)
     assert f"best: round {best['round']}" in words
     assert f"round {best['round']}, {best['value']:.3g}" in words
-    assert f"its KID is {best['other_half']:.3g}," in words
+    assert f"its KID is {best['held_out_b']:.3g}," in words
     assert "The weights are those of the best round." in words
 
 

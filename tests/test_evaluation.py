@@ -312,7 +312,7 @@ def test_what_cannot_be_measured_is_said(digits):
     with pytest.raises(SparringError, match="unknown split 'tests'; did you mean 'test'"):
         evaluate(system, data, split="tests")
     with pytest.raises(
-        SparringError, match="'digits' has no test images; choose split from: held_out, other_half, train"
+        SparringError, match="'digits' has no test images; choose split from: held_out, held_out_b, train"
     ):
         evaluate(system, data, split="test")
     with pytest.raises(SparringError, match="has no held-out images to compare with"):
@@ -879,11 +879,11 @@ def test_the_yardstick_measures_both_halves(digits):
     assert (fd["name"], kid["name"], fd["n"]) == ("FD-lenet-mnist@200", "KID-lenet-mnist@200", 200)
     assert fd["value"] == pytest.approx(frechet_distance(real=mine, fake=fake), rel=1e-6)
     assert kid["value"] == pytest.approx(kernel_distance(real=mine, fake=fake), rel=1e-6)
-    assert kid["other_half"] == pytest.approx(kernel_distance(real=other, fake=fake), rel=1e-6)
+    assert kid["held_out_b"] == pytest.approx(kernel_distance(real=other, fake=fake), rel=1e-6)
     assert fd["extractor"] == "lenet-mnist"
     # The other half is what `evaluate` measures against for the best checkpoint, and not the first.
     result = evaluate(Drawer(fresh.images), data, split=HELD_OUT_B, repeats=1)
-    assert result["KID"].value == pytest.approx(kid["other_half"], rel=1e-6)
+    assert result["KID"].value == pytest.approx(kid["held_out_b"], rel=1e-6)
     assert (result.n, result["KID"].split) == (200, HELD_OUT_B)
     floor = evaluate(Drawer(fresh.images), data, n=200, repeats=1)["FD"].floor
     assert fd["floor"] == pytest.approx(floor, rel=0.3)

@@ -161,9 +161,9 @@ LINES = {
         f'{{"round": 3, "moves": [{{"player": "a", "loss": {"9" * 400}, "gradient": 1}}]}}',
     ],
     "metrics": [
-        f'{{"round": 1, "name": "FD-x", "value": 1, "n": 1, "floor": 1, "other_half": {"9" * 400}, "extractor": "x"}}',
+        f'{{"round": 1, "name": "FD-x", "value": 1, "n": 1, "floor": 1, "held_out_b": {"9" * 400}, "extractor": "x"}}',
         '{"round": 1, "name": 5}',
-        '{"round": 1, "name": "FD-x", "value": NaN, "n": 1, "floor": 1, "other_half": 1, "extractor": "x"}',
+        '{"round": 1, "name": "FD-x", "value": NaN, "n": 1, "floor": 1, "held_out_b": 1, "extractor": "x"}',
     ],
     "health": [
         '{"alarm": []}',

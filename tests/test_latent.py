@@ -184,13 +184,13 @@ def test_every_tool_works_on_every_system_with_codes_and_the_others_say_why_not(
         return
     paint = latent.latent_decoder(system)
     codes = paint.codes(12, seed=3)
-    assert torch.equal(paint.paint(codes), system.sample(12, seed=3))
+    assert torch.equal(paint.decode(codes), system.sample(12, seed=3))
     assert latent.default_interpolation(system) in latent.INTERPOLATIONS
     way = latent.open_path(codes.unflatten(0, (6, 2)), 3, latent.default_interpolation(system))
     assert paint.rows(way).shape == (18, *data.spec.shape)
     weights = latent.latent_weights(paint, codes.shape[1])
     assert weights.shape[1] == codes.shape[1]
-    found = [*latent.sefa(weights, codes, 2), *latent.ganspace(codes, paint.paint(codes).flatten(1), 2)]
+    found = [*latent.sefa(weights, codes, 2), *latent.ganspace(codes, paint.decode(codes).flatten(1), 2)]
     assert all(float(one.unit.norm()) == pytest.approx(1, abs=1e-4) for one in found)
     assert latent.traverse(codes[0], found, columns=3).shape == (len(found), 3, codes.shape[1])
     once = latent.invert(paint, data.images[:2], steps=2, restarts=1)
@@ -416,10 +416,10 @@ def test_codes_of_a_linear_generator_are_found_again():
     images = to_uint8(system.decode(wanted))
     steps = []
     paint = latent.latent_decoder(system)
-    found = latent.invert(paint, images, steps=100, restarts=1, told=steps.append)
+    found = latent.invert(paint, images, steps=100, restarts=1, on_progress=steps.append)
     torch.testing.assert_close(found.codes, wanted, atol=0.1, rtol=0)  # pixels were rounded
     assert float(found.errors.max()) < 1e-5
-    assert sum(steps) == latent.total_steps(paint, way="both", steps=100, restarts=1) == 100
+    assert sum(steps) == latent.total_steps(paint, init="both", steps=100, restarts=1) == 100
     again = latent.invert(paint, images, steps=100, restarts=1)
     assert torch.equal(found.codes, again.codes)
     exact = ((images.double() - found.images.double()) / 255).square().flatten(1).mean(1)
@@ -470,20 +470,20 @@ def test_an_encoder_gives_a_start_and_an_error_of_its_own():
     system = halver()
     paint = latent.latent_decoder(system)
     images = to_uint8(system.sample(5, seed=2))
-    alone = latent.invert(paint, images, way="encoder")
+    alone = latent.invert(paint, images, init="encoder")
     assert torch.equal(alone.errors, alone.encoded)
     torch.testing.assert_close(alone.codes, system.encode(images.float() / 127.5 - 1))
     both = latent.invert(paint, images, steps=60, restarts=1)
     assert torch.equal(both.encoded, alone.errors)
     assert both.tried.shape == (5, 2)
     assert (both.errors < alone.errors / 2).all()
-    only = latent.invert(paint, images, way="optimization", steps=3, restarts=2)
+    only = latent.invert(paint, images, init="optimization", steps=3, restarts=2)
     assert only.encoded is None
     assert only.tried.shape == (5, 2)
-    with pytest.raises(SparringError, match="unknown way 'bth'"):
-        latent.invert(paint, images, way="bth")
+    with pytest.raises(SparringError, match="unknown init 'bth'"):
+        latent.invert(paint, images, init="bth")
     with pytest.raises(SparringError, match="GAN has no encoder: invert by optimization"):
-        latent.invert(latent.latent_decoder(linear_gan()), images, way="encoder")
+        latent.invert(latent.latent_decoder(linear_gan()), images, init="encoder")
 
 
 def test_a_step_never_makes_it_worse():

@@ -244,7 +244,7 @@ def test_a_probe_is_the_svm_of_the_draws(labels):
     """
     plan = probing.protocol(patterned(), labels=labels, draws=3)
     told = []
-    found = probing.probe("loud", loud, plan, told=lambda: told.append(1))
+    found = probing.probe("loud", loud, plan, on_progress=lambda: told.append(1))
     assert len(told) == probing.n_fits(plan) == 3 * 7 + 3
 
     def right(part, penalty, exam):
@@ -310,7 +310,7 @@ def test_the_same_layers_learn_the_labels(monkeypatch):
         D = dcgan.discriminator(4, 1, 16)
         return GAN(nn.Linear(2, 2), D, latent_dim=2, game=game("non-saturating"))
 
-    found = probing.supervised(fresh, plan, told=lambda: told.append(1))
+    found = probing.supervised(fresh, plan, on_progress=lambda: told.append(1))
     assert found.mean > 0.95
     assert found.chosen in probing.RATES
     assert found.numbers == 16 * 8  # the last layer's 8 maps of 4x4

@@ -792,7 +792,10 @@ def test_every_round_plays_by_the_rules(other):
     [
         ({"replay": 2, "augment": "adaptive"}, "--replay and --augment adaptive cannot be combined"),
         ({"replay": 2, "label_channels": 2}, "--replay and --label-channels cannot be combined"),
-        ({"label_channels": 2, "generator_norm": "virtual"}, "virtual batch norm cannot be combined with --label-channels"),
+        (
+            {"label_channels": 2, "generator_norm": "virtual"},
+            "virtual batch norm cannot be combined with --label-channels",
+        ),
         ({"label_channels": 2, "joint_batch": True}, "--joint-batch cannot be combined"),
         ({"augment": "adaptive", "game": "wasserstein", "label_smoothing": 0}, "wasserstein game"),
         ({"augment": "cutup"}, "augment"),

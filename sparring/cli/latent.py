@@ -127,10 +127,10 @@ def arithmetic(
     result = analogy(*(codes for codes, _ in concepts))
     result_decoder = LatentDecoder(decoder.system, concepts[0][1] and concepts[0][1][0])
     strips = [
-        LatentDecoder(decoder.system, labels and [*labels, labels[0]]).paint(torch.cat([codes, codes.mean(0)[None]]))
+        LatentDecoder(decoder.system, labels and [*labels, labels[0]]).decode(torch.cat([codes, codes.mean(0)[None]]))
         for codes, labels in concepts
     ]
-    write(out, _equation(strips, result_decoder.paint(jitter_grid(result, spread=jitter, seed=seed))))
+    write(out, _equation(strips, result_decoder.decode(jitter_grid(result, spread=jitter, seed=seed))))
     means = ", ".join(f"{codes.mean(0).norm():.3g}" for codes, _ in concepts)
     typical = f"{samples.norm(dim=1).mean():.3g}"
     print(f"norms: samples {typical} on average, means of the concepts {means}, result {result.norm():.3g}")
@@ -165,7 +165,7 @@ def directions(
     samples = decoder.codes(max(n, sample + 1), seed=seed)
     results = _directions(opened, decoder, samples, method, space, count)
     codes = traverse(samples[sample], results, reach=max_sigma, columns=columns)
-    if decoder.told:
+    if decoder.is_conditional:
         from sparring.latent import LatentDecoder
 
         label = int(decoder.system.expand_labels(sample + 1, decoder.labels)[sample])
@@ -224,16 +224,16 @@ def invert(
     columns = (TextColumn("inverting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     terminal = Console(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        task = bar.add_task("", total=total_steps(decoder, way=init, steps=steps, restarts=restarts))
+        task = bar.add_task("", total=total_steps(decoder, init=init, steps=steps, restarts=restarts))
         result = invert(
             decoder,
             data.images,
-            way=init,
+            init=init,
             steps=steps,
             restarts=restarts,
             lr=lr,
             seed=seed,
-            told=lambda steps: bar.advance(task, steps),
+            on_progress=lambda steps: bar.advance(task, steps),
         )
     picture = grid(to_float(interleave_rows(data.images, result.images, 8)), columns=min(8, len(data)))
     write(out, png(upscale(picture, _zoom_factor(data.images))))
@@ -329,7 +329,9 @@ def _concept(
         if int(number) >= len(samples):
             raise SparringError(f"--{flag}: sample {number} is out of range 0-{len(samples) - 1} (raise -n)")
         rows.append(int(number))
-    labels = decoder.system.expand_labels(len(samples), decoder.labels)[rows].tolist() if decoder.told else None
+    labels = (
+        decoder.system.expand_labels(len(samples), decoder.labels)[rows].tolist() if decoder.is_conditional else None
+    )
     return samples[rows], labels
 
 
@@ -337,7 +339,7 @@ def _of_class(run: "Run", decoder: "LatentDecoder", name: str, seed: int) -> "Te
     """(3, d): codes of the first samples that a classifier assigns to the class."""
     from sparring.latent import classifier_for
 
-    if decoder.told:
+    if decoder.is_conditional:
         raise SparringError(
             f"class:{name}: {type(decoder.system).__name__} takes the class beside the code, so codes have no class: "
             "give sample numbers"
@@ -346,7 +348,7 @@ def _of_class(run: "Run", decoder: "LatentDecoder", name: str, seed: int) -> "Te
     if name not in classes:
         raise unknown_name_error("concept", f"class:{name}", [f"class:{known}" for known in classes])
     codes = decoder.codes(1000, seed=seed)
-    confident = classifier(decoder.paint(codes))[:, classes.index(name)].exp() >= MIN_CLASS_PROBABILITY
+    confident = classifier(decoder.decode(codes))[:, classes.index(name)].exp() >= MIN_CLASS_PROBABILITY
     if int(confident.sum()) < SAMPLES_PER_CONCEPT:
         raise SparringError(
             f"class:{name}: only {int(confident.sum())} of 1,000 samples are classified as {name} with probability "
@@ -363,14 +365,14 @@ def _directions(
     if method == "sefa":
         return sefa(latent_weights(decoder, samples.shape[1]), samples, count)
     if method == "classes":
-        if decoder.told:
+        if decoder.is_conditional:
             raise SparringError(
                 f"{type(decoder.system).__name__} takes the class beside the code, so no direction leads to a class: "
                 "choose --method pca or sefa"
             )
         classifier, classes = classifier_for(decoder.system, run.config["spec"]["classes"], run.data)
-        return interfacegan(samples, classifier(decoder.paint(samples)).argmax(1), classes)
-    return ganspace(samples, samples if space == "codes" else decoder.paint(samples).flatten(1), count)
+        return interfacegan(samples, classifier(decoder.decode(samples)).argmax(1), classes)
+    return ganspace(samples, samples if space == "codes" else decoder.decode(samples).flatten(1), count)
 
 
 def _zoom_factor(images: "Tensor") -> int:

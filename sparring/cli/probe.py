@@ -69,10 +69,12 @@ def probe(
         rows = []
         for name, extract in features.items():
             progress.advance(0, name)
-            rows.append(fit_probe(name, extract, plan, told=progress.advance))
+            rows.append(fit_probe(name, extract, plan, on_progress=progress.advance))
         if supervised:
             progress.advance(0, "supervised network")
-            rows.append(train_supervised(lambda i: _untrained_system(opened, i, recipe), plan, told=progress.advance))
+            rows.append(
+                train_supervised(lambda i: _untrained_system(opened, i, recipe), plan, on_progress=progress.advance)
+            )
 
     if json:
         return print(dumps(_as_dict(rows, plan, dataset.name), indent=1))

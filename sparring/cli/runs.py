@@ -38,12 +38,12 @@ def evaluate(
     ] = "quick",
     n: Annotated[int | None, Field(ge=6, description="images per measurement (default: by --level)")] = None,
     split: Annotated[
-        Literal["held_out", "other_half", "test", "train"],
-        Field(description="real images to compare with; other_half: the held-out half not used for selection"),
+        Literal["held_out", "held_out_b", "test", "train"],
+        Field(description="real images to compare with; held_out_b: the held-out half not used for selection"),
     ] = "held_out",
     checkpoint: Annotated[
         Literal["last", "best"],
-        Field(description="best: the round with the smallest KID on one half of the held-out images; uses other_half"),
+        Field(description="best: the round with the smallest KID on one half of the held-out images; uses held_out_b"),
     ] = "last",
     extractor: Annotated[
         str | None,
@@ -114,7 +114,7 @@ def evaluate(
         dataset,
         level=level,
         n=n,
-        split="other_half" if checkpoint == "best" and split == "held_out" else split,
+        split="held_out_b" if checkpoint == "best" and split == "held_out" else split,
         seed=seed,
         extractor=choose_extractor(dataset, extractor, weights),
         averaged=bool(system.ema_networks) and opened.config["arguments"].get("ema_decay") != 0,

@@ -94,7 +94,7 @@ def evaluate(
                sets; if they have classes, by folder or label, class agreement is measured
     level      "quick": 2,000 images per repeat, "full": 10,000
     n          images per repeat, instead of the level; limited by the number of reference and training images
-    split      of the reference images. "other_half": the half of the held-out images that did not select the best
+    split      of the reference images. "held_out_b": the half of the held-out images that did not select the best
                checkpoint; "train": two halves of the training images are compared
     seed       of the samples
     extractor  of the features; by default a shipped classifier if it recognizes labeled real images, else random

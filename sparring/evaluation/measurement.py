@@ -114,7 +114,7 @@ class Finding:
     reference  the same number for a known baseline in place of the system, or None
     reference_interval  its 95 % interval; for the distance to the prior: from 0 to the 95 % quantile; or None
     reference_name      the baseline: "the mean training image"; "" if there is none
-    split      of the real images: held_out, other_half, test or train
+    split      of the real images: held_out, held_out_b, test or train
     words      verdict in plain language; "" if there is none
     """
 
@@ -159,7 +159,7 @@ class Measure:
     floor_interval  its 95 % t interval over sets of real images; None for a single set
     extractor  name of the feature extractor
     digest     SHA-256 of its weights
-    split      of the reference images: held_out, other_half, test or train
+    split      of the reference images: held_out, held_out_b, test or train
     averaged   whether the samples came from EMA weights; None if unknown
     seed       of the samples
     spread     standard deviation over sets of real images; None for fewer than two

@@ -258,14 +258,14 @@ class TrainingEvaluator:
     def lines(self, images: Tensor) -> list[dict[str, Any]]:
         """Both metrics of images (n, C, S, S), uint8 or floats in [-1, 1], as lines for a log.
 
-        Each line has `value` (against the half that selects), `other_half` (against the other half) and `floor` (n
+        Each line has `value` (against the half that selects), `held_out_b` (against the other half) and `floor` (n
         training images in place of the samples). The result is deterministic. Raises SparringError if the number of
         images is not n (FD depends on it), and for a wrong shape or values that are not finite.
         """
         values = self._measure(pixels_of(images, self.n, self._data))
         card = {"n": self.n, "extractor": self.extractor.name}
         return [
-            {"name": name, "value": fake[0], "other_half": fake[1], "floor": real[0], **card}
+            {"name": name, "value": fake[0], "held_out_b": fake[1], "floor": real[0], **card}
             for name, fake, real in zip(self.names, values, self._floor, strict=True)
         ]
 

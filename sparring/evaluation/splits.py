@@ -27,7 +27,7 @@ from sparring.metrics import (
 )
 from sparring.seeds import make_generator
 
-HELD_OUT_B = "other_half"
+HELD_OUT_B = "held_out_b"
 """The half of the held-out images that neither selects the best checkpoint nor trains an extractor."""
 
 SPLITS = ("held_out", HELD_OUT_B, "test", "train")

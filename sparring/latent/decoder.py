@@ -25,7 +25,7 @@ class LatentDecoder:
     labels: int | Sequence[int] | Tensor | None = None
 
     @property
-    def told(self) -> bool:
+    def is_conditional(self) -> bool:
         """Whether `decode` takes class labels, so that a code represents only the style."""
         return "labels" in inspect.signature(self.system.decode).parameters
 
@@ -36,7 +36,7 @@ class LatentDecoder:
             raise SparringError(f"{type(self.system).__name__} does not support truncation: drop --truncation")
         return self.system.sample_latents(n, seed=seed, **kwargs).cpu()
 
-    def paint(self, codes: Tensor, *, truncation: float | None = None) -> Tensor:
+    def decode(self, codes: Tensor, *, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of codes (n, d), drawn with this truncation.
 
         Differentiable with respect to the codes.
@@ -50,8 +50,8 @@ class LatentDecoder:
         Without labels, rows cycle through the classes.
         """
         rows, columns = codes.shape[:2]
-        if not self.told:
-            return self.paint(codes.flatten(0, 1))
+        if not self.is_conditional:
+            return self.decode(codes.flatten(0, 1))
         labels = self.system.expand_labels(rows, self.labels).repeat_interleave(columns)
         return self.system.decode(codes.flatten(0, 1), labels=labels)
 

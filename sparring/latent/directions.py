@@ -171,7 +171,7 @@ def traverse(code: Tensor, directions: Sequence[Direction], *, reach: float = 3.
 
 
 @typed
-def latent_weights(paint: LatentDecoder, d: int) -> Tensor:
+def latent_weights(decoder: LatentDecoder, d: int) -> Tensor:
     """(outputs, d) A: the stacked weights of all layers that take the code (or parts of it) as input.
 
     Measured, not looked up: when unit codes e_i are decoded, the input of such a layer differs from that of the code 0
@@ -179,10 +179,10 @@ def latent_weights(paint: LatentDecoder, d: int) -> Tensor:
     affine map per style, or one per chunk of the code. Class-conditional systems use class 0. Raises SparringError if
     there is no such layer.
     """
-    if d != (length := paint.codes(1).shape[1]):
-        raise SparringError(f"d is {d}: codes of {type(paint.system).__name__} have length {length}")
-    one_class = LatentDecoder(paint.system, 0 if paint.told else paint.labels)
-    one_class.paint(torch.zeros(1, d))  # computes what is cached at the first image (standing statistics)
+    if d != (length := decoder.codes(1).shape[1]):
+        raise SparringError(f"d is {d}: codes of {type(decoder.system).__name__} have length {length}")
+    one_class = LatentDecoder(decoder.system, 0 if decoder.is_conditional else decoder.labels)
+    one_class.decode(torch.zeros(1, d))  # computes what is cached at the first image (standing statistics)
     columns: dict[nn.Module, list[Tensor]] = {}
 
     def record(layer: nn.Module, inputs: tuple, out: object) -> None:
@@ -196,11 +196,11 @@ def latent_weights(paint: LatentDecoder, d: int) -> Tensor:
     handle = register_module_forward_hook(record)
     try:
         for units in torch.eye(d).split(BATCH):
-            one_class.paint(torch.cat([torch.zeros(1, d), units]))
+            one_class.decode(torch.cat([torch.zeros(1, d), units]))
     finally:
         handle.remove()
     weights = [torch.cat(pieces, 1) for pieces in columns.values()]
     weights = [weight for weight in weights if weight.shape[1] == d and bool(weight.any())]
     if not weights:
-        raise SparringError(f"{type(paint.system).__name__} has no layer that takes the code as input")
+        raise SparringError(f"{type(decoder.system).__name__} has no layer that takes the code as input")
     return torch.cat(weights)

@@ -43,50 +43,50 @@ class Inversion:
 
 @typed
 def invert(
-    paint: LatentDecoder,
+    decoder: LatentDecoder,
     images: Tensor,
     *,
-    way: str = "both",
+    init: str = "both",
     steps: int = 200,
     restarts: int = 4,
     lr: float = 0.1,
     seed: int = 0,
-    told: Callable[[int], object] = lambda steps: None,
+    on_progress: Callable[[int], object] = lambda steps: None,
 ) -> Inversion:
     """Codes that minimize the squared pixel error to (n, C, S, S) uint8 images.
 
-    way       one of INITS; "both" means "optimization" for a system without an encoder
-    steps     of Adam on the squared error, with learning rate warmup in the first 5 % and cosine decay in the last
-              25 % (Karras et al. 2020, the authors' projector)
-    restarts  starts from sampled codes, in addition to the encoder's; the best result per image is kept
-    told      progress callback, called with the number of steps just taken (`total_steps` in all)
+    init         one of INITS; "both" means "optimization" for a system without an encoder
+    steps        of Adam on the squared error, with learning rate warmup in the first 5 % and cosine decay in the last
+                 25 % (Karras et al. 2020, the authors' projector)
+    restarts     starts from sampled codes, in addition to the encoder's; the best result per image is kept
+    on_progress  callback, called with the number of steps just taken (`total_steps` in all)
 
-    The labels of `paint` must be those of the images. Raises SparringError for an unknown way, and for "encoder" if
+    The labels of `decoder` must be those of the images. Raises SparringError for an unknown init, and for "encoder" if
     the system has none.
     """
-    system = paint.system
+    system = decoder.system
     require_images(1, torch.uint8, images=images)
     require_int("steps", steps)
     require_int("restarts", restarts)
     if not 0 < lr < math.inf:
         raise SparringError(f"lr is {lr:g}: it must be a positive number")
-    if way not in INITS:
-        raise unknown_name_error("way", way, INITS)
-    encodes = way != "optimization" and system.supports("encode")
-    if way == "encoder" and not encodes:
+    if init not in INITS:
+        raise unknown_name_error("init", init, INITS)
+    encodes = init != "optimization" and system.supports("encode")
+    if init == "encoder" and not encodes:
         raise SparringError(f"{type(system).__name__} has no encoder: invert by optimization")
     target = to_float(images)
     starts, encoded = [], None
     if encodes:
         starts.append(system.encode(target).cpu())
-        encoded = squared_errors(real=images, fake=to_uint8(paint.paint(starts[0])))
-    if way == "encoder":
+        encoded = squared_errors(real=images, fake=to_uint8(decoder.decode(starts[0])))
+    if init == "encoder":
         assert encoded is not None
-        return Inversion(starts[0], to_uint8(paint.paint(starts[0])), encoded, encoded, encoded[:, None])
+        return Inversion(starts[0], to_uint8(decoder.decode(starts[0])), encoded, encoded, encoded[:, None])
 
-    starts += [paint.codes(len(images), seed=derive_seed("invert", seed, i)) for i in range(restarts)]
-    ends = [_descend(paint, target, start, steps, lr, told) for start in starts]
-    decoded = [to_uint8(paint.paint(end)) for end in ends]
+    starts += [decoder.codes(len(images), seed=derive_seed("invert", seed, i)) for i in range(restarts)]
+    ends = [_descend(decoder, target, start, steps, lr, on_progress) for start in starts]
+    decoded = [to_uint8(decoder.decode(end)) for end in ends]
     tried = torch.stack([squared_errors(real=images, fake=rows) for rows in decoded], 1)
     best = tried.argmin(1)
     rows = torch.arange(len(images))
@@ -96,20 +96,22 @@ def invert(
 
 
 @typed
-def total_steps(paint: LatentDecoder, *, way: str, steps: int, restarts: int) -> int:
+def total_steps(decoder: LatentDecoder, *, init: str, steps: int, restarts: int) -> int:
     """Total number of steps that `invert` reports."""
-    if way == "encoder":
+    if init == "encoder":
         return 0
-    return steps * (restarts + (way == "both" and paint.system.supports("encode")))
+    return steps * (restarts + (init == "both" and decoder.system.supports("encode")))
 
 
-def _descend(paint: LatentDecoder, target: Tensor, start: Tensor, steps: int, lr: float, told: Callable) -> Tensor:
+def _descend(
+    decoder: LatentDecoder, target: Tensor, start: Tensor, steps: int, lr: float, on_progress: Callable
+) -> Tensor:
     """(n, d) the codes with the least squared error during Adam from `start` (n, d)."""
     code = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([code], betas=(0.9, 0.999))
     best, lowest = start.clone(), torch.full((len(start),), math.inf)
     for step in range(steps + 1):
-        error = (paint.paint(code) - target).square().flatten(1).mean(1)
+        error = (decoder.decode(code) - target).square().flatten(1).mean(1)
         better = error.detach() < lowest
         lowest = torch.where(better, error.detach(), lowest)
         best = torch.where(better[:, None], code.detach(), best)
@@ -117,7 +119,7 @@ def _descend(paint: LatentDecoder, target: Tensor, start: Tensor, steps: int, lr
             (code.grad,) = torch.autograd.grad(error.sum(), [code])
             optimizer.param_groups[0]["lr"] = lr * _ramp((step + 1) / steps)
             optimizer.step()
-            told(1)
+            on_progress(1)
     return best
 
 

@@ -115,11 +115,11 @@ def probe(
     plan: ProbeSplit,
     *,
     neighbors: bool = True,
-    told: Callable[[], object] = lambda: None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> ProbeResult:
     """Trains a linear SVM (squared hinge, one class against the rest); C is chosen on validation images.
 
-    told  progress callback, called `n_fits(plan)` times
+    on_progress  progress callback, called `n_fits(plan)` times
     """
     fit = svm()
     validation, labels = features(plan.validation.images), _labels(plan.validation)
@@ -129,7 +129,7 @@ def probe(
         span = _span(x)
         for penalty in PENALTIES:
             scores[penalty].append(_accuracy(fit(x @ span, _labels(part), penalty)(validation @ span), labels))
-            told()
+            on_progress()
     best = max(PENALTIES, key=lambda penalty: mean(scores[penalty]))
 
     test, test_labels = features(plan.exam.images), _labels(plan.exam)
@@ -140,7 +140,7 @@ def probe(
         right.append(_accuracy(fit(x @ span, _labels(part), best)(test @ span), test_labels))
         if neighbors:
             near.append(_accuracy(_labels(part)[nearest(test, x).rows[:, 0]], test_labels))
-        told()
+        on_progress()
     edge = best in (PENALTIES[0], PENALTIES[-1])
     return ProbeResult(name, test.shape[1], tuple(right), best, edge, mean(scores[best]), tuple(near))
 
@@ -211,20 +211,20 @@ class Supervised(nn.Module):
 
 
 def supervised(
-    fresh: Callable[[int], System], plan: ProbeSplit, *, told: Callable[[], object] = lambda: None
+    fresh: Callable[[int], System], plan: ProbeSplit, *, on_progress: Callable[[], object] = lambda: None
 ) -> ProbeResult:
     """Trains the discriminator's convolutional layers from new weights, with labels only.
 
     For a system with a convolutional discriminator.
 
     fresh  a seed -> the system with new weights
-    told   progress callback, called once per network, `n_networks(plan)` times
+    on_progress  progress callback, called once per network, `n_networks(plan)` times
 
     Adam; its learning rate is the best of RATES on the first draw, the epoch the best on validation images in every
     draw: a small search compared with the paper's 64 settings.
     """
     validation = plan.validation.rows(torch.arange(min(N_VALIDATE, len(plan.validation))))
-    learn = _Learner(fresh, validation, plan.exam, told)
+    learn = _Learner(fresh, validation, plan.exam, on_progress)
     accuracy = {rate: learn(plan.choosing[0], rate, 0)[0] for rate in RATES}
     best = max(RATES, key=lambda rate: accuracy[rate])
     right = tuple(learn(part, best, i + 1)[1] for i, part in enumerate(plan.asked))
@@ -240,9 +240,9 @@ class _Learner:
     """learn(part, rate, seed) -> validation accuracy of the best epoch, and test accuracy."""
 
     def __init__(
-        self, fresh: Callable[[int], System], validation: Dataset, exam: Dataset, told: Callable[[], object]
+        self, fresh: Callable[[int], System], validation: Dataset, exam: Dataset, on_progress: Callable[[], object]
     ) -> None:
-        self.fresh, self.validation, self.exam, self.told = fresh, validation, exam, told
+        self.fresh, self.validation, self.exam, self.on_progress = fresh, validation, exam, on_progress
         self.numbers = 0
 
     def __call__(self, part: Dataset, rate: float, seed: int) -> tuple[float, float]:
@@ -263,7 +263,7 @@ class _Learner:
                 if current > best:
                     best, weights = current, copy.deepcopy(network.state_dict())
         network.load_state_dict(weights)
-        self.told()
+        self.on_progress()
         return best, self.right(network, self.exam)
 
     def right(self, network: nn.Module, part: Dataset) -> float:

@@ -17,12 +17,12 @@ from sparring.typed import typed
 
 
 @typed
-def truncations(paint: LatentDecoder, levels: Sequence[float], n: int, *, seed: int = 0) -> Tensor:
+def truncations(decoder: LatentDecoder, levels: Sequence[float], n: int, *, seed: int = 0) -> Tensor:
     """(len(levels) * n, C, H, W) images, n for each level; a column shows one code at all levels.
 
     Raises SparringError if the system does not support truncation, and for invalid levels.
     """
     if not levels:
         raise SparringError("levels is empty: give truncation levels, such as [.5, 1, 2]")
-    codes = [paint.codes(n, seed=seed, truncation=level) for level in levels]
-    return torch.cat([paint.paint(rows, truncation=level) for rows, level in zip(codes, levels, strict=True)])
+    codes = [decoder.codes(n, seed=seed, truncation=level) for level in levels]
+    return torch.cat([decoder.decode(rows, truncation=level) for rows, level in zip(codes, levels, strict=True)])

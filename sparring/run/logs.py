@@ -71,7 +71,7 @@ def _is_line(log: str, line: Mapping[str, Any]) -> bool:
         named = all(isinstance(move.pop("player"), str) for move in moves)
         return named and bool(moves) and all(numbers(move, "loss", "gradient", *move) for move in moves)
     if log == "metrics":
-        distance = ("floor", "other_half") if line["name"].startswith(("FD-", "KID-")) else ()
+        distance = ("floor", "held_out_b") if line["name"].startswith(("FD-", "KID-")) else ()
         finite = numbers(line, "value", "n", *distance) and all(abs(line[name]) < 1e30 for name in ("value", *distance))
         return finite and (not distance or isinstance(line["extractor"], str))
     return numbers(line, "seconds") and 0 <= line["seconds"] < 1e12
