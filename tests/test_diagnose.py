@@ -114,7 +114,7 @@ def test_no_diagnosis_contradicts_its_own_numbers(evaluation):
             assert min(value("copied-features"), value("copied-pixels")) > 0.03
         if one.cause == "labels ignored":
             assert found["class agreement"]["floor"] > 0.5
-            assert value("class agreement") < 0.5
+            assert value("class agreement") < 0.5 + 0.25 * (found["class agreement"]["floor"] - 0.5)  # 1/2 by chance
         if one.cause == "posterior collapse":
             assert value("active units") < 2
         if one.cause == "no fault found":

@@ -64,7 +64,7 @@ def calls(system):
     floats, counts = images[:3, :, :12, :12] / 127.5 - 1, torch.tensor([3, 0, 5])
     labels, classes = torch.arange(40) % 2, ("a", "b")
     histogram = metrics.class_histogram(real=labels, fake=labels, classes=classes)
-    judge, paint = metrics.extractor(metrics.RANDOM_CONV64), latent.latent_decoder(system)
+    judge, decoder = metrics.extractor(metrics.RANDOM_CONV64), latent.latent_decoder(system)
     data = Dataset("toy", images, labels, classes)
     spectrum = metrics.power_spectrum(floats)
     codes = torch.randn(20, 3, generator=g)
@@ -121,9 +121,9 @@ def calls(system):
         metrics.wilson_interval: {"hits": 3, "n": 7},
         latent.analogy: {"start": codes, "minus": codes, "plus": codes},
         latent.interfacegan: {"codes": torch.cat([codes] * 3), "labels": torch.arange(60) % 2, "classes": classes},
-        latent.latent_weights: {"paint": paint, "d": 3},
+        latent.latent_weights: {"decoder": decoder, "d": 3},
         latent.interpolate: {"start": codes, "end": codes, "steps": 3, "how": "lerp"},
-        latent.invert: {"paint": paint, "images": images[:1], "way": "both", "steps": 1, "restarts": 1, "lr": 0.1},
+        latent.invert: {"decoder": decoder, "images": images[:1], "init": "both", "steps": 1, "restarts": 1, "lr": 0.1},
         latent.classifier_for: {"system": system, "classes": classes, "data": lambda: data},
         latent.lerp: {"a": codes, "b": codes, "t": 0.5},
         latent.lerp_gaussian: {"a": codes, "b": codes, "t": 0.5},
@@ -135,8 +135,8 @@ def calls(system):
         latent.sefa: {"weight": codes, "codes": codes, "count": 2},
         latent.slerp: {"a": codes, "b": codes, "t": 0.5},
         latent.traverse: {"code": codes[0], "directions": [way], "reach": 3.0, "columns": 7},
-        latent.total_steps: {"paint": paint, "way": "both", "steps": 3, "restarts": 2},
-        latent.truncations: {"paint": paint, "levels": [0.5], "n": 2, "seed": 0},
+        latent.total_steps: {"decoder": decoder, "init": "both", "steps": 3, "restarts": 2},
+        latent.truncations: {"decoder": decoder, "levels": [0.5], "n": 2, "seed": 0},
         latent.default_interpolation: {"system": system},
         latent.closed_path: {"stops": codes[None], "steps": 3, "how": "lerp"},
         losses.Targets: {"real": 1.0, "fake": 0.0, "smoothing": 0.0, "noise": 0.0, "flip_prob": 0.0},
