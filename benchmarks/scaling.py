@@ -26,10 +26,10 @@ HOP = 10e-6  # seconds
 GPUS = (8, 64, 512)
 
 CASES = [
-    ("dcgan", Spec(3, 64), {"batch": 1024}),
-    ("wgan-gp-resnet", Spec(3, 32), {"batch": 512}),
-    ("r3gan", Spec(3, 32), {}),
-    ("biggan", Spec(3, 128, tuple(map(str, range(1000)))), {}),
+    ("dcgan", Spec(3, 64, 64), {"batch": 1024}),
+    ("wgan-gp-resnet", Spec(3, 32, 32), {"batch": 512}),
+    ("r3gan", Spec(3, 32, 32), {}),
+    ("biggan", Spec(3, 128, 128, tuple(map(str, range(1000)))), {}),
 ]
 
 
@@ -83,7 +83,7 @@ if __name__ == "__main__":
         each = found.batch // 8
         work = found.for_images * each + found.for_weights
         arithmetic = work / COMPUTES
-        row = f"| `{name}` {spec.size}x{spec.size} | {each} | {work / 1e12:.2f} | {1e3 * arithmetic:.0f} | "
+        row = f"| `{name}` {spec.height}x{spec.width} | {each} | {work / 1e12:.2f} | {1e3 * arithmetic:.0f} | "
         row += f"{sum(found.moves) / 1e6:.0f} |"
         for n in GPUS:
             reduce = seconds(found.moves, n)

@@ -124,7 +124,7 @@ def report(
         name: _file(file, CAPTIONS[name]) for name, file in run.evaluation_pictures().items() if name in CAPTIONS
     }
     pictures = {name: picture for name, picture in pictures.items() if picture}
-    timelapse, timelapse_note = _timelapse(run.samples(), run.config["spec"]["size"])
+    timelapse, timelapse_note = _timelapse(run.samples(), run.spec.size)
     page = template.render(
         run=run,
         config=run.config,
@@ -247,7 +247,7 @@ def _data_rows(config: dict[str, Any]) -> dict[str, Any]:
     options = {k: v for k, v in (source or {}).items() if v is not None and k != "root"}
     return {
         "training images": config["data"]["count"],
-        "size": f"{config['spec']['channels']} x {config['spec']['size']} x {config['spec']['size']}",
+        "size": f"{config['spec']['channels']} x {config['spec']['height']} x {config['spec']['width']}",
         "classes": ", ".join(config["spec"]["classes"]) or "no labels",
         **{name: _format(value) for name, value in options.items()},
         "rounds": config["rounds"],

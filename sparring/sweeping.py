@@ -156,8 +156,8 @@ def run_worker(
 
 def _require_measurable(sweep: Sweep) -> None:
     """Raises SparringError, before the first training, if there are too few held-out images to measure with."""
+    from sparring.data.loading import reload_data
     from sparring.evaluation.splits import FEWEST
-    from sparring.run import reload_data
 
     options = {"size": None, "channels": None, "classes": None, "held_out": 0.1, **sweep.options}
     source = {**options, "source": sweep.data, "root": options.get("data_root")}

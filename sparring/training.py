@@ -9,6 +9,7 @@ import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 
 import sparring
 from sparring.data.dataset import MIN_HELD_OUT, Dataset
-from sparring.data.loading import require_one_size
+from sparring.data.loading import reload_data, require_one_size
 from sparring.distributed import collective, on_each_process, on_main_process, process_group, require_same_config
 from sparring.dryrun import enough_memory, require_playable
 from sparring.errors import DivergedError, InterruptedRun, SparringError, abbreviated, require_int, require_path, shown
@@ -35,7 +36,7 @@ from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Measured, Recipe, RecipeFunction, build_recipe, info, load_recipe, resolve_arguments
 from sparring.recipes.recipe import arguments as arguments_of
 from sparring.referee import Referee
-from sparring.run import Run, command_line, reload_data, resolved_recipe
+from sparring.run import Run, command_line, resolved_recipe
 from sparring.seeds import Drawing, derive_seed, isolated, make_generator, standard_defaults
 from sparring.signals import stop_signals
 from sparring.system import System
@@ -165,7 +166,7 @@ def train(
         "arguments": resolved,
         "paper": info(function).paper,
         "data": {"name": data.name, "source": data.source, "count": len(data), "fingerprint": data.fingerprint},
-        "spec": {"channels": data.spec.channels, "size": data.spec.size, "classes": list(data.spec.classes)},
+        "spec": {**asdict(data.spec), "classes": list(data.spec.classes)},
         "seed": seed,
         "rounds": rounds,
         "batch": built.batch,

@@ -46,7 +46,7 @@ def system(kind=ALAE, latent_dim=5, width=16, **options):
 def small_style(size=16, rounds_per_level=4, channels=1, **options):
     arguments = {"latent_dim": 6, "width": 4, "max_channels": 8, "mapping_layers": 2, "batch": 8, **options}
     torch.manual_seed(11)
-    data = Spec(channels, size)
+    data = Spec(channels, size, size)
     return build_recipe(
         style_alae, data, resolve_arguments(style_alae, {"rounds_per_level": rounds_per_level, **arguments})
     )
@@ -138,14 +138,14 @@ def test_resizing_convolutions_are_the_plain_ones_beside_a_repetition_or_a_mean(
 
 def test_parameter_counts_of_the_authors_networks():
     with torch.device("meta"):
-        made = build_recipe(alae, Spec(1, 28), resolve_arguments(alae, {})).system
+        made = build_recipe(alae, Spec(1, 28, 28), resolve_arguments(alae, {})).system
     assert {n: count(getattr(made, n)) for n in "FGED"} == {"F": 15_300, "G": 1_905_424, "E": 1_904_690, "D": 7_650}
     assert made.gamma == 40  # of pixels in [-1, 1]: 10 of pixels in [0, 1]
 
 
 def test_the_networks_are_those_of_the_authors():
     torch.manual_seed(0)
-    made = build_recipe(alae, Spec(1, 28), resolve_arguments(alae, {"width": 8, "latent_dim": 4})).system.double()
+    made = build_recipe(alae, Spec(1, 28, 28), resolve_arguments(alae, {"width": 8, "latent_dim": 4})).system.double()
 
     def dense(layer, x, slope):
         y = x @ (layer.scale * layer.weight).T + layer.speed * layer.bias
@@ -178,7 +178,7 @@ def test_the_networks_are_those_of_the_authors():
 
 
 def test_gamma_is_for_pixels_from_0_to_1():
-    made = build_recipe(alae, Spec(1, 4), resolve_arguments(alae, {"width": 16, "gamma": 10.0})).system.double()
+    made = build_recipe(alae, Spec(1, 4, 4), resolve_arguments(alae, {"width": 16, "gamma": 10.0})).system.double()
     x = torch.rand(6, 1, 4, 4).double()
     of_unit = gradient_penalty(lambda unit: made.score_logits(2 * unit - 1), x)
     torch.testing.assert_close(made.gamma * gradient_penalty(made.score_logits, 2 * x - 1), 10 * of_unit)
@@ -365,7 +365,7 @@ def test_walks_are_straight_lines_between_codes_of_noise():
 def test_the_average_depends_on_images_not_on_rounds():
     for batch, ema_half_life, ema_decay in ((10_000, 10_000, 0.5), (128, 10_000, 0.5**0.0128), (50, 100, 0.5**0.5)):
         made = build_recipe(
-            alae, Spec(1, 4), resolve_arguments(alae, {"width": 4, "batch": batch, "ema_half_life": ema_half_life})
+            alae, Spec(1, 4, 4), resolve_arguments(alae, {"width": 4, "batch": batch, "ema_half_life": ema_half_life})
         )
         assert made.ema_decay == pytest.approx(ema_decay)
 
@@ -384,7 +384,7 @@ def test_the_average_depends_on_images_not_on_rounds():
 def test_parameter_counts_of_the_style_networks(size, arguments, counts):
     """FFHQ, CelebA and CelebA-HQ as the authors configure them; their D has more outputs, which nothing uses."""
     with torch.device("meta"):
-        made = build_recipe(style_alae, Spec(3, size), resolve_arguments(style_alae, arguments)).system
+        made = build_recipe(style_alae, Spec(3, size, size), resolve_arguments(style_alae, arguments)).system
     assert tuple(count(getattr(made, n)) for n in "FGED") == counts
 
 
@@ -607,7 +607,7 @@ def test_the_rate_rises_with_the_images(size, factor):
     with torch.device("meta"):
         made = build_recipe(
             style_alae,
-            Spec(3, size),
+            Spec(3, size, size),
             resolve_arguments(style_alae, {"rounds_per_level": 10, "width": 4, "max_channels": 4}),
         )
     levels = style.levels_of(size)

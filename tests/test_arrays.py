@@ -64,8 +64,8 @@ def test_shapes_that_mean_two_things_are_asked_about(shape, words):
 
 
 def test_a_shape_that_was_asked_about_can_be_said():
-    assert load(np.zeros((40, 1, 30, 3), np.uint8), held_out=0).spec == Spec(1, 3)
-    assert load(np.zeros((2, 30, 40, 3), np.uint8), held_out=0).spec == Spec(3, 30)
+    assert load(np.zeros((40, 1, 30, 3), np.uint8), held_out=0).spec == Spec(1, 3, 3)
+    assert load(np.zeros((2, 30, 40, 3), np.uint8), held_out=0).spec == Spec(3, 30, 30)
 
 
 def npy(shape, kind="|u1", content=b""):

@@ -38,7 +38,7 @@ from sparring.systems.autoencoder import Autoencoder
 from sparring.systems.vae import VAE
 from sparring.training import train
 
-DIGITS = Spec(1, 28, tuple("0123456789"))
+DIGITS = Spec(1, 28, 28, tuple("0123456789"))
 
 
 def made(name, spec=DIGITS, **arguments):

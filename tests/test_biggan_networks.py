@@ -535,6 +535,6 @@ def test_the_recipes_own_arguments_fit_every_size_that_is_advertised(name):
     for size, expected in {28: 0, 32: 0, 64: 1, 128: 2, 256: 2}.items():
         said = {"latent_dim": 140} if size == 256 and name == "biggan" else {}  # as the help says
         with torch.device("meta"):
-            made = build_recipe(function, Spec(3, size, ("a", "b")), resolve_arguments(function, said))
+            made = build_recipe(function, Spec(3, size, size, ("a", "b")), resolve_arguments(function, said))
         blocks = [module for module in made.system.modules() if isinstance(module, NonLocal)]
         assert len(blocks) == expected, size

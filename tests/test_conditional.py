@@ -342,7 +342,7 @@ def test_every_size_of_biggan_is_a_recipe():
         ("biggan-deep", 128, 32, 16),
     ):
         function = load_recipe(name, RECIPES)
-        spec = Spec(3, size, tuple("abcdefghij"))
+        spec = Spec(3, size, size, tuple("abcdefghij"))
         chosen = resolve_arguments(
             function, {"latent_dim": latent_dim, "width": 8, "attention": attention, "standing_batches": 1}
         )

@@ -368,7 +368,7 @@ def folder(path, count, size=(16, 16), mode="RGB", shade=0):
 
 def test_two_sources_become_one_labeled_data_set(tmp_path):
     data = sparring.load({"a": folder(tmp_path / "x", 20), "b": folder(tmp_path / "y", 30, shade=100)})
-    assert data.spec == Spec(1, 16, ("a", "b"))
+    assert data.spec == Spec(1, 16, 16, ("a", "b"))
     assert data.labels.tolist() == [0] * 18 + [1] * 27
     assert data.held_out.labels.tolist() == [0] * 2 + [1] * 3
     assert int(data.of_class(0).images.max()) < 100 <= int(data.of_class(1).images.min())
@@ -419,7 +419,7 @@ def test_domains_that_do_not_fit_are_refused_in_one_line(tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="optdigits comes with scikit-learn")
 def test_optdigits_come_with_scikit_learn():
     data = sparring.load("optdigits", held_out=0)
-    assert data.spec == Spec(1, 8, tuple("0123456789"))
+    assert data.spec == Spec(1, 8, 8, tuple("0123456789"))
     assert data.labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert (int(data.images.min()), int(data.images.max())) == (0, 255)
     assert sorted(set(data.images.unique().tolist())) == [round(v * 255 / 16) for v in range(17)]
@@ -428,7 +428,7 @@ def test_optdigits_come_with_scikit_learn():
     assert middle > 10 * edge
     refused(lambda: train("cyclegan", {"a": "digits", "b": "optdigits"}), "a 28 x 28, b 8 x 8", "--size")
     both = sparring.load({"a": "digits", "b": "optdigits"}, size=28)
-    assert (both.spec, len(both)) == (Spec(1, 28, ("a", "b")), 4500 + 1617)
+    assert (both.spec, len(both)) == (Spec(1, 28, 28, ("a", "b")), 4500 + 1617)
 
 
 # What is measured.

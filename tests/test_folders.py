@@ -319,7 +319,7 @@ def test_a_folder_beside_a_named_set_is_said(some, monkeypatch):
     assert len(load("digits", held_out=0)) == 5000
     said(load("digits", held_out=0), "'digits' is the built-in data set", "'./digits'")
     assert check("digits").images == 5000
-    assert load("./digits", held_out=0).spec == Spec(1, 8)
+    assert load("./digits", held_out=0).spec == Spec(1, 8, 8)
 
 
 def test_the_source_gives_the_same_data_again(some, tmp_path, monkeypatch):

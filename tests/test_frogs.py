@@ -20,7 +20,7 @@ from sparring.system import Move
 from sparring.systems.gan import GAN
 
 NAMES = ["chollet_frogs", "smu_frogs", "smu_frogs_lsgan", "smu_frogs_wgan_gp"]
-COLOR32 = Spec(3, 32)
+COLOR32 = Spec(3, 32, 32)
 
 
 def recipe(name, spec=COLOR32, **arguments):
@@ -90,7 +90,7 @@ def test_chollets_maps_have_the_books_sides():
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("name", NAMES)
 def test_any_number_of_channels(name, channels):
-    made = recipe(name, Spec(channels, 32), latent_dim=6).system
+    made = recipe(name, Spec(channels, 32, 32), latent_dim=6).system
     fake = made.G(torch.randn(2, 6))
     assert fake.shape == (2, channels, 32, 32)
     assert made.D(fake).shape == (2, 1)
@@ -99,7 +99,7 @@ def test_any_number_of_channels(name, channels):
 @pytest.mark.parametrize("size", [16, 48])
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_smu_at_other_sizes(name, size):
-    made = recipe(name, Spec(3, size), latent_dim=6).system
+    made = recipe(name, Spec(3, size, size), latent_dim=6).system
     fake = made.G(torch.randn(2, 6))
     assert fake.shape == (2, 3, size, size)
     assert made.D(fake).shape == (2, 1)
@@ -115,7 +115,7 @@ def test_smu_at_other_sizes(name, size):
 )
 def test_other_sizes_are_refused(name, size, words):
     with pytest.raises(SparringError, match=words):
-        recipe(name, Spec(3, size))
+        recipe(name, Spec(3, size, size))
 
 
 def slopes(network):

@@ -39,7 +39,7 @@ def test_too_many_labels_are_refused():
         images().labeled_subset(10, seed=0)
     function = load_recipe("improved-gan", RECIPES)
     with pytest.raises(SparringError, match="--n-labeled 25 is not a multiple of the 10 classes"):
-        build_recipe(function, Spec(1, 28, tuple("0123456789")), resolve_arguments(function, {"n_labeled": 25}))
+        build_recipe(function, Spec(1, 28, 28, tuple("0123456789")), resolve_arguments(function, {"n_labeled": 25}))
 
 
 def test_parameters_are_those_of_the_published_networks():

@@ -109,7 +109,7 @@ def test_tanimoto_agrees_with_rdkit():
 
 def test_the_open_molecules_come_with_rdkit(open_molecules, capfd):
     data = load("nci")
-    assert data.spec == Spec(1, 13)
+    assert data.spec == Spec(1, 13, 13)
     assert (len(data), len(data.held_out), len(open_molecules)) == (4492, 499, 4991)
     assert data.labels is None
     assert data.values.shape == (4492, 2)
@@ -262,7 +262,7 @@ def test_without_rdkit_one_line_says_what_to_install(tmp_path, monkeypatch):
 
 def test_fingerprints_are_not_scaled(tmp_path):
     path = file_of(tmp_path, SMILES)
-    assert load(path, size=13, channels=1).spec == Spec(1, 13)
+    assert load(path, size=13, channels=1).spec == Spec(1, 13, 13)
     one_line(lambda: load(path, size=28), "1 x 13 x 13", "1 x 28 x 28", "'molecules'")
     one_line(lambda: load(path, channels=3), "3 x 13 x 13")
 
@@ -534,7 +534,7 @@ def test_screening_finds_the_molecules_that_are_like_those_made():
 
 
 def test_the_recipe_is_the_papers():
-    made = build_recipe(recipe, Spec(1, 13), resolve_arguments(recipe, {}))
+    made = build_recipe(recipe, Spec(1, 13, 13), resolve_arguments(recipe, {}))
     assert (made.batch, made.rounds, made.system.latent_dim, made.system.manifold) == (64, 500_000, 4, 0)
     assert weights(made.system) == 30_020 + 65 + 30_247 + 37
     assert set(made.optimizers) == set(made.system.players)
@@ -544,7 +544,7 @@ def test_the_recipe_is_the_papers():
 
 
 def test_the_recipe_refuses_what_is_no_molecule():
-    one_line(lambda: build_recipe(recipe, Spec(1, 28), resolve_arguments(recipe, {})), "--data nci", "28x28")
+    one_line(lambda: build_recipe(recipe, Spec(1, 28, 28), resolve_arguments(recipe, {})), "--data nci", "28x28")
     pictures = replace(families(), values=None)
     one_line(lambda: train(recipe, pictures, rounds=1, quiet=True), "--data nci", "'families' has images only")
     color = replace(families(), images=families().images.repeat(1, 3, 1, 1))

@@ -12,7 +12,7 @@ from sparring.networks import cs231n, dcgan, improved_gan, infogan, mlp, pacgan,
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 
-GRAY28 = Spec(1, 28)
+GRAY28 = Spec(1, 28, 28)
 CLASSES1000 = tuple(map(str, range(1000)))
 
 
@@ -36,20 +36,20 @@ def system(name, spec=GRAY28, **arguments):
         ("raschka-mlp", GRAY28, {}, 100609, 114064),
         ("csc321-mlp", GRAY28, {}, 265701, 266284),
         ("goodfellow-mlp", GRAY28, {}, 1231441, 2503984),
-        ("dcgan", Spec(3, 64), {}, 2765568, 3576704),
-        ("wgan", Spec(3, 64), {}, 2765568, 3576704),
+        ("dcgan", Spec(3, 64, 64), {}, 2765568, 3576704),
+        ("wgan", Spec(3, 64, 64), {}, 2765568, 3576704),
         ("wgan-gp", GRAY28, {}, 1030145, 1554177),
         ("r1gan", GRAY28, {}, 1030145, 1554177),
-        ("r3gan", Spec(3, 32), {}, 20683776, 20732160),
-        ("wgan-gp-resnet", Spec(3, 32), {}, 1053825, 1204483),
-        ("dcgan", Spec(1, 64), {}, 2763520, 3574656),
-        ("biggan", Spec(3, 128, CLASSES1000), {}, 87982370, 70433988),
-        ("biggan-cifar", Spec(3, 32, tuple("0123456789")), {}, 4207361, 4304387),
-        ("biggan-deep", Spec(3, 128, CLASSES1000), {}, 34590210, 50244484),
-        ("chollet-frogs", Spec(3, 32), {}, 790913, 6264579),
-        ("smu-frogs", Spec(3, 32), {}, 98401, 641667),
-        ("smu-frogs-lsgan", Spec(3, 32), {}, 98401, 641667),
-        ("smu-frogs-wgan-gp", Spec(3, 32), {}, 98401, 641667),
+        ("r3gan", Spec(3, 32, 32), {}, 20683776, 20732160),
+        ("wgan-gp-resnet", Spec(3, 32, 32), {}, 1053825, 1204483),
+        ("dcgan", Spec(1, 64, 64), {}, 2763520, 3574656),
+        ("biggan", Spec(3, 128, 128, CLASSES1000), {}, 87982370, 70433988),
+        ("biggan-cifar", Spec(3, 32, 32, tuple("0123456789")), {}, 4207361, 4304387),
+        ("biggan-deep", Spec(3, 128, 128, CLASSES1000), {}, 34590210, 50244484),
+        ("chollet-frogs", Spec(3, 32, 32), {}, 790913, 6264579),
+        ("smu-frogs", Spec(3, 32, 32), {}, 98401, 641667),
+        ("smu-frogs-lsgan", Spec(3, 32, 32), {}, 98401, 641667),
+        ("smu-frogs-wgan-gp", Spec(3, 32, 32), {}, 98401, 641667),
         ("ganhacks", GRAY28, {}, 138817, 766017),
     ],
 )
@@ -66,7 +66,7 @@ def test_toy_networks_of_wgan_gp():
 
 def test_adams_epsilon_of_biggans_scripts():
     """1e-6 in the authors' scripts for ImageNet, the default 1e-8 in the one for CIFAR-10."""
-    spec = Spec(3, 32, tuple("0123456789"))
+    spec = Spec(3, 32, 32, tuple("0123456789"))
     for name, epsilon in (("biggan-small", 1e-6), ("biggan-cifar", 1e-8)):
         function = load_recipe(name, RECIPES)
         with torch.device("meta"):
@@ -86,7 +86,7 @@ def test_dcgan_at_other_sizes(size, channels):
 
 @pytest.mark.parametrize("recipe", ["cs231n-mlp", "raschka-mlp", "csc321-mlp", "goodfellow-mlp"])
 def test_fully_connected_recipes_take_any_size(recipe):
-    made = system(recipe, Spec(3, 12))
+    made = system(recipe, Spec(3, 12, 12))
     fake = made.G(torch.randn(5, made.latent_dim))
     assert fake.shape == (5, 3, 12, 12)
     assert float(fake.detach().abs().max()) <= 1
@@ -96,11 +96,11 @@ def test_fully_connected_recipes_take_any_size(recipe):
 @pytest.mark.parametrize(
     ("recipe", "spec", "words"),
     [
-        ("cs231n-dcgan", Spec(1, 32), "--size 28"),
-        ("dcgan", Spec(3, 60), "--size from"),
-        ("wgan-gp", Spec(1, 32), "--size 28"),
-        ("r3gan", Spec(1, 28), "--size from"),
-        ("wgan-gp-resnet", Spec(1, 28), "--size 32"),
+        ("cs231n-dcgan", Spec(1, 32, 32), "--size 28"),
+        ("dcgan", Spec(3, 60, 60), "--size from"),
+        ("wgan-gp", Spec(1, 32, 32), "--size 28"),
+        ("r3gan", Spec(1, 28, 28), "--size from"),
+        ("wgan-gp-resnet", Spec(1, 28, 28), "--size 32"),
     ],
 )
 def test_sizes_that_a_network_cannot_make_are_refused(recipe, spec, words):

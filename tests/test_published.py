@@ -10,7 +10,7 @@ from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 
 TEN = tuple("0123456789")
 NARROW = {"width": 4}
-GRAY = Spec(1, 28)
+GRAY = Spec(1, 28, 28)
 
 
 def made(name, spec=GRAY, **arguments):
@@ -45,20 +45,20 @@ CRITIC = ("critic", "generator")
         ("cs231n-lsgan", GRAY, {}, 128, 3_900, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
         ("cs231n-dcgan", GRAY, {}, 128, 1_950, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
         ("raschka-mlp", GRAY, {}, 128, 46_900, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
-        ("dcgan", Spec(1, 16), NARROW, 128, 39_575, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
-        ("wgan", Spec(1, 16), NARROW, 64, 100_000, both("RMSprop", 5e-5, 0.99, players=CRITIC), ("normal", 100)),
+        ("dcgan", Spec(1, 16, 16), NARROW, 128, 39_575, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
+        ("wgan", Spec(1, 16, 16), NARROW, 64, 100_000, both("RMSprop", 5e-5, 0.99, players=CRITIC), ("normal", 100)),
         ("wgan-gp", GRAY, NARROW, 50, 200_000, both("Adam", 1e-4, 0.5, 0.9, players=CRITIC), ("normal", 128)),
         (
-            *("wgan-gp-resnet", Spec(1, 32), NARROW, 64, 100_000),
+            *("wgan-gp-resnet", Spec(1, 32, 32), NARROW, 64, 100_000),
             *(both("Adam", 2e-4, 0.0, 0.9, players=CRITIC), ("normal", 128)),
         ),
         ("r1gan", GRAY, NARROW, 64, 100_000, both("RMSprop", 1e-4, 0.99), ("normal", 128)),
         (
-            *("r3gan", Spec(1, 16), {"width": 4, "groups": 1}, 512, 488_281),
+            *("r3gan", Spec(1, 16, 16), {"width": 4, "groups": 1}, 512, 488_281),
             *(both("Adam", 2e-4, 0.0, 0.9), ("normal", 64)),
         ),
         (
-            *("pacgan", Spec(3, 28), {}, 512, 500_000),
+            *("pacgan", Spec(3, 28, 28), {}, 512, 500_000),
             *({"discriminator": ("Adam", 2e-4, 0.5, 0.99), "generator": ("Adam", 1e-4, 0.5, 0.99)}, ("normal", 256)),
         ),
         (
@@ -66,23 +66,23 @@ CRITIC = ("critic", "generator")
             *({"discriminator": ("Adam", 2e-4, 0.5, 0.999), "generator": ("Adam", 1e-3, 0.5, 0.999)}, ("uniform", 62)),
         ),
         (
-            *("biggan", Spec(3, 128, TEN), {"width": 8}, 2_048, 200_000),
+            *("biggan", Spec(3, 128, 128, TEN), {"width": 8}, 2_048, 200_000),
             *({"discriminator": ("Adam", 2e-4, 0.0, 0.999), "generator": ("Adam", 5e-5, 0.0, 0.999)}, ("normal", 120)),
         ),
-        ("biggan-cifar", Spec(3, 32, TEN), NARROW, 50, 125_000, both("Adam", 2e-4, 0.0, 0.999), ("normal", 128)),
+        ("biggan-cifar", Spec(3, 32, 32, TEN), NARROW, 50, 125_000, both("Adam", 2e-4, 0.0, 0.999), ("normal", 128)),
         (
-            *("chollet-frogs", Spec(3, 32), NARROW, 20, 10_000),
+            *("chollet-frogs", Spec(3, 32, 32), NARROW, 20, 10_000),
             *({"discriminator": ("RMSprop", 8e-4, 0.9), "generator": ("RMSprop", 4e-4, 0.9)}, ("normal", 32)),
         ),
         (
-            *("smu-frogs", Spec(3, 32), {}, 250, 10_000),
+            *("smu-frogs", Spec(3, 32, 32), {}, 250, 10_000),
             *({"discriminator": ("RMSprop", 8e-4, 0.99), "generator": ("RMSprop", 4e-4, 0.99)}, ("normal", 32)),
         ),
         (
-            *("smu-frogs-wgan-gp", Spec(3, 32), {}, 250, 6_320),
+            *("smu-frogs-wgan-gp", Spec(3, 32, 32), {}, 250, 6_320),
             *(both("Adam", 1e-4, 0.0, 0.9, players=CRITIC), ("normal", 32)),
         ),
-        ("improved-gan", Spec(1, 28, TEN), {}, 100, 180_000, both("Adam", 3e-3, 0.5, 0.999), ("uniform", 100)),
+        ("improved-gan", Spec(1, 28, 28, TEN), {}, 100, 180_000, both("Adam", 3e-3, 0.5, 0.999), ("uniform", 100)),
         ("vae", GRAY, {}, 100, 54_000, both("Adagrad", 0.01, 0, players=("autoencoder",)), ("normal", 20)),
         (
             *("chollet-vae", GRAY, {}, 16, 33_750),
@@ -90,7 +90,7 @@ CRITIC = ("critic", "generator")
         ),
         (
             "smu-vae",
-            Spec(1, 28),
+            Spec(1, 28, 28),
             {},
             32,
             25_300,
@@ -102,11 +102,11 @@ CRITIC = ("critic", "generator")
             *(both("Adam", 2e-3, 0.0, 0.99, players=("discriminator", "generator", "autoencoder")), ("normal", 50)),
         ),
         (
-            *("cyclegan", Spec(3, 128, ("a", "b")), NARROW, 1, 266_800),
+            *("cyclegan", Spec(3, 128, 128, ("a", "b")), NARROW, 1, 266_800),
             *(both("Adam", 2e-4, 0.5, 0.999, players=("translators", "discriminators")), ("normal", 0)),
         ),
         (
-            *("aae-semi-supervised", Spec(1, 28, TEN), {}, 100, 3_000_000),
+            *("aae-semi-supervised", Spec(1, 28, 28, TEN), {}, 100, 3_000_000),
             *(
                 both("SGD", 0.1, 0.1, players=("discriminators", "encoder"))
                 | {"autoencoder": ("SGD", 0.01, 0.9), "classifier": ("SGD", 0.1, 0.9)},
@@ -125,21 +125,21 @@ def test_a_recipe_as_it_comes_has_the_numbers_of_its_source(name, spec, argument
 @pytest.mark.parametrize(
     ("name", "spec", "arguments", "numbers"),
     [
-        ("wgan", Spec(1, 16), NARROW, {"critic_steps": 5, "warm_start": 100, "clip": 0.01}),
+        ("wgan", Spec(1, 16, 16), NARROW, {"critic_steps": 5, "warm_start": 100, "clip": 0.01}),
         ("wgan-gp", GRAY, NARROW, {"critic_steps": 5, "gp_weight": 10}),
-        ("wgan-gp-resnet", Spec(1, 32), NARROW, {"critic_steps": 5, "gp_weight": 10, "generator_batch": 2}),
+        ("wgan-gp-resnet", Spec(1, 32, 32), NARROW, {"critic_steps": 5, "gp_weight": 10, "generator_batch": 2}),
         ("r1gan", GRAY, NARROW, {"gamma": 10, "penalize": "real", "penalty_interval": 1}),
         (
             "r3gan",
-            Spec(1, 16),
+            Spec(1, 16, 16),
             {"width": 4, "groups": 1},
             {"gamma": 0.05, "final_gamma": 0.005, "anneal_rounds": 39_062},
         ),
-        ("biggan", Spec(3, 128, TEN), {"width": 8}, {"critic_steps": 2, "ortho_weight": 1e-4}),
-        ("biggan-cifar", Spec(3, 32, TEN), NARROW, {"critic_steps": 4, "ortho_weight": 0}),
+        ("biggan", Spec(3, 128, 128, TEN), {"width": 8}, {"critic_steps": 2, "ortho_weight": 1e-4}),
+        ("biggan-cifar", Spec(3, 32, 32, TEN), NARROW, {"critic_steps": 4, "ortho_weight": 0}),
         ("infogan", GRAY, {}, {"n_categories": 10, "n_continuous": 2, "info_weight": 1}),
-        ("acgan", Spec(1, 28, TEN), {}, {"d_class_weight": 1, "g_class_weight": 1}),
-        ("cyclegan", Spec(3, 128, ("a", "b")), NARROW, {"lambda_cycle": 10, "lambda_identity": 0.5}),
+        ("acgan", Spec(1, 28, 28, TEN), {}, {"d_class_weight": 1, "g_class_weight": 1}),
+        ("cyclegan", Spec(3, 128, 128, ("a", "b")), NARROW, {"lambda_cycle": 10, "lambda_identity": 0.5}),
         ("vae", GRAY, {}, {"beta": 1}),
     ],
 )
@@ -150,12 +150,12 @@ def test_weights_of_losses_and_steps_are_those_of_the_source(name, spec, argumen
 
 def test_averages_that_the_sources_have():
     """Of the others most show the live weights."""
-    cifar = made("biggan-cifar", Spec(3, 32, TEN), **NARROW)
-    large = made("biggan", Spec(3, 128, TEN), width=8)
+    cifar = made("biggan-cifar", Spec(3, 32, 32, TEN), **NARROW)
+    large = made("biggan", Spec(3, 128, 128, TEN), width=8)
     assert [(r.ema_decay, r.ema_start) for r in (cifar, large)] == [(0.9999, 1_000), (0.9999, 20_000)]
     assert made("r1gan", **NARROW).ema_decay == 0.999
-    assert made("improved-gan", Spec(1, 28, TEN)).ema_decay == 0.9999  # 1e-4 of the live weights in each round
-    assert made("r3gan", Spec(1, 16), width=4, groups=1).ema_decay == pytest.approx(0.5 ** (512 / 5e6), abs=2e-6)
+    assert made("improved-gan", Spec(1, 28, 28, TEN)).ema_decay == 0.9999  # 1e-4 of the live weights in each round
+    assert made("r3gan", Spec(1, 16, 16), width=4, groups=1).ema_decay == pytest.approx(0.5 ** (512 / 5e6), abs=2e-6)
     assert made("alae", **NARROW).ema_decay == pytest.approx(0.5 ** (128 / 10_000))
 
 
@@ -163,9 +163,9 @@ def test_rates_move_as_in_the_source():
     goodfellow = made("goodfellow-mlp").schedules["generator"]
     assert goodfellow(125_000) == pytest.approx({"lr": 0.1 * 1.000004**-125_000, "momentum": 0.7})
     assert goodfellow(10**8)["lr"] == pytest.approx(1e-6)
-    falling = made("wgan-gp-resnet", Spec(1, 32), **NARROW).schedules["critic"]
+    falling = made("wgan-gp-resnet", Spec(1, 32, 32), **NARROW).schedules["critic"]
     assert [falling(n)["lr"] for n in (1, 50_001, 100_001)] == pytest.approx([2e-4, 1e-4, 0])
-    r3gan = made("r3gan", Spec(1, 16), width=4, groups=1).schedules["generator"]
+    r3gan = made("r3gan", Spec(1, 16, 16), width=4, groups=1).schedules["generator"]
     assert [(s["lr"], s["betas"][1]) for s in map(r3gan, (1, 39_063, 10**6))] == [
         (pytest.approx(2e-4), pytest.approx(0.9)),
         (pytest.approx(5e-5), pytest.approx(0.99)),

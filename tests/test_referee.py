@@ -423,7 +423,7 @@ def test_rates_that_fall_to_zero_do_so_after_the_round_that_is_named(name, size,
     function = load_recipe(name, RECIPES)
     classes = tuple(map(str, range(info(function).classes))) or (("a", "b") if name == "cyclegan" else ())
     with torch.device("meta"):
-        made = build_recipe(function, Spec(1, size, classes), resolve_arguments(function, arguments))
+        made = build_recipe(function, Spec(1, size, size, classes), resolve_arguments(function, arguments))
     assert made.schedules
     for schedule in made.schedules.values():
         assert last_round_of_learning(schedule, 10**9) == end

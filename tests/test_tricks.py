@@ -654,7 +654,7 @@ def test_labels_are_numbers_of_the_code():
 
 # The recipe.
 
-SPEC = Spec(3, 28, ("a", "b"))
+SPEC = Spec(3, 28, 28, ("a", "b"))
 TINY = {"width": 4, "batch": 8, "latent_dim": 6, "vbn_size": 4}
 OTHERS = {
     "latent_dim": [1],
@@ -760,7 +760,7 @@ def test_choices_are_the_tables():
     ("size", "g", "d"), [(28, 766_017, 138_817), (32, 1_071_169, 661_697), (64, 3_583_297, 2_764_481)]
 )
 def test_parameters_of_the_recipe_as_it_comes(size, g, d):
-    system = build_recipe(RECIPE, Spec(1, size), resolve_arguments(RECIPE, {})).system
+    system = build_recipe(RECIPE, Spec(1, size, size), resolve_arguments(RECIPE, {})).system
     assert sum(p.numel() for p in system.G.parameters()) == g
     assert sum(p.numel() for p in system.D.parameters()) == d
     assert system.G(torch.randn(2, 100)).shape == (2, 1, size, size)
@@ -808,12 +808,12 @@ def test_what_cannot_be_is_refused(given, words):
 
 def test_labels_need_labeled_data():
     with pytest.raises(SparringError, match="the data has none"):
-        made(Spec(1, 28), label_channels=2)
+        made(Spec(1, 28, 28), label_channels=2)
 
 
 def test_sizes_that_it_cannot_make_are_refused():
     with pytest.raises(SparringError, match="choose --size from"):
-        made(Spec(1, 30))
+        made(Spec(1, 30, 30))
 
 
 def test_references_are_codes_and_real_images_in_packs():
@@ -872,4 +872,4 @@ def test_every_command_of_the_page_is_one_that_its_recipe_takes(command):
     known = {a.name: a.default for a in arguments(function)}
     settled = resolve_arguments(function, given)
     assert all(settled[name] != known[name] for name in given), "the command changes nothing"
-    build_recipe(function, Spec(1, 28, tuple("0123456789")), settled)
+    build_recipe(function, Spec(1, 28, 28, tuple("0123456789")), settled)

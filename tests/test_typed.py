@@ -52,7 +52,7 @@ def system():
     function = load_recipe("vae", RECIPES)
     with torch.random.fork_rng():
         return build_recipe(
-            function, Spec(1, 28, ("a", "b")), resolve_arguments(function, {"latent_dim": 3})
+            function, Spec(1, 28, 28, ("a", "b")), resolve_arguments(function, {"latent_dim": 3})
         ).system.eval()
 
 

@@ -98,7 +98,7 @@ def test_the_slope_is_that_of_the_authors_pixels(name, size, bright):
     function = load_recipe(name, RECIPES)
     torch.manual_seed(0)
     made = build_recipe(
-        function, Spec(1, size), resolve_arguments(function, {} if "smu" in name else {"width": 4})
+        function, Spec(1, size, size), resolve_arguments(function, {} if "smu" in name else {"width": 4})
     ).system
     theirs = torch.rand(3, 1, size, size, requires_grad=True)
     (slope,) = torch.autograd.grad(made.D(2 * theirs - 1).sum(), theirs)

@@ -232,7 +232,7 @@ def refused_at_64(name):
     function = load_recipe(name, RECIPES)
     try:
         with torch.device("meta"):
-            build_recipe(function, Spec(3, 64, ("a", "b")), resolve_arguments(function, {}))
+            build_recipe(function, Spec(3, 64, 64, ("a", "b")), resolve_arguments(function, {}))
     except SparringError as error:
         return str(error)
     return ""

@@ -97,11 +97,11 @@ def load_run_and_images(
     system = opened.system(recipe=recipe)
     if not system.supports(capability):
         raise SparringError(f"{type(system).__name__} cannot {capability} images")
-    spec = opened.config["spec"]
-    part, names = load_images(images, size=spec["size"], channels=spec["channels"], most=limit)
+    spec = opened.spec
+    part, names = load_images(images, size=spec.size, channels=spec.channels, most=limit)
     for note in part.notes:
         print(f"sparring: {note}", file=sys.stderr)
-    return system, part, names, spec["classes"]
+    return system, part, names, list(spec.classes)
 
 
 def class_labels(text: str, classes: Sequence[str]) -> list[int]:

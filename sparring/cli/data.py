@@ -43,4 +43,4 @@ def check_data(
 
         dataset = preview_of(path, size=size, channels=channels, labels_from=labels_from, root=data_root)
         write(preview, png(grid(to_float(dataset.images))))
-        print(f"preview: {preview}, {len(dataset)} images of {dataset.spec.size} x {dataset.spec.size}")
+        print(f"preview: {preview}, {len(dataset)} images of {dataset.spec.height} x {dataset.spec.width}")

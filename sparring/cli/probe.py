@@ -50,10 +50,8 @@ def probe(
 
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    spec = opened.config["spec"]
-    dataset = (
-        opened.data() if data is None else load(data, size=spec["size"], channels=spec["channels"], root=data_root)
-    )
+    spec = opened.spec
+    dataset = opened.data() if data is None else load(data, size=spec.size, channels=spec.channels, root=data_root)
     plan = protocol(dataset, labels=labels, draws=repeats, seed=seed)
     svm()
     unlabeled = plan.validation.images  # of all classes: folders are ordered by class
@@ -94,12 +92,12 @@ def probe(
 def _untrained_system(run: "Run", seed: int, recipe: str | None) -> "System":
     """The run's system with new random weights."""
     from sparring.recipes.recipe import build_recipe
-    from sparring.run import resolved_recipe, spec_of
+    from sparring.run import resolved_recipe
     from sparring.seeds import derive_seed, isolated
 
     function, resolved = resolved_recipe(run.config, recipe)
     with isolated(derive_seed("probe", "random weights", seed)):
-        untrained = build_recipe(function, spec_of(run.config), resolved)
+        untrained = build_recipe(function, run.spec, resolved)
     return untrained.system.eval()
 
 

@@ -64,7 +64,7 @@ def _show_recipe(name: str, *, as_json: bool) -> None:
     from sparring.recipes.recipe import build_recipe
 
     channels = 1 if info(function).size in (13, 28) else 3
-    spec = Spec(channels, info(function).size, tuple(map(str, range(info(function).classes))))
+    spec = Spec(channels, info(function).size, info(function).size, tuple(map(str, range(info(function).classes))))
     with torch.device("meta"):
         built = build_recipe(function, spec, resolve_arguments(function, {}))
     networks = {n: sum(p.numel() for p in net.parameters()) for n, net in built.system.named_children()}
@@ -72,7 +72,7 @@ def _show_recipe(name: str, *, as_json: bool) -> None:
         "name": name,
         "paper": info(function).paper,
         "about": inspect.getdoc(function),
-        "data": {"channels": spec.channels, "size": spec.size},
+        "data": {"channels": spec.channels, "height": spec.height, "width": spec.width},
         "rounds": built.rounds,
         "batch": built.batch,
         "system": type(built.system).__name__,
@@ -96,7 +96,7 @@ def _show_recipe(name: str, *, as_json: bool) -> None:
         else:
             out.print(" ".join(paragraph.split()), end="\n\n")  # rich wraps the lines
     out.print(
-        f"Rounds {built.rounds}, batch {built.batch}; parameter counts for {spec.channels}x{spec.size}x{spec.size} "
+        f"Rounds {built.rounds}, batch {built.batch}; parameter counts for {spec.channels}x{spec.height}x{spec.width} "
         "images.\n"
     )
     if short := info(function).measured:

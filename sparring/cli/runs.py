@@ -12,7 +12,7 @@ from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Tru
 from sparring.errors import SparringError, StorageError
 
 if TYPE_CHECKING:
-    from sparring.data.dataset import Dataset
+    from sparring.data.dataset import Dataset, Spec
     from sparring.evaluation import Evaluation
 
 
@@ -120,7 +120,7 @@ def evaluate(
         averaged=bool(system.ema_networks) and opened.config["arguments"].get("ema_decay") != 0,
         sampling=sample_kwargs(system, {"truncation": truncation}),
         parzen=parzen,
-        pairs=_pairs(pairs_a, pairs_b, opened.config["spec"]),
+        pairs=_pairs(pairs_a, pairs_b, opened.spec),
     )
     record = {**result.as_dict(), "checkpoint": checkpoint}
     try:
@@ -151,7 +151,7 @@ def _show(result: "Evaluation", record: Mapping[str, Any] | None) -> None:
         print(f"\n{diagnosis}")
 
 
-def _pairs(a: Path | None, b: Path | None, spec: Mapping[str, Any]) -> "tuple[Dataset, Dataset] | None":
+def _pairs(a: Path | None, b: Path | None, spec: "Spec") -> "tuple[Dataset, Dataset] | None":
     """The images of the two domains, row by row partners; reports images without a partner on stderr."""
     from sparring.data.loading import load_pairs
 
@@ -159,7 +159,7 @@ def _pairs(a: Path | None, b: Path | None, spec: Mapping[str, Any]) -> "tuple[Da
         return None
     if a is None or b is None:
         raise SparringError("give both --pairs-a and --pairs-b")
-    first, second = load_pairs(a, b, size=spec["size"], channels=spec["channels"])
+    first, second = load_pairs(a, b, size=spec.size, channels=spec.channels)
     for note in first.notes:
         print(f"sparring: {note}", file=sys.stderr)
     return first, second

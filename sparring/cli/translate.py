@@ -41,12 +41,12 @@ def translate(
     system = opened.system(recipe=recipe)
     if not system.supports("translate"):
         raise SparringError(f"{type(system).__name__} cannot translate images")
-    spec = opened.config["spec"]
-    if to not in spec["classes"]:
-        raise unknown_name_error("domain", to, spec["classes"])
+    spec = opened.spec
+    if to not in spec.classes:
+        raise unknown_name_error("domain", to, spec.classes)
     listing = listing_of(images)
     _check_names(listing, images, out)
-    _check_headers(listing, spec["size"])
+    _check_headers(listing, spec.size)
 
     disk, console = Disk(), Console(stderr=True)
     with listing.opener() as open_name:
@@ -55,10 +55,10 @@ def translate(
         ):
             try:
                 with open_image(open_name(name)) as image:
-                    picture = normalize_orientation(image, channels=spec["channels"])
+                    picture = normalize_orientation(image, channels=spec.channels)
             except BadImage as bad:
                 raise SparringError(f"cannot read {shown(name)} ({bad}); the images before it are translated") from None
-            translation = translated(system, picture, spec["size"], spec["classes"].index(to))
+            translation = translated(system, picture, spec.size, spec.classes.index(to))
             disk.mkdir((out / name).parent)
             write_file(disk, out / name, _encoded(translation, name))
     print(f"{len(listing.names):,} images translated to {to}: {out}")

@@ -355,7 +355,7 @@ def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
         images=len(data),
         decoded=len(data),
         bad={},
-        sizes={f"{data.spec.size} x {data.spec.size}": len(data)},
+        sizes={f"{data.spec.width} x {data.spec.height}": len(data)},
         formats={},
         modes={f"8-bit {kind}": len(data)},
         conversions={},

@@ -25,16 +25,24 @@ MIN_HELD_OUT = 50
 
 @dataclass(frozen=True)
 class Spec:
-    """Shape of the data for networks: channels, side in pixels, class names (empty: unlabeled)."""
+    """Shape of the data for networks: channels, height and width in pixels, class names (empty: unlabeled)."""
 
     channels: int
-    size: int
+    height: int
+    width: int
     classes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
-        return (self.channels, self.size, self.size)
+        return (self.channels, self.height, self.width)
+
+    @property
+    def size(self) -> int:
+        """Side of square images in pixels. Raises SparringError if they are not square."""
+        if self.height != self.width:
+            raise SparringError(f"the images are {self.height} x {self.width} pixels, and this needs square ones")
+        return self.height
 
 
 def held_out_of(images: int, part: float) -> int:
@@ -104,7 +112,9 @@ class Dataset:
 
     @property
     def spec(self) -> Spec:
-        return Spec(self.images.shape[1], self.images.shape[2], self.classes if self.labels is not None else ())
+        """The shape of one image, and the class names of labeled data."""
+        channels, height, width = self.images.shape[1:]
+        return Spec(channels, height, width, self.classes if self.labels is not None else ())
 
     def require_images(self) -> None:
         """Raise SparringError unless all parts have square uint8 images of one shape, and valid labels."""

@@ -141,6 +141,13 @@ def load(
     return data
 
 
+def reload_data(source: Mapping[str, Any], own_size: int | None) -> Dataset:
+    """Load data from a recorded source, the arguments of `load`; `own_size`: image size if it has none."""
+    names = ("channels", "classes", "labels_from", "root", "held_out", "cache")
+    options = {name: source[name] for name in names if name in source}
+    return load(source["source"], size=source.get("size") or own_size, **options)
+
+
 def labels_place(labels_from: str | Path | None) -> str | None:
     """`labels_from` with a file as an absolute path. Raises `SparringError` if the file does not exist."""
     if labels_from is None or labels_from in ("folders", "none"):

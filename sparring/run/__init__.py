@@ -49,8 +49,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sparring.data.dataset import Dataset
-from sparring.data.loading import load
+from sparring.data.dataset import Dataset, Spec
+from sparring.data.loading import reload_data
 from sparring.data.pixels import BadImage, open_image
 from sparring.durable import (
     CorruptCheckpointError,
@@ -92,7 +92,7 @@ from sparring.run.weights import (
 )
 from sparring.system import System
 
-__all__ = ["Checkpoint", "Run", "command_line", "open_system", "reload_data", "resolved_recipe", "spec_of"]
+__all__ = ["Checkpoint", "Run", "command_line", "open_system", "resolved_recipe"]
 
 KEEP_CHECKPOINTS = 3
 """Number of checkpoints to keep. At least two, as a crash may damage the newest."""
@@ -445,7 +445,7 @@ class Run:
 
     def require_fit(self, saved: Checkpoint, function: RecipeFunction, resolved: Mapping[str, Any]) -> None:
         """Raises SparringError unless the checkpoint's weights fit the recipe; no network is allocated."""
-        expected = expected_shapes(function, spec_of(self.config), resolved)
+        expected = expected_shapes(function, self.spec, resolved)
         if expected is not None:
             file = self._checkpoint(saved.numbers["round"]) / "system.safetensors"
             require_fit(saved.tensors.get("system", {}), expected, file, self.config["recipe"])
@@ -655,14 +655,9 @@ class Run:
         elif given is not None:
             if source and isinstance(source["source"], dict) and isinstance(given, str):
                 given = dict(zip(source["source"], given.split(","), strict=False))
-            options = source or {
-                "size": None,
-                "channels": self.config["spec"]["channels"],
-                "classes": None,
-                "root": None,
-            }
+            options = source or {"channels": self.spec.channels}
             untrusted = {} if self.is_own() else dict.fromkeys(("root", "cache", "labels_from"))
-            data = reload_data({**options, **untrusted, "source": given}, self.config["spec"]["size"])
+            data = reload_data({**options, **untrusted, "source": given}, self.spec.size)
         elif source is None:
             raise SparringError(
                 f"{self.path} was trained on data created in memory: pass them again, with --data PATH or data=..."
@@ -675,7 +670,7 @@ class Run:
                 f"give --data {shown(location)}, or their location here"
             )
         else:
-            data = reload_data(source, self.config["spec"]["size"])
+            data = reload_data(source, self.spec.size)
         if data.fingerprint != config["fingerprint"]:
             raise SparringError(
                 f"these are not the data that {self.path} was trained on, or they have changed: {config['count']:,} "
@@ -683,16 +678,14 @@ class Run:
             )
         return data
 
+    @property
+    def spec(self) -> Spec:
+        """Shape and classes of the data."""
+        return spec_of(self.config)
+
     def is_own(self) -> bool:
         """Whether this user created the run on this machine, with the recorded data source."""
         return self.config["signature"] == signature(self._provenance())
-
-
-def reload_data(source: Mapping[str, Any], own_size: int | None) -> Dataset:
-    """Load data from a recorded source, the arguments of `sparring.load`; `own_size`: image size if it has none."""
-    size = source["size"] or own_size
-    names = ("channels", "classes", "labels_from", "root", "held_out", "cache")
-    return load(source["source"], size=size, **{name: source[name] for name in names if name in source})
 
 
 def command_line() -> str:

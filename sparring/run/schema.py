@@ -15,7 +15,7 @@ from sparring.data.pixels import MAX_SIZE
 from sparring.durable import CorruptCheckpointError, read_json, unsealed
 from sparring.errors import MOST, SparringError
 
-FORMAT = 4
+FORMAT = 5
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 
@@ -39,7 +39,8 @@ class Data(BaseModel, strict=True):
 
 class DataSpec(BaseModel, strict=True):
     channels: Count
-    size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
+    height: Annotated[int, Field(ge=1, le=MAX_SIZE)]
+    width: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     classes: list[str]
 
 
@@ -152,4 +153,4 @@ def _format_of(data: bytes) -> int | None:
 def spec_of(config: Mapping[str, Any]) -> Spec:
     """The data's `Spec`, from recipe.json or config.json."""
     spec = config["spec"]
-    return Spec(spec["channels"], spec["size"], tuple(spec["classes"]))
+    return Spec(spec["channels"], spec["height"], spec["width"], tuple(spec["classes"]))
