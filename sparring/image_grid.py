@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import math
 from collections.abc import Sequence
@@ -69,7 +68,7 @@ def reconstructions(system: System, part: Dataset, count: int, columns: int) -> 
     count = min(count, len(part)) // columns * columns
     chosen = part.rows(torch.arange(count) * len(part) // count)
     images = to_float(chosen.images)
-    kwargs = {"labels": chosen.labels} if "labels" in inspect.signature(system.reconstruct).parameters else {}
+    kwargs = {"labels": chosen.labels} if system.accepts("reconstruct", "labels") else {}
     pairs = zip(images.split(columns), system.reconstruct(images, **kwargs).split(columns), strict=True)
     return grid(torch.cat([row for pair in pairs for row in pair]), columns)
 

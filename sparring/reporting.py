@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import inspect
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -491,7 +490,7 @@ def _mean_code_scores(log: list[dict]) -> Markup | str:
 
 
 def _score_histogram(system: System, data: Dataset) -> Markup:
-    conditional = "labels" in inspect.signature(system.score).parameters  # samples cycle through the classes
+    conditional = system.accepts("score", "labels")  # samples cycle through the classes
 
     def scores(images: Tensor, labels: Tensor | None = None) -> list[float]:
         return (system.score(images, labels=labels) if conditional else system.score(images)).tolist()

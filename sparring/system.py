@@ -9,6 +9,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -194,6 +195,8 @@ class System(nn.Module):
     spherical_latent    interpolate between codes along the sphere near which codes of N(0, 1) lie; False: linearly
     grid_columns  columns of a sample grid; for class-conditional systems one per class
     precision     of generated images (`generate_images`): that of training, set by the referee or when a run is opened
+    takes         capability -> the optional keyword arguments of its method: {"sample": {"labels", "truncation"}}. Each
+                  class declares those of the methods it defines; those of inherited methods are added
     batchwise     what in the round depends on the whole batch, or draws its own random numbers (dropout), so that the
                   result depends on microbatches and processes; "" if nothing. Layers have the same attribute
 
@@ -203,6 +206,7 @@ class System(nn.Module):
 
     players: Mapping[str, tuple[str, ...]] = {}
     ema_networks: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[Mapping[str, AbstractSet[str]]] = {}
     # Capabilities: each exists only in systems that define it.
     sample: Callable[..., Tensor]
     score: Callable[..., Tensor]
@@ -238,6 +242,7 @@ class System(nn.Module):
         super().__init_subclass__(**kwargs)
         if not inspect.isgeneratorfunction(getattr(cls, "round", None)):
             raise TypeError(f"{cls.__name__}.round never yields: a round yields a Move for every optimizer step")
+        cls.takes = _all_options(cls)
         for name in CAPABILITIES.keys() & cls.__dict__.keys():
             if cls.__dict__[name] is not None:  # None: a capability that the subclass does not have
                 setattr(cls, name, standard_defaults()(cls.__dict__[name]))
@@ -363,6 +368,13 @@ class System(nn.Module):
             raise unknown_name_error("capability", capability, CAPABILITIES)
         return callable(getattr(self, capability, None))
 
+    def accepts(self, capability: str, option: str) -> bool:
+        """Whether this system's capability takes the optional keyword argument: `accepts("score", "labels")`.
+
+        False if the system does not have the capability. Raises SparringError for an unknown capability.
+        """
+        return self.supports(capability) and option in self.takes.get(capability, ())
+
 
 CAPABILITIES: dict[str, str] = {
     "sample": "sample(n, *, seed=0) -> (n, C, H, W) images in [-1, 1]; with `classes` also labels=",
@@ -381,3 +393,46 @@ CAPABILITIES: dict[str, str] = {
     "translate": "translate(images, to) -> the images translated to domain `to`, 0 or 1, as in the data's classes",
 }
 """Optional methods of systems. Reports, evaluation and commands test `system.supports(...)`, never the class."""
+
+REQUIRED_KEYWORDS: dict[str, set[str]] = {
+    "sample": {"seed"},
+    "sample_latents": {"seed"},
+    "log_likelihood": {"draws", "seed"},
+}
+"""Capability -> the keyword arguments that it always takes; all others are options, declared in `System.takes`."""
+
+
+def _all_options(cls: type[System]) -> dict[str, AbstractSet[str]]:
+    """Capability -> optional keyword arguments, declared by the class and by those that it inherits methods from.
+
+    Raises TypeError if the class's own declaration differs from the signatures of its methods.
+    """
+    declared: Mapping[str, AbstractSet[str]] = cls.__dict__.get("takes", {})
+    if unknown := declared.keys() - (CAPABILITIES.keys() & cls.__dict__.keys()):
+        raise TypeError(f"{cls.__name__}.takes declares {min(unknown)}, which is not a capability that it defines")
+    options: dict[str, AbstractSet[str]] = {}
+    for name in CAPABILITIES:
+        owner = next((base for base in cls.__mro__ if name in base.__dict__), System)
+        own = declared if owner is cls else getattr(owner, "takes", {})
+        taken = frozenset(own.get(name, ()))
+        method = owner.__dict__.get(name)
+        if inspect.isfunction(method) and (owner is cls or not issubclass(owner, System)):
+            _require_declared(owner, name, method, taken)
+        if taken:
+            options[name] = taken
+    return options
+
+
+def _require_declared(cls: type, name: str, method: Callable[..., object], declared: AbstractSet[str]) -> None:
+    """Raises TypeError unless the keyword arguments of the class's method are the required and the declared ones."""
+    parameters = inspect.signature(method).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):  # it passes its options on: nothing to compare with
+        return
+    keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY or p.default is not p.empty}
+    required = REQUIRED_KEYWORDS.get(name, set())
+    if missing := required - keywords:
+        raise TypeError(f"{cls.__name__}.{name} must take the keyword argument {min(missing)}: {CAPABILITIES[name]}")
+    if (options := keywords - required) != declared:
+        quoted = ", ".join(f'"{option}"' for option in sorted(options))
+        remedy = f'"{name}": {{{quoted}}} belongs in takes' if options else f'remove "{name}" from takes'
+        raise TypeError(f"{cls.__name__}.takes does not match the arguments of {cls.__name__}.{name}: {remedy}")

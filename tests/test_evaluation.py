@@ -614,6 +614,7 @@ def test_a_system_that_must_know_labels_is_told_those_of_its_images(digits):
     heard = []
 
     class Told(Namer):
+        takes = {"reconstruct": {"labels"}}
         classify = None
 
         def reconstruct(self, images, *, labels=None):
@@ -690,6 +691,8 @@ def test_codes_with_noise_are_drawn_where_the_system_can(digits):
     class Noisy(Coder):
         """Mean codes are all the same; with their noise they follow the prior."""
 
+        takes = {"encode": {"seed"}}
+
         def encode(self, images, *, seed=None):
             means = torch.zeros(len(images), 4)
             return means if seed is None else normal_codes(len(images), make_generator("noise", seed))
@@ -698,6 +701,8 @@ def test_codes_with_noise_are_drawn_where_the_system_can(digits):
             return torch.zeros(len(images), 4)
 
     class Mean(Noisy):
+        takes = {}
+
         def encode(self, images):
             return super().encode(images)
 

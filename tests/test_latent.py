@@ -451,6 +451,8 @@ def test_the_best_of_all_starts_counts_for_each_image():
 class Halver(VAE):
     """Encodes to half the right code, so that there is something left to find."""
 
+    takes = {"encode": {"seed"}}
+
     def encode(self, images, *, seed=None):
         return super().encode(images, seed=seed) / 2
 

@@ -155,6 +155,8 @@ class Known(System):
 class Told(Known):
     """Reconstructions show the label they were told."""
 
+    takes = {"reconstruct": {"labels"}}
+
     def reconstruct(self, images, *, labels=None):
         return (labels / 2 - 0.5)[:, None, None, None].expand_as(images)
 

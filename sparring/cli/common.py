@@ -1,6 +1,5 @@
 """Shared by several verbs: argument types, loading a run together with images, and writing files."""
 
-import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,7 +120,7 @@ def image_labels(
     import torch
 
     kind = type(system).__name__
-    if "labels" not in inspect.signature(getattr(system, capability)).parameters:
+    if not system.accepts(capability, "labels"):
         if labels is not None:
             raise SparringError(f"{kind} {capability}s images without labels: drop --labels")
         return None
@@ -140,9 +139,8 @@ def sample_kwargs(system: "System", options: Mapping[str, Any]) -> dict[str, Any
     Raises SparringError for an option that this system does not support.
     """
     kwargs = {name: value for name, value in options.items() if value is not None}
-    possible = inspect.signature(system.sample).parameters if system.supports("sample") else {}
     for name in kwargs:
-        if name not in possible:
+        if not system.accepts("sample", name):
             reason = "is not class-conditional" if name == "labels" else f"does not support {name}"
             raise SparringError(f"{type(system).__name__} {reason}: drop --{name}")
     return kwargs

@@ -1,6 +1,5 @@
 """The verb `sample`: generate images."""
 
-import inspect
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,7 +118,7 @@ def _write_each(
     from sparring.seeds import derive_seed
 
     labels, folders = [0] * n, [""]
-    conditional = "labels" in inspect.signature(system.sample).parameters
+    conditional = system.accepts("sample", "labels")
     if conditional:
         labels = system.expand_labels(n, kwargs.pop("labels", None)).tolist()
         folders = folders_of(classes)

@@ -89,9 +89,10 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a system, or existing samples, against images that were not used for training.
 
-    system     a `System`, any object with capabilities to measure, or samples: (N, C, S, S) uint8 or floats in [-1, 1],
-               a dataset, or the path of a folder, zip or array. Samples are divided into at most `repeats` disjoint
-               sets; if they have classes, by folder or label, class agreement is measured
+    system     a `System`, any object with capabilities to measure (and `takes` for their options), or samples:
+               (N, C, S, S) uint8 or floats in [-1, 1], a dataset, or the path of a folder, zip or array. Samples are
+               divided into at most `repeats` disjoint sets; if they have classes, by folder or label, class agreement
+               is measured
     level      "quick": 2,000 images per repeat, "full": 10,000
     n          images per repeat, instead of the level; limited by the number of reference and training images
     split      of the reference images. "held_out_b": the half of the held-out images that did not select the best

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from statistics import mean, quantiles
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.evaluation.measurement import Finding, Unit
-from sparring.evaluation.splits import CHUNK, can, finite, in_chunks, pixels_of
+from sparring.evaluation.splits import CHUNK, accepts, can, finite, in_chunks, pixels_of
 from sparring.metrics import (
     COLLAPSED,
     active_units,
@@ -35,7 +34,7 @@ DRAWS, LIKELIHOOD_IMAGES = 100, 1000
 
 def reconstruct_all(system: Any, part: Dataset) -> Tensor:
     """Reconstructions (N, C, S, S) uint8; with labels, if `system.reconstruct` takes them."""
-    with_labels = part.labels is not None and "labels" in inspect.signature(system.reconstruct).parameters
+    with_labels = part.labels is not None and accepts(system, "reconstruct", "labels")
     batches = []
     for rows in torch.arange(len(part)).split(CHUNK):
         batch = part.rows(rows)
@@ -91,7 +90,7 @@ def distance_to_prior(system: Any, images: Tensor, split: str, seed: int, repeat
 
     If `encode` takes a seed, the codes contain the noise that the decoder was trained with.
     """
-    noisy = "seed" in inspect.signature(system.encode).parameters
+    noisy = accepts(system, "encode", "seed")
     options = {"seed": derive_seed("evaluate", seed, "codes")} if noisy else {}
     codes = system.encode(to_float(images), **options)
     priors = [_prior(system, len(codes), derive_seed("evaluate", seed, "prior", i)) for i in range(repeats)]

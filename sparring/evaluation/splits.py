@@ -170,6 +170,11 @@ def can(system: Any, capability: str) -> bool:
     return callable(getattr(system, capability, None))
 
 
+def accepts(system: Any, capability: str, option: str) -> bool:
+    """Whether the method takes this optional keyword argument, as declared in `System.takes`."""
+    return can(system, capability) and option in getattr(system, "takes", {}).get(capability, ())
+
+
 def classifier_check_images(data: Dataset) -> Dataset:
     """Real images to check the accuracy of classifiers on: held-out images if there are 100, else training images."""
     return data.held_out if data.held_out is not None and len(data.held_out) >= 100 else data

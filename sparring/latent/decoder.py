@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +26,11 @@ class LatentDecoder:
     @property
     def is_conditional(self) -> bool:
         """Whether `decode` takes class labels, so that a code represents only the style."""
-        return "labels" in inspect.signature(self.system.decode).parameters
+        return self.system.accepts("decode", "labels")
 
     def codes(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, d) codes of n samples on the CPU: decoding them gives the images of `sample` for the same n and seed."""
-        kwargs = _supported(self.system.sample_latents, {"labels": self.labels, "truncation": truncation})
+        kwargs = self._options("sample_latents", truncation)
         if truncation is not None and "truncation" not in kwargs:
             raise SparringError(f"{type(self.system).__name__} does not support truncation: drop --truncation")
         return self.system.sample_latents(n, seed=seed, **kwargs).cpu()
@@ -41,8 +40,12 @@ class LatentDecoder:
 
         Differentiable with respect to the codes.
         """
+        return self.system.decode(codes, **self._options("decode", truncation))
+
+    def _options(self, capability: str, truncation: float | None) -> dict[str, Any]:
+        """Labels and truncation, if they are given and the capability takes them."""
         kwargs = {"labels": self.labels, "truncation": truncation}
-        return self.system.decode(codes, **_supported(self.system.decode, kwargs))
+        return {name: x for name, x in kwargs.items() if x is not None and self.system.accepts(capability, name)}
 
     def rows(self, codes: Tensor) -> Tensor:
         """(rows * columns, C, H, W) images of codes (rows, columns, d), row by row; one class per row.
@@ -56,12 +59,6 @@ class LatentDecoder:
         return self.system.decode(codes.flatten(0, 1), labels=labels)
 
 
-def _supported(method: Callable, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The given keyword arguments that the method takes."""
-    parameters = inspect.signature(method).parameters
-    return {name: value for name, value in kwargs.items() if value is not None and name in parameters}
-
-
 @typed
 def latent_decoder(system: System, labels: int | Sequence[int] | Tensor | None = None) -> LatentDecoder:
     """The decoder of a system. Raises SparringError if it cannot decode codes or does not take labels."""
@@ -70,8 +67,7 @@ def latent_decoder(system: System, labels: int | Sequence[int] | Tensor | None =
         missing = "its samples have no latent codes" if system.supports("sample") else "it cannot sample"
         raise SparringError(f"{kind} does not support latent-space tools: {missing}")
     if labels is not None:
-        signatures = [inspect.signature(method).parameters for method in (system.decode, system.sample_latents)]
-        if not any("labels" in parameters for parameters in signatures):
+        if not system.accepts("decode", "labels") and not system.accepts("sample_latents", "labels"):
             raise SparringError(f"{kind} is not class-conditional: drop --labels")
         system.expand_labels(1, labels)
     return LatentDecoder(system, labels)

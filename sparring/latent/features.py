@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable
 from functools import partial
 
@@ -107,7 +106,7 @@ def convolutional(system: System, images: Tensor) -> bool:
 
 def score(system: System, images: Tensor) -> Tensor:
     """(n,) scores of (n, C, S, S) uint8 images, with class 0 for class-conditional discriminators."""
-    kwargs = {"labels": 0} if "labels" in inspect.signature(system.score).parameters else {}
+    kwargs = {"labels": 0} if system.accepts("score", "labels") else {}
     return system.score(to_float(images), **kwargs)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,13 +190,13 @@ def _accuracy(predicted: Tensor, labels: Tensor) -> float:
 class Supervised(nn.Module):
     """(B, C, H, W) -> (B, classes): the last convolutional maps of a discriminator, max-pooled to 4x4, and one layer.
 
-    network  the discriminator or its trunk; takes images, and a class if conditional (always 0)
+    network      the discriminator or its trunk
+    conditional  whether the network takes a class with each image (always 0)
     """
 
-    def __init__(self, network: nn.Module, classes: int, example: Tensor) -> None:
+    def __init__(self, network: nn.Module, classes: int, example: Tensor, *, conditional: bool = False) -> None:
         super().__init__()
-        self.network = network
-        self.conditional = len(inspect.signature(network.forward).parameters) > 1
+        self.network, self.conditional = network, conditional
         with torch.no_grad():
             self.head = nn.Linear(self.maps(example).shape[1], classes)
 
@@ -247,7 +246,9 @@ class _Learner:
 
     def __call__(self, part: Dataset, rate: float, seed: int) -> tuple[float, float]:
         x, y = to_float(part.images), _labels(part)
-        network = Supervised(_network(self.fresh(seed), part.images[:2]), len(part.classes), x[:2])
+        system = self.fresh(seed)
+        conditional = system.accepts("score", "labels")
+        network = Supervised(_network(system, part.images[:2]), len(part.classes), x[:2], conditional=conditional)
         self.numbers = network.head.in_features
         optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.999))
         best, weights = -1.0, network.state_dict()

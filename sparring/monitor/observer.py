@@ -6,7 +6,6 @@ every module, and does not change anything that training reads.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -119,7 +118,7 @@ class Observer:
     def _scores(self, fake: Tensor, train: Dataset, round_number: int) -> Row:
         parts = [train, self._draw(self.data.held_out, round_number)] if self.data.held_out else [train]
         images = torch.cat([to_network_range(part.images) for part in parts] + [fake])
-        if "labels" in inspect.signature(self.live.score).parameters:
+        if self.live.accepts("score", "labels"):
             fake_labels = torch.arange(SEEN) % self.live.classes  # `sample` cycles through the classes
             labels = torch.cat([part.labels for part in parts if part.labels is not None] + [fake_labels])
             scores = self.live.score(images, labels=labels)

@@ -25,6 +25,8 @@ class LabeledPriorAAE(AAE):
     encoder, decoder, game  as in AAE
     """
 
+    takes = {"sample": {"labels"}, "sample_latents": {"labels"}}
+
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, D: nn.Module, *, prior: Prior, classes: int, game: Game
     ) -> None:

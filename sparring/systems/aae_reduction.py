@@ -96,6 +96,7 @@ class LabeledReductionAAE(ReductionAAE):
     """ReductionAAE with few labels: clusters are classes. The feed has streams "labeled" and "unlabeled"."""
 
     players = {**ReductionAAE.players, "classifier": ("encoder",)}
+    takes = {"sample": {"labels"}, "sample_latents": {"labels"}}
 
     def __init__(
         self,

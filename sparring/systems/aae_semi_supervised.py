@@ -34,6 +34,7 @@ class SemiSupervisedAAE(Autoencoder):
         "encoder": ("encoder",),
         "classifier": ("encoder",),
     }
+    takes = {"sample": {"labels"}, "sample_latents": {"labels"}}
 
     def __init__(
         self,

@@ -22,6 +22,8 @@ class SupervisedAAE(AAE):
     encoder, D, prior, game  as in AAE
     """
 
+    takes = {"sample": {"labels"}, "decode": {"labels"}, "reconstruct": {"labels"}}
+
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, D: nn.Module, *, prior: Prior, classes: int, game: Game
     ) -> None:

@@ -27,6 +27,7 @@ class ACGAN(GAN):
     """
 
     players = {"discriminator": ("T", "D", "C"), "generator": ("G",)}
+    takes = {"sample": {"labels", "truncation"}, "decode": {"labels"}}
     C: Any
 
     def __init__(

@@ -29,6 +29,7 @@ class ALAE(System):
 
     players = {"discriminator": ("E", "D"), "generator": ("F", "G"), "autoencoder": ("E", "G")}
     ema_networks = ("F", "G", "E", "D")
+    takes = {"sample": {"truncation"}, "sample_latents": {"truncation"}}
     E: Any
 
     def __init__(

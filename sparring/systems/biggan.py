@@ -27,6 +27,8 @@ class BigGAN(ConditionalGAN):
     iteration per move.
     """
 
+    takes = {"sample": {"labels", "truncation"}, "decode": {"labels", "truncation"}}
+
     def __init__(
         self,
         G: nn.Module,

@@ -24,6 +24,8 @@ class ConditionalGAN(GAN):
     game, noise  as in GAN
     """
 
+    takes = {"sample": {"labels", "truncation"}, "decode": {"labels"}, "score": {"labels"}}
+
     def __init__(
         self, G: nn.Module, D: nn.Module, *, latent_dim: int, classes: int, game: Game, noise: str = "normal"
     ) -> None:

@@ -26,6 +26,7 @@ class GAN(System):
 
     players = {"discriminator": ("D",), "generator": ("G",)}
     ema_networks = ("G",)
+    takes = {"sample": {"truncation"}, "sample_latents": {"truncation"}}
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ class ImprovedGAN(System):
 
     players = {"discriminator": ("D",), "generator": ("G",)}
     ema_networks = ("G", "D")
+    takes = {"sample": {"truncation"}, "sample_latents": {"truncation"}}
     batchwise = "feature matching"  # compares means over the batch
     D: Any
 

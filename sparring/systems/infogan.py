@@ -30,6 +30,7 @@ class InfoGAN(GAN):
     """
 
     players = {"discriminator": ("T", "D", "Q"), "generator": ("G",)}
+    takes = {"sample": {"codes", "truncation"}, "sample_latents": {"truncation"}}
     Q: Any
 
     def __init__(

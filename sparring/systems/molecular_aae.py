@@ -41,6 +41,12 @@ class MolecularAAE(System):
         "autoencoder": ("trunk", "code", "growth", "decoder"),
     }
     ema_networks = ("trunk", "code", "growth", "decoder")
+    takes = {
+        "sample": {"growth"},
+        "sample_latents": {"growth"},
+        "encode": {"concentration"},
+        "reconstruct": {"concentration"},
+    }
     percentiles: Tensor
 
     def __init__(

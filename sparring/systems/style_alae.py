@@ -26,6 +26,8 @@ class StyleALAE(ALAE):
     train_mapping  as in ALAE
     """
 
+    takes = {"sample": {"truncation"}}
+
     G: Any
 
     def __init__(

@@ -27,6 +27,8 @@ class VAE(Autoencoder):
               variance; `kl` and `log_likelihood` describe the codes as drawn
     """
 
+    takes = {"sample": {"truncation"}, "sample_latents": {"truncation"}, "encode": {"seed"}}
+
     spherical_latent = True
 
     def __init__(
