@@ -22,9 +22,10 @@ from sparring.networks import dcgan, mlp
 from sparring.networks.infogan import WithClass
 from sparring.networks.labels import LabelAsChannels
 from sparring.networks.noise import GaussianNoise
-from sparring.networks.vae import image, kingma_decoder, kingma_encoder
+from sparring.networks.vae import decoder, encoder, image
 from sparring.priors import gaussian
 from sparring.recipes.recipe import Recipe
+from sparring.recipes.schedules import cosine
 from sparring.referee import Referee
 from sparring.seeds import make_generator
 from sparring.system import Move
@@ -88,7 +89,7 @@ def r1gan(data: Spec) -> Recipe:
 
 
 def r3gan(data: Spec) -> Recipe:
-    system = R3GAN(*pair(data), latent_dim=LATENT, gamma=0.5, final_gamma=0.1, anneal_rounds=400)
+    system = R3GAN(*pair(data), latent_dim=LATENT, gamma=cosine(0.5, 0.1, 400))
     return made(system, both(partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99))))
 
 
@@ -115,7 +116,7 @@ def acgan(data: Spec) -> Recipe:
 
 
 def vae(data: Spec) -> Recipe:
-    networks = kingma_encoder(data.shape, 128, 10), kingma_decoder(10, 128, data.shape)
+    networks = encoder(data.shape, 128, 10), decoder(10, 128, data.shape)
     system = VAE(*networks, latent_dim=10, nll=bernoulli_nll, to_image=image())
     return made(system, {"autoencoder": partial(torch.optim.Adam, lr=5e-3)}, rounds=800)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -80,6 +80,28 @@ def require_int(what: str, value: object, least: int = 1, most: int = MOST) -> i
             f"{what} is {abbreviated(value)}: it must be {'a whole number, ' * (number is None)}{limits}"
         )
     return number
+
+
+def require_size(
+    name: str, size: int, sizes: Sequence[int] = (), *, multiple_of: int = 1, least: int = 1, others: str = ""
+) -> None:
+    """Raise SparringError unless `name`, a recipe or a kind of network, supports images of size x size pixels.
+
+    sizes        all supported sizes; empty: every multiple of `multiple_of` from `least` on
+    multiple_of  used if `sizes` is empty, as is `least`
+    others       names of recipes for other sizes
+    """
+    if sizes:
+        nearest = min(sizes, key=lambda supported: abs(supported - size))
+        *but_last, last = map(str, sizes)
+        supported = f"{', '.join(but_last)} or {last}" if but_last else last
+    else:
+        least = -(-least // multiple_of) * multiple_of
+        nearest = max(least, round(size / multiple_of) * multiple_of)
+        supported = f"a multiple of {multiple_of}, at least {least}" if multiple_of > 1 else f"at least {least}"
+    if size != nearest:
+        remedy = f"give --size {nearest}" + (f", or choose a recipe for other sizes ({others})" if others else "")
+        raise SparringError(f"{name} supports images with a side of {supported} pixels, these have {size}: {remedy}")
 
 
 def require_path(what: str, value: object) -> Path:

@@ -18,8 +18,10 @@ from sparring.losses import gradient_penalty
 from sparring.networks import alae as mlp
 from sparring.networks import style_alae as style
 from sparring.networks.equalized import Conv2d, Linear
-from sparring.recipes.alae import alae, shared_adam, style_alae
+from sparring.recipes.alae import alae
+from sparring.recipes.optimizers import shared_adam
 from sparring.recipes.recipe import build_recipe, resolve_arguments
+from sparring.recipes.style_alae import style_alae
 from sparring.seeds import make_generator
 from sparring.systems.alae import ALAE
 from sparring.systems.style_alae import StyleALAE
@@ -619,7 +621,7 @@ def test_the_rate_rises_with_the_images(size, factor):
 
 
 def test_sizes_that_cannot_be_made_are_refused():
-    with pytest.raises(SparringError, match="28x28 images: choose --size from"):
+    with pytest.raises(SparringError, match="128, 256, 512 or 1024 pixels, these have 28: give --size 32"):
         small_style(size=28)
 
 

@@ -268,7 +268,7 @@ def test_the_convolutional_encoder_takes_images_from_16_pixels(size):
 
 
 def test_the_convolutional_encoder_refuses_smaller_images(tmp_path):
-    with pytest.raises(SparringError, match="16x16 or more, the data is 12x12"):
+    with pytest.raises(SparringError, match="a side of at least 16 pixels, these have 12: give --size 16"):
         train("aae-semi-supervised", labeled(toy_data(12, 300), 10), rounds=1, out=tmp_path, encoder="convolutional")
     assert not list(tmp_path.iterdir())
 
@@ -295,7 +295,7 @@ def test_even_clusters_all_have_the_same_chance_and_styles_stay_as_they_are(name
     shares = after[:, :5].argmax(1).bincount(minlength=5) / len(x)
     assert float(shares.min()) > 0.1
     plain = build_recipe(function, spec, resolve_arguments(function, {"width": 16})).system.encoder
-    assert not any(isinstance(module, networks.EvenLogits) for module in plain.modules())
+    assert not any(isinstance(module, networks.BalancedLogits) for module in plain.modules())
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_training_help_shows_the_recipes_own_defaults(capsys):
         (["train", "cs231n-mlp", "--data", "digits", "--game", "hing"], "'hinge'"),
         (["train", "cs231n-mlp", "--data", "nowhere"], "nowhere"),
         (["train", "cs231n-dcgan", "--data", "digits", "--size", "32"], "--size 28"),
-        (["train", "dcgan", "--data", "digits", "--size", "60"], "--size from"),
+        (["train", "dcgan", "--data", "digits", "--size", "60"], "give --size 64"),
         (["resume", "nowhere"], "nowhere is not a run"),
         (["sample", "nowhere", "--out", "x.jpg"], ".png"),
         (["sample", "nowhere", "-n", "4097"], "at most 4,096 images, -n is 4,097: give a folder"),

@@ -22,8 +22,8 @@ from sparring.evaluation import evaluate
 from sparring.metrics.ssim import structural_similarity
 from sparring.networks.cyclegan import Residual, ScaleMatch, discriminator, foreground_fraction, generator
 from sparring.recipes import RECIPES
-from sparring.recipes.cyclegan import linear_decay
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
+from sparring.recipes.schedules import linear_decay
 from sparring.run import Run
 from sparring.seeds import make_generator as stream
 from sparring.system import System
@@ -298,7 +298,7 @@ def test_pools_are_saved_and_a_resumed_run_goes_on_with_them(tmp_path):
 
 
 def test_the_rate_is_constant_then_falls_in_a_line():
-    rate = [linear_decay(0.5, 100, 100)(r)["lr"] for r in range(1, 203)]
+    rate = [linear_decay(0.5, first=100, last=201)(r) for r in range(1, 203)]
     assert rate[:100] == [0.5] * 100
     assert rate[100] == pytest.approx(0.5 * 100 / 101)
     assert rate[149] == pytest.approx(0.5 * 51 / 101)
@@ -408,7 +408,7 @@ def test_domains_that_do_not_fit_are_refused_in_one_line(tmp_path):
     refused(both(small, str(tmp_path / "empty")), "no images in", "empty")
     refused(both(small, str(tmp_path / "nowhere")), "nowhere")
     refused(both(small, small, size=18), "18x18", "multiple of 4")
-    refused(both(small, small, size=16), "16x16", "at least 24")
+    refused(both(small, small, size=16), "these have 16", "at least 24")
     refused(both(small, small, size=16, classes="1"), "omit classes")
     refused(both(small, small, size=16, d_layers=1, batch=19), "larger than the 18 images of 'a'")
     refused(lambda: train("cyclegan", small, out=tmp_path / "runs"), "--data-a X --data-b Y", "none")

@@ -13,8 +13,9 @@ from sparring.errors import SparringError
 from sparring.losses import Targets
 from sparring.networks import chollet, smu
 from sparring.recipes import RECIPES
+from sparring.recipes.optimizers import with_gradient_clipping, with_weight_clipping
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
-from sparring.recipes.schedules import inverse_time_decay, with_gradient_clipping, with_weight_clipping
+from sparring.recipes.schedules import inverse_time
 from sparring.referee import Referee
 from sparring.system import Move
 from sparring.systems.gan import GAN
@@ -24,7 +25,7 @@ COLOR32 = Spec(3, 32, 32)
 
 
 def recipe(name, spec=COLOR32, **arguments):
-    function = load_recipe(f"sparring.recipes.frogs:{name}", RECIPES)
+    function = load_recipe(name.replace("_", "-"), RECIPES)
     if name == "chollet_frogs":
         arguments = {"width": 4, **arguments}
     torch.manual_seed(5)
@@ -108,9 +109,9 @@ def test_smu_at_other_sizes(name, size):
 @pytest.mark.parametrize(
     ("name", "size", "words"),
     [
-        ("chollet_frogs", 64, "64x64: give --size 32"),
-        ("smu_frogs", 28, "28x28 images: --size must be a multiple of 16"),
-        ("smu_frogs_wgan_gp", 8, "8x8 images: --size must be a multiple of 16"),
+        ("chollet_frogs", 64, "side of 32 pixels, these have 64: give --size 32"),
+        ("smu_frogs", 28, "a multiple of 16, at least 16 pixels, these have 28: give --size 32"),
+        ("smu_frogs_wgan_gp", 8, "these have 8: give --size 16"),
     ],
 )
 def test_other_sizes_are_refused(name, size, words):
@@ -259,7 +260,7 @@ def test_clipping_and_decay_are_kerass():
     weights = nn.Parameter(torch.zeros(6, dtype=torch.float64))
     optimizer = with_gradient_clipping(partial(torch.optim.RMSprop, lr=lr, alpha=0.9), 1.0)([weights])
     for round_number, raw in enumerate(gradients, 1):
-        optimizer.param_groups[0].update(inverse_time_decay(lr, decay)(round_number))
+        optimizer.param_groups[0].update(lr=inverse_time(lr, decay)(round_number))
         weights.grad = raw.double()
         optimizer.step()
     torch.testing.assert_close(weights.detach(), p)

@@ -64,7 +64,7 @@ def test_weight_norm_has_the_length_of_its_scale():
 def test_the_data_sets_scales_and_biases():
     D = Classifier(SHAPE, 4).eval()  # without noise every pre-activation can be seen
     x = torch.randn(200, *SHAPE)
-    D.start_from_data(x)
+    D.init_from_data(x)
     h = x
     for layer in [*D.features, *D.head]:
         h = layer(h)
@@ -119,7 +119,7 @@ def test_the_losses_are_those_of_the_paper():
 def test_two_labels_are_enough_for_two_tones():
     data = with_labels(two_tone())
     system = small()
-    system.D.start_from_data(data.images.float() / 127.5 - 1)
+    system.D.init_from_data(data.images.float() / 127.5 - 1)
     judge = referee(system, data.labeled_subset(2, seed=0).repeated(16), data, ema_decay=0.9)
     for _ in range(60):
         judge.play()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sparring
+from sparring.recipes import RECIPES
 
 HOUSE = Path(sparring.__file__).parent
 
@@ -82,6 +83,23 @@ def test_systems_do_not_know_networks_and_losses_know_torch_only():
     for file in [*(HOUSE / "networks").glob("*.py"), HOUSE / "losses.py"]:
         others = {room(m) for m in imports_at_run_time(file)} - {"networks", "errors"}
         assert not others, file
+
+
+SHARED_LAYERS = {
+    *("attention", "diffaug", "equalized", "init", "labels", "minibatch", "mlp", "noise", "norms", "resample"),
+    *("spectral", "strided"),
+}
+"""Files of networks/ that belong to no single method."""
+
+
+def test_a_method_has_one_stem_in_systems_networks_and_recipes():
+    systems, networks = (
+        {file.stem for file in (HOUSE / package).glob("*.py")} - {"__init__"} for package in ("systems", "networks")
+    )
+    recipes = {path.partition(":")[0].removeprefix("sparring.recipes.") for path in RECIPES.values()}
+    assert networks - SHARED_LAYERS <= recipes
+    assert systems - recipes == {"ada", "replay"}  # flags of ganhacks
+    assert recipes - systems - networks == {"csc321", "raschka"}  # courses whose networks are plain `mlp`
 
 
 def test_every_extra_that_is_named_exists():

@@ -8,7 +8,7 @@ from torch import nn
 
 from sparring.data.dataset import Dataset, Spec
 from sparring.errors import SparringError
-from sparring.networks import cs231n, dcgan, improved_gan, infogan, mlp, pacgan, vae, wgan_gp
+from sparring.networks import chollet, cs231n, dcgan, gan, improved_gan, infogan, pacgan, smu, wgan_gp
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 
@@ -97,9 +97,9 @@ def test_fully_connected_recipes_take_any_size(recipe):
     ("recipe", "spec", "words"),
     [
         ("cs231n-dcgan", Spec(1, 32, 32), "--size 28"),
-        ("dcgan", Spec(3, 60, 60), "--size from"),
+        ("dcgan", Spec(3, 60, 60), "16, 32, 64, 128 or 256 pixels, these have 60: give --size 64"),
         ("wgan-gp", Spec(1, 32, 32), "--size 28"),
-        ("r3gan", Spec(1, 28, 28), "--size from"),
+        ("r3gan", Spec(1, 28, 28), "give --size 32"),
         ("wgan-gp-resnet", Spec(1, 28, 28), "--size 32"),
     ],
 )
@@ -205,7 +205,7 @@ def test_sides_are_halved_and_doubled_as_tensorflow_and_keras_do():
     assert rows_seen(made[3:5], 4) == ((7, 7), [0, 2, 0, 3])
     assert rows_seen(made[6:8], 7) == ((14, 14), [0, 2, 0, 3])
     assert rows_seen(made[9:11], 14) == ((28, 28), [0, 2, 0, 3])
-    for network in (pacgan.discriminator(1, 1), vae.chollet_encoder(2)[2:], vae.smu_encoder(2)[2:]):
+    for network in (pacgan.discriminator(1, 1), chollet.vae_encoder(2)[2:], smu.vae_encoder(2)[2:]):
         halvings = [i for i, layer in enumerate(network) if isinstance(layer, nn.ZeroPad2d)]
         for side, i in zip((28, 14), halvings, strict=False):
             assert rows_seen(network[i : i + 2], side) == ((side // 2, side // 2), [1, 3, 5, 7])  # by none and one
@@ -215,17 +215,17 @@ def test_sides_are_halved_and_doubled_as_tensorflow_and_keras_do():
     assert rows_seen(doubling[4:5], 4) == ((7, 7), [0, 2, 0, 3])
     assert rows_seen(doubling[7:9], 7) == ((14, 14), [1, 0, 2, 0])
     assert rows_seen(doubling[11:13], 14) == ((28, 28), [1, 0, 2, 0])
-    assert rows_seen(vae.chollet_decoder(2)[3:5], 14) == ((28, 28), [1, 0, 2, 0])
+    assert rows_seen(chollet.vae_decoder(2)[3:5], 14) == ((28, 28), [1, 0, 2, 0])
 
 
 def test_the_courses_vaes_start_as_keras_does():
     """Bounds sqrt(6 / (fan in + fan out)), biases 0; Keras has a layer of its own for means and for log-variances."""
     torch.manual_seed(0)
     bounds = {
-        vae.chollet_encoder(2): [0.142134, 0.083333, 0.072169, 0.072169, 0.021843, 0.420084],
-        vae.chollet_decoder(2): [0.021869, 0.083333, 0.142134],
-        vae.smu_encoder(2): [0.142134, 0.083333, 0.072169, 0.043519, 0.420084],
-        vae.smu_decoder(2): [0.043727, 0.0625, 0.076547, 0.142134],
+        chollet.vae_encoder(2): [0.142134, 0.083333, 0.072169, 0.072169, 0.021843, 0.420084],
+        chollet.vae_decoder(2): [0.021869, 0.083333, 0.142134],
+        smu.vae_encoder(2): [0.142134, 0.083333, 0.072169, 0.043519, 0.420084],
+        smu.vae_decoder(2): [0.043727, 0.0625, 0.076547, 0.142134],
     }
     for network, expected in bounds.items():
         layers = [m for m in network if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
@@ -266,15 +266,15 @@ def test_improved_gans_generator_starts_as_in_lasagne():
 
 def test_goodfellow_starts_at_the_mean_image():
     images = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
-    G = mlp.goodfellow_generator(100, 1200, (1, 28, 28))
+    G = gan.generator(100, 1200, (1, 28, 28))
     assert float(G[0].weight.detach().abs().max()) == pytest.approx(0.05, rel=0.01)
-    mlp.init_bias_to_marginals(G, images)
+    gan.init_bias_to_marginals(G, images)
     silent = G(torch.zeros(1, 100))
     torch.testing.assert_close((silent[0] + 1) / 2, images.float().mean(0) / 255, atol=1e-5, rtol=0)
 
 
 def test_maxout_is_the_largest_of_its_pieces():
-    layer = mlp.Maxout(4, 3, 5)
+    layer = gan.Maxout(4, 3, 5)
     x = torch.randn(2, 4)
     for unit in range(3):
         rows = slice(unit * 5, unit * 5 + 5)

@@ -12,15 +12,16 @@ from toys import SHAPE, images, referee, state
 from sparring.losses import relativistic
 from sparring.networks import mlp
 from sparring.networks import r3gan as networks
+from sparring.recipes.schedules import constant, cosine
 from sparring.seeds import make_generator
-from sparring.systems.r3gan import R3GAN, cosine
+from sparring.systems.r3gan import R3GAN
 
 
 def system(**options):
     torch.manual_seed(11)
     G = mlp.generator(5, [16], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [16], activation=nn.Softplus)
-    return R3GAN(G, D, latent_dim=5, **({"gamma": 2.0, "final_gamma": 0.5, "anneal_rounds": 100} | options))
+    return R3GAN(G, D, latent_dim=5, **({"gamma": cosine(2.0, 0.5, 100)} | options))
 
 
 def test_relativistic_loss_in_closed_form():
@@ -66,8 +67,8 @@ def test_a_round_agrees_with_a_second_implementation():
 
 
 def test_gamma_moves_on_a_cosine():
-    assert [cosine(4.0, 2.0, share) for share in (0.0, 0.5, 1.0, 7.0)] == pytest.approx([4.0, 3.0, 2.0, 2.0])
-    made = system(gamma=2.0, final_gamma=0.5, anneal_rounds=10)
+    assert [cosine(4.0, 2.0, 100)(r) for r in (1, 51, 101, 701)] == pytest.approx([4.0, 3.0, 2.0, 2.0])
+    made = system(gamma=cosine(2.0, 0.5, 10))
     weights = []
     for made.round_index in (0, 5, 10, 99):
         weights.append(made.current_gamma())
@@ -118,7 +119,7 @@ def test_both_kinds_are_made_in_equal_parts(seed):
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     calm = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99))
     judge = referee(
-        R3GAN(G, D, latent_dim=5, gamma=2.0, final_gamma=2.0, anneal_rounds=1),
+        R3GAN(G, D, latent_dim=5, gamma=constant(2.0)),
         two_tone(),
         batch=64,
         seed=seed,

@@ -81,12 +81,12 @@ def test_two_pieces_equal_the_whole(kind):
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("unit", "steeper"), [(False, 1), (True, 2)])
-def test_a_linear_critic_has_the_same_slope_everywhere(unit, steeper):
+@pytest.mark.parametrize(("unit_range", "steeper"), [(False, 1), (True, 2)])
+def test_a_linear_critic_has_the_same_slope_everywhere(unit_range, steeper):
     G, _ = networks()
     D = nn.Sequential(nn.Flatten(), nn.Linear(16, 1))
     norm = D[1].weight.detach().norm()
-    told = referee(WGANGP(G, D, latent_dim=5, unit=unit)).play()[0]
+    told = referee(WGANGP(G, D, latent_dim=5, unit_range=unit_range)).play()[0]
     torch.testing.assert_close(told.numbers["gradient_penalty"], (steeper * norm - 1) ** 2)
 
 

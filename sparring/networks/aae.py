@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sparring.networks.init import kaiming
+from sparring.networks import init
 from sparring.networks.mlp import FromUnitRange, ToUnitRange
 from sparring.networks.noise import Dropout, TrainingNoise
 
@@ -35,21 +35,20 @@ def encoder(
     pixels = math.prod(shape)
     norm1 = [nn.BatchNorm1d(width)] if norm else []
     norm2 = [nn.BatchNorm1d(width)] if norm else []
-    return started(
-        nn.Sequential(
-            ToUnitRange(),
-            nn.Flatten(),
-            *([TrainingNoise(noise)] if noise else []),
-            *([Dropout(dropout)] if dropout else []),
-            nn.Linear(pixels, width),
-            *norm1,
-            nn.ReLU(),
-            nn.Linear(width, width),
-            *norm2,
-            nn.ReLU(),
-            nn.Linear(width, outputs),
-        )
+    network = nn.Sequential(
+        ToUnitRange(),
+        nn.Flatten(),
+        *([TrainingNoise(noise)] if noise else []),
+        *([Dropout(dropout)] if dropout else []),
+        nn.Linear(pixels, width),
+        *norm1,
+        nn.ReLU(),
+        nn.Linear(width, width),
+        *norm2,
+        nn.ReLU(),
+        nn.Linear(width, outputs),
     )
+    return init.normal(network, 0.01, zero_bias=True)
 
 
 def convolutional(
@@ -65,7 +64,7 @@ def convolutional(
     al. 2015.
     """
     side = ((shape[1] - 4) // 2 - 4) // 2
-    network = kaiming(
+    network = init.kaiming(
         nn.Sequential(
             ToUnitRange(),
             *([TrainingNoise(noise)] if noise else []),
@@ -85,11 +84,11 @@ def convolutional(
             nn.Linear(512, outputs),
         )
     )
-    started(network[-1:])
+    init.normal(network[-1:], 0.01, zero_bias=True)
     return network
 
 
-class EvenLogits(nn.Module):
+class BalancedLogits(nn.Module):
     """(B, clusters + latent) -> the same: batch norm of the cluster logits, with a shared gain and no bias.
 
     Not in the paper. All cluster logits have the same mean and variance, so that no cluster dies out early, when a
@@ -107,44 +106,33 @@ class EvenLogits(nn.Module):
         return torch.cat([self.gain * self.norm(logits), z], 1)
 
 
-def evened(encoder: nn.Module, clusters: int, latent_dim: int, even: bool) -> nn.Module:
-    """The encoder, with balanced cluster logits if `even`."""
-    return nn.Sequential(encoder, EvenLogits(clusters, latent_dim)) if even else encoder
+def balanced(encoder: nn.Module, clusters: int, latent_dim: int, balance: bool) -> nn.Module:
+    """The encoder, with balanced cluster logits if `balance`."""
+    return nn.Sequential(encoder, BalancedLogits(clusters, latent_dim)) if balance else encoder
 
 
 def decoder(inputs: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
     """(B, inputs) -> (B, *shape) in [-1, 1] from a sigmoid."""
-    return started(
-        nn.Sequential(
-            nn.Linear(inputs, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, math.prod(shape)),
-            nn.Sigmoid(),
-            FromUnitRange(),
-            nn.Unflatten(1, shape),
-        )
+    network = nn.Sequential(
+        nn.Linear(inputs, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, math.prod(shape)),
+        nn.Sigmoid(),
+        FromUnitRange(),
+        nn.Unflatten(1, shape),
     )
+    return init.normal(network, 0.01, zero_bias=True)
 
 
 def discriminator(inputs: int, width: int) -> nn.Sequential:
     """(B, inputs) codes -> (B, 1) logits."""
-    return started(
-        nn.Sequential(
-            nn.Linear(inputs, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, 1),
-        )
+    network = nn.Sequential(
+        nn.Linear(inputs, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, 1),
     )
-
-
-def started(network: nn.Sequential, std: float = 0.01) -> nn.Sequential:
-    """N(0, std^2) weights and zero biases in every linear layer."""
-    for layer in network:
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0.0, std)
-            nn.init.zeros_(layer.bias)
-    return network
+    return init.normal(network, 0.01, zero_bias=True)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, require_size
 from sparring.networks.attention import NonLocal
 from sparring.networks.init import orthogonal
 from sparring.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear
@@ -41,10 +41,7 @@ Norm = Callable[[int], nn.Module]
 
 def check(size: int, attention: int) -> None:
     """Raises SparringError for unsupported image sizes, and for attention at a size that no generator block outputs."""
-    if size not in GENERATOR:
-        raise SparringError(
-            f"BigGAN's networks cannot make {size}x{size} images: choose --size from {tuple(GENERATOR)}"
-        )
+    require_size("BigGAN", size, [*GENERATOR])
     sizes = [size >> halvings for halvings in reversed(range(len(GENERATOR[size]) - 1))]
     if attention not in (0, *sizes):
         raise SparringError(f"there are no {attention}x{attention} feature maps: choose --attention from {(0, *sizes)}")

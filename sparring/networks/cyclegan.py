@@ -1,4 +1,7 @@
-"""Zhu et al. 2017 (CycleGAN), appendix 7.2: Johnson's generator with residual blocks, Isola's patch discriminator."""
+"""Zhu et al. 2017 (CycleGAN), appendix 7.2: Johnson's generator with residual blocks, Isola's patch discriminator.
+
+Initial weights are those of the authors' code: N(0, .02^2), biases 0.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import SparringError
+from sparring.networks import init
 
 MIN_SIZE = {1: 8, 2: 12, 3: 24}
 """Layers of the discriminator -> minimal image size."""
@@ -105,7 +108,7 @@ def generator(
         up = nn.ConvTranspose2d(maps, maps // 2, 3, stride=2, padding=1, output_padding=1)
         layers += [up, *_normed(maps // 2)]
     layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels, 7)]
-    body = _init(nn.Sequential(*layers))
+    body = init.normal(nn.Sequential(*layers), 0.02, zero_bias=True)
     network = ResidualOutput(body) if residual_output else body.append(nn.Tanh())
     return nn.Sequential(match_scale, network) if match_scale else network
 
@@ -122,27 +125,9 @@ def discriminator(channels: int, width: int = 64, d_layers: int = 3) -> nn.Modul
         stack += [nn.Conv2d(maps, 2 * maps, 4, stride=stride, padding=1), nn.InstanceNorm2d(2 * maps)]
         stack += [nn.LeakyReLU(0.2, inplace=True)]
         maps *= 2
-    return _init(nn.Sequential(*stack, nn.Conv2d(maps, 1, 4, padding=1)))
-
-
-def require_side(side: int, d_layers: int) -> None:
-    """Raises SparringError unless both networks support images of this size."""
-    if side % 4 or side < MIN_SIZE[d_layers]:
-        raise SparringError(
-            f"CycleGAN's networks do not support {side}x{side} images: --size must be a multiple of 4 and, for "
-            f"discriminators of {d_layers} layers, at least {MIN_SIZE[d_layers]}"
-        )
+    network = nn.Sequential(*stack, nn.Conv2d(maps, 1, 4, padding=1))
+    return init.normal(network, 0.02, zero_bias=True)
 
 
 def _normed(maps: int) -> list[nn.Module]:
     return [nn.InstanceNorm2d(maps), nn.ReLU(inplace=True)]
-
-
-def _init(network: nn.Sequential) -> nn.Sequential:
-    """The authors' code: N(0, .02) weights, biases 0."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(layer.weight, 0.0, 0.02)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-    return network

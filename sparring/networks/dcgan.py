@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from sparring.errors import SparringError
+from sparring.errors import require_size
 from sparring.networks.init import dcgan
 from sparring.networks.strided import Conv2d, ConvTranspose2d, PointToPatch
 
@@ -13,8 +13,7 @@ SIZES = (16, 32, 64, 128, 256)
 
 def _halvings(size: int) -> int:
     """Number of stride-2 layers between 4x4 and size x size."""
-    if size not in SIZES:
-        raise SparringError(f"DCGAN's networks cannot make {size}x{size} images: choose --size from {SIZES}")
+    require_size("DCGAN", size, SIZES)
     return SIZES.index(size) + 2
 
 

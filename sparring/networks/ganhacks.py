@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from sparring.errors import SparringError
+from sparring.errors import require_size
 from sparring.networks.init import dcgan
 from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd
 from sparring.networks.mlp import FromUnitRange, ToUnitRange
@@ -32,8 +32,7 @@ OUTPUTS: dict[str, Callable[[], nn.Module]] = {
 
 def _sides(size: int) -> tuple[int, int]:
     """Side of the smallest feature maps, and the number of doublings to `size`."""
-    if size not in STARTS:
-        raise SparringError(f"ganhacks cannot make {size}x{size} images: choose --size from {tuple(STARTS)}")
+    require_size("ganhacks", size, [*STARTS])
     return STARTS[size], (size // STARTS[size]).bit_length() - 1
 
 
@@ -81,7 +80,7 @@ def discriminator(
     downsampling: str = "strided",
     norm: str = "batch",
     activation: str = "leaky-relu",
-    unit: bool = False,
+    unit_range: bool = False,
     dropout: float = 0.0,
     minibatch: str = "none",
     mbstd_group: int = 4,
@@ -90,13 +89,13 @@ def discriminator(
     """(B, channels, size, size) -> (B, 1) logits; `width` feature maps after the first layer, doubling in each.
 
     downsampling, norm, activation  keys of DOWN, NORMS, ACTIVATIONS; no norm after the first layer
-    unit       rescale pixels to [0, 1] first
-    dropout    before the last layer
-    minibatch  "none", "discrimination", or "std" over groups of `mbstd_group` images
-    vbn_size   size of virtual batch norm's reference batch of images, noise until they are set
+    unit_range  rescale pixels to [0, 1] first
+    dropout     before the last layer
+    minibatch   "none", "discrimination", or "std" over groups of `mbstd_group` images
+    vbn_size    size of virtual batch norm's reference batch of images, noise until they are set
     """
     side, halvings = _sides(size)
-    layers: list[nn.Module] = [ToUnitRange()] if unit else []
+    layers: list[nn.Module] = [ToUnitRange()] if unit_range else []
     layers += [DOWN[downsampling](channels, width), ACTIVATIONS[activation]()]
     maps = width
     for _ in range(halvings - 1):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparring.networks import init
 from sparring.networks.mlp import FromUnitRange, ToUnitRange
 from sparring.networks.noise import TrainingNoise
 
@@ -15,7 +16,7 @@ from sparring.networks.noise import TrainingNoise
 class WeightNormLinear(nn.Module):
     """Salimans and Kingma 2016, eq. 2: (B, inputs) -> (B, outputs), y = (g / |v|) v x + b, one g per output.
 
-    `train_scale`: g is learned; otherwise it keeps its data-dependent initial value (`start_from_data`).
+    `train_scale`: g is learned; otherwise it keeps its data-dependent initial value (`init_from_data`).
     """
 
     def __init__(self, inputs: int, outputs: int, *, train_scale: bool = False) -> None:
@@ -53,7 +54,7 @@ class Classifier(nn.Module):
         return self.head(self.features(x))
 
     @torch.no_grad()
-    def start_from_data(self, images: Tensor) -> None:
+    def init_from_data(self, images: Tensor) -> None:
         """Initializes scales and biases so that pre-activations have mean 0 and variance 1 on images (N, C, H, W)."""
         h = images
         for layer in [*self.features, *self.head]:
@@ -93,7 +94,4 @@ def generator(latent_dim: int, shape: tuple[int, int, int], width: int = 500) ->
         FromUnitRange(),
         nn.Unflatten(1, shape),
     )
-    for weight in network.parameters():
-        if weight.ndim == 2:
-            nn.init.xavier_uniform_(weight)
-    return network
+    return init.glorot(network)

@@ -8,17 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, require_size
+from sparring.networks.init import lecun_normal
 
 SIZES = (16, 32, 64, 128, 256)
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
-
-
-def init_scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
-    """Weights N(0, gain^2 / fan_in)."""
-    nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[0].numel()))
-    return layer
 
 
 class Activation(nn.Module):
@@ -39,8 +34,8 @@ class Block(nn.Module):
         super().__init__()
         wide = width * expansion
         gain = GAIN * blocks**-0.25  # blocks in the whole network; keeps the variance of the sum
-        self.widen = init_scaled(nn.Conv2d(width, wide, 1, bias=False), gain)
-        self.spread = init_scaled(nn.Conv2d(wide, wide, 3, padding=1, groups=groups, bias=False), gain)
+        self.widen = lecun_normal(nn.Conv2d(width, wide, 1, bias=False), gain)
+        self.spread = lecun_normal(nn.Conv2d(wide, wide, 3, padding=1, groups=groups, bias=False), gain)
         self.narrow = nn.Conv2d(wide, width, 1, bias=False)
         nn.init.zeros_(self.narrow.weight)
         self.first, self.second = Activation(wide), Activation(wide)
@@ -73,15 +68,14 @@ class LearnedBasis(nn.Module):
     def __init__(self, latent_dim: int, width: int) -> None:
         super().__init__()
         self.basis = nn.Parameter(torch.randn(width, 4, 4))
-        self.linear = init_scaled(nn.Linear(latent_dim, width, bias=False))
+        self.linear = lecun_normal(nn.Linear(latent_dim, width, bias=False))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.basis * self.linear(z)[:, :, None, None]
 
 
 def _stages(size: int, width: int, groups: int) -> int:
-    if size not in SIZES:
-        raise SparringError(f"R3GAN's networks cannot make {size}x{size} images: choose --size from {SIZES}")
+    require_size("R3GAN", size, SIZES)
     if 2 * width % groups:
         raise SparringError(f"width {width}: twice the width must be a multiple of the {groups} groups")
     return SIZES.index(size) + 3
@@ -94,15 +88,15 @@ def generator(latent_dim: int, width: int, groups: int, blocks: int, channels: i
     for stage in range(stages):
         layers += [Resample(width, up=True)] if stage else []
         layers += [Block(width, groups, stages * blocks) for _ in range(blocks)]
-    return nn.Sequential(*layers, init_scaled(nn.Conv2d(width, channels, 1, bias=False)))
+    return nn.Sequential(*layers, lecun_normal(nn.Conv2d(width, channels, 1, bias=False)))
 
 
 def discriminator(width: int, groups: int, blocks: int, channels: int, size: int) -> nn.Sequential:
     """(B, channels, size, size) -> (B, 1) logits: mirrors G, ending in a depthwise 4x4 and a linear layer."""
     stages = _stages(size, width, groups)
-    layers: list[nn.Module] = [init_scaled(nn.Conv2d(channels, width, 1, bias=False))]
+    layers: list[nn.Module] = [lecun_normal(nn.Conv2d(channels, width, 1, bias=False))]
     for stage in range(stages):
         layers += [Resample(width, up=False)] if stage else []
         layers += [Block(width, groups, stages * blocks) for _ in range(blocks)]
-    ending = init_scaled(nn.Conv2d(width, width, 4, groups=width, bias=False))
-    return nn.Sequential(*layers, ending, nn.Flatten(), init_scaled(nn.Linear(width, 1, bias=False)))
+    ending = lecun_normal(nn.Conv2d(width, width, 4, groups=width, bias=False))
+    return nn.Sequential(*layers, ending, nn.Flatten(), lecun_normal(nn.Linear(width, 1, bias=False)))

@@ -1,6 +1,6 @@
-"""The networks of the SMU course's frogs from CIFAR-10 (notebook GansWithTorch), after Chollet and Radford et al. 2016.
+"""The networks of an SMU course (CS 8321), after Chollet: GANs for CIFAR-10 frogs, and a VAE for MNIST.
 
-G upsamples by bilinear interpolation and a convolution, to avoid checkerboard artifacts.
+The GANs are from its notebook GansWithTorch; their G upsamples by bilinear interpolation and a convolution, to avoid checkerboard artifacts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from sparring.errors import SparringError
+from sparring.errors import require_size
+from sparring.networks import init
+from sparring.networks.mlp import ToUnitRange
 
 
 def generator(latent_dim: int, channels: int = 3, size: int = 32) -> nn.Sequential:
@@ -68,23 +70,44 @@ def _conv_stack(channels: int, size: int, norm: Callable[[int], nn.Module], *, s
     )
 
 
-def init(network: nn.Sequential) -> nn.Sequential:
-    """Convolutions N(0, .02), batch norm gains N(1, .02), linear layers Glorot and Bengio 2010, eq. 16, bias .01."""
-    for layer in network:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.normal_(layer.weight, 0.0, 0.02)
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.weight, 1.0, 0.02)
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.constant_(layer.bias, 0.01)
-    return network
-
-
 def _final_side(size: int) -> int:
     """The side of the image after four halvings."""
-    if size < 16 or size % 16:
-        raise SparringError(
-            f"the SMU course's networks cannot make {size}x{size} images: --size must be a multiple of 16"
-        )
+    require_size("the SMU course's GAN", size, multiple_of=16)
     return size // 16
+
+
+def vae_encoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
+    """SMU's notebook 07a: (B, channels, 28, 28) -> (B, 2 latent); the layer of 32 units is linear."""
+    return init.keras(
+        nn.Sequential(
+            ToUnitRange(),
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.ZeroPad2d((0, 1, 0, 1)),
+            nn.Conv2d(32, 64, 3, stride=2),
+            nn.ReLU(),
+            nn.ZeroPad2d((0, 1, 0, 1)),
+            nn.Conv2d(64, 64, 3, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * 7 * 7, 32),
+            nn.Linear(32, 2 * latent_dim),
+        ),
+        heads=2,
+    )
+
+
+def vae_decoder(latent_dim: int, channels: int = 1) -> nn.Sequential:
+    """SMU's notebook 07a: (B, latent) -> (B, channels, 28, 28) logits; 4x4 kernels with stride 2."""
+    return init.keras(
+        nn.Sequential(
+            nn.Linear(latent_dim, 64 * 7 * 7),
+            nn.ReLU(),
+            nn.Unflatten(1, (64, 7, 7)),
+            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, channels, 3, padding=1),
+        )
+    )

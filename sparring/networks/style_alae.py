@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.errors import SparringError
+from sparring.errors import require_size
 from sparring.networks.equalized import Conv2d, Linear
 from sparring.networks.noise import StochasticLayer
 
@@ -24,8 +24,7 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 def levels_of(size: int) -> int:
     """Number of levels from 4x4 to size x size, inclusive."""
-    if size not in SIZES:
-        raise SparringError(f"StyleALAE's networks cannot make {size}x{size} images: choose --size from {SIZES}")
+    require_size("StyleALAE", size, SIZES)
     return SIZES.index(size) + 2
 
 

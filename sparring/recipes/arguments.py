@@ -12,8 +12,8 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import nn
 
+    from sparring import losses
     from sparring.data.dataset import Dataset
-    from sparring.losses import Game
     from sparring.referee import MakeOptimizer
     from sparring.systems.gan import GAN
 
@@ -37,24 +37,39 @@ EmaDecay = Annotated[
     ),
 ]
 Width = Annotated[int, Field(gt=0, description="channels of the layer next to the image")]
+Units = Annotated[int, Field(gt=0, description="units of each hidden layer")]
+LatentLength = Annotated[int, Field(gt=0, le=4096, description="length of the latent code")]
+Labeled = Annotated[int, Field(ge=0, description="labeled images, equally many per class; 0: all")]
+AffineStrength = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=2,
+        description="random affine distortion in training; 1: 15 degrees, 15 % scale and shear, shifts of 1/14",
+    ),
+]
+CriticSteps = Annotated[int, Field(ge=1, description="critic moves per round")]
+GpWeight = Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight of the gradient penalty (lambda)")]
+Beta1 = Annotated[float, Field(ge=0, lt=1, description="beta 1 of Adam")]
 NImages = Annotated[int, Field(ge=0, description="train on the first so many images only; 0: all")]
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam for both players of a GAN (Kingma and Ba 2015), beta 2 = .999."""
+    """Adam for both players of a GAN (Kingma and Ba 2015)."""
 
     discriminator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="D's learning rate")]
     generator_lr: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="G's learning rate")]
     beta1: Annotated[float, Field(ge=0, lt=1, description="Adam's momentum")] = 0.5
 
-    def optimizers(self) -> dict[str, MakeOptimizer]:
+    def optimizers(self, *, beta2: float = 0.999) -> dict[str, MakeOptimizer]:
         """Player -> function that makes its optimizer."""
         import torch
 
+        adam = partial(torch.optim.Adam, betas=(self.beta1, beta2))
         return {
-            "discriminator": partial(torch.optim.Adam, lr=self.discriminator_lr, betas=(self.beta1, 0.999)),
-            "generator": partial(torch.optim.Adam, lr=self.generator_lr, betas=(self.beta1, 0.999)),
+            "discriminator": partial(adam, lr=self.discriminator_lr),
+            "generator": partial(adam, lr=self.generator_lr),
         }
 
 
@@ -67,14 +82,20 @@ def first(n_images: int) -> Callable[[Dataset, int], Mapping[str, Dataset]]:
     return streams
 
 
+def labeled_or_all(dataset: Dataset, n_labeled: int, batch: int, seed: int) -> Dataset:
+    """The stream of labeled images: `n_labeled` of them, repeated to fill a batch, or all (0)."""
+    return dataset.labeled_subset(n_labeled, seed).repeated(batch) if n_labeled else dataset
+
+
 GameName = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
+Game = Annotated[GameName, Field(description="the pair of losses")]
 
 
 @dataclass(frozen=True)
 class GANOptions:
     """Options of the GAN game: losses, targets, fakes and batches."""
 
-    game: Annotated[GameName, Field(description="the pair of losses")] = "non-saturating"
+    game: Game = "non-saturating"
     real_label: Annotated[float, Field(description="the discriminator's target for real images (CSC321: 0)")] = 1.0
     fake_label: Annotated[float, Field(description="the discriminator's target for generated images (CSC321: 1)")] = 0.0
     label_smoothing: Annotated[
@@ -90,7 +111,7 @@ class GANOptions:
         False
     )
 
-    def make_game(self) -> Game:
+    def make_game(self) -> losses.Game:
         """The pair of losses with these targets."""
         from sparring.losses import game
 

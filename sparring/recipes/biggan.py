@@ -1,12 +1,13 @@
-"""BigGAN and BigGAN-deep (Brock et al. 2019) at 32 to 256 pixels, and a small variant for two CPU cores."""
+"""BigGAN (Brock et al. 2019) at 28 to 256 pixels, and a small variant for two CPU cores."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from sparring.recipes.arguments import Batch, EmaDecay, Latent, Rate
-from sparring.recipes.recipe import Recipe, recipe, require_classes
+from sparring.recipes.recipe import Recipe, recipe, require_classes, variant
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,15 +21,68 @@ EmbedDim = Annotated[
 Attention = Annotated[
     int, Field(ge=0, description="resolution with a self-attention block, if the images are that large; 0: none")
 ]
-Steps = Annotated[int, Field(ge=1, description="discriminator moves per round")]
 OrthoWeight = Annotated[float, Field(ge=0, description="weight of the orthogonal regularization of G (beta)")]
-StandingBatches = Annotated[
-    int, Field(ge=1, le=10_000, description="batches from which batch-norm statistics are computed before sampling")
-]
-EmaStart = Annotated[int, Field(ge=0, description="round at which the EMA of the weights starts")]
+PAPER = "Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096"
 
 
-@recipe(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096", size=128, classes=1000)
+@dataclass(frozen=True)
+class BigGANOptions:
+    """Training of BigGAN: discriminator steps, Adam (0, .999), sampling weights."""
+
+    critic_steps: Annotated[int, Field(ge=1, description="discriminator moves per round")] = 2
+    discriminator_lr: Rate = 2e-4
+    generator_lr: Rate = 5e-5
+    standing_batches: Annotated[
+        int, Field(ge=1, le=10_000, description="batches from which batch-norm statistics are computed before sampling")
+    ] = 16
+    ema_decay: EmaDecay = 0.9999
+    ema_start: Annotated[int, Field(ge=0, description="round at which the EMA of the weights starts")] = 20_000
+
+    def recipe(
+        self,
+        G: "nn.Module",
+        D: "nn.Module",
+        *,
+        latent_dim: int,
+        classes: int,
+        ortho_weight: float,
+        batch: int,
+        epsilon: float = 1e-6,
+        rounds: int = 200_000,
+    ) -> Recipe:
+        """A recipe of these networks; epsilon is Adam's."""
+        import torch
+
+        from sparring.systems.biggan import BigGAN
+
+        adam = partial(torch.optim.Adam, betas=(0.0, 0.999), eps=epsilon)
+        return Recipe(
+            system=BigGAN(
+                G,
+                D,
+                latent_dim=latent_dim,
+                classes=classes,
+                critic_steps=self.critic_steps,
+                ortho_weight=ortho_weight,
+                standing_batches=self.standing_batches,
+            ),
+            optimizers={
+                "discriminator": partial(adam, lr=self.discriminator_lr),
+                "generator": partial(adam, lr=self.generator_lr),
+            },
+            batch=batch,
+            rounds=rounds,
+            ema_decay=self.ema_decay,
+            ema_start=self.ema_start,
+        )
+
+
+def attention_within(data: "Spec", resolution: int) -> int:
+    """The attention resolution; 0 (none) if the images are smaller."""
+    return resolution if resolution <= data.size else 0
+
+
+@recipe(paper=PAPER, size=128, classes=1000)
 def biggan(
     data: "Spec",
     *,
@@ -37,13 +91,8 @@ def biggan(
     embed_dim: EmbedDim = 128,
     attention: Attention = 64,
     batch: Batch = 2048,
-    critic_steps: Steps = 2,
-    discriminator_lr: Rate = 2e-4,
-    generator_lr: Rate = 5e-5,
     ortho_weight: OrthoWeight = 1e-4,
-    standing_batches: StandingBatches = 16,
-    ema_decay: EmaDecay = 0.9999,
-    ema_start: EmaStart = 20_000,
+    training: BigGANOptions = BigGANOptions(),
 ) -> Recipe:
     """Class-conditional GAN at 28, 32, 64, 128 or 256 pixels. The paper has --latent-dim 100 at 64, 140 at 256.
 
@@ -52,8 +101,8 @@ def biggan(
     """
     from sparring.networks import biggan as networks
 
-    classes, attention = require_classes(data, "biggan"), _attention(data, attention)
-    return _make_biggan(
+    classes, attention = require_classes(data, "biggan"), attention_within(data, attention)
+    return training.recipe(
         networks.Generator(
             latent_dim,
             width,
@@ -66,15 +115,29 @@ def biggan(
         networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
         latent_dim=latent_dim,
         classes=classes,
-        batch=batch,
-        critic_steps=critic_steps,
-        discriminator_lr=discriminator_lr,
-        generator_lr=generator_lr,
         ortho_weight=ortho_weight,
-        standing_batches=standing_batches,
-        ema_decay=ema_decay,
-        ema_start=ema_start,
+        batch=batch,
     )
+
+
+biggan_small = variant(
+    biggan,
+    """BigGAN for two CPU cores: 32 channels in every layer, small batches, higher learning rates; 28 or 32 pixels.
+
+    Measured (docs/results/classes.md; seed 0, one CPU thread; two power iterations per step of D, a longer EMA
+    warm-up): after 7,000 rounds in 39 minutes on MNIST 99.4 % of the samples are of the requested class,
+    FD-lenet-mnist@5000 9.9 where real images score 5.0.
+    """,
+    paper=f"{PAPER}; reduced",
+    size=28,
+    classes=10,
+    latent_dim=60,
+    width=8,
+    embed_dim=32,
+    attention=0,
+    batch=64,
+    training=BigGANOptions(discriminator_lr=4e-4, generator_lr=2e-4, ema_decay=0.999, ema_start=0),
+)
 
 
 @recipe(paper="Brock et al. 2019; launch_cifar_ema.sh of the authors' BigGAN-PyTorch", size=32, classes=10)
@@ -84,12 +147,7 @@ def biggan_cifar(
     latent_dim: Latent = 128,
     width: Width = 64,
     batch: Batch = 50,
-    critic_steps: Steps = 4,
-    discriminator_lr: Rate = 2e-4,
-    generator_lr: Rate = 2e-4,
-    standing_batches: StandingBatches = 16,
-    ema_decay: EmaDecay = 0.9999,
-    ema_start: EmaStart = 1000,
+    training: BigGANOptions = BigGANOptions(critic_steps=4, generator_lr=2e-4, ema_start=1000),
 ) -> Recipe:
     """The authors' CIFAR-10 settings: class-conditional batch norm, no attention, initial weights N(0, .02), 32 pixels.
 
@@ -104,147 +162,13 @@ def biggan_cifar(
     from sparring.networks.init import normal
 
     classes = require_classes(data, "biggan-cifar")
-    return _make_biggan(
-        normal(networks.Generator(latent_dim, width, data.channels, data.size, classes=classes, embed_dim=None)),
-        normal(networks.Discriminator(width, data.channels, data.size, classes=classes)),
+    return training.recipe(
+        normal(networks.Generator(latent_dim, width, data.channels, data.size, classes=classes, embed_dim=None), 0.02),
+        normal(networks.Discriminator(width, data.channels, data.size, classes=classes), 0.02),
         latent_dim=latent_dim,
         classes=classes,
-        batch=batch,
-        critic_steps=critic_steps,
-        discriminator_lr=discriminator_lr,
-        generator_lr=generator_lr,
-        epsilon=1e-8,
         ortho_weight=0.0,
-        standing_batches=standing_batches,
-        ema_decay=ema_decay,
-        ema_start=ema_start,
+        batch=batch,
+        epsilon=1e-8,
         rounds=125_000,
-    )
-
-
-@recipe(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096; reduced", size=28, classes=10)
-def biggan_small(
-    data: "Spec",
-    *,
-    latent_dim: Latent = 60,
-    width: Width = 8,
-    embed_dim: EmbedDim = 32,
-    attention: Attention = 0,
-    batch: Batch = 64,
-    critic_steps: Steps = 2,
-    discriminator_lr: Rate = 4e-4,
-    generator_lr: Rate = 2e-4,
-    ortho_weight: OrthoWeight = 1e-4,
-    standing_batches: StandingBatches = 16,
-    ema_decay: EmaDecay = 0.999,
-    ema_start: EmaStart = 0,
-) -> Recipe:
-    """BigGAN for two CPU cores: 32 channels in every layer, small batches, higher learning rates; 28 or 32 pixels.
-
-    Measured (docs/results/classes.md; seed 0, one CPU thread; two power iterations per step of D, a longer EMA
-    warm-up): after 7,000 rounds in 39 minutes on MNIST 99.4 % of the samples are of the requested class,
-    FD-lenet-mnist@5000 9.9 where real images score 5.0.
-    """
-    return biggan(
-        data,
-        latent_dim=latent_dim,
-        width=width,
-        embed_dim=embed_dim,
-        attention=attention,
-        batch=batch,
-        critic_steps=critic_steps,
-        discriminator_lr=discriminator_lr,
-        generator_lr=generator_lr,
-        ortho_weight=ortho_weight,
-        standing_batches=standing_batches,
-        ema_decay=ema_decay,
-        ema_start=ema_start,
-    )
-
-
-@recipe(paper="Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096, appendix B", size=128, classes=1000)
-def biggan_deep(
-    data: "Spec",
-    *,
-    latent_dim: Latent = 128,
-    width: Width = 128,
-    embed_dim: Annotated[int, Field(gt=0, description="length of the class embedding shared in G")] = 128,
-    attention: Attention = 64,
-    batch: Batch = 2048,
-    critic_steps: Steps = 2,
-    discriminator_lr: Rate = 2e-4,
-    generator_lr: Rate = 5e-5,
-    ortho_weight: OrthoWeight = 1e-4,
-    standing_batches: StandingBatches = 16,
-    ema_decay: EmaDecay = 0.9999,
-    ema_start: EmaStart = 20_000,
-) -> Recipe:
-    """BigGAN with bottleneck blocks, two per resolution, and the whole latent code in every batch norm.
-
-    No public training of these networks to the paper's results is known, and none was tried here.
-    """
-    from sparring.networks import biggan_deep as networks
-
-    classes, attention = require_classes(data, "biggan-deep"), _attention(data, attention)
-    return _make_biggan(
-        networks.Generator(
-            latent_dim, width, data.channels, data.size, classes=classes, embed_dim=embed_dim, attention=attention
-        ),
-        networks.Discriminator(width, data.channels, data.size, classes=classes, attention=attention),
-        latent_dim=latent_dim,
-        classes=classes,
-        batch=batch,
-        critic_steps=critic_steps,
-        discriminator_lr=discriminator_lr,
-        generator_lr=generator_lr,
-        ortho_weight=ortho_weight,
-        standing_batches=standing_batches,
-        ema_decay=ema_decay,
-        ema_start=ema_start,
-    )
-
-
-def _attention(data: "Spec", side: int) -> int:
-    """The attention resolution; 0 (none) if the images are smaller."""
-    return side if side <= data.size else 0
-
-
-def _make_biggan(
-    G: "nn.Module",
-    D: "nn.Module",
-    *,
-    latent_dim: int,
-    classes: int,
-    batch: int,
-    critic_steps: int,
-    discriminator_lr: float,
-    generator_lr: float,
-    ortho_weight: float,
-    standing_batches: int,
-    ema_decay: float,
-    ema_start: int,
-    epsilon: float = 1e-6,
-    rounds: int = 200_000,
-) -> Recipe:
-    """A BigGAN recipe of these networks, with Adam (0, .999)."""
-    import torch
-
-    from sparring.systems.biggan import BigGAN
-
-    adam = partial(torch.optim.Adam, betas=(0.0, 0.999), eps=epsilon)
-    return Recipe(
-        system=BigGAN(
-            G,
-            D,
-            latent_dim=latent_dim,
-            classes=classes,
-            critic_steps=critic_steps,
-            ortho_weight=ortho_weight,
-            standing_batches=standing_batches,
-        ),
-        optimizers={"discriminator": partial(adam, lr=discriminator_lr), "generator": partial(adam, lr=generator_lr)},
-        batch=batch,
-        rounds=rounds,
-        ema_decay=ema_decay,
-        ema_start=ema_start,
     )

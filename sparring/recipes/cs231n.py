@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from sparring.errors import require_size
 from sparring.recipes.arguments import Adam, Batch, EmaDecay, GANOptions, Latent, NImages, Noise, first
-from sparring.recipes.recipe import Recipe, recipe, require_size
+from sparring.recipes.recipe import Recipe, recipe, variant
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -66,37 +67,19 @@ def cs231n_mlp(
     )
 
 
-@recipe(paper="CS231n, GAN notebook; game: Mao et al. 2017, arXiv 1611.04076", size=28)
-def cs231n_lsgan(
-    data: "Spec",
-    *,
-    latent_dim: Latent = 96,
-    noise: Noise = "uniform",
-    batch: Batch = 128,
-    xavier: Xavier = False,
-    n_images: NImages = 50_000,
-    adam: Adam = Adam(1e-3, 1e-3),
-    ema_decay: EmaDecay = 0.999,
-    options: GANOptions = GANOptions(game="least-squares"),
-) -> Recipe:
+cs231n_lsgan = variant(
+    cs231n_mlp,
     """The second GAN of the notebook: cs231n-mlp with the least-squares game.
 
     Differences from the notebook are those of cs231n-mlp.
 
     Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --n-images 0): FD-lenet-mnist@10000 219 on MNIST
     after 3,900 rounds in 2 minutes, where real images score 3.1.
-    """
-    return cs231n_mlp(
-        data,
-        latent_dim=latent_dim,
-        noise=noise,
-        batch=batch,
-        xavier=xavier,
-        n_images=n_images,
-        adam=adam,
-        ema_decay=ema_decay,
-        options=options,
-    )
+    """,
+    paper="CS231n, GAN notebook; game: Mao et al. 2017, arXiv 1611.04076",
+    size=28,
+    options=GANOptions(game="least-squares"),
+)
 
 
 @recipe(paper="CS231n, GAN notebook; after Radford et al. 2016 and Chen et al. 2016 (InfoGAN)", size=28)
@@ -121,7 +104,7 @@ def cs231n_dcgan(
     """
     from sparring.networks import cs231n
 
-    require_size(data, "cs231n-dcgan", 28, "dcgan, r3gan")
+    require_size("cs231n-dcgan", data.size, [28], others="dcgan, r3gan")
     return Recipe(
         system=options.make_gan(
             cs231n.generator(latent_dim, data.channels),

@@ -43,7 +43,7 @@ def csc321_mlp(
     return Recipe(
         system=options.make_gan(
             mlp.generator(latent_dim, [300], data.shape, activation=leaky, sigmoid=True),
-            mlp.discriminator(data.shape, [300, 100], activation=leaky, unit=True),
+            mlp.discriminator(data.shape, [300, 100], activation=leaky, unit_range=True),
             latent_dim=latent_dim,
             noise=noise,
         ),

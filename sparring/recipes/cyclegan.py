@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, require_size
 from sparring.recipes.arguments import Batch, EmaDecay, Rate, Width
 from sparring.recipes.recipe import Recipe, recipe
+from sparring.recipes.schedules import linear_decay, schedule
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
-    from sparring.referee import Schedule
 
 
 @recipe(
@@ -81,7 +81,7 @@ def cyclegan(
         raise SparringError(
             f"--match-scale requires --lambda-identity 0 (given: {lambda_identity:g}), because it resizes every image"
         )
-    networks.require_side(data.size, d_layers)
+    require_size("cyclegan", data.size, multiple_of=4, least=networks.MIN_SIZE[d_layers])
     blocks = blocks or (9 if data.size >= 256 else 6)
     augment = ResizeAndCrop(resize_factor, hflip)
 
@@ -96,47 +96,36 @@ def cyclegan(
         return {name: replace(dataset.of_class(y), augment=augment, labels=None) for y, name in enumerate("ab")}
 
     adam = partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999))
-    schedule = linear_decay(lr, lr_constant_rounds, lr_decay_rounds)
-    return Recipe(
-        system=CycleGAN(
-            networks.generator(
-                data.channels,
-                width,
-                blocks,
-                residual_output=residual_output,
-                match_scale=a_to_b if match_scale else None,
-            ),
-            networks.generator(
-                data.channels,
-                width,
-                blocks,
-                residual_output=residual_output,
-                match_scale=b_to_a if match_scale else None,
-            ),
-            networks.discriminator(data.channels, width, d_layers),
-            networks.discriminator(data.channels, width, d_layers),
-            lambda_cycle=lambda_cycle,
-            lambda_identity=lambda_identity,
-            pool_size=pool_size,
-            shape=data.shape,
+    decay = linear_decay(lr, first=lr_constant_rounds, last=lr_constant_rounds + lr_decay_rounds + 1)
+    system = CycleGAN(
+        networks.generator(
+            data.channels,
+            width,
+            blocks,
+            residual_output=residual_output,
+            match_scale=a_to_b if match_scale else None,
         ),
-        optimizers={"translators": adam, "discriminators": adam},
-        schedules={"translators": schedule, "discriminators": schedule},
+        networks.generator(
+            data.channels,
+            width,
+            blocks,
+            residual_output=residual_output,
+            match_scale=b_to_a if match_scale else None,
+        ),
+        networks.discriminator(data.channels, width, d_layers),
+        networks.discriminator(data.channels, width, d_layers),
+        lambda_cycle=lambda_cycle,
+        lambda_identity=lambda_identity,
+        pool_size=pool_size,
+        shape=data.shape,
+    )
+    return Recipe(
+        system=system,
+        optimizers=dict.fromkeys(system.players, adam),
+        schedules=dict.fromkeys(system.players, schedule(lr=decay)),
         batch=batch,
         rounds=max(1, lr_constant_rounds + lr_decay_rounds),
         ema_decay=ema_decay,
         prepare=initialize if match_scale else None,
         streams=streams,
     )
-
-
-def linear_decay(lr: float, lr_constant_rounds: int, lr_decay_rounds: int) -> "Schedule":
-    """lr for `lr_constant_rounds` rounds, then linear decay over `lr_decay_rounds`, reaching 0 one round later.
-
-    The authors' code decays per epoch: 1 - max(0, epoch + 1 - 100) / 101.
-    """
-
-    def settings(round_number: int) -> dict[str, Any]:
-        return {"lr": lr * max(0.0, 1 - max(0, round_number - lr_constant_rounds) / (lr_decay_rounds + 1))}
-
-    return settings

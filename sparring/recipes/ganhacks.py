@@ -159,7 +159,7 @@ class DiscriminatorParts:
             downsampling=self.downsampling,
             norm=self.discriminator_norm,
             activation=self.discriminator_activation,
-            unit=self.unit_range,
+            unit_range=self.unit_range,
             dropout=self.discriminator_dropout,
             minibatch=self.minibatch,
             mbstd_group=self.mbstd_group,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.errors import SparringError
 from sparring.recipes.arguments import Batch, EmaDecay, Latent, Noise, Rate
-from sparring.recipes.recipe import Measured, Recipe, recipe, require_classes
+from sparring.recipes.recipe import Measured, Recipe, recipe, require_balanced, require_classes
+from sparring.recipes.schedules import constant, linear_decay, schedule
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
@@ -63,26 +63,23 @@ def improved_gan(
     from sparring.systems.improved_gan import ImprovedGAN
 
     classes = require_classes(data, "improved-gan")
-    if n_labeled % classes:
-        raise SparringError(f"--n-labeled {n_labeled} is not a multiple of the {classes} classes")
+    require_balanced(n_labeled, classes)
     G, D = improved_gan.generator(latent_dim, data.shape), improved_gan.Classifier(data.shape, classes)
 
     def initialize(dataset: "Dataset") -> None:
-        D.start_from_data(to_float(dataset.images[:500]))
+        D.init_from_data(to_float(dataset.images[:500]))
 
     def streams(dataset: "Dataset", seed: int) -> Mapping[str, "Dataset"]:
         return {"labeled": dataset.labeled_subset(n_labeled, seed).repeated(batch), "unlabeled": dataset}
 
-    def lr_decay(round_number: int) -> dict[str, float]:
-        return {
-            "lr": lr * min(1.0, max(0.0, 3 * (1 - (round_number - 1) / lr_decay_rounds))) if lr_decay_rounds else lr
-        }
-
+    n = lr_decay_rounds
+    curve = linear_decay(lr, first=1 + 2 / 3 * n, last=1 + n) if n else constant(lr)
     adam = partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999), eps=1e-4)  # the authors add 1e-8 inside the square root
+    system = ImprovedGAN(G, D, latent_dim=latent_dim, noise=noise)
     return Recipe(
-        system=ImprovedGAN(G, D, latent_dim=latent_dim, noise=noise),
-        optimizers={"discriminator": adam, "generator": adam},
-        schedules={"discriminator": lr_decay, "generator": lr_decay},
+        system=system,
+        optimizers=dict.fromkeys(system.players, adam),
+        schedules=dict.fromkeys(system.players, schedule(lr=curve)),
         batch=batch,
         rounds=180_000,
         ema_decay=ema_decay,

@@ -1,13 +1,12 @@
 """PacGAN on stacked MNIST (Lin et al. 2018): a tiny discriminator of packs of images."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, require_size
 from sparring.recipes.arguments import Adam, Batch, EmaDecay, GANOptions, Latent, Noise
-from sparring.recipes.recipe import Recipe, recipe, require_size
+from sparring.recipes.recipe import Recipe, recipe
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -39,12 +38,10 @@ def pacgan(
     0.0005 --rounds 16000, 11 minutes of one core): 811 to 931 modes, reverse KL 1.71 to .77 nats, over three seeds; the
     paper has 667.4 and 1.81.
     """
-    import torch
-
     from sparring.networks import pacgan as networks
     from sparring.networks.minibatch import PacDiscriminator
 
-    require_size(data, "pacgan", 28, "dcgan, r3gan")
+    require_size("pacgan", data.size, [28], others="dcgan, r3gan")
     if batch % packing:
         raise SparringError(f"--batch {batch} is not a multiple of --packing {packing}")
     D = networks.discriminator(packing * data.channels, d_channels)
@@ -55,10 +52,7 @@ def pacgan(
             latent_dim=latent_dim,
             noise=noise,
         ),
-        optimizers={
-            "discriminator": partial(torch.optim.Adam, lr=adam.discriminator_lr, betas=(adam.beta1, 0.99)),
-            "generator": partial(torch.optim.Adam, lr=adam.generator_lr, betas=(adam.beta1, 0.99)),
-        },
+        optimizers=adam.optimizers(beta2=0.99),
         batch=batch,
         rounds=500_000,
         ema_decay=ema_decay,

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from sparring.errors import require_size
 from sparring.recipes.arguments import Batch, EmaDecay, GameName, Latent, Noise, Rate, Width
-from sparring.recipes.recipe import Recipe, recipe, require_size
+from sparring.recipes.recipe import Recipe, recipe
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -50,20 +51,21 @@ def r1gan(
     from sparring.networks import wgan_gp
     from sparring.systems.r1 import R1GAN
 
-    require_size(data, "r1gan", 28, "dcgan, r3gan")
+    require_size("r1gan", data.size, [28], others="dcgan, r3gan")
     rmsprop = partial(torch.optim.RMSprop, lr=lr, alpha=0.99)
+    system = R1GAN(
+        wgan_gp.mnist_generator(latent_dim, width, data.channels),
+        wgan_gp.mnist_critic(width, data.channels),
+        latent_dim=latent_dim,
+        game=game_of(game),
+        noise=noise,
+        gamma=gamma,
+        penalize=penalize,
+        penalty_interval=penalty_interval,
+    )
     return Recipe(
-        system=R1GAN(
-            wgan_gp.mnist_generator(latent_dim, width, data.channels),
-            wgan_gp.mnist_critic(width, data.channels),
-            latent_dim=latent_dim,
-            game=game_of(game),
-            noise=noise,
-            gamma=gamma,
-            penalize=penalize,
-            penalty_interval=penalty_interval,
-        ),
-        optimizers={"discriminator": rmsprop, "generator": rmsprop},
+        system=system,
+        optimizers=dict.fromkeys(system.players, rmsprop),
         batch=batch,
         rounds=100_000,
         ema_decay=ema_decay,

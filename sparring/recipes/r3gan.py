@@ -1,12 +1,13 @@
 """R3GAN (Huang et al. 2024), with the settings of its CIFAR-10 preset."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from sparring.recipes.arguments import Batch, EmaDecay, Latent, Noise, Rate
 from sparring.recipes.recipe import Recipe, recipe
+from sparring.recipes.schedules import cosine, schedule
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
@@ -54,25 +55,22 @@ def r3gan(
     import torch
 
     from sparring.networks import r3gan as networks
-    from sparring.systems.r3gan import R3GAN, cosine
+    from sparring.systems.r3gan import R3GAN
 
-    def settings(round_number: int) -> dict[str, Any]:
-        t = (round_number - 1) / anneal_rounds
-        return {"lr": cosine(lr, final_lr, t), "betas": (0.0, cosine(0.9, 0.99, t))}
-
+    beta2 = cosine(0.9, 0.99, anneal_rounds)
+    settings = schedule(lr=cosine(lr, final_lr, anneal_rounds), betas=lambda round_number: (0.0, beta2(round_number)))
     adam = partial(torch.optim.Adam, lr=lr, betas=(0.0, 0.9))
+    system = R3GAN(
+        networks.generator(latent_dim, width, groups, blocks, data.channels, data.size),
+        networks.discriminator(width, groups, blocks, data.channels, data.size),
+        latent_dim=latent_dim,
+        noise=noise,
+        gamma=cosine(gamma, final_gamma, anneal_rounds),
+    )
     return Recipe(
-        system=R3GAN(
-            networks.generator(latent_dim, width, groups, blocks, data.channels, data.size),
-            networks.discriminator(width, groups, blocks, data.channels, data.size),
-            latent_dim=latent_dim,
-            noise=noise,
-            gamma=gamma,
-            final_gamma=final_gamma,
-            anneal_rounds=anneal_rounds,
-        ),
-        optimizers={"discriminator": adam, "generator": adam},
-        schedules={"discriminator": settings, "generator": settings},
+        system=system,
+        optimizers=dict.fromkeys(system.players, adam),
+        schedules=dict.fromkeys(system.players, settings),
         batch=batch,
         rounds=488_281,
         ema_decay=ema_decay,

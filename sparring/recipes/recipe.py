@@ -95,15 +95,6 @@ class RecipeInfo:
     measured: Measured | None = None
 
 
-def require_size(data: Spec, name: str, size: int, others: str) -> None:
-    """Raises SparringError if the images do not have the only size of the recipe; `others` names other recipes."""
-    if data.size != size:
-        raise SparringError(
-            f"{name} is for {size}x{size} images, the data is {data.size}x{data.size}: give --size {size}, or choose a "
-            f"recipe for other sizes ({others})"
-        )
-
-
 def require_classes(data: Spec, name: str) -> int:
     """The number of classes, for a recipe that requires labels. Raises SparringError for unlabeled data."""
     if not data.classes:
@@ -112,6 +103,12 @@ def require_classes(data: Spec, name: str) -> int:
             "or choose a recipe without labels"
         )
     return len(data.classes)
+
+
+def require_balanced(n_labeled: int, classes: int) -> None:
+    """Raises SparringError if the labeled images cannot be equally many per class."""
+    if n_labeled % classes:
+        raise SparringError(f"--n-labeled {n_labeled} is not a multiple of the {classes} classes")
 
 
 def recipe(
@@ -124,6 +121,41 @@ def recipe(
         return function
 
     return mark
+
+
+def variant(
+    base: RecipeFunction,
+    about: str,
+    *,
+    paper: str,
+    size: int,
+    classes: int = 0,
+    measured: Measured | None = None,
+    **defaults: Any,
+) -> RecipeFunction:
+    """The recipe `base` with other defaults; flags, types and descriptions stay the same.
+
+    Assign the result to the variable that `RECIPES` names.
+
+    about                 docstring of the variant
+    paper, size, ...      fields of its `RecipeInfo`
+    defaults              argument of `base` -> new default; an option group is replaced as a whole
+
+    Raises TypeError for an argument that `base` does not have.
+    """
+    signature = inspect.signature(base)
+    if unknown := defaults.keys() - signature.parameters.keys():
+        raise TypeError(f"{base.__qualname__} has no arguments {', '.join(sorted(unknown))}")
+
+    @functools.wraps(base)
+    def function(data: Spec, **values: Any) -> Recipe:
+        return base(data, **{**defaults, **values})
+
+    function.__doc__ = about
+    function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[p.replace(default=defaults.get(p.name, p.default)) for p in signature.parameters.values()]
+    )
+    return recipe(paper=paper, size=size, classes=classes, domains=info(base).domains, measured=measured)(function)
 
 
 def info(function: RecipeFunction) -> RecipeInfo:
@@ -145,34 +177,36 @@ class Argument:
     group: str | None = None
 
 
-def arguments(function: Callable) -> list[Argument]:
+def arguments(function: Callable[..., Any]) -> list[Argument]:
     """The keyword-only arguments of a function; a parameter that is a dataclass is replaced by its fields."""
     result: list[Argument] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
-        if isinstance(parameter.annotation, str):  # from __future__ import annotations
-            try:
-                holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-                resolved = get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)[
-                    parameter.name
-                ]
-            except NameError as error:
-                raise SparringError(
-                    f"{parameter.name}: cannot resolve its type '{parameter.annotation}': {error}"
-                ) from None
-            parameter = parameter.replace(annotation=resolved)
-        if parameter.annotation is inspect.Parameter.empty:
-            parameter = parameter.replace(annotation=Any if parameter.default is None else type(parameter.default))
-        if dataclasses.is_dataclass(parameter.annotation):
-            hints = get_type_hints(parameter.annotation, include_extras=True)
-            for f in dataclasses.fields(parameter.annotation):
+        kind = _type_of(parameter, function)
+        if dataclasses.is_dataclass(kind):
+            hints = get_type_hints(kind, include_extras=True)
+            for f in dataclasses.fields(kind):
                 value = getattr(parameter.default, f.name)
                 result.append(Argument(f.name, hints[f.name], value, description_of(hints[f.name]), parameter.name))
         else:
-            kind = parameter.annotation
             result.append(Argument(parameter.name, kind, parameter.default, description_of(kind)))
     return result
+
+
+def _type_of(parameter: inspect.Parameter, function: Callable[..., Any]) -> Any:
+    """The annotation of a parameter, evaluated if it is text (from __future__ import annotations)."""
+    kind = parameter.annotation
+    if kind is inspect.Parameter.empty:
+        return Any if parameter.default is None else type(parameter.default)
+    if not isinstance(kind, str):
+        return kind
+    holder = SimpleNamespace(__annotations__={parameter.name: kind})
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        return get_type_hints(holder, names, include_extras=True)[parameter.name]
+    except NameError as error:
+        raise SparringError(f"{parameter.name}: cannot resolve its type '{kind}': {error}") from None
 
 
 def description_of(annotation: Any) -> str:
@@ -231,7 +265,7 @@ def build_recipe(function: RecipeFunction, data: Spec, resolved: Mapping[str, An
             argument.name
         ]
     for parameter, fields in groups.items():
-        grouped[parameter] = inspect.signature(function).parameters[parameter].annotation(**fields)
+        grouped[parameter] = _type_of(inspect.signature(function).parameters[parameter], function)(**fields)
     result = function(data, **grouped)
     if not isinstance(result, Recipe):
         raise SparringError(f"{function.__qualname__} returns {abbreviated(result)}: a recipe must return a Recipe")

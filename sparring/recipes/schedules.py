@@ -1,71 +1,61 @@
-"""Optimizers with clipping, and learning-rate schedules. Imports torch only when an optimizer is made."""
+"""Numbers that change with the round, counted from 1: learning rates, momentum, weights of penalties.
 
-from collections.abc import Sequence
+`schedule` turns them into the settings of an optimizer.
+"""
+
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
-    from torch.optim import Optimizer
+    from sparring.referee import Schedule
 
-    from sparring.referee import MakeOptimizer, Schedule
-
-
-def with_gradient_clipping(make: "MakeOptimizer", bound: float) -> "MakeOptimizer":
-    """The same optimizer; before each step gradients are clamped elementwise to [-bound, bound] (Keras: clipvalue).
-
-    The referee has accumulated microbatches and averaged over processes before, and logs the norm before clamping.
-    """
-
-    def make_clipped(weights: "list[nn.Parameter]") -> "Optimizer":
-        from torch.nn.utils import clip_grad_value_
-
-        optimizer = make(weights)
-        optimizer.register_step_pre_hook(lambda *_: clip_grad_value_(weights, bound))
-        return optimizer
-
-    return make_clipped
+Curve = Callable[[int], float]
+"""Round, counted from 1 -> number."""
 
 
-def with_weight_clipping(make: "MakeOptimizer", bound: float) -> "MakeOptimizer":
-    """The same optimizer; after each step weights are clamped to [-bound, bound]."""
-
-    def make_clipped(weights: "list[nn.Parameter]") -> "Optimizer":
-        import torch
-
-        @torch.no_grad()
-        def clamp(*_: object) -> None:
-            for weight in weights:
-                weight.clamp_(-bound, bound)
-
-        optimizer = make(weights)
-        optimizer.register_step_post_hook(clamp)
-        return optimizer
-
-    return make_clipped
+def schedule(**settings: Callable[[int], Any]) -> "Schedule":
+    """Optimizer settings in each round: `schedule(lr=warmup(1e-3, 500))`."""
+    return lambda round_number: {name: curve(round_number) for name, curve in settings.items()}
 
 
-def inverse_time_decay(lr: float, decay: float) -> "Schedule":
-    """lr / (1 + decay t), where t is the number of earlier rounds (Keras: decay)."""
-
-    def settings(round_number: int) -> dict[str, Any]:
-        return {"lr": lr / (1 + decay * (round_number - 1))}
-
-    return settings
+def constant(value: float) -> Curve:
+    """The same value in every round."""
+    return lambda round_number: value
 
 
-def linear_warmup(lr: float, warmup_rounds: int) -> "Schedule":
-    """Linear increase from 0 to lr, reached in round `warmup_rounds`; then lr."""
-
-    def settings(round_number: int) -> dict[str, Any]:
-        return {"lr": lr * min(1.0, round_number / warmup_rounds) if warmup_rounds else lr}
-
-    return settings
+def warmup(value: float, rounds: int, *, start: float = 0.0) -> Curve:
+    """Linear change from `start` in round 0 to `value` in round `rounds`; then `value`. 0 rounds: constant."""
+    if not rounds:
+        return constant(value)
+    return lambda round_number: start + (value - start) * min(1.0, round_number / rounds)
 
 
-def step_decay(lr: float, drops: Sequence[int]) -> "Schedule":
-    """lr, divided by 10 from each of the rounds `drops` on."""
+def linear_decay(value: float, *, first: float, last: float) -> Curve:
+    """`value` up to round `first`, then linear decay to 0 in round `last` and later."""
+    return lambda round_number: value * max(0.0, 1 - max(0.0, round_number - first) / (last - first))
 
-    def settings(round_number: int) -> dict[str, Any]:
-        return {"lr": lr * 0.1 ** sum(round_number >= drop for drop in drops)}
 
-    return settings
+def step_decay(value: float, drops: Sequence[int]) -> Curve:
+    """`value`, divided by 10 from each of the rounds `drops` on."""
+    return lambda round_number: value * 0.1 ** sum(round_number >= drop for drop in drops)
+
+
+def inverse_time(value: float, decay: float) -> Curve:
+    """`value / (1 + decay t)`, where t is the number of earlier rounds (Keras: decay)."""
+    return lambda round_number: value / (1 + decay * (round_number - 1))
+
+
+def exponential_decay(value: float, factor: float, *, floor: float = 0.0) -> Curve:
+    """`value` divided by `factor` in every round, down to `floor` times `value`."""
+    return lambda round_number: value * max(factor**-round_number, floor)
+
+
+def cosine(value: float, final: float, rounds: int) -> Curve:
+    """Half a cosine from `value` in round 1 to `final` after `rounds` rounds and later."""
+
+    def curve(round_number: int) -> float:
+        fraction = min((round_number - 1) / rounds, 1.0)
+        return final + (value - final) * (1 + math.cos(math.pi * fraction)) / 2
+
+    return curve

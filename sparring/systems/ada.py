@@ -33,8 +33,8 @@ class ADA(GAN):
 
     G, D, latent_dim, game, noise, resample_noise, joint_batch  as in GAN; the game's scores must have a neutral value
     (not Wasserstein)
-    augment  observes D's scores of real images in every round
-    every    rounds between adaptations of p (4)
+    augment   observes D's scores of real images in every round
+    interval  rounds between adaptations of p (4)
 
     Microbatches are observed together; each process adapts its own p.
     """
@@ -47,7 +47,7 @@ class ADA(GAN):
         *,
         latent_dim: int,
         game: Game,
-        every: int = 4,
+        interval: int = 4,
         noise: str = "normal",
         resample_noise: bool = True,
         joint_batch: bool = False,
@@ -59,10 +59,10 @@ class ADA(GAN):
             raise SparringError(
                 "ADA cannot use the wasserstein game: its scores have no neutral value; choose another --game"
             )
-        self.augment, self.every = augment, every
+        self.augment, self.interval = augment, interval
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        if self.round_index % self.every == 0:
+        if self.round_index % self.interval == 0:
             self.augment.adapt()
 
         x, _ = feed("train")

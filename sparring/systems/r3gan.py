@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ class R3GAN(GAN):
     Each move draws its own real images, as in the authors' code.
 
     G, D, latent_dim, noise  as in GAN; D must score images independently (no batch norm)
-    gamma, final_gamma   weight of the penalties at the start and after `anneal_rounds` rounds, cosine-annealed
+    gamma  weight of the penalties, as a function of the round, from 1
     """
 
     def __init__(
@@ -29,12 +29,10 @@ class R3GAN(GAN):
         *,
         latent_dim: int,
         noise: str = "normal",
-        gamma: float,
-        final_gamma: float,
-        anneal_rounds: int,
+        gamma: Callable[[int], float],
     ) -> None:
         super().__init__(G, D, latent_dim=latent_dim, noise=noise, game=GAMES["non-saturating"], joint_batch=True)
-        self.gamma, self.final_gamma, self.anneal_rounds = gamma, final_gamma, anneal_rounds
+        self.gamma = gamma
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
@@ -51,7 +49,7 @@ class R3GAN(GAN):
 
     def current_gamma(self) -> float:
         """The penalties' weight in this round."""
-        return cosine(self.gamma, self.final_gamma, self.round_index / self.anneal_rounds)
+        return self.gamma(self.round_index + 1)
 
     def equilibrium(self) -> dict[str, float]:
         """log 2 for both: paired scores are equal and the penalties are 0."""
@@ -60,8 +58,3 @@ class R3GAN(GAN):
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) noise, clamped because G has no tanh."""
         return super().decode(codes).clamp(-1, 1)
-
-
-def cosine(start: float, end: float, share: float) -> float:
-    """Cosine annealing from `start` (share 0) to `end` (share 1 and beyond)."""
-    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

@@ -19,7 +19,7 @@ class WGANGP(GAN):
     critic_steps         critic moves per round, each with fresh data (5)
     generator_batch      batch size of the generator's move relative to the critic's (the authors' CIFAR-10 code: 2)
     gp_weight            lambda of eq. 3 (10; .1 for the paper's toys)
-    unit                 gradients with respect to pixels in [0, 1] (the authors' MNIST code); False: [-1, 1]
+    unit_range           gradients with respect to pixels in [0, 1] (the authors' MNIST code); False: [-1, 1]
     dequantize           adds uniform noise to real images, which have 256 levels (the authors' CIFAR-10 code)
     """
 
@@ -35,12 +35,12 @@ class WGANGP(GAN):
         critic_steps: int = 5,
         generator_batch: int = 1,
         gp_weight: float = 10.0,
-        unit: bool = False,
+        unit_range: bool = False,
         dequantize: bool = False,
     ) -> None:
         super().__init__(G, D, latent_dim=latent_dim, noise=noise, game=GAMES["wasserstein"], joint_batch=True)
         self.critic_steps, self.generator_batch, self.gp_weight = critic_steps, generator_batch, gp_weight
-        self.unit, self.dequantize = unit, dequantize
+        self.unit_range, self.dequantize = unit_range, dequantize
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         for _ in range(self.critic_steps):
@@ -60,7 +60,7 @@ class WGANGP(GAN):
 
     def penalty(self, x: Tensor) -> Tensor:
         """E (|grad D| - 1)^2 of eq. 3 at (B, C, H, W) images in [-1, 1]."""
-        scale = 2.0 if self.unit else 1.0
+        scale = 2.0 if self.unit_range else 1.0
         return scale**2 * gradient_penalty(self.D, x, target=1 / scale)
 
     def dequantized(self, x: Tensor) -> Tensor:

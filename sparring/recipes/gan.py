@@ -7,6 +7,7 @@ from pydantic import Field
 
 from sparring.recipes.arguments import Batch, EmaDecay, GANOptions, Latent, NImages, Noise, Rate, first
 from sparring.recipes.recipe import Recipe, recipe
+from sparring.recipes.schedules import exponential_decay, schedule, warmup
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
@@ -42,23 +43,22 @@ def goodfellow_mlp(
     """
     import torch
 
-    from sparring.networks import mlp
+    from sparring.networks import gan as networks
 
-    def settings(round_number: int) -> dict[str, float]:
-        decayed = lr * max(1.000004**-round_number, 1e-5)
-        return {"lr": decayed, "momentum": momentum + (final_momentum - momentum) * min(1.0, round_number / 125_000)}
-
-    G = mlp.goodfellow_generator(latent_dim, 1200, data.shape)
-    D = mlp.goodfellow_discriminator(data.shape, 240, 5)
+    G = networks.generator(latent_dim, 1200, data.shape)
+    D = networks.discriminator(data.shape, 240, 5)
 
     def initialize(dataset: "Dataset") -> None:
-        mlp.init_bias_to_marginals(G, dataset.images)
+        networks.init_bias_to_marginals(G, dataset.images)
 
-    sgd = partial(torch.optim.SGD, lr=lr, momentum=momentum)
+    system = options.make_gan(G, D, latent_dim=latent_dim, noise=noise)
+    settings = schedule(
+        lr=exponential_decay(lr, 1.000004, floor=1e-5), momentum=warmup(final_momentum, 125_000, start=momentum)
+    )
     return Recipe(
-        system=options.make_gan(G, D, latent_dim=latent_dim, noise=noise),
-        optimizers={"discriminator": sgd, "generator": sgd},
-        schedules={"discriminator": settings, "generator": settings},
+        system=system,
+        optimizers=dict.fromkeys(system.players, partial(torch.optim.SGD, lr=lr, momentum=momentum)),
+        schedules=dict.fromkeys(system.players, settings),
         batch=batch,
         rounds=125_000,
         ema_decay=ema_decay,
