@@ -132,7 +132,7 @@ def keras(network: nn.Sequential, *, heads: int = 1) -> nn.Sequential:
 
 
 def smu(network: nn.Sequential) -> nn.Sequential:
-    """The SMU course's frogs: convolutions N(0, .02^2), batch norm gains N(1, .02^2), linear layers Glorot, bias .01."""
+    """The SMU course's frogs: convolutions N(0, .02^2), batch norm gains N(1, .02^2), linear layers Glorot and .01."""
     for layer in network:
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)

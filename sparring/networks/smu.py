@@ -1,6 +1,7 @@
 """The networks of an SMU course (CS 8321), after Chollet: GANs for CIFAR-10 frogs, and a VAE for MNIST.
 
-The GANs are from its notebook GansWithTorch; their G upsamples by bilinear interpolation and a convolution, to avoid checkerboard artifacts.
+The GANs are from its notebook GansWithTorch, the VAE from 07a. The GANs' G upsamples by bilinear interpolation and a
+convolution, to avoid checkerboard artifacts.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from sparring.data.dataset import Dataset
 from sparring.errors import SparringError, unknown_name_error
 from sparring.losses import GAMES
 from sparring.plots import BLUE, GRAY, ORANGE
+from sparring.recipes.schedules import constant
 from sparring.referee import Referee
 from sparring.systems.gan import GAN
 from sparring.systems.r1 import R1GAN
@@ -104,7 +105,7 @@ def system(game: str, penalty: str, weight: float, start: Point = (1.0, 1.0)) ->
     gan: GAN
     if game == RELATIVISTIC:
         gamma = weight if penalty == "both" else 0.0
-        gan = R3GAN(G, D, latent_dim=1, gamma=gamma, final_gamma=gamma, anneal_rounds=1)
+        gan = R3GAN(G, D, latent_dim=1, gamma=constant(gamma))
     elif penalty == "wgan-gp":
         gan = WGANGP(G, D, latent_dim=1, critic_steps=1, gp_weight=weight)
     elif penalty == "clip":

@@ -23,6 +23,7 @@ from sparring.losses import GAMES
 from sparring.metrics import Modes, mode_coverage
 from sparring.networks.minibatch import PacDiscriminator
 from sparring.plots import ORANGE
+from sparring.recipes.schedules import constant
 from sparring.referee import Referee
 from sparring.seeds import derive_seed, isolated, make_generator
 from sparring.systems.gan import GAN
@@ -120,7 +121,7 @@ def wgan_gp(G: nn.Module) -> GAN:
 
 def r3gan(G: nn.Module) -> GAN:
     """Relativistic pairing loss with R1 and R2 (Huang et al. 2024)."""
-    return R3GAN(G, discriminator(), latent_dim=LATENT, gamma=GAMMA, final_gamma=GAMMA, anneal_rounds=1)
+    return R3GAN(G, discriminator(), latent_dim=LATENT, gamma=constant(GAMMA))
 
 
 SYSTEMS: dict[str, Callable[[nn.Module], GAN]] = {
