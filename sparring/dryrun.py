@@ -20,8 +20,7 @@ from sparring.errors import SparringError
 from sparring.machine import free_memory
 from sparring.recipes.meta import on_meta
 from sparring.recipes.recipe import Recipe
-from sparring.seeds import isolated, make_generator
-from sparring.system import ShardedRng
+from sparring.seeds import ShardedRng, isolated, make_generator
 
 MAX_ACTIVATION_RATIO = 20_000
 """Bytes of activations per byte of a batch that no network here reaches: if that much is free, skip the dry run."""

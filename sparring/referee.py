@@ -6,9 +6,7 @@ It depends on `System` but on no particular system. One call of `play` is one ro
 from __future__ import annotations
 
 import copy
-import ctypes
 import math
-import platform
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +21,12 @@ from torch.optim import Optimizer
 
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
+from sparring.device import resolve_precision, set_tf32
 from sparring.distributed import collective, process_group
 from sparring.errors import DivergedError, SparringError
-from sparring.seeds import derive_seed, isolated, make_generator
-from sparring.system import Move, ShardedRng, System, resolve_precision
+from sparring.machine import disable_malloc_trim
+from sparring.seeds import ShardedRng, derive_seed, isolated, make_generator
+from sparring.system import Move, System
 
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 """Builds an optimizer for a player's weights: `partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))`."""
@@ -50,26 +50,6 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
         return torch.nn.utils.get_total_norm(gradients)
     flat = [g.as_strided((g.numel(),), (1,)) for g in gradients]  # gradients are dense: no gaps or overlaps
     return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
-
-
-def disable_malloc_trim() -> None:
-    """Make glibc keep freed memory for the next round instead of returning it to the system.
-
-    Every round frees and allocates the same tens of megabytes; without the page faults, rounds of small networks take
-    a quarter less time (docs/results/bookkeeping.md). Does nothing without glibc.
-    """
-    trim_threshold, mmap_threshold, one_gigabyte = -1, -3, 1 << 30
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(trim_threshold, one_gigabyte)
-        libc.mallopt(mmap_threshold, one_gigabyte)
-
-
-def set_tf32(allowed: bool) -> None:
-    """Allow or forbid TF32 in float32 matrix products and convolutions on a GPU: faster, less precise."""
-    precision = "tf32" if allowed else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
 
 
 @dataclass

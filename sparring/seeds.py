@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 CPU = torch.device("cpu")
@@ -29,6 +30,27 @@ def derive_seed(*purpose: int | str) -> int:
 def make_generator(*purpose: int | str) -> torch.Generator:
     """A CPU generator at the start of the stream with this purpose."""
     return torch.Generator().manual_seed(derive_seed(*purpose))
+
+
+@dataclass
+class ShardedRng:
+    """The random numbers of one shard of a round.
+
+    Every shard (a process, or a microbatch) iterates over the same global sequence of draws and keeps its own rows, so
+    that one process with 2N images, two with N, and two microbatches of N see the same numbers.
+
+    share   index of this shard
+    shares  number of shards
+    """
+
+    generator: torch.Generator
+    share: int = 0
+    shares: int = 1
+
+    def rows(self, draw: Callable[[torch.Generator, int], Tensor], n: int) -> Tensor:
+        """(n, ...) this shard's rows of the next global draw, `draw(generator, n * shares)`."""
+        rows = draw(self.generator, n * self.shares)
+        return rows[self.share * n : (self.share + 1) * n]
 
 
 class _Global:
@@ -117,7 +139,7 @@ class Drawing(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        devices = [kwargs.get("device"), *(x.device for x in args if isinstance(x, torch.Tensor))]
+        devices = [kwargs.get("device"), *(x.device for x in args if isinstance(x, Tensor))]
         if all(device is None or torch.device(device) == CPU for device in devices) and not kwargs.get("generator"):
             func, takes_generator = _with_generator(func)
             if takes_generator:

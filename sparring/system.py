@@ -10,15 +10,16 @@ import inspect
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from sparring.device import to_device
 from sparring.errors import SparringError, abbreviated, require_int, unknown_name_error
-from sparring.machine import free_memory, to_device
-from sparring.seeds import isolated, make_generator, standard_defaults
+from sparring.machine import require_memory
+from sparring.noise import draw_noise
+from sparring.seeds import ShardedRng, isolated, make_generator, standard_defaults
 
 NextBatch = Callable[[str], tuple[Tensor, Tensor | None]]
 """`feed("train")` returns the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None.
@@ -47,116 +48,6 @@ class Move:
         self.player = player
         self.loss = loss
         self.numbers = {k: v.detach() if isinstance(v, Tensor) else torch.tensor(v) for k, v in numbers.items()}
-
-
-NOISE_DISTRIBUTIONS: dict[str, Callable[[torch.Generator, tuple[int, ...]], Tensor]] = {}
-"""Noise distributions by name: (generator, shape) -> float32 tensor on the CPU."""
-
-
-def register_noise(name: str) -> Callable[[Callable], Callable]:
-    """Decorator: add a function to NOISE_DISTRIBUTIONS."""
-    return lambda function: NOISE_DISTRIBUTIONS.setdefault(name, function)
-
-
-@register_noise("normal")
-def normal(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """N(0, 1)."""
-    return torch.randn(shape, generator=g)
-
-
-@register_noise("uniform")
-def uniform(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """U(-1, 1)."""
-    return torch.rand(shape, generator=g).mul_(2).sub_(1)
-
-
-@register_noise("unit-uniform")
-def unit_uniform(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """U(-sqrt 3, sqrt 3), whose variance is 1."""
-    return uniform(g, shape).mul_(3**0.5)
-
-
-@register_noise("truncated")
-def truncated(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """N(0, 1) truncated to [-2, 2]."""
-    return truncated_normal(g, shape, 2.0)
-
-
-def truncated_noise(kind: str, g: torch.Generator, shape: tuple[int, ...], threshold: float) -> Tensor:
-    """Noise of this kind, truncated to [-threshold, threshold] (Brock et al. 2019, section 3.1).
-
-    Raises SparringError for a threshold that is not positive, and for spherical noise, whose norm is fixed.
-    """
-    if not threshold > 0:
-        raise SparringError(f"truncation is {threshold}: it must be above 0 (2 truncates little, .5 strongly)")
-    if kind == "uniform":
-        return uniform(g, shape) * min(threshold, 1.0)
-    if kind == "unit-uniform":
-        return uniform(g, shape) * min(threshold, 3**0.5)
-    if kind == "spherical":
-        raise SparringError("spherical noise has a fixed norm and cannot be truncated: drop truncation")
-    return truncated_normal(g, shape, min(threshold, 2.0) if kind == "truncated" else threshold)
-
-
-def truncated_normal(g: torch.Generator, shape: tuple[int, ...], threshold: float) -> Tensor:
-    """N(0, 1) truncated to [-threshold, threshold].
-
-    By inverting the distribution function: the distribution of rejection sampling, in one step for any threshold.
-    """
-    mass = torch.special.erf(torch.tensor(threshold, dtype=torch.float64) / 2**0.5)
-    u = torch.rand(shape, generator=g, dtype=torch.float64) * 2 - 1
-    return (torch.special.erfinv(u * mass) * 2**0.5).float()
-
-
-@register_noise("spherical")
-def spherical(g: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """Uniform on the sphere of radius sqrt(d), near which N(0, 1) in d dimensions concentrates."""
-    z = torch.randn(shape, generator=g)
-    return z * (shape[-1] ** 0.5 / z.norm(dim=-1, keepdim=True))
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of autocast: "fp32", "bf16", or "auto" = bf16 if the hardware supports it natively.
-
-    Raises SparringError for other names. fp16 is not supported: it needs loss scaling per player.
-    """
-    if name not in ("auto", "fp32", "bf16"):
-        raise SparringError(f"precision is '{name}': it must be auto, fp32 or bf16")
-    if name == "auto":
-        cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu
-        return torch.bfloat16 if native else torch.float32
-    return torch.bfloat16 if name == "bf16" else torch.float32
-
-
-@dataclass
-class ShardedRng:
-    """The random numbers of one shard of a round.
-
-    Every shard (a process, or a microbatch) iterates over the same global sequence of draws and keeps its own rows, so
-    that one process with 2N images, two with N, and two microbatches of N see the same numbers.
-
-    share   index of this shard
-    shares  number of shards
-    """
-
-    generator: torch.Generator
-    share: int = 0
-    shares: int = 1
-
-    def rows(self, draw: Callable[[torch.Generator, int], Tensor], n: int) -> Tensor:
-        """(n, ...) this shard's rows of the next global draw, `draw(generator, n * shares)`."""
-        rows = draw(self.generator, n * self.shares)
-        return rows[self.share * n : (self.share + 1) * n]
-
-
-def require_memory(needed: int, what: str, advice: str) -> None:
-    """Raises SparringError if fewer than `needed` bytes are free, before they are allocated."""
-    free = free_memory()
-    if free is not None and needed > free:
-        raise SparringError(
-            f"{what} would take {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free: {advice}"
-        )
 
 
 def _checked_count(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -279,9 +170,7 @@ class System(nn.Module):
 
     def noise(self, n: int) -> Tensor:
         """(n, latent_dim) latent codes from `noise_distribution`, drawn from `rng`."""
-        return self.draw_rows(
-            lambda g, rows: NOISE_DISTRIBUTIONS[self.noise_distribution](g, (rows, self.latent_dim)), n
-        )
+        return self.draw_rows(lambda g, rows: draw_noise(self.noise_distribution, g, (rows, self.latent_dim)), n)
 
     def uniform(self, n: int) -> Tensor:
         """(n,) numbers from U(0, 1), drawn from `rng`."""
@@ -296,12 +185,7 @@ class System(nn.Module):
 
         truncation  truncate the noise to [-truncation, truncation]: less diverse, better images
         """
-        g, shape = make_generator("sample", seed), (n, self.latent_dim)
-        z = (
-            NOISE_DISTRIBUTIONS[self.noise_distribution](g, shape)
-            if truncation is None
-            else truncated_noise(self.noise_distribution, g, shape, truncation)
-        )
+        z = draw_noise(self.noise_distribution, make_generator("sample", seed), (n, self.latent_dim), truncation)
         return z.to(next(self.parameters()))
 
     def expand_labels(self, n: int, labels: int | Sequence[int] | Tensor | None) -> Tensor:

@@ -13,8 +13,8 @@ from sparring.bench.race import _first_time
 from sparring.bench.textbook import _noise, with_torch_kernels
 from sparring.bench.workloads import WORKLOADS, minimal_loop, sparring_loop, textbook_loop
 from sparring.cli import main
+from sparring.device import resolve_precision
 from sparring.referee import Referee
-from sparring.system import resolve_precision
 
 SMALL = {
     "cs231n-mlp": {},

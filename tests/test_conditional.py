@@ -17,9 +17,10 @@ from sparring.losses import game, orthogonal_penalty
 from sparring.networks import mlp
 from sparring.networks.biggan import Discriminator, Generator
 from sparring.networks.infogan import WithClass
+from sparring.noise import truncated_normal
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.seeds import make_generator
-from sparring.system import next_labeled, truncated_normal
+from sparring.system import next_labeled
 from sparring.systems.acgan import ACGAN
 from sparring.systems.biggan import BigGAN
 from sparring.systems.cgan import ConditionalGAN

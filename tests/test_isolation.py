@@ -13,9 +13,9 @@ from toys import gan, images, referee, state
 from sparring.losses import game
 from sparring.networks.diffaug import AdaptiveAugment, DiffAugment, Distortion
 from sparring.networks.noise import Dropout, GaussianNoise, InstanceNoise, TrainingNoise
+from sparring.noise import NOISE_DISTRIBUTIONS
 from sparring.run import Run
 from sparring.seeds import Drawing, isolated, make_generator
-from sparring.system import NOISE_DISTRIBUTIONS
 from sparring.training import train
 
 

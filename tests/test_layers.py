@@ -13,11 +13,13 @@ from sparring.recipes import RECIPES
 HOUSE = Path(sparring.__file__).parent
 
 FLOORS = [
-    {"errors", "machine", "seeds", "signals", "typed"},
+    {"errors"},
+    {"machine", "device", "seeds", "signals", "typed"},
     {
-        *("system", "losses", "priors", "networks", "data", "metrics", "diagnose"),
+        *("losses", "noise", "priors", "networks", "data", "metrics", "diagnose"),
         *("durable", "image_grid", "plots", "progress", "distributed"),
     },
+    {"system"},
     {"referee", "evaluation", "latent", "systems"},
     {"recipes"},
     {"run", "monitor", "dryrun"},
@@ -26,7 +28,7 @@ FLOORS = [
     {"cli", "__init__"},
     {"__main__"},
 ]
-SAME_FLOOR = {("image_grid", "data"), ("diagnose", "metrics"), ("typed", "errors")}
+SAME_FLOOR = {("image_grid", "data"), ("diagnose", "metrics")}
 """Rooms that may look at a neighbor on their floor."""
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from toys import adam, gan, images, referee, state
 
 from sparring.data.dataset import Spec
+from sparring.device import resolve_precision
 from sparring.errors import DivergedError, SparringError
 from sparring.losses import game
 from sparring.networks import dcgan
@@ -22,11 +23,12 @@ from sparring.networks.diffaug import DiffAugment
 from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd
 from sparring.networks.noise import GaussianNoise
 from sparring.networks.spectral import SpectralLinear
+from sparring.noise import truncated, uniform, unit_uniform
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, info, load_recipe, resolve_arguments
 from sparring.referee import EMA, RAMPUP, last_round_of_learning, total_norm
-from sparring.seeds import derive_seed, make_generator
-from sparring.system import Move, ShardedRng, System, resolve_precision, truncated, uniform, unit_uniform
+from sparring.seeds import ShardedRng, derive_seed, make_generator
+from sparring.system import Move, System
 from sparring.systems.gan import GAN
 from sparring.systems.r1 import R1GAN
 

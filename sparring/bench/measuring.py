@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sparring.bench.workloads import LOOPS, start
+from sparring.device import resolve_precision
 from sparring.machine import commit, processor
-from sparring.system import resolve_precision
 
 MIN_SECONDS = 0.5
 """Minimum duration of one timing (at least one round)."""

@@ -11,10 +11,11 @@ import torch
 from sparring.bench import textbook
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
+from sparring.device import resolve_precision
+from sparring.machine import disable_malloc_trim
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Recipe, build_recipe, load_recipe, resolve_arguments
-from sparring.referee import Referee, disable_malloc_trim
-from sparring.system import resolve_precision
+from sparring.referee import Referee
 
 LOG_EVERY = 10
 """Rounds between log lines, as in `sparring train`."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
+from sparring.device import to_device
 from sparring.errors import SparringError, unknown_name_error
-from sparring.machine import to_device
 from sparring.seeds import make_generator
 
 

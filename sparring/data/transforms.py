@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.machine import to_device
+from sparring.device import to_device
 
 
 @dataclass(frozen=True)

@@ -265,12 +265,12 @@ def set_reference_batches(system: "GAN", dataset: "Dataset", *, packing: int) ->
 
     from sparring.data.pixels import to_float
     from sparring.networks.norms import WithReferenceBatch
+    from sparring.noise import draw_noise
     from sparring.seeds import make_generator
-    from sparring.system import NOISE_DISTRIBUTIONS
 
     g = make_generator("reference")
     for norm in (m for m in system.G.modules() if isinstance(m, WithReferenceBatch)):
-        norm.reference.copy_(NOISE_DISTRIBUTIONS[system.noise_distribution](g, tuple(norm.reference.shape)))
+        norm.reference.copy_(draw_noise(system.noise_distribution, g, tuple(norm.reference.shape)))
     for norm in (m for m in system.D.modules() if isinstance(m, WithReferenceBatch)):
         chosen = torch.randint(len(dataset), (len(norm.reference) * packing,), generator=g)
         norm.reference.copy_(to_float(dataset.images[chosen]).view_as(norm.reference))

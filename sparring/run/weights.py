@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sparring.data.dataset import Spec
+from sparring.device import resolve_precision
 from sparring.durable import digest, read_file
 from sparring.errors import SparringError, abbreviated, shown
 from sparring.recipes import RECIPES
@@ -25,7 +26,7 @@ from sparring.recipes.meta import Shapes, on_meta, shapes_of, size_of
 from sparring.recipes.recipe import RecipeFunction, arguments, build_recipe, load_recipe, resolve_arguments
 from sparring.run.schema import WeightsConfig, read_sealed, spec_of
 from sparring.seeds import isolated
-from sparring.system import System, resolve_precision
+from sparring.system import System
 
 REMEDY = "sparring resume RUN restores it from the newest checkpoint"
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sparring.losses import GAMES, orthogonal_penalty, to_float32
+from sparring.noise import draw_noise
 from sparring.seeds import make_generator
-from sparring.system import NOISE_DISTRIBUTIONS, Move, NextBatch, next_labeled, truncated_noise
+from sparring.system import Move, NextBatch, next_labeled
 from sparring.systems.cgan import ConditionalGAN, LabelsLike
 
 
@@ -85,11 +86,7 @@ class BigGAN(ConditionalGAN):
         G, g, shape = copy.deepcopy(self.G), make_generator("standing statistics"), (64, self.latent_dim)
 
         def pass_through() -> None:
-            z = (
-                NOISE_DISTRIBUTIONS["normal"](g, shape)
-                if truncation is None
-                else truncated_noise("normal", g, shape, truncation)
-            )
+            z = draw_noise("normal", g, shape, truncation)
             y = torch.randint(self.classes, shape[:1], generator=g)
             G(z.to(next(self.parameters())), y.to(self.device))
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from sparring.errors import SparringError
 from sparring.losses import Game, to_float32
+from sparring.noise import uniform
 from sparring.seeds import make_generator
-from sparring.system import NOISE_DISTRIBUTIONS, Move, NextBatch, grid_columns_for
+from sparring.system import Move, NextBatch, grid_columns_for
 from sparring.systems.gan import GAN
 
 
@@ -114,7 +115,7 @@ class InfoGAN(GAN):
         """(n, latent + n_categories + n_continuous): noise, each category in turn, random values."""
         noise = self.codes(n, seed, truncation)
         category = torch.arange(n) % self.n_categories
-        values = NOISE_DISTRIBUTIONS["uniform"](make_generator("message", seed), (n, self.n_continuous))
+        values = uniform(make_generator("message", seed), (n, self.n_continuous))
         return torch.cat([noise, F.one_hot(category, self.n_categories).to(noise), values.to(noise)], 1)
 
     def score(self, images: Tensor) -> Tensor:
