@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
+from sparring.cpu_kernels import use_matmul_convolutions
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.device import resolve_precision, set_tf32
@@ -179,6 +180,7 @@ class Referee:
         self.round = 0
         if self.device.type == "cpu":
             disable_malloc_trim()
+            use_matmul_convolutions(system)
         else:
             set_tf32(self.precision != torch.float32)
 

@@ -10,7 +10,7 @@ import torch
 from sparring.bench import measuring, race
 from sparring.bench.measuring import Timing, _as_dict, count_flops
 from sparring.bench.race import _first_time
-from sparring.bench.textbook import _noise, with_torch_kernels
+from sparring.bench.textbook import _noise
 from sparring.bench.workloads import WORKLOADS, minimal_loop, sparring_loop, textbook_loop
 from sparring.cli import main
 from sparring.device import resolve_precision
@@ -61,12 +61,10 @@ WIDE = {
 """Wide enough for every way of a layer to be gone."""
 
 
-def gradients(name, precision, library):
+def gradients(name, precision):
     """The players' gradients in the moves of a first round, for weights that stay as they are."""
     workload = replace(WORKLOADS[name], arguments=WIDE[name])
     made, streams = workload.prepare(workload.data())
-    if library:
-        with_torch_kernels(made.system)
     still = dict.fromkeys(made.system.players, partial(torch.optim.SGD, lr=0.0))
     judge = Referee(made.system, streams, batch=made.batch, optimizers=still, precision=precision)
     found = []
@@ -80,10 +78,11 @@ def gradients(name, precision, library):
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_faster_kernels_have_the_gradients_of_the_librarys(name):
+def test_faster_kernels_have_the_gradients_of_the_librarys(name, monkeypatch):
     """In float32 the same; in bf16 as near to these as the library's own."""
-    truth = gradients(name, "fp32", True)
-    exact, ours, theirs = gradients(name, "fp32", False), gradients(name, "bf16", False), gradients(name, "bf16", True)
+    exact, ours = gradients(name, "fp32"), gradients(name, "bf16")
+    monkeypatch.setattr("sparring.referee.use_matmul_convolutions", lambda network: None)
+    truth, theirs = gradients(name, "fp32"), gradients(name, "bf16")
     for reference, same, coarse, usual in zip(truth, exact, ours, theirs, strict=True):
         size = float(reference.norm())
         assert size > 0

@@ -16,7 +16,7 @@ FLOORS = [
     {"errors"},
     {"machine", "device", "seeds", "signals", "typed"},
     {
-        *("losses", "noise", "priors", "networks", "data", "metrics", "diagnose"),
+        *("losses", "noise", "cpu_kernels", "priors", "networks", "data", "metrics", "diagnose"),
         *("durable", "image_grid", "plots", "progress", "distributed"),
     },
     {"system"},

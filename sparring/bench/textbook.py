@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from types import MethodType
 from typing import Any
 
 import torch
@@ -21,8 +20,6 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from sparring.data.dataset import Dataset
-from sparring.networks import strided
-from sparring.system import System
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 Loop = Callable[[Any, Mapping[str, Optimizer], Mapping[str, Batches]], Iterator[None]]
@@ -55,16 +52,6 @@ def batches(data: Dataset, batch: int) -> Batches:
     loader = DataLoader(ImageDataset(data, transforms.Compose(steps)), batch, shuffle=True, drop_last=True)
     while True:
         yield from loader
-
-
-def with_torch_kernels(system: System) -> System:
-    """Replace our strided convolutions by PyTorch's, in place; returns the system."""
-    for layer in system.modules():
-        if isinstance(layer, strided.Conv2d):
-            layer.forward = MethodType(nn.Conv2d.forward, layer)  # type: ignore[method-assign]
-        elif isinstance(layer, strided.ConvTranspose2d | strided.PointToPatch):
-            layer.forward = MethodType(nn.ConvTranspose2d.forward, layer)  # type: ignore[method-assign]
-    return system
 
 
 def gan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:

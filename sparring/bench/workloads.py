@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sparring.bench import textbook
+from sparring.cpu_kernels import use_matmul_convolutions
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.device import resolve_precision
@@ -62,7 +63,7 @@ WORKLOADS: dict[str, Workload] = {
 
 def textbook_loop(recipe: Recipe, streams: Mapping[str, Dataset], loop: textbook.Loop) -> Iterator[None]:
     """PIL images with one transform each, float32, PyTorch's defaults."""
-    system = textbook.with_torch_kernels(recipe.system).train()
+    system = recipe.system.train()
     optimizers = {
         player: make([p for net in system.players[player] for p in getattr(system, net).parameters()])
         for player, make in recipe.optimizers.items()
@@ -73,6 +74,7 @@ def textbook_loop(recipe: Recipe, streams: Mapping[str, Dataset], loop: textbook
 def minimal_loop(recipe: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
     """Our rounds, kernels, layouts and precision in the shortest possible loop: no checks, no EMA, no logs."""
     disable_malloc_trim()
+    use_matmul_convolutions(recipe.system)
     system = recipe.system.to(memory_format=torch.channels_last).train()
     weights = {
         player: list(dict.fromkeys(p for net in nets for p in getattr(system, net).parameters() if p.requires_grad))

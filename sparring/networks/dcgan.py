@@ -6,7 +6,6 @@ from torch import nn
 
 from sparring.errors import require_size
 from sparring.networks.init import dcgan
-from sparring.networks.strided import Conv2d, ConvTranspose2d, PointToPatch
 
 SIZES = (16, 32, 64, 128, 256)
 
@@ -22,28 +21,28 @@ def generator(latent_dim: int, width: int, channels: int, size: int = 64) -> nn.
     maps = width << (_halvings(size) - 1)
     layers: list[nn.Module] = [
         nn.Unflatten(1, (latent_dim, 1, 1)),
-        PointToPatch(latent_dim, maps, 4),
+        nn.ConvTranspose2d(latent_dim, maps, 4, 1, 0, bias=False),
         nn.BatchNorm2d(maps),
         nn.ReLU(inplace=True),
     ]
     while maps > width:
         layers += [
-            ConvTranspose2d(maps, maps // 2),
+            nn.ConvTranspose2d(maps, maps // 2, 4, 2, 1, bias=False),
             nn.BatchNorm2d(maps // 2),
             nn.ReLU(inplace=True),
         ]
         maps //= 2
-    layers += [ConvTranspose2d(width, channels), nn.Tanh()]
+    layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh()]
     return dcgan(nn.Sequential(*layers))
 
 
 def discriminator(width: int, channels: int, size: int = 64) -> nn.Module:
     """(B, channels, size, size) -> (B, 1) logits; batch norm except at the input, LeakyReLU .2."""
-    layers: list[nn.Module] = [Conv2d(channels, width), nn.LeakyReLU(0.2, inplace=True)]
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
     maps = width
     for _ in range(_halvings(size) - 1):
         layers += [
-            Conv2d(maps, maps * 2),
+            nn.Conv2d(maps, maps * 2, 4, 2, 1, bias=False),
             nn.BatchNorm2d(maps * 2),
             nn.LeakyReLU(0.2, inplace=True),
         ]

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from sparring.networks.init import glorot_he, uniform
 from sparring.networks.mlp import FromUnitRange, ToUnitRange
 from sparring.networks.resample import Crop
-from sparring.networks.strided import Conv2d
 
 
 def mnist_generator(latent_dim: int, width: int = 64, channels: int = 1) -> nn.Sequential:
@@ -48,7 +47,7 @@ def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
     """
 
     def halve(narrow: int, wide: int, padding: int) -> nn.Conv2d:
-        return glorot_he(Conv2d(narrow, wide, kernel=5, padding=padding, bias=True))
+        return glorot_he(nn.Conv2d(narrow, wide, 5, stride=2, padding=padding))
 
     return nn.Sequential(
         ToUnitRange(),

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from sparring.cpu_kernels import use_matmul_convolutions
 from sparring.data.dataset import Spec
 from sparring.device import resolve_precision
 from sparring.durable import digest, read_file
@@ -66,6 +67,7 @@ def system_of(folder: Path, recipe: str | RecipeFunction | None, training: str |
         raise SparringError(f"{file} contains weights that are not finite: {', '.join(map(shown, bad[:3]))}")
     system = built.system
     system.load_state_dict(state)
+    use_matmul_convolutions(system)
     if config["precision"] == "bfloat16":
         system.precision = resolve_precision("auto", system.device)
     return system.to(memory_format=torch.channels_last).eval()

@@ -1,7 +1,7 @@
-"""Stride-2 convolutions computed as one matrix product on small images, faster on CPUs; and a generator's first layer.
+"""Stride-2 convolutions computed as one matrix product on small images: the same results, faster on CPUs.
 
 Between 4x4 and 8x8 pixels a wide layer is dominated by its weights, and PyTorch's CPU kernels take three to eight times
-as long as the matrix product (docs/results/speed.md). The results are the same; the choice depends on shapes only.
+as long as the matrix product (docs/results/speed.md). The choice depends on shapes only.
 """
 
 from __future__ import annotations
@@ -16,61 +16,74 @@ from torch.autograd import Function
 MAX_PIXELS = 16
 """Use the matrix product for up to this many pixels of the smaller image ..."""
 
-MIN_CHANNEL_PAIRS = 64 * 128
-"""... and at least this many pairs of channels."""
+MIN_WEIGHTS = 64 * 128 * 4 * 4
+"""... and at least this many weights."""
 
 
-class Conv2d(nn.Conv2d):
+def use_matmul_convolutions(network: nn.Module) -> None:
+    """Make the network's convolutions use matrix products where these are faster, in place.
+
+    Applies to `nn.Conv2d` with stride 2, to `nn.ConvTranspose2d` with stride 2 or a 1x1 input, and not to subclasses.
+    Weights, their names and the results stay the same, up to rounding. On other devices than the CPU nothing changes.
+    """
+    for layer in network.modules():
+        if type(layer) is nn.Conv2d and _is_plain(layer) and layer.stride == (2, 2):
+            layer.__class__ = MatMulConv2d
+        elif type(layer) is nn.ConvTranspose2d and _is_plain(layer):
+            layer.__class__ = MatMulConvTranspose2d
+
+
+def _is_plain(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Whether kernel and padding are square, and there are no groups, gaps or other paddings than zeros."""
+    square = all(isinstance(sides, tuple) and len({*sides}) == 1 for sides in (layer.kernel_size, layer.padding))
+    return square and layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+
+
+class MatMulConv2d(nn.Conv2d):
     """(B, in, H, W) -> (B, out, h, w), h = (H + 2 padding - kernel) // 2 + 1: `nn.Conv2d` with stride 2."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 4, padding: int = 1, bias: bool = False) -> None:
-        super().__init__(inputs, outputs, kernel, 2, padding, bias=bias)
-        self.kernel, self.margin = kernel, padding
-
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, *sides = x.shape
-        height, width = ((side + 2 * self.margin - self.kernel) // 2 + 1 for side in sides)
-        if not _use_product(self, x, height * width):
+        """As `nn.Conv2d`."""
+        kernel, padding = self.kernel_size[0], int(self.padding[0])
+        height, width = ((side + 2 * padding - kernel) // 2 + 1 for side in x.shape[-2:])
+        if x.ndim != 4 or not _is_small(self, x, height * width):
             return super().forward(x)
-        patches = Im2Col.apply(_cast(x), self.kernel, self.margin)
+        patches = Im2Col.apply(_cast(x), kernel, padding)
         y = MatMul.apply(patches, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.out_channels, -1).t())
         if self.bias is not None:
             y = y + _cast(self.bias)
-        return y.view(batch, height, width, self.out_channels).permute(0, 3, 1, 2)
+        return y.view(len(x), height, width, self.out_channels).permute(0, 3, 1, 2)
 
 
-class ConvTranspose2d(nn.ConvTranspose2d):
-    """(B, in, h, w) -> (B, out, 2h, 2w): `nn.ConvTranspose2d` with kernel 4, stride 2, padding 1 and no bias."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 4, 2, 1, bias=False)
+class MatMulConvTranspose2d(nn.ConvTranspose2d):
+    """(B, in, h, w) -> (B, out, H, W): `nn.ConvTranspose2d` with stride 2, or of a 1x1 input without padding."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        batch, _, height, width = x.shape
-        if not _use_product(self, x, height * width):
+        """As `nn.ConvTranspose2d`."""
+        if x.ndim != 4 or output_size is not None or self.output_padding not in ((0, 0), (1, 1)):
             return super().forward(x, output_size)
+        kernel, padding, extra = self.kernel_size[0], int(self.padding[0]), self.output_padding[0]
+        batch, _, *sides = x.shape
+        if x.device.type == "cpu" and sides == [1, 1] and not padding and not extra:
+            return self._with_bias(self._patches(x).view(batch, kernel, kernel, -1).permute(0, 3, 1, 2))
+        if self.stride != (2, 2) or not _is_small(self, x, sides[0] * sides[1]):
+            return super().forward(x)
+        height, width = (2 * (side - 1) - 2 * padding + kernel + extra for side in sides)
+        shape = (batch, self.out_channels, height, width)
+        return self._with_bias(Col2Im.apply(self._patches(x), shape, kernel, padding))
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """(B * h * w, kernel * kernel * out): what every pixel adds to the output."""
         pixels = _cast(x).permute(0, 2, 3, 1).reshape(-1, self.in_channels)
-        patches = MatMul.apply(pixels, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.in_channels, -1))
-        return Col2Im.apply(patches, (batch, self.out_channels, 2 * height, 2 * width), 4, 1)
+        return MatMul.apply(pixels, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.in_channels, -1))
+
+    def _with_bias(self, y: Tensor) -> Tensor:
+        return y if self.bias is None else y + _cast(self.bias)[:, None, None]
 
 
-class PointToPatch(nn.ConvTranspose2d):
-    """(B, in, 1, 1) -> (B, out, kernel, kernel): `nn.ConvTranspose2d` of a 1x1 input, without bias."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__(inputs, outputs, kernel, bias=False)
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if x.device.type != "cpu":
-            return super().forward(x, output_size)
-        patches = MatMul.apply(_cast(x).flatten(1), _cast(self.weight).permute(0, 2, 3, 1).flatten(1))
-        return patches.view(len(x), *self.kernel_size, self.out_channels).permute(0, 3, 1, 2)
-
-
-def _use_product(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, pixels: int) -> bool:
-    return (
-        x.device.type == "cpu" and pixels <= MAX_PIXELS and layer.in_channels * layer.out_channels >= MIN_CHANNEL_PAIRS
-    )
+def _is_small(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, pixels: int) -> bool:
+    """Whether the matrix product is faster for this many pixels of the smaller image."""
+    return x.device.type == "cpu" and pixels <= MAX_PIXELS and layer.weight.numel() >= MIN_WEIGHTS
 
 
 def _cast(x: Tensor) -> Tensor:
@@ -104,7 +117,7 @@ class Im2Col(Function):
     def forward(x: Tensor, kernel: int, padding: int) -> Tensor:
         batch, channels, *sides = x.shape
         height, width = ((side + 2 * padding - kernel) // 2 + 1 for side in sides)
-        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, *[padding] * 4))
+        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, *[padding] * 4)).contiguous()
         image, row, column, _ = x.stride()
         patches = (batch, height, width, kernel, kernel * channels)
         return x.as_strided(patches, (image, 2 * row, 2 * column, row, 1)).reshape(-1, kernel * kernel * channels)
