@@ -39,8 +39,7 @@ import torch
 from monitor import rate, told
 
 import sparring
-from sparring.cli.parser import read
-from sparring.cli.training import training_options
+from sparring.cli.training import train_command
 from sparring.data.dataset import Dataset
 from sparring.diagnose import MetricTable, diagnose
 from sparring.image_grid import grid
@@ -481,7 +480,7 @@ def flag(setting: tuple[str, Any]) -> str:
 def read_flags(recipe: str, words: Sequence[str]) -> dict[str, Any]:
     """The arguments that a `sparring train` command gives to the recipe."""
     function = load_recipe(recipe, RECIPES)
-    given = read("train", "", [*arguments(training_options), *arguments(function)], words[3:])
+    given = train_command(recipe).parse(words[3:])
     names = {argument.name for argument in arguments(function)}
     return resolve_arguments(function, {name: value for name, value in given.items() if name in names})
 

@@ -62,7 +62,7 @@ def test_overview_names_every_verb(capsys):
     assert sparring.__version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if v != "recipes"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(capsys, verb):
     named = {"train": ["cs231n-mlp"], "sweep": ["cs231n-mlp"], "toy": ["xy"]}
     argv = [verb, *named.get(verb, []), "--help"]
@@ -75,10 +75,27 @@ def test_every_verb_has_help(capsys, verb):
 def test_training_help_shows_the_recipes_own_defaults(capsys):
     with pytest.raises(SystemExit):
         main(["train", "raschka-mlp", "--help"])
-    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    lines = capsys.readouterr().out.splitlines()
+    text = " ".join(" ".join(lines).split())
+    assert text.startswith("usage: sparring train raschka-mlp --data TEXT [options]")
     assert "--generator-lr FLOAT G's learning rate (default: 0.0002)" in text
     assert "--data TEXT" in text
     assert "(required)" in text
+    assert "--[no-]monitor report collapse" in text
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["options of the run:", "options of raschka-mlp:"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_help_fits_the_terminal(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    with pytest.raises(SystemExit):
+        main(["train", "biggan", "--help"])
+    text = capsys.readouterr().out
+    assert "\033" not in text
+    long = [line for line in text.splitlines() if len(line) > max(width, 50)]
+    assert all(len(line.split()) <= 2 or line.startswith(("usage:", "example:")) for line in long)
+    assert max(map(len, text.splitlines())) > min(width, 120) - 20
 
 
 @pytest.mark.parametrize(
@@ -98,10 +115,13 @@ def test_training_help_shows_the_recipes_own_defaults(capsys):
         (["sample", "nowhere", "--out", "x.jpg"], ".png"),
         (["sample", "nowhere", "-n", "4097"], "at most 4,096 images, -n is 4,097: give a folder"),
         (["recipes", "dcgn"], "did you mean 'dcgan'"),
-        (["train", "cs231n-mlp"], "Missing from sparring train cs231n-mlp: --data TEXT"),
-        (["train", "cs231n-mlp", "--data"], "Missing value for argument '--data'"),
-        (["resume"], "Missing from sparring resume: RUN"),
-        (["sample", "nowhere", "again"], "Unrecognized options: again"),
+        (
+            ["train", "cs231n-mlp"],
+            "the following arguments are required: --data (help: sparring train cs231n-mlp --help)",
+        ),
+        (["train", "cs231n-mlp", "--data"], "argument --data: expected one argument"),
+        (["resume"], "the following arguments are required: RUN"),
+        (["sample", "nowhere", "again"], "unrecognized arguments: again"),
         (["recipes", "--jsn"], "did you mean '--json'"),
         (["check-data", "nowhere"], "nowhere"),
     ],
@@ -618,4 +638,4 @@ def test_images_that_cannot_be_used_are_named(shapes, tmp_path, capsys):
         assert words in line
     assert not (tmp_path / "x.png").exists()
     code, line = fails(capsys, "classify", runs["namer"])
-    assert "Missing from sparring classify: IMAGES" in line
+    assert "the following arguments are required: IMAGES" in line

@@ -16,8 +16,7 @@ from torch import nn
 
 import sparring
 import sparring.monitor.observer as looks
-from sparring.cli.parser import read
-from sparring.cli.training import training_options
+from sparring.cli.training import train_command
 from sparring.data.dataset import Dataset
 from sparring.diagnose import Diagnosis
 from sparring.errors import DivergedError
@@ -492,7 +491,7 @@ def test_every_suggested_command_is_one_that_sparring_takes(recipe):
         else:
             assert words[1] == "train"
             function = load_recipe(words[2], RECIPES)
-            given = read("x", "", [*arguments(training_options), *arguments(function)], words[3:])
+            given = train_command(words[2]).parse(words[3:])
             assert given.pop("data") == "my pictures"
             theirs = {a.name for a in arguments(function)}
             chosen = resolve_arguments(function, {k: v for k, v in given.items() if k in theirs})

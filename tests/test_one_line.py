@@ -84,21 +84,6 @@ def forbid(monkeypatch):
         monkeypatch.setattr(module, name, guarded(getattr(module, name)))
 
 
-def quickly(cls, *, prog, description, args):
-    """In the place of tyro, which takes 25 ms: flags and their values, then paths."""
-    fields, values, paths, words = {f.name: f for f in cls.__dataclass_fields__.values()}, {}, [], iter(args)
-    for word in words:
-        name = {"-n": "n"}.get(word, word.removeprefix("--").replace("-", "_"))
-        if name.removeprefix("no_") in fields and word.startswith("-"):
-            on = isinstance(fields[name.removeprefix("no_")].default, bool)
-            values[name.removeprefix("no_")] = not name.startswith("no_") if on else next(words)
-        else:
-            paths.append(word)
-    places = [name for name in fields if name in ("run", "runs", "images", "path", "folder")]
-    values |= dict(zip(places, [tuple(paths)] if places == ["runs"] else paths, strict=False))
-    return cls(**values)
-
-
 PLACES = {"runs": (), "bench": (), "check-data": ("toy",), "compare": ("run", "run")}
 """Verb -> its paths, where they are not a run and perhaps images."""
 NEEDED = {
@@ -167,8 +152,7 @@ def answer(capsys, argv):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_flag_takes_its_value_or_refuses_it_in_one_line(verb, path, stubs, capsys, monkeypatch):
-    monkeypatch.setattr("sparring.cli.parser.tyro.cli", quickly)
+def test_every_flag_takes_its_value_or_refuses_it_in_one_line(verb, path, stubs, capsys):
     for words, argument in (case for case in CASES if case[0][0] == verb):
         for value in values_for(argument):
             argv = asked(path, words, argument, value)

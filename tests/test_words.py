@@ -12,7 +12,7 @@ import torch
 from helpers import TRAIN, fails
 
 from sparring.cli import VERBS, find_verb, main, synonyms
-from sparring.cli.parser import flag, unboxed
+from sparring.cli.parser import flag
 from sparring.data.chosen import numbers_of
 from sparring.data.dataset import Spec
 from sparring.errors import SparringError
@@ -92,16 +92,6 @@ def test_a_run_is_named_by_its_number(out, monkeypatch, capsys, tmp_path):
     assert (code, line) == (2, "sparring: no runs in runs have the number 7 (existing runs: 0001-csc321-mlp-toy)")
     code, line = fails(capsys, "compare", "1", "2")
     assert "have the number 2" in line
-
-
-def test_what_is_missing_is_said_without_its_box():
-    boxes = (
-        "╭─ Required ─╮\n│ Missing:  │\n│ --to TEXT │\n│ ───────── │\n│ For help  │\n╰───────────╯\n",
-        " Required \n --------- \n  Missing: \n   --to TEXT \n  ---------\n  For help \n \n",
-        "╭─ Error ─╮\n│ Missing:  │\n│ --to TEXT │\n╰───────────╯\n",
-        " Error \n --------- \n  Missing: \n   --to TEXT \n",
-    )
-    assert {unboxed(box) for box in boxes} == {"Missing: --to TEXT"}
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if "run" in signature(find_verb(v)).parameters])

@@ -1,4 +1,7 @@
-"""The command line: one function per verb. Heavy modules are imported inside the verbs that need them."""
+"""The command line: one function per verb, which parses, calls the library and prints.
+
+Heavy modules are imported inside the functions that need them, so that the help takes a fraction of a second.
+"""
 
 import codecs
 import errno
@@ -7,43 +10,145 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
-from inspect import signature
 from shutil import get_terminal_size
 from typing import NoReturn
 
 import sparring
-from sparring.cli.parser import call
+from sparring.cli.parser import Command
 from sparring.cli.synonyms import meant
 from sparring.errors import SparringError, shown, unknown_name_error
 
-VERBS = {
-    "train": "training:train",
-    "resume": "training:resume",
-    "sample": "sample:sample",
-    "evaluate": "runs:evaluate",
-    "report": "runs:report",
-    "runs": "listing:runs",
-    "compare": "compare:compare",
-    "sweep": "sweep:sweep",
-    "reconstruct": "images:reconstruct",
-    "classify": "images:classify",
-    "translate": "translate:translate",
-    "interpolate": "latent:interpolate",
-    "arithmetic": "latent:arithmetic",
-    "directions": "latent:directions",
-    "invert": "latent:invert",
-    "neighbors": "latent:neighbors",
-    "probe": "probe:probe",
-    "recipes": "recipes:recipes",
-    "check-data": "data:check_data",
-    "bench": "bench:bench",
-    "toy": "toy:toy",
-}
-"""Verb -> its module here and its function there.
 
-Its signature is its command line: paths, then flags. A verb whose only parameter is `argv` parses it itself.
-"""
+@dataclass(frozen=True)
+class Verb:
+    """One command.
+
+    target   module of this package and function in it, imported when the command runs. Its signature is the command
+             line: positional parameters, then keyword-only ones as flags
+    summary  one line for the overview
+    example  a command line
+    subject  "recipe" or "toy": the first argument is such a name, and the flags depend on it. The function is then
+             called with the name and the remaining words; with None, it prints the help of the command
+    """
+
+    target: str
+    summary: str
+    example: str
+    subject: str = ""
+
+
+VERBS = {
+    "train": Verb(
+        "training:train",
+        "train a recipe on data",
+        "sparring train cs231n-dcgan --data digits --rounds 2000",
+        subject="recipe",
+    ),
+    "resume": Verb(
+        "training:resume",
+        "resume an interrupted run",
+        "sparring resume runs/0001-cs231n-dcgan-digits",
+    ),
+    "sample": Verb(
+        "sample:sample",
+        "generate images, as a grid or one file per image",
+        "sparring sample RUN -n 10000 --out samples/",
+    ),
+    "evaluate": Verb(
+        "evaluate:evaluate",
+        "metrics of a run or of images, each beside its real-vs-real floor",
+        "sparring evaluate RUN --level full",
+    ),
+    "report": Verb(
+        "evaluate:report",
+        "write report.html, one self-contained page",
+        "sparring report RUN",
+    ),
+    "runs": Verb(
+        "listing:runs",
+        "list the runs of a folder with progress and FD",
+        "sparring runs [FOLDER]",
+    ),
+    "compare": Verb(
+        "compare:compare",
+        "compare evaluated runs, seed by seed",
+        "sparring compare RUN RUN ... --out compare.html",
+    ),
+    "sweep": Verb(
+        "sweep:sweep",
+        "hyperparameter search",
+        "sparring sweep r1gan --data mnist --space lr=1e-5..1e-3:log --rounds 2000",
+        subject="recipe",
+    ),
+    "reconstruct": Verb(
+        "images:reconstruct",
+        "your images above their reconstructions",
+        "sparring reconstruct RUN my-pictures/ --out pairs.png",
+    ),
+    "classify": Verb(
+        "images:classify",
+        "the class of each image, with its probability",
+        "sparring classify RUN my-pictures/ [--json]",
+    ),
+    "translate": Verb(
+        "translate:translate",
+        "translate images from one domain to the other",
+        "sparring translate RUN horses/ --to b --out zebras/",
+    ),
+    "interpolate": Verb(
+        "latent:interpolate",
+        "interpolate between latent codes",
+        "sparring interpolate RUN --method slerp --out walk.webp",
+    ),
+    "arithmetic": Verb(
+        "latent:arithmetic",
+        "concept - concept + concept",
+        "sparring arithmetic RUN --start 3,17,25 --minus 4,8,9 --plus 11,12,13 --seed 7",
+    ),
+    "directions": Verb(
+        "latent:directions",
+        "latent directions along which images change",
+        "sparring directions RUN --method sefa --out sefa.png",
+    ),
+    "invert": Verb(
+        "latent:invert",
+        "find the latent codes of images",
+        "sparring invert RUN my-pictures/ --restarts 8 --out inverted.png",
+    ),
+    "neighbors": Verb(
+        "latent:neighbors",
+        "samples beside their nearest training images",
+        "sparring neighbors RUN --by features --out near.png",
+    ),
+    "probe": Verb(
+        "probe:probe",
+        "linear-probe accuracy of the learned features",
+        "sparring probe RUN --data mnist --labels 1000",
+    ),
+    "recipes": Verb(
+        "recipes:recipes",
+        "list recipes, or show one in detail",
+        "sparring recipes cs231n-mlp [--json]",
+    ),
+    "check-data": Verb(
+        "data:check_data",
+        "check and preview a data set before training",
+        "sparring check-data my-pictures/ --preview preview.png",
+    ),
+    "bench": Verb(
+        "bench:bench",
+        "throughput versus textbook training loops, on this machine",
+        "sparring bench --only dcgan-64 --json speed.json",
+    ),
+    "toy": Verb(
+        "toy:toy",
+        "small games with known solutions, as tables and animations",
+        "sparring toy xy --out xy.webp",
+        subject="toy",
+    ),
+}
 
 
 INPUT_ERRNOS = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
@@ -56,16 +161,15 @@ def find_verb(name: str) -> Callable[..., None]:
         if hint := meant(name):
             raise SparringError(f"unknown verb '{name}': {hint} (all verbs: sparring help)")
         raise unknown_name_error("verb", name, VERBS)
-    module, _, function = VERBS[name].partition(":")
+    module, _, function = VERBS[name].target.partition(":")
     return getattr(import_module(f"sparring.cli.{module}"), function)
 
 
 def overview() -> str:
     """The help text: all verbs with a description and an example."""
     lines = ["usage: sparring VERB ...", "", "Train and evaluate GANs and related generative models.", ""]
-    for name in VERBS:
-        description, _, example = (find_verb(name).__doc__ or "").partition(":  ")
-        lines += [f"  {name:<11} {description}", f"  {'':<11}     {example}"]
+    for name, verb in VERBS.items():
+        lines += [f"  {name:<11} {verb.summary}", f"  {'':<11}     {verb.example}"]
     lines += ["", "Help on one verb: sparring help VERB. RUN is a run directory, or its number in runs/: 3."]
     lines += [
         "Exit codes: 0 success, 2 invalid input, 3 training diverged, 4 storage error, 5 another training process"
@@ -104,10 +208,23 @@ def _run(argv: list[str]) -> None:
         print(overview())
     elif argv[0] in ("-V", "--version", "version"):
         print(f"sparring {sparring.__version__}")
-    elif [*signature(verb := find_verb(argv[0])).parameters] == ["argv"]:
-        verb(argv[1:])
     else:
-        call(argv[0], verb, argv[1:])
+        _run_verb(argv[0], find_verb(argv[0]), argv[1:])
+
+
+def _run_verb(name: str, function: Callable[..., None], argv: list[str]) -> None:
+    verb = VERBS[name]
+    if not verb.subject:
+        Command.of(f"sparring {name}", function, verb.example).run(function, argv)
+    elif not argv or argv[0] in ("-h", "--help"):
+        function(None, ())
+    elif argv[0].startswith("-"):
+        subject = verb.subject
+        raise SparringError(
+            f"the {subject} comes first: sparring {name} {subject.upper()} {argv[0]} ... (help: sparring {name} --help)"
+        )
+    else:
+        function(argv[0], argv[1:])
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -26,7 +26,7 @@ def bench(
     seeds: Annotated[int, Field(ge=1, le=100, description="trainings per loop with --fd")] = 3,
     json: Annotated[Path | None, Field(description="also write all results to this JSON file")] = None,
 ) -> None:
-    """throughput versus textbook training loops, on this machine:  sparring bench --only dcgan-64 --json speed.json"""
+    """Measure throughput versus textbook training loops on this machine."""
     from rich.console import Console
     from rich.progress import Progress
 

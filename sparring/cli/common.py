@@ -15,11 +15,35 @@ if TYPE_CHECKING:
     from sparring.data.dataset import Dataset
     from sparring.system import System
 
+
+def run_folder(path_or_number: str) -> Path:
+    """The given folder, or the run with that number: 3 and 0003 are in runs/, other/3 is in other/.
+
+    Raises SparringError if no run, or more than one, has that number.
+    """
+    path = Path(path_or_number)
+    if not is_number(path.name) or path.exists():
+        return path
+    folder = Path("runs") if path.parent == Path() else path.parent
+    runs = sorted(p for p in folder.glob("[0-9]*-*") if (p / "recipe.json").is_file())
+    matches = [p for p in runs if int(p.name.partition("-")[0]) == int(path.name)]
+    if len(matches) != 1:
+        names = ", ".join(p.name for p in (matches or runs)[-5:]) or "none"
+        raise SparringError(
+            f"{len(matches) or 'no'} runs in {folder} have the number {path_or_number} (existing runs: {names})"
+        )
+    return matches[0]
+
+
 RunPath = Annotated[
-    Path, Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits, or its number in runs/: 1")
+    Path,
+    BeforeValidator(run_folder),
+    Field(description="a run directory, e.g. runs/0001-cs231n-dcgan-digits, or its number in runs/: 1"),
 ]
 RunOrImages = Annotated[
-    Path, Field(description="a run directory or its number; with --against a folder, zip or array of images")
+    Path,
+    BeforeValidator(run_folder),
+    Field(description="a run directory or its number; with --against a folder, zip or array of images"),
 ]
 ImagesPath = Annotated[Path, Field(description="an image, or a folder or zip of images")]
 RecipeName = Annotated[
@@ -61,25 +85,6 @@ LabelsFrom = Annotated[
     Field(description="labels: a .csv, .tsv or .json with a label per file, 'folders', or 'none' (default: automatic)"),
 ]
 Rounds = Annotated[int | None, Field(ge=1, description="total number of rounds (default: the recipe's)")]
-
-
-def run_folder(path_or_number: str) -> Path:
-    """The given folder, or the run with that number: 3 and 0003 are in runs/, other/3 is in other/.
-
-    Raises SparringError if no run, or more than one, has that number.
-    """
-    path = Path(path_or_number)
-    if not is_number(path.name) or path.exists():
-        return path
-    folder = Path("runs") if path.parent == Path() else path.parent
-    runs = sorted(p for p in folder.glob("[0-9]*-*") if (p / "recipe.json").is_file())
-    matches = [p for p in runs if int(p.name.partition("-")[0]) == int(path.name)]
-    if len(matches) != 1:
-        names = ", ".join(p.name for p in (matches or runs)[-5:]) or "none"
-        raise SparringError(
-            f"{len(matches) or 'no'} runs in {folder} have the number {path_or_number} (existing runs: {names})"
-        )
-    return matches[0]
 
 
 def load_run_and_images(

@@ -15,7 +15,7 @@ def compare(
     out: Annotated[Path, Field(description="the HTML page")] = Path("compare.html"),
     json: Annotated[bool, Field(description="print JSON and write no page")] = False,
 ) -> None:
-    """compare evaluated runs, seed by seed:  sparring compare RUN RUN ... --out compare.html"""
+    """Compare evaluated runs on one page: differences with intervals over seeds, grids side by side."""
     if out.suffix.lower() != ".html":
         raise SparringError(f"--out {out} must end in .html")
     require_place(out)

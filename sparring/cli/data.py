@@ -25,7 +25,7 @@ def check_data(
     channels: Channels = None,
     data_root: Annotated[Path | None, Field(description="folder with a local copy of a built-in data set")] = None,
 ) -> None:
-    """check and preview a data set before training:  sparring check-data my-pictures/ --preview preview.png"""
+    """Check a data set before training, and preview the images as they enter it."""
     from sparring.data.check import check
     from sparring.data.check import preview as preview_of
 

@@ -25,7 +25,7 @@ def reconstruct(
     out: Annotated[Path, Field(description="the PNG file to write")] = Path("reconstructions.png"),
     recipe: RecipeName = None,
 ) -> None:
-    """your images above their reconstructions:  sparring reconstruct RUN my-pictures/ --out pairs.png"""
+    """Write a PNG of your images above their reconstructions."""
     from sparring.data.pixels import to_float
     from sparring.evaluation import reconstruct_all
     from sparring.image_grid import grid, interleave_rows, png
@@ -49,7 +49,7 @@ def classify(
     json: Annotated[bool, Field(description="print JSON: file, class, probability")] = False,
     recipe: RecipeName = None,
 ) -> None:
-    """the class of each image, with its probability:  sparring classify RUN my-pictures/ [--json]"""
+    """Print the class of each image with its probability."""
     from sparring.evaluation import in_chunks
 
     system, data, names, classes = load_run_and_images(run, images, "classify", n, recipe)

@@ -72,7 +72,7 @@ def interpolate(
     ),
     recipe: RecipeName = None,
 ) -> None:
-    """interpolate between latent codes:  sparring interpolate RUN --method slerp --out walk.webp"""
+    """Interpolate between latent codes: a grid with one path per row, or an animation."""
     from sparring.image_grid import grid, png, upscale, webp
     from sparring.latent import closed_path, default_interpolation, open_path
 
@@ -112,7 +112,7 @@ def arithmetic(
     out: Annotated[Path, Field(description="the PNG file to write")] = Path("arithmetic.png"),
     recipe: RecipeName = None,
 ) -> None:
-    """concept - concept + concept:  sparring arithmetic RUN --start 3,17,25 --minus 4,8,9 --plus 11,12,13 --seed 7"""
+    """Compute start - minus + plus with the mean latent codes of three concepts (Radford et al. 2016)."""
     import torch
 
     from sparring.latent import LatentDecoder, analogy, jitter_grid
@@ -156,7 +156,7 @@ def directions(
     out: Annotated[Path, Field(description="the PNG file to write: one direction per row")] = Path("directions.png"),
     recipe: RecipeName = None,
 ) -> None:
-    """latent directions along which images change:  sparring directions RUN --method sefa --out sefa.png"""
+    """Find latent directions along which images change, and draw a sample moved along each."""
     from sparring.image_grid import grid, png, upscale, with_row_labels
     from sparring.latent import traverse
 
@@ -209,7 +209,7 @@ def invert(
     ),
     recipe: RecipeName = None,
 ) -> None:
-    """find the latent codes of images:  sparring invert RUN my-pictures/ --restarts 8 --out inverted.png"""
+    """Find the latent codes whose decoded images are closest to yours, by gradient descent or with the encoder."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
@@ -269,7 +269,7 @@ def neighbors(
     data: DataPlace = None,
     recipe: RecipeName = None,
 ) -> None:
-    """samples beside their nearest training images:  sparring neighbors RUN --by features --out near.png"""
+    """Draw samples beside their nearest training images."""
     import torch
 
     from sparring.data.pixels import to_float, to_uint8

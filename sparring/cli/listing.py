@@ -1,4 +1,4 @@
-"""The verb `runs`: list runs."""
+"""The verb `runs`."""
 
 import re
 from json import dumps
@@ -18,7 +18,7 @@ def runs(
     *,
     json: Annotated[bool, Field(description="print JSON")] = False,
 ) -> None:
-    """list the runs of a folder with progress and FD:  sparring runs [FOLDER]"""
+    """List the runs of a folder with their progress and FD."""
     from sparring.run import Run
 
     if not folder.is_dir():

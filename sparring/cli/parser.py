@@ -1,125 +1,144 @@
-"""Command-line flags and help from a typed signature, and validated values from strings."""
+"""Command lines from typed signatures: argparse splits the words, pydantic validates the values."""
 
-import contextlib
+from __future__ import annotations
+
+import argparse
 import inspect
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import field, make_dataclass
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from shutil import get_terminal_size
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
-import tyro
-
-from sparring.cli.common import RunOrImages, RunPath, run_folder
 from sparring.cli.synonyms import meant_flag
-from sparring.errors import SparringError, unknown_name_error
-from sparring.recipes.recipe import Argument, arguments, description_of, resolve_arguments
+from sparring.errors import SparringError, shown, unknown_name_error
+from sparring.recipes.recipe import Argument, arguments, description_of, resolve_argument
 
-NOT_GIVEN = "\0"
+INDENT = 26
+"""Column of the descriptions in the help."""
 
 
-def call(name: str, verb: Callable[..., None], argv: Sequence[str]) -> None:
-    """Run a verb whose signature is its command line.
+@dataclass(frozen=True)
+class Command:
+    """A command line.
 
-    Paths are positional arguments (`*paths`: one or more; a path that may also be a name is a `str`); flags are
-    keyword-only.
+    prog         as typed: "sparring train dcgan"
+    description  paragraphs of the help
+    positional   arguments without a flag; one of type `tuple[X, ...]` takes one or more values
+    flags        heading in the help -> arguments with a flag
+    example      a command line, for the help
     """
-    paths = [p for p in inspect.signature(verb).parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    positional = [Argument(p.name, p.annotation, p.default, description_of(p.annotation)) for p in paths]
-    variadic = [p.name for p in paths if p.kind is inspect.Parameter.VAR_POSITIONAL]
-    values = read(f"sparring {name}", inspect.getdoc(verb) or "", arguments(verb), argv, positional, variadic)
-    located: list[str | Path] = []
-    for path in paths:
-        words = values.pop(path.name, ())
-        is_text = get_args(path.annotation)[:1] == (str,)
-        locate: Any = run_folder if path.annotation in (RunPath, RunOrImages) else str if is_text else Path
-        for word in [words] if isinstance(words, str) else words:
-            if not word:
-                raise SparringError(f"{path.name.upper()} is empty; the current folder is '.'")
-            located.append(locate(word))
-    if any("\0" in str(path) for path in located):
-        raise SparringError("a path contains a zero byte")
-    verb(*located, **resolve_arguments(verb, values))
+
+    prog: str
+    description: str
+    positional: Sequence[Argument] = ()
+    flags: Mapping[str, Sequence[Argument]] = field(default_factory=dict)
+    example: str = ""
+
+    def __post_init__(self) -> None:
+        names = [a.name for a in self._all_flags()]
+        for name in names:
+            if names.count(name) > 1:
+                raise SparringError(f"{self.prog} has two arguments '{name}': rename that of the recipe")
+
+    @classmethod
+    def of(cls, prog: str, function: Callable[..., None], example: str = "") -> Command:
+        """The command line of a function: positional parameters, then flags for the keyword-only ones."""
+        positional = []
+        for p in inspect.signature(function, eval_str=True).parameters.values():
+            if p.kind is not p.KEYWORD_ONLY:
+                kind: Any = tuple[p.annotation, ...] if p.kind is p.VAR_POSITIONAL else p.annotation  # type: ignore[name-defined]
+                positional.append(Argument(p.name, kind, p.default, description_of(p.annotation)))
+        return cls(prog, inspect.getdoc(function) or "", positional, {"options": arguments(function)}, example)
+
+    def parse(self, argv: Sequence[str]) -> dict[str, Any]:
+        """Argument name -> validated value; arguments that are not given are left out.
+
+        Prints the help and exits if `argv` requests it. Raises SparringError for unknown flags, with a suggestion, and
+        for missing, superfluous or invalid values.
+        """
+        known = {flag(a) for a in self._all_flags()}
+        for word in argv:
+            name = word.partition("=")[0]
+            hyphens = name.replace("_", "-")
+            if name.startswith("--") and hyphens not in {"--help", *known, *map(negated, known)}:
+                raise _unknown_flag(name, [flag(a) for a in self._all_flags()])
+        words = [_with_hyphens(word) if word.startswith("--") else word for word in argv]
+        given = vars(self._parser().parse_args(words))
+        values = {a.name: _locate(a, given[a.name]) for a in self.positional if a.name in given}
+        return values | {a.name: resolve_argument(a, given[a.name]) for a in self._all_flags() if a.name in given}
+
+    def run(self, function: Callable[..., None], argv: Sequence[str]) -> None:
+        """Call the function that this command line was made of with the parsed arguments."""
+        values = self.parse(argv)
+        paths: list[Any] = []
+        for argument in self.positional:
+            value = values.pop(argument.name, argument.default)
+            paths += value if _is_variadic(argument) else [value]
+        function(*paths, **values)
+
+    def _all_flags(self) -> Iterator[Argument]:
+        for group in self.flags.values():
+            yield from group
+
+    def _parser(self) -> argparse.ArgumentParser:
+        parser = _Parser(self)
+        for a in self.positional:
+            nargs = "+" if _is_variadic(a) else None if _is_required(a) else "?"
+            parser.add_argument(a.name, nargs=nargs, metavar=a.name.upper())
+        for a in self._all_flags():
+            names = [flag(a), *(["-n"] if a.name == "n" else [])]
+            if isinstance(a.default, bool):
+                parser.add_argument(*names, dest=a.name, action=argparse.BooleanOptionalAction)
+            else:
+                parser.add_argument(*names, dest=a.name, required=_is_required(a))
+        return parser
+
+    def help(self, width: int, bold: bool = False) -> str:
+        """The help text, wrapped to `width` columns; headings are in bold type for a terminal."""
+
+        def heading(text: str) -> str:
+            return f"\033[1m{text}:\033[0m" if bold else f"{text}:"
+
+        paths = [f"{a.name.upper()}{' ...' if _is_variadic(a) else ''}" for a in self.positional]
+        paths = [path if _is_required(a) else f"[{path}]" for path, a in zip(paths, self.positional, strict=True)]
+        required = [f"{flag(a)} {metavar(a.type)}" for a in self._all_flags() if _is_required(a)]
+        lines = [" ".join([heading("usage"), self.prog, *paths, *required, "[options]"]), ""]
+        lines += [_filled(self.description, width), ""]
+        if self.positional:
+            rows = [(a.name.upper(), a.help) for a in self.positional]
+            lines += [heading("arguments"), *(_row(name, text, width) for name, text in rows), ""]
+        for title, group in self.flags.items():
+            lines += [heading(title), *(_row(_flags(a), _help(a), width) for a in group), ""]
+        lines += [_row("-h, --help", "show this help", width)]
+        return "\n".join([*lines, *(["", f"{heading('example')} {self.example}"] if self.example else [])]) + "\n"
 
 
-def read(
-    prog: str,
-    about: str,
-    options: Sequence[Argument],
-    argv: Sequence[str],
-    positional: Sequence[Argument] = (),
-    variadic: Sequence[str] = (),
-) -> dict:
-    """Parse `argv` with tyro into strings by argument name; arguments that are not given are left out.
+class _Parser(argparse.ArgumentParser):
+    """argparse with our help and one-line errors."""
 
-    Arguments named in `variadic` take one or more values and come as a tuple. Unknown flags are reported here with a
-    suggestion; `resolve_arguments` validates the values. Raises SparringError with tyro's message as one line.
-    """
-    flags = {flag(a): a for a in options}
-    for token in argv:
-        name = token.partition("=")[0].replace("_", "-")
-        if token.startswith("--") and name not in [*flags, *(negated(f) for f in flags), "--help"]:
-            raise _unknown_flag(token.partition("=")[0], [*flags])
-    fields: list[Any] = []
-    for a in positional:
-        kind: Any = tuple[str, ...] if a.name in variadic else str
-        required = a.default is inspect.Parameter.empty
-        hint = "(one or more)" if a.name in variadic else None if required else ""
-        mark = tyro.conf.arg(help=a.help, metavar=a.name.upper(), help_behavior_hint=hint)
-        kind = Annotated[kind, mark, tyro.conf.Positional]
-        fields.append((a.name, kind, *([] if required else [field(default=NOT_GIVEN)])))
-    for a in options:
-        required = a.default is inspect.Parameter.empty
-        is_flag = isinstance(a.default, bool)
-        kind = bool if is_flag else str
-        note = tyro.conf.arg(
-            help=a.help if required or is_flag or a.default is None else f"{a.help} (default: {a.default})",
-            help_behavior_hint="(required)" if required else (None if is_flag else ""),
-            metavar=None if is_flag else metavar(a.type),
-            aliases=("-n",) if a.name == "n" else None,
-        )
-        default = a.default if is_flag else NOT_GIVEN
-        fields.append((a.name, Annotated[kind, note], *([] if required else [field(default=default)])))
-    fields.sort(key=len)
-    stderr = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(stderr):
-            parsed: Any = tyro.cli(make_dataclass("Options", fields), prog=prog, description=about, args=list(argv))
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise SparringError(f"{unboxed(stderr.getvalue())} (help: {prog} --help)") from None
-    values = {f[0]: getattr(parsed, f[0]) for f in fields}
-    for name in variadic:
-        if not values[name]:
-            raise SparringError(f"the following arguments are required: {name.upper()} (help: {prog} --help)")
-    return {name: value for name, value in values.items() if value != NOT_GIVEN}
+    def __init__(self, command: Command) -> None:
+        super().__init__(prog=command.prog, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+        self.command = command
 
+    def format_help(self) -> str:
+        bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        return self.command.help(get_terminal_size().columns, bold)
 
-def _unknown_flag(name: str, flags: list[str]) -> SparringError:
-    """The error of an unknown flag, with a suggestion by meaning if there is one, else by spelling."""
-    hint = meant_flag(name, flags)
-    if hint:
-        return SparringError(f"unknown option '{name}': {hint} (possible: {', '.join(flags)})")
-    return unknown_name_error("option", name, flags)
-
-
-def unboxed(box: str) -> str:
-    """The text of tyro's error box between its title and its first rule, as one line.
-
-    In ASCII mode the box also has a rule below its title.
-    """
-    lines = [words for line in box.splitlines() if (words := line.strip("│ ")) and not words.startswith(("╭", "╰"))]
-    rules = [i for i, line in enumerate(lines) if set(line) <= {"─", "-"}]
-    start = rules.pop(0) + 1 if rules[:1] == [1] else 0
-    return " ".join(lines[start : rules[0] if rules else None])
+    def error(self, message: str) -> NoReturn:
+        raise SparringError(f"{shown(message)} (help: {self.prog} --help)")
 
 
 def flag(a: Argument) -> str:
+    """The flag of an argument: --latent-dim."""
     return "--" + a.name.replace("_", "-")
 
 
 def negated(flag: str) -> str:
+    """The flag that switches a boolean off: --no-monitor."""
     return "--no-" + flag.removeprefix("--")
 
 
@@ -130,5 +149,82 @@ def metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
     if args := [a for a in get_args(kind) if a is not type(None)]:
-        return metavar(args[0])
+        return "FLOAT" if float in args else metavar(args[0])
     return {int: "INT", float: "FLOAT", bool: "BOOL", Path: "PATH"}.get(kind, "TEXT")
+
+
+def _is_required(a: Argument) -> bool:
+    return a.default is inspect.Parameter.empty
+
+
+def _is_variadic(a: Argument) -> bool:
+    return get_origin(a.type) is tuple
+
+
+def _locate(a: Argument, given: str | list[str]) -> Any:
+    """The validated value of a positional argument."""
+    if isinstance(given, list):
+        one = Argument(a.name, get_args(a.type)[0], a.default, a.help)
+        return [_locate(one, word) for word in given]
+    if not given:
+        raise SparringError(f"{a.name.upper()} is empty" + "; the current folder is '.'" * (metavar(a.type) == "PATH"))
+    if "\0" in given:
+        raise SparringError(f"{a.name.upper()} contains a zero byte")
+    return resolve_argument(a, given)
+
+
+def _with_hyphens(word: str) -> str:
+    """--latent_dim=8 as --latent-dim=8."""
+    name, sign, value = word.partition("=")
+    return name.replace("_", "-") + sign + value
+
+
+def _unknown_flag(name: str, flags: list[str]) -> SparringError:
+    """The error of an unknown flag, with a suggestion by meaning if there is one, else by spelling."""
+    hint = meant_flag(name, flags)
+    if hint:
+        return SparringError(f"unknown option '{name}': {hint} (possible: {', '.join(flags)})")
+    return unknown_name_error("option", name, flags)
+
+
+# Help.
+
+
+def _flags(a: Argument) -> str:
+    """The left column of the help: `--seed INT`, `--[no-]monitor`."""
+    if isinstance(a.default, bool):
+        return f"--[no-]{flag(a).removeprefix('--')}"
+    return f"{'-n, ' if a.name == 'n' else ''}{flag(a)} {metavar(a.type)}"
+
+
+def _help(a: Argument) -> str:
+    """The right column of the help: the description, and the default unless the description states it."""
+    if _is_required(a):
+        return f"{a.help} (required)"
+    if isinstance(a.default, bool):
+        return f"{a.help} (default: {'on' if a.default else 'off'})"
+    return a.help if a.default is None or a.default == "" else f"{a.help} (default: {a.default})"
+
+
+def _row(name: str, text: str, width: int) -> str:
+    """A row of the help: a name, and a description wrapped in its own column."""
+    head, first = f"  {name}", " " * INDENT
+    lines = textwrap.wrap(text, max(width - INDENT - 1, 24), break_long_words=False, break_on_hyphens=False) or [""]
+    if len(head) > INDENT - 2:
+        lines.insert(0, "")
+        first = ""
+    return "\n".join([(head.ljust(len(first)) + lines[0]).rstrip(), *(" " * INDENT + line for line in lines[1:])])
+
+
+def _filled(text: str, width: int) -> str:
+    """Paragraphs wrapped to the width; tables and indented lines are left as they are."""
+    paragraphs = []
+    for paragraph in text.split("\n\n"):
+        if any(line.startswith(("|", "  ")) for line in paragraph.splitlines()):
+            paragraphs.append(paragraph)
+        else:
+            paragraphs.append(
+                textwrap.fill(" ".join(paragraph.split()), max(width - 1, 24), break_long_words=False,
+                              break_on_hyphens=False)
+            )  # fmt: skip
+    return "\n\n".join(paragraphs)

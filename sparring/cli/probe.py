@@ -36,7 +36,7 @@ def probe(
     json: Annotated[bool, Field(description="print JSON")] = False,
     recipe: RecipeName = None,
 ) -> None:
-    """linear-probe accuracy of the learned features:  sparring probe RUN --data mnist --labels 1000"""
+    """Measure the accuracy of linear classifiers on the learned features."""
     from rich.console import Console
     from rich.table import Table
 

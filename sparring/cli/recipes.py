@@ -1,12 +1,13 @@
 """The verb `recipes`: what can be trained."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping
 from json import dumps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from sparring.cli.parser import flag, metavar
-from sparring.errors import SparringError, unknown_name_error
+from pydantic import Field
+
+from sparring.cli.parser import metavar
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import RecipeFunction, arguments, info, load_recipe, resolve_arguments
 
@@ -14,48 +15,36 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def recipes(argv: Sequence[str]) -> None:
-    """list recipes, or show one in detail:  sparring recipes cs231n-mlp [--json]"""
-    names = [a for a in argv if not a.startswith("-")]
-    for option in argv:
-        if option.startswith("-") and option not in ("--json", "-h", "--help"):
-            raise unknown_name_error("option", option, ["--json"])
-    if "-h" in argv or "--help" in argv:
-        print(
-            "usage: sparring recipes [NAME] [--json]\n\n"
-            "Lists all recipes; with NAME shows paper, networks and arguments of one: sparring recipes cs231n-mlp"
-        )
-    elif len(names) > 1:
-        raise SparringError(f"give one recipe, not {len(names)}: {' '.join(names)}")
-    elif names:
-        _show_recipe(names[0], as_json="--json" in argv)
-    elif "--json" in argv:
-        print(
-            dumps(
-                {name: {"paper": info(f).paper, "about": _first_line(f)} for name, f in _all_recipes().items()},
-                indent=1,
-            )
-        )
-    else:
-        from rich.console import Console
-        from rich.table import Table
+def recipes(
+    name: Annotated[str | None, Field(description="a recipe to be shown in detail")] = None,
+    *,
+    json: Annotated[bool, Field(description="print JSON")] = False,
+) -> None:
+    """List all recipes, or show the paper, networks and arguments of one."""
+    if name is not None:
+        config = _describe(name)
+        return print(dumps(config, indent=1)) if json else _show(name, config)
+    functions = {name: load_recipe(name, RECIPES) for name in RECIPES}
+    if json:
+        summaries = {name: {"paper": info(f).paper, "about": _first_line(f)} for name, f in functions.items()}
+        return print(dumps(summaries, indent=1))
 
-        table = Table("recipe", "description", "source", box=None, header_style="bold", padding=(0, 2, 0, 0))
-        for name, function in _all_recipes().items():
-            table.add_row(name, _first_line(function), info(function).paper)
-        Console().print(table)
-        print("\nDetails of one recipe: sparring recipes NAME")
+    from rich.console import Console
+    from rich.table import Table
 
-
-def _all_recipes() -> dict[str, RecipeFunction]:
-    return {name: load_recipe(name, RECIPES) for name in RECIPES}
+    table = Table("recipe", "description", "source", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name, function in functions.items():
+        table.add_row(name, _first_line(function), info(function).paper)
+    Console().print(table)
+    print("\nDetails of one recipe: sparring recipes NAME")
 
 
 def _first_line(function: RecipeFunction) -> str:
     return (inspect.getdoc(function) or "").splitlines()[0]
 
 
-def _show_recipe(name: str, *, as_json: bool) -> None:
+def _describe(name: str) -> dict[str, Any]:
+    """The recipe's metadata, networks and arguments for images of its default size, as JSON values."""
     function = load_recipe(name, RECIPES)
 
     import torch
@@ -67,8 +56,7 @@ def _show_recipe(name: str, *, as_json: bool) -> None:
     spec = Spec(channels, info(function).size, info(function).size, tuple(map(str, range(info(function).classes))))
     with torch.device("meta"):
         built = build_recipe(function, spec, resolve_arguments(function, {}))
-    networks = {n: sum(p.numel() for p in net.parameters()) for n, net in built.system.named_children()}
-    config = {
+    return {
         "name": name,
         "paper": info(function).paper,
         "about": inspect.getdoc(function),
@@ -76,15 +64,16 @@ def _show_recipe(name: str, *, as_json: bool) -> None:
         "rounds": built.rounds,
         "batch": built.batch,
         "system": type(built.system).__name__,
-        "players": {player: list(nets) for player, nets in built.system.players.items()},
-        "networks": networks,
+        "players": {player: list(networks) for player, networks in built.system.players.items()},
+        "networks": {n: sum(p.numel() for p in net.parameters()) for n, net in built.system.named_children()},
         "arguments": [
             {"name": a.name, "type": metavar(a.type), "default": a.default, "help": a.help} for a in arguments(function)
         ],
     }
-    if as_json:
-        return print(dumps(config, indent=1))
 
+
+def _show(name: str, config: Mapping[str, Any]) -> None:
+    """Print the result of `_describe`."""
     from rich.console import Console
     from rich.table import Table
 
@@ -95,21 +84,20 @@ def _show_recipe(name: str, *, as_json: bool) -> None:
             out.print(_table(paragraph), "")
         else:
             out.print(" ".join(paragraph.split()), end="\n\n")  # rich wraps the lines
-    out.print(
-        f"Rounds {built.rounds}, batch {built.batch}; parameter counts for {spec.channels}x{spec.height}x{spec.width} "
-        "images.\n"
-    )
-    if short := info(function).measured:
-        flags = f"{short.options} --rounds {short.rounds}".strip()
-        out.print(f"Shorter run on {short.data}: {flags}, {short.minutes:g} minutes: {short.result}.\n", markup=False)
+    shape = "x".join(str(side) for side in config["data"].values())
+    out.print(f"Rounds {config['rounds']}, batch {config['batch']}; parameter counts for {shape} images.\n")
+    if shorter := info(load_recipe(name, RECIPES)).measured:
+        flags = f"{shorter.options} --rounds {shorter.rounds}".strip()
+        result = f"{flags}, {shorter.minutes:g} minutes: {shorter.result}"
+        out.print(f"Shorter run on {shorter.data}: {result}.\n", markup=False)
     table = Table("player", "network", "parameters", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for player, nets in built.system.players.items():
-        for network in nets:
-            table.add_row(player, network, str(networks[network]))
+    for player, networks in config["players"].items():
+        for network in networks:
+            table.add_row(player, network, str(config["networks"][network]))
     out.print(table)
     table = Table("\nargument", "\ndefault", "\ndescription", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for a in arguments(function):
-        table.add_row(flag(a), str(a.default), f"{a.help}  [dim]{metavar(a.type)}[/dim]")
+    for a in config["arguments"]:
+        table.add_row(f"--{a['name'].replace('_', '-')}", str(a["default"]), f"{a['help']}  [dim]{a['type']}[/dim]")
     out.print(table)
 
 

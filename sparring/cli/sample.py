@@ -40,7 +40,7 @@ def sample(
     ] = Path("samples.png"),
     recipe: RecipeName = None,
 ) -> None:
-    """generate images, as a grid or one file per image:  sparring sample RUN -n 10000 --out samples/"""
+    """Generate images, as one grid or as one file per image."""
     from sparring.image_grid import grid, png
     from sparring.run import Run
 

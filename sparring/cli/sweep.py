@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sparring.cli.parser import read
+from sparring.cli.parser import Command
 from sparring.cli.training import training_options
 from sparring.errors import SparringError, is_number
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, info, load_recipe, resolve_arguments
+from sparring.recipes.recipe import arguments, info, load_recipe
 
 TRAIN_OPTIONS = (
     *("data", "seed", "precision", "grad_accum", "size", "channels", "classes", "labels_from", "held_out"),
@@ -49,10 +49,9 @@ def sweep_options(
     """The options of `sparring sweep` that do not depend on the recipe."""
 
 
-def sweep(argv: Sequence[str]) -> None:
-    """hyperparameter search:  sparring sweep r1gan --data mnist --space lr=1e-5..1e-3:log --rounds 2000"""
-    name = argv[0] if argv else "--help"
-    if name in ("-h", "--help"):
+def sweep(recipe: str | None, argv: Sequence[str]) -> None:
+    """Search for hyperparameters of a recipe; several workers share one journal file."""
+    if recipe is None:
         print(
             "usage: sparring sweep RECIPE --data NAME|PATH --rounds N --space SPACE [options]\n\n"
             "  sparring sweep r1gan --data mnist --space lr=1e-5..1e-3:log,width=16|32 --rounds 2000\n\n"
@@ -60,24 +59,27 @@ def sweep(argv: Sequence[str]) -> None:
             "machines that share the journal file: the workers share the trials, and a stopped worker can be restarted."
         )
         return
-    if name.startswith("-"):
-        raise SparringError(f"the recipe comes first: sparring sweep RECIPE {name} ... (recipes: {', '.join(RECIPES)})")
-    function = load_recipe(name, RECIPES)
+    function = load_recipe(recipe, RECIPES)
     if info(function).domains:
-        raise SparringError(f"{name} translates images and has no FD to minimize: choose another recipe")
-    sweep_arguments = arguments(sweep_options)
-    train_arguments = [a for a in arguments(training_options) if a.name in TRAIN_OPTIONS]
-    recipe_arguments = arguments(function)
-    about = f"Hyperparameter search over {name}: {inspect.getdoc(function)}"
-    values = read(f"sparring sweep {name}", about, [*sweep_arguments, *train_arguments, *recipe_arguments], argv[1:])
-    options = resolve_arguments(sweep_options, {a.name: values[a.name] for a in sweep_arguments if a.name in values})
-    train = resolve_arguments(training_options, {a.name: values[a.name] for a in train_arguments if a.name in values})
-    resolved = resolve_arguments(function, {a.name: values[a.name] for a in recipe_arguments if a.name in values})
-    fixed = {a.name: resolved[a.name] for a in recipe_arguments if a.name in values}
-    _search(name, options, {key: train[key] for key in TRAIN_OPTIONS}, fixed)
+        raise SparringError(f"{recipe} translates images and has no FD to minimize: choose another recipe")
+    search = arguments(sweep_options)
+    train = [a for a in arguments(training_options) if a.name in TRAIN_OPTIONS]
+    command = Command(
+        f"sparring sweep {recipe}",
+        f"Hyperparameter search over {recipe}: {inspect.getdoc(function)}",
+        flags={
+            "options of the search": search,
+            "options of each training": train,
+            f"options of {recipe}, the same in all trainings": arguments(function),
+        },
+        example=f"sparring sweep {recipe} --data mnist --space batch=64|128 --rounds 2000",
+    )
+    values = command.parse(argv)
+    options, kwargs = ({a.name: values.pop(a.name, a.default) for a in group} for group in (search, train))
+    _search(recipe, options, kwargs, fixed=values)
 
 
-def _search(name: str, options: dict[str, Any], train: dict[str, Any], fixed: dict[str, Any]) -> None:
+def _search(name: str, options: dict[str, Any], train: dict[str, Any], *, fixed: dict[str, Any]) -> None:
     from sparring.data.loading import labels_place
     from sparring.sweeping import Sweep, on_slurm, read_space, require_one_process, run_worker
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from sparring.cli.common import require_place, write
-from sparring.cli.parser import read
+from sparring.cli.parser import Command
 from sparring.errors import SparringError, unknown_name_error
-from sparring.recipes.recipe import arguments, resolve_arguments
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,25 +29,19 @@ Step = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, description="s
 Start = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False, description="initial value")]
 
 
-def toy(argv: Sequence[str]) -> None:
-    """small games with known solutions, as tables and animations:  sparring toy xy --out xy.webp"""
-    name = argv[0] if argv else "--help"
-    if name in ("-h", "--help"):
+def toy(name: str | None, argv: Sequence[str]) -> None:
+    """Play a small game with a known solution; print a table, and write an animation if requested."""
+    if name is None:
         return print(_overview())
-    if name.startswith("-"):
-        raise SparringError(f"the toy comes first: sparring toy NAME {name} ... (toys: {', '.join(TOYS)})")
     if name not in TOYS:
         raise unknown_name_error("toy", name, TOYS)
-    function = TOYS[name]
-    kwargs = resolve_arguments(
-        function, read(f"sparring toy {name}", inspect.getdoc(function) or "", arguments(function), argv[1:])
-    )
-    out = kwargs["out"]
-    if out is not None and out.suffix.lower() != ".webp":
-        raise SparringError(f"--out {out} must end in .webp")
-    if out is not None:
+    command = Command.of(f"sparring toy {name}", TOYS[name], f"sparring toy {name} --out {name}.webp")
+    values = command.parse(argv)
+    if out := values.get("out"):
+        if out.suffix.lower() != ".webp":
+            raise SparringError(f"--out {out} must end in .webp")
         require_place(out)
-    function(**kwargs)
+    TOYS[name](**values)
 
 
 def _overview() -> str:

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from sparring.cli.common import Channels, DataPlace, HeldOut, LabelsFrom, RecipeName, Rounds, RunPath, Threads
-from sparring.cli.parser import read
+from sparring.cli.parser import Command
 from sparring.cli.recipes import recipes
 from sparring.errors import InterruptedRun, SparringError
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, info, load_recipe, resolve_arguments
+from sparring.recipes.recipe import arguments, info, load_recipe
 
 if TYPE_CHECKING:
     from sparring.run import Run
@@ -69,30 +69,33 @@ def domain_options(
     """Data options of a recipe for two unpaired domains."""
 
 
-def train(argv: Sequence[str]) -> None:
-    """train a recipe on data:  sparring train cs231n-dcgan --data digits --rounds 2000"""
-    name = argv[0] if argv else "--help"
-    if name in ("-h", "--help"):
+def train(recipe: str | None, argv: Sequence[str]) -> None:
+    """Train a recipe on data in a new run directory, and write its report."""
+    if recipe is None:
         print("usage: sparring train RECIPE --data NAME|PATH [options]   (sparring train RECIPE --help shows them)\n")
-        return recipes([])
-    if name.startswith("-"):
-        raise SparringError(f"the recipe comes first: sparring train RECIPE {name} ... (recipes: {', '.join(RECIPES)})")
-    function = load_recipe(name, RECIPES)
-    about = f"{inspect.getdoc(function)}\n\nPaper: {info(function).paper}"
-    options, recipe_arguments = arguments(training_options), arguments(function)
-    domains = arguments(domain_options) if info(function).domains else []
-    options = [*domains, *(a for a in options if not domains or a.name != "data")]
-    values = read(f"sparring train {name}", about, [*options, *recipe_arguments], argv[1:])
-    source: Any = _domains(*(values.pop(a.name, None) for a in domains)) if domains else values["data"]
-    train_kwargs = resolve_arguments(
-        training_options, {"data": "", **{a.name: values[a.name] for a in options if a.name in values}}
-    )
-    recipe_kwargs = resolve_arguments(function, {a.name: values[a.name] for a in recipe_arguments if a.name in values})
+        return recipes()
+    values = train_command(recipe).parse(argv)
+    data = values.pop("data", None)
+    if info(load_recipe(recipe, RECIPES)).domains:
+        data = _domains(data, values.pop("data_a", None), values.pop("data_b", None))
 
     from sparring.training import train
 
-    del train_kwargs["data"]
-    finish(partial(train, name, source, **train_kwargs, **recipe_kwargs), recipe=None if name in RECIPES else name)
+    finish(partial(train, recipe, data, **values), recipe=None if recipe in RECIPES else recipe)
+
+
+def train_command(recipe: str) -> Command:
+    """The command line of `sparring train RECIPE`."""
+    function = load_recipe(recipe, RECIPES)
+    run_options = arguments(training_options)
+    if info(function).domains:
+        run_options = [*arguments(domain_options), *(a for a in run_options if a.name != "data")]
+    return Command(
+        f"sparring train {recipe}",
+        f"{inspect.getdoc(function)}\n\nPaper: {info(function).paper}",
+        flags={"options of the run": run_options, f"options of {recipe}": arguments(function)},
+        example=f"sparring train {recipe} --data {'horse2zebra/' if info(function).domains else 'my-pictures/'}",
+    )
 
 
 def _domains(data: str | None, a: str | None, b: str | None) -> str | dict[str, str]:
@@ -113,7 +116,7 @@ def resume(
     recipe: RecipeName = None,
     threads: Threads = None,
 ) -> None:
-    """resume an interrupted run:  sparring resume runs/0001-cs231n-dcgan-digits"""
+    """Resume an interrupted run, bit for bit as if it had not been interrupted."""
     from sparring.training import resume
 
     finish(partial(resume, run, rounds=rounds, data=data, recipe=recipe, threads=threads), recipe, data)

@@ -28,7 +28,7 @@ def translate(
     out: Annotated[Path, Field(description="folder for the translations, which keep their names and sizes")],
     recipe: RecipeName = None,
 ) -> None:
-    """translate images from one domain to the other:  sparring translate RUN horses/ --to b --out zebras/"""
+    """Translate images from one domain to the other; translations keep the names and sizes of the images."""
     from rich.console import Console
     from rich.progress import track
 

@@ -226,18 +226,25 @@ def resolve_arguments(function: Callable, values: Mapping[str, Any]) -> dict[str
             raise unknown_name_error("argument", name, possible)
     resolved = {}
     for name, argument in possible.items():
-        value = values.get(name, argument.default)
-        if value is inspect.Parameter.empty:
-            raise SparringError(f"{name} (--{name.replace('_', '-')}) is missing: {argument.help}")
-        try:
-            resolved[name] = _adapter(argument.type).validate_python(value)
-            reason = _reason_to_refuse(resolved[name])
-        except pydantic.ValidationError as error:
-            reason = error.errors()[0]["msg"]
-        if reason:
-            flag = "--" + name.replace("_", "-")
-            raise SparringError(f"{name} ({flag}) is {abbreviated(value)}: {reason[0].lower()}{reason[1:]}")
+        resolved[name] = resolve_argument(argument, values.get(name, argument.default))
     return resolved
+
+
+def resolve_argument(argument: Argument, value: Any) -> Any:
+    """`value`, validated and converted to the argument's type. Raises SparringError as `resolve_arguments` does."""
+    name = argument.name
+    if value is inspect.Parameter.empty:
+        raise SparringError(f"{name} (--{name.replace('_', '-')}) is missing: {argument.help}")
+    result = None
+    try:
+        result = _adapter(argument.type).validate_python(value)
+        reason = _reason_to_refuse(result)
+    except pydantic.ValidationError as error:
+        reason = error.errors()[0]["msg"]
+    if reason:
+        flag = "--" + name.replace("_", "-")
+        raise SparringError(f"{name} ({flag}) is {abbreviated(value)}: {reason[0].lower()}{reason[1:]}")
+    return result
 
 
 @functools.cache

@@ -66,7 +66,7 @@ def evaluate(
     recipe: RecipeName = None,
     json: Annotated[bool, Field(description="print eval.json instead of tables")] = False,
 ) -> None:
-    """metrics of a run or of images, each beside its real-vs-real floor:  sparring evaluate RUN --level full"""
+    """Evaluate a run, or a set of images: each metric beside its floor, the score of real images."""
     from sparring.data.loading import load
     from sparring.evaluation import choose_extractor, evaluate
     from sparring.image_grid import png
@@ -166,7 +166,7 @@ def _pairs(a: Path | None, b: Path | None, spec: "Spec") -> "tuple[Dataset, Data
 
 
 def report(run: RunPath, *, data: DataPlace = None, recipe: RecipeName = None) -> None:
-    """write report.html, one self-contained page:  sparring report RUN"""
+    """Write report.html, one self-contained page, into the run."""
     from sparring.reporting import report
 
     print(report(run, data=data, recipe=recipe))
