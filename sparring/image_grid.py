@@ -59,6 +59,25 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     return to_pil(canvas)
 
 
+GRID_ROWS = 8
+"""Rows of a preview."""
+
+
+def preview(system: System, data: Dataset, *, seed: int) -> Image.Image | None:
+    """What shows the state of a system: a grid of samples with this seed, else of reconstructions or translations.
+
+    None for a system that does none of these.
+    """
+    columns = system.grid_columns
+    if system.supports("sample"):
+        return grid(system.sample(GRID_ROWS * columns, seed=seed), columns)
+    if system.supports("reconstruct"):
+        return reconstructions(system, data.held_out or data, GRID_ROWS // 2 * columns, columns)
+    if system.supports("translate"):
+        return translations(system, data, columns)
+    return None
+
+
 def reconstructions(system: System, part: Dataset, count: int, columns: int) -> Image.Image:
     """Up to `count` images of `part`, evenly spaced, in rows; below each row, their reconstructions.
 

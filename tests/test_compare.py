@@ -23,7 +23,7 @@ FACTS = {
     **{"equilibrium": {}, "schedule_ends": {}, "command": "", "sparring": "", "commit": None},
     "data": {"name": "toy", "source": None, "count": 9, "fingerprint": "ff" * 32},
     "spec": {"channels": 1, "height": 8, "width": 8, "classes": []},
-    "every": dict.fromkeys(("log", "show", "measure", "save"), 1),
+    "every": dict.fromkeys(("log", "sample", "eval", "save"), 1),
     "machine": {"processor": "", "threads": 1, "processes": 1, "torch": ""},
 }
 

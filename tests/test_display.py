@@ -14,7 +14,8 @@ from sparring.errors import InterruptedRun, shown
 from sparring.progress import Display, Progress, duration, wrapped
 from sparring.recipes.recipe import Measured
 from sparring.run import Run
-from sparring.training import due, resume, train
+from sparring.training import resume, train
+from sparring.training_loop import due
 
 
 @pytest.mark.parametrize(

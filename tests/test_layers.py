@@ -17,18 +17,18 @@ FLOORS = [
     {"machine", "device", "seeds", "signals", "typed"},
     {
         *("losses", "noise", "cpu_kernels", "priors", "networks", "data", "metrics", "diagnose"),
-        *("durable", "image_grid", "plots", "progress", "distributed"),
+        *("durable", "image_grid", "plots", "progress", "distributed", "options"),
     },
     {"system"},
     {"referee", "evaluation", "latent", "systems"},
     {"recipes"},
     {"run", "monitor", "dryrun"},
-    {"training", "reporting", "bench", "toys", "comparing"},
+    {"training", "training_loop", "reporting", "bench", "toys", "comparing"},
     {"sweeping"},
     {"cli", "__init__"},
     {"__main__"},
 ]
-SAME_FLOOR = {("image_grid", "data"), ("diagnose", "metrics")}
+SAME_FLOOR = {("image_grid", "data"), ("diagnose", "metrics"), ("training", "training_loop")}
 """Rooms that may look at a neighbor on their floor."""
 
 

@@ -236,7 +236,7 @@ def calls(path, data, system, out):
 
 def test_every_public_function_answers_or_raises_one_line(path, monkeypatch, tmp_path):
     data, system = sparring.load(path.parent / "toy.npy"), Run.open(path).system()
-    monkeypatch.setattr("sparring.training._train_loop", lambda run, *args, **options: run)
+    monkeypatch.setattr("sparring.training.Training.play", lambda training: training.run)
     monkeypatch.setattr("sparring.training._create_run", reached)
     monkeypatch.setattr("sparring.evaluation.evaluate_samples", reached)
     forbid(monkeypatch)

@@ -23,7 +23,8 @@ from sparring.recipes.recipe import arguments, build_recipe, info, load_recipe, 
 from sparring.referee import Referee
 from sparring.run import Run, open_system
 from sparring.system import CAPABILITIES
-from sparring.training import _caveats, _why_no_fd, resume, train
+from sparring.training import resume, train
+from sparring.training_loop import _caveats, why_no_fd
 
 CODES = {"encode", "decode", "reconstruct"}
 GENERATIVE = CODES | {"sample", "sample_latents", "traversals"}
@@ -383,6 +384,6 @@ def test_small_held_out_parts_are_not_measured(tmp_path, capsys):
         "FD is off: it needs at least 50 held-out images (4 of 40 are held out); add images" in capsys.readouterr().err
     )
     more = Dataset("more", torch.zeros(120, 1, 8, 8, dtype=torch.uint8)).hold_out(0.1)
-    assert _why_no_fd(run.system(), more).endswith(
+    assert why_no_fd(run.system(), more).endswith(
         "(12 of 120 are held out); train with --held-out 50 or more (in Python: held_out=50)"
     )

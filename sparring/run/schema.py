@@ -46,8 +46,8 @@ class DataSpec(BaseModel, strict=True):
 
 class Every(BaseModel, strict=True):
     log: Count
-    show: Count
-    measure: Count
+    sample: Count
+    eval: Count
     save: Count
 
 
@@ -86,7 +86,7 @@ class RunConfig(BaseModel, strict=True):
     grad_accum: Count
     precision: Literal["float32", "bfloat16"]
     every: Every
-    early: list[Literal["show", "measure"]]
+    early: list[Literal["sample", "eval"]]
     monitor: bool
     equilibrium: dict[str, pydantic.FiniteFloat]
     schedule_ends: dict[str, int]
