@@ -124,8 +124,8 @@ CASES: dict[str, Case] = {
     "infogan": Case(400, SMALLEST, late=True),
 }
 """Recipe -> settings. Left out: goodfellow-mlp (its published settings do not work within 14,000 rounds here), pacgan
-(made for stacked digits), biggan and biggan-deep (biggan-cifar and biggan-small are the same systems), molecules and
-cyclegan (other data).
+(made for stacked digits), biggan and biggan-deep (biggan-cifar and biggan-small are the same systems), molecular-aae
+and cyclegan (other data).
 """
 
 

@@ -70,15 +70,21 @@ def small(name):
 def toy_data(size, count=600, channels=1, classes=0):
     pixels = np.random.default_rng(1).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
     data = sparring.load(pixels)
-    if size == 13:  # molecules have concentration and growth
-        return measured(data)
     return labeled(data, classes) if classes else data
 
 
-def measured(data):
-    """The same images with two random values each."""
-    part = data.held_out and measured(data.held_out)
-    return replace(data, values=torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0)), held_out=part)
+def recipe_data(name, count=100, channels=1):
+    """Random data that a recipe accepts, with images of the size of `small`."""
+    about = info(load_recipe(name, RECIPES))
+    if about.modality == "molecules":
+        return molecules(toy_data(about.spec().size, count))
+    return toy_data(small(name)[1], count, channels, min(about.classes, 10))
+
+
+def molecules(data):
+    """The same pixels as fingerprints, with random concentration and growth."""
+    values = torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0))
+    return replace(data, values=values, modality="molecules", held_out=data.held_out and molecules(data.held_out))
 
 
 def labeled(data, classes):

@@ -22,7 +22,7 @@ FACTS = {
     **{"paper": "", "rounds": 100, "batch": 16, "grad_accum": 1, "precision": "float32", "early": [], "monitor": True},
     **{"equilibrium": {}, "schedule_ends": {}, "command": "", "sparring": "", "commit": None},
     "data": {"name": "toy", "source": None, "count": 9, "fingerprint": "ff" * 32},
-    "spec": {"channels": 1, "height": 8, "width": 8, "classes": []},
+    "spec": {"channels": 1, "height": 8, "width": 8, "classes": [], "modality": "images"},
     "every": dict.fromkeys(("log", "sample", "eval", "save"), 1),
     "machine": {"processor": "", "threads": 1, "processes": 1, "torch": ""},
 }

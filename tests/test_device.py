@@ -12,12 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import small, toy_data
+from helpers import recipe_data, small
 from torch import nn
 
 from sparring.data.pixels import to_float
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import build_recipe, info, load_recipe, resolve_arguments
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 
 ABLE = ("sample", "score", "classify", "cluster", "encode", "reconstruct", "translate", "kl", "log_likelihood")
 
@@ -98,7 +98,7 @@ def play(name, make, playing):
     extra, size = small(name)
     function = load_recipe(name, RECIPES)
     with torch._subclasses.fake_tensor.unset_fake_temporarily():
-        data = toy_data(size, 100, channels=3 if name == "cyclegan" else 1, classes=min(info(function).classes, 10))
+        data = recipe_data(name, 100, channels=3 if name == "cyclegan" else 1)
         made = build_recipe(function, data.spec, resolve_arguments(function, extra))
         if made.prepare:
             made.prepare(data)

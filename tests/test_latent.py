@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from helpers import small, toy_data
+from helpers import recipe_data, small
 from PIL import Image
 from torch import nn
 from toys import SHAPE
@@ -22,7 +22,7 @@ from sparring.latent import neighbors as neighbors_module
 from sparring.losses import game
 from sparring.networks.biggan import Discriminator, Generator
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import build_recipe, info, load_recipe, resolve_arguments
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.systems import biggan
 from sparring.systems.autoencoder import Autoencoder
 from sparring.systems.gan import GAN
@@ -166,9 +166,9 @@ def test_a_neighborhood_is_the_code_and_eight_around_it():
 
 
 def made(name):
-    extra, size = small(name)
+    extra, _ = small(name)
     function = load_recipe(name, RECIPES)
-    data = toy_data(size, 20, channels=3 if name == "cyclegan" else 1, classes=min(info(function).classes, 10))
+    data = recipe_data(name, 20, channels=3 if name == "cyclegan" else 1)
     torch.manual_seed(0)
     return build_recipe(function, data.spec, resolve_arguments(function, extra)).system.eval(), data
 

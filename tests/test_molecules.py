@@ -20,6 +20,7 @@ from sparring.data import Dataset, Spec, load
 from sparring.data.feed import Feed
 from sparring.data.molecules import (
     KEYS,
+    SPEC,
     fingerprints,
     from_file,
     nci,
@@ -32,14 +33,15 @@ from sparring.data.pixels import to_float
 from sparring.errors import SparringError
 from sparring.losses import game
 from sparring.networks import molecular_aae
-from sparring.recipes.molecular_aae import molecules as recipe
-from sparring.recipes.recipe import build_recipe, resolve_arguments
+from sparring.recipes import RECIPES
+from sparring.recipes.molecular_aae import molecular_aae as recipe
+from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.run import open_system
 from sparring.seeds import make_generator
 from sparring.systems.molecular_aae import MolecularAAE
 from sparring.training import resume, train
 
-RECIPE = "sparring.recipes.molecular_aae:molecules"
+RECIPE = "sparring.recipes.molecular_aae:molecular_aae"
 SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "CCN", "C1CCCCC1", "c1ccncc1", "CCCl", "OCCO", "CC#N", "CS(C)=O"]
 
 
@@ -109,7 +111,7 @@ def test_tanimoto_agrees_with_rdkit():
 
 def test_the_open_molecules_come_with_rdkit(open_molecules, capfd):
     data = load("nci")
-    assert data.spec == Spec(1, 13, 13)
+    assert data.spec == SPEC
     assert (len(data), len(data.held_out), len(open_molecules)) == (4492, 499, 4991)
     assert data.labels is None
     assert data.values.shape == (4492, 2)
@@ -262,8 +264,8 @@ def test_without_rdkit_one_line_says_what_to_install(tmp_path, monkeypatch):
 
 def test_fingerprints_are_not_scaled(tmp_path):
     path = file_of(tmp_path, SMILES)
-    assert load(path, size=13, channels=1).spec == Spec(1, 13, 13)
-    one_line(lambda: load(path, size=28), "1 x 13 x 13", "1 x 28 x 28", "'molecules'")
+    assert load(path, size=13, channels=1).spec == SPEC
+    one_line(lambda: load(path, size=28), "1 x 13 x 13", "1 x 28 x 28", "recipe for molecules")
     one_line(lambda: load(path, channels=3), "3 x 13 x 13")
 
 
@@ -362,7 +364,8 @@ def families(count=512):
     images = ((to_image(keys.float()) + 1) * 127.5).to(torch.uint8)
     concentration = -5.82 + 1.68 * torch.randn(count, generator=g)
     growth = torch.tanh(-4 - family / 2 - concentration)
-    return Dataset("families", images, values=torch.stack([concentration, growth], 1))
+    values = torch.stack([concentration, growth], 1)
+    return Dataset("families", images, values=values, modality="molecules")
 
 
 class Batches:
@@ -534,7 +537,7 @@ def test_screening_finds_the_molecules_that_are_like_those_made():
 
 
 def test_the_recipe_is_the_papers():
-    made = build_recipe(recipe, Spec(1, 13, 13), resolve_arguments(recipe, {}))
+    made = build_recipe(recipe, SPEC, resolve_arguments(recipe, {}))
     assert (made.batch, made.rounds, made.system.latent_dim, made.system.manifold) == (64, 500_000, 4, 0)
     assert weights(made.system) == 30_020 + 65 + 30_247 + 37
     assert set(made.optimizers) == set(made.system.players)
@@ -543,12 +546,22 @@ def test_the_recipe_is_the_papers():
     assert float(made.system.percentiles[50]) == pytest.approx(float(families().values[:, 1].median()), abs=0.02)
 
 
-def test_the_recipe_refuses_what_is_no_molecule():
-    one_line(lambda: build_recipe(recipe, Spec(1, 28, 28), resolve_arguments(recipe, {})), "--data nci", "28x28")
-    pictures = replace(families(), values=None)
-    one_line(lambda: train(recipe, pictures, rounds=1, quiet=True), "--data nci", "'families' has images only")
-    color = replace(families(), images=families().images.repeat(1, 3, 1, 1))
-    one_line(lambda: train(recipe, color, rounds=1, quiet=True), "'families' has images only")
+def test_recipes_refuse_data_of_another_modality():
+    digits = Spec(1, 28, 28, ("a", "b"))
+    one_line(lambda: build_recipe(recipe, digits, resolve_arguments(recipe, {})), "is for molecules", "--data nci")
+    images = replace(families(), modality="images")
+    one_line(lambda: train(recipe, images, rounds=1, quiet=True), "is for molecules, the data are images")
+    for name in RECIPES:
+        function = load_recipe(name, RECIPES)
+        if function is not recipe:
+            words = "is for images, the data are molecules: choose the recipe molecular-aae"
+            one_line(partial(build_recipe, function, SPEC, resolve_arguments(function, {})), words)
+    bare = replace(families(), values=None)
+    one_line(lambda: train(recipe, bare, rounds=1, quiet=True), "'families' has no concentration and growth")
+
+
+def test_only_known_modalities():
+    one_line(lambda: replace(families(), modality="audio"), "modality is 'audio': it must be images or molecules")
 
 
 def test_it_learns_fingerprints_and_growth():

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from helpers import small, toy_data
+from helpers import recipe_data, small, toy_data
 from PIL import Image
 from toys import gan, referee
 
@@ -43,7 +43,7 @@ PROMISED = {
     "aae-clustering": GENERATIVE | {"cluster"},
     "aae-reduction": GENERATIVE | {"cluster"},
     "aae-labeled-reduction": GENERATIVE | {"cluster", "classify"},
-    "molecules": GENERATIVE,
+    "molecular-aae": GENERATIVE,
     "alae": GENERATIVE | {"score"},
     "style-alae": GENERATIVE | {"score"},
     "cyclegan": {"translate"},
@@ -87,7 +87,7 @@ def test_a_measured_training_is_shorter_and_its_flags_are_those_of_the_recipe(na
     given = {n: True if value.startswith("--") else value for n, value in given.items() if n != "size"}
     settled = resolve_arguments(function, given)
     with torch.device("meta"):
-        spec = Spec(1, info(function).size, info(function).size, tuple(map(str, range(info(function).classes))))
+        spec = info(function).spec(channels=1)
         made = build_recipe(function, spec, settled)
     assert 0 < short.rounds < made.rounds
     assert short.minutes < 60
@@ -109,9 +109,9 @@ def test_what_a_training_is_not_is_said_before_it_starts():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_plays_moves_only_its_players_and_samples(name):
-    extra, size = small(name)
+    extra, _ = small(name)
     function = load_recipe(name, RECIPES)
-    data = toy_data(size, 100, classes=min(info(function).classes, 10))
+    data = recipe_data(name, 100)
     torch.manual_seed(0)
     made = build_recipe(function, data.spec, resolve_arguments(function, extra))
     if made.prepare:
@@ -191,9 +191,9 @@ BATCH_FREE = (
 
 @pytest.mark.parametrize("name", BATCH_FREE)
 def test_pieces_of_a_batch_equal_the_whole(name):
-    extra, size = small(name)
+    extra, _ = small(name)
     function = load_recipe(name, RECIPES)
-    data = toy_data(size, 100, classes=min(info(function).classes, 10))
+    data = recipe_data(name, 100)
     extra |= {"noise": 0.0} if name in ("aae-semi-supervised", "aae-reduction", "aae-labeled-reduction") else {}
     states = []
     for grad_accum in (1, 2):
@@ -218,8 +218,8 @@ def test_pieces_of_a_batch_equal_the_whole(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_resumes_bit_for_bit(name, tmp_path):
-    extra, size = small(name)
-    data = toy_data(size, 300, classes=min(info(load_recipe(name, RECIPES)).classes, 10))
+    extra, _ = small(name)
+    data = recipe_data(name, 300)
     options = {"quiet": True, "log_every": 1, **extra}
     straight = train(name, data, rounds=4, save_every=2, out=tmp_path / "a", **options)
     stopped = train(name, data, rounds=2, out=tmp_path / "b", **options, eval_every=1, sample_every=1)

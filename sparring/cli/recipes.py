@@ -49,11 +49,9 @@ def _describe(name: str) -> dict[str, Any]:
 
     import torch
 
-    from sparring.data.dataset import Spec
     from sparring.recipes.recipe import build_recipe
 
-    channels = 1 if info(function).size in (13, 28) else 3
-    spec = Spec(channels, info(function).size, info(function).size, tuple(map(str, range(info(function).classes))))
+    spec = info(function).spec()
     with torch.device("meta"):
         built = build_recipe(function, spec, resolve_arguments(function, {}))
     return {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,14 +23,19 @@ MIN_HELD_OUT = 50
 """FD is not computed against fewer held-out images."""
 
 
+Modality = Literal["images", "molecules"]
+"""What the pixels of a data set are: images, or molecular fingerprints (`sparring.data.molecules`)."""
+
+
 @dataclass(frozen=True)
 class Spec:
-    """Shape of the data for networks: channels, height and width in pixels, class names (empty: unlabeled)."""
+    """Shape of the data for networks: channels, height and width in pixels, classes (empty: unlabeled), modality."""
 
     channels: int
     height: int
     width: int
     classes: tuple[str, ...] = ()
+    modality: Modality = "images"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -62,6 +67,7 @@ class Dataset:
     test      the source's own test set, or None; used by the final evaluation only
     notes     sentences for the user about conversions and skipped files
     source    the arguments of `sparring.load` that reload this data set; None for arrays and for subsets
+    modality  "images", or "molecules" for fingerprints: recipes are for one of them
     """
 
     name: str
@@ -74,6 +80,7 @@ class Dataset:
     values: Tensor | None = None
     augment: Callable[[Tensor, Tensor], Tensor] | None = None
     source: Mapping[str, Any] | None = None
+    modality: Modality = "images"
 
     def __post_init__(self) -> None:
         """Validate types, and that labels and values have one row per image. Raises SparringError."""
@@ -97,6 +104,10 @@ class Dataset:
             raise SparringError(f"augment is {abbreviated(self.augment)}: give a function, or None")
         if self.source is not None and not isinstance(self.source, Mapping):
             raise SparringError(f"source is {abbreviated(self.source)}: give the arguments of sparring.load, or None")
+        if self.modality not in get_args(Modality):
+            raise SparringError(
+                f"modality is {abbreviated(self.modality)}: it must be {' or '.join(get_args(Modality))}"
+            )
 
     def __repr__(self) -> str:
         """One line."""
@@ -114,7 +125,7 @@ class Dataset:
     def spec(self) -> Spec:
         """The shape of one image, and the class names of labeled data."""
         channels, height, width = self.images.shape[1:]
-        return Spec(channels, height, width, self.classes if self.labels is not None else ())
+        return Spec(channels, height, width, self.classes if self.labels is not None else (), self.modality)
 
     def require_images(self) -> None:
         """Raise SparringError unless all parts have square uint8 images of one shape, and valid labels."""

@@ -19,8 +19,8 @@ def merge_domains(domains: Mapping[str, Dataset]) -> Dataset:
     """
     require_one_shape({name: part.spec.shape for name, part in domains.items()})
     for name, part in domains.items():
-        if part.values is not None:
-            raise SparringError(f"domain {name} ('{part.name}') contains molecular fingerprints, not images")
+        if part.modality != "images":
+            raise SparringError(f"domain {name} ('{part.name}') contains {part.modality}, not images")
     merged = _concatenated([*domains.values()], domains)
     assert merged is not None
     return replace(

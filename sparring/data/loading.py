@@ -324,10 +324,11 @@ def _resized(data: Dataset, size: int | None, channels: int | None) -> Dataset:
     shape = tuple(images.shape[1:])
     if shape == (depth, height, width):
         return data
-    if data.values is not None:
+    if data.modality != "images":
         raise SparringError(
-            f"'{shown(data.name)}' contains molecular fingerprints of {depth} x {height} x {width} cells, which cannot "
-            f"become {shape[0]} x {shape[1]} x {shape[2]}: omit size and channels, and use the recipe 'molecules'"
+            f"'{shown(data.name)}' contains {data.modality}, which cannot be resized from "
+            f"{depth} x {height} x {width} to {shape[0]} x {shape[1]} x {shape[2]}: omit size and channels, and use a "
+            f"recipe for {data.modality}"
         )
     note = f"images resized from {depth} x {height} x {width} to {shape[0]} x {shape[1]} x {shape[2]} (C x H x W)"
     if shape[1] > 2 * min(height, width):

@@ -21,13 +21,16 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from sparring.data.dataset import Dataset
+from sparring.data.dataset import Dataset, Spec
 from sparring.data.decode_cache import MAX_BAD_FRACTION, format_bad_files
 from sparring.data.zip_members import regular
 from sparring.errors import SparringError, shown
 from sparring.seeds import make_generator
 
 KEYS, SIDE = 166, 13
+SPEC = Spec(1, SIDE, SIDE, modality="molecules")
+"""The shape of every data set of molecules."""
+
 SUFFIXES = (".smi", ".csv")
 COLUMNS = ("smiles", "name", "concentration", "growth")
 MAX_SMILES = 5_000  # characters
@@ -179,7 +182,7 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
         notes = (f"skipped {len(bad)} of {len(rows):,} molecules: {format_bad_files(named)}", *notes)
     if others := [column for column in columns if column not in COLUMNS]:
         notes = (f"ignored the columns {', '.join(map(shown, others))}", *notes)
-    return Dataset(name or path.resolve().stem, images, values=values, notes=notes)
+    return Dataset(name or path.resolve().stem, images, values=values, notes=notes, modality="molecules")
 
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -42,6 +42,6 @@ RECIPES: dict[str, str] = {
     "aae-labeled-reduction": "sparring.recipes.aae_reduction:aae_labeled_reduction",
     "alae": "sparring.recipes.alae:alae",
     "style-alae": "sparring.recipes.style_alae:style_alae",
-    "molecules": "sparring.recipes.molecular_aae:molecules",
+    "molecular-aae": "sparring.recipes.molecular_aae:molecular_aae",
     "cyclegan": "sparring.recipes.cyclegan:cyclegan",
 }

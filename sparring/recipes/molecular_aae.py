@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 @recipe(
     paper="Kadurin et al. 2017, The cornucopia of meaningful leads, Oncotarget 8, 10883-10890; their aae_v3.py",
-    size=13,
     measured=Measured(
         data="nci",
         rounds=20_000,
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
         result="a reconstruction error of .051 a cell (the mean molecule: .110)",
         options="--lr 0.003",
     ),
+    modality="molecules",
 )
-def molecules(
+def molecular_aae(
     data: "Spec",
     *,
     latent_dim: Annotated[
@@ -54,26 +54,25 @@ def molecules(
 
     from sparring import priors
     from sparring.losses import game
-    from sparring.networks import molecular_aae
+    from sparring.networks import molecular_aae as networks
     from sparring.systems.molecular_aae import MolecularAAE
 
-    needs = "molecules requires fingerprints with concentration and growth: give --data nci, or a file of SMILES"
-    if data.size != 13:
-        raise SparringError(f"{needs}; the data is {data.size}x{data.size}")
     system = MolecularAAE(
-        molecular_aae.trunk(),
-        molecular_aae.head(latent_dim),
-        molecular_aae.head(1),
-        molecular_aae.decoder(latent_dim),
-        molecular_aae.discriminator(latent_dim),
+        networks.trunk(),
+        networks.head(latent_dim),
+        networks.head(1),
+        networks.decoder(latent_dim),
+        networks.discriminator(latent_dim),
         prior=priors.gaussian(latent_dim),
         game=game("non-saturating"),
         manifold=manifold,
     )
 
     def initialize(dataset: "Dataset") -> None:
-        if dataset.values is None or dataset.spec.channels != 1:
-            raise SparringError(f"{needs}; '{dataset.name}' has images only")
+        if dataset.values is None:
+            raise SparringError(
+                f"'{dataset.name}' has no concentration and growth: give --data nci, or a file of SMILES"
+            )
         system.set_growth_percentiles(dataset.values[:, 1])
 
     return Recipe(

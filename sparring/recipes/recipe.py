@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from sparring.errors import MOST, SparringError, abbreviated, unknown_name_error
 
 if TYPE_CHECKING:
-    from sparring.data.dataset import Dataset, Spec
+    from sparring.data.dataset import Dataset, Modality, Spec
     from sparring.referee import MakeOptimizer, Schedule
     from sparring.system import System
 
@@ -82,17 +82,30 @@ class RecipeInfo:
     """Metadata of a recipe.
 
     paper     the source
-    size      default image side in pixels
+    size      default image side in pixels; None: that of the data
     classes   number of classes in the source's data; 0: no labels needed
     domains   whether the data are two unpaired domains, which may come from two places
     measured  a shorter training and its result, if there is one
+    modality  "images", or "molecules" for fingerprints
     """
 
     paper: str
-    size: int
+    size: int | None = None
     classes: int = 0
     domains: bool = False
     measured: Measured | None = None
+    modality: Modality = "images"
+
+    def spec(self, channels: int | None = None) -> Spec:
+        """The shape of the source's data, or of data like them with so many channels (default: gray at 28 pixels)."""
+        from sparring.data import molecules
+        from sparring.data.dataset import Spec
+
+        if self.modality == "molecules":
+            return molecules.SPEC
+        size = self.size or 28
+        classes = tuple(map(str, range(self.classes)))
+        return Spec(channels or (1 if size == 28 else 3), size, size, classes)
 
 
 def require_classes(data: Spec, name: str) -> int:
@@ -112,12 +125,18 @@ def require_balanced(n_labeled: int, classes: int) -> None:
 
 
 def recipe(
-    *, paper: str, size: int, classes: int = 0, domains: bool = False, measured: Measured | None = None
+    *,
+    paper: str,
+    size: int | None = None,
+    classes: int = 0,
+    domains: bool = False,
+    measured: Measured | None = None,
+    modality: Modality = "images",
 ) -> Callable[[RecipeFunction], RecipeFunction]:
     """Decorator that marks a function as a recipe; the arguments are the fields of `RecipeInfo`."""
 
     def mark(function: RecipeFunction) -> RecipeFunction:
-        function.info = RecipeInfo(paper, size, classes, domains, measured)  # type: ignore[attr-defined]
+        function.info = RecipeInfo(paper, size, classes, domains, measured, modality)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -264,16 +283,23 @@ def _reason_to_refuse(value: Any) -> str:
 
 
 def build_recipe(function: RecipeFunction, data: Spec, resolved: Mapping[str, Any]) -> Recipe:
-    """Call the recipe with the result of `resolve_arguments`, grouping fields into dataclasses."""
-    grouped: dict[str, Any] = {}
-    groups: dict[str, dict[str, Any]] = {}
+    """Call the recipe with the result of `resolve_arguments`, grouping fields into dataclasses.
+
+    Raises SparringError for data of another modality.
+    """
+    modality = info(function).modality
+    if data.modality != modality:
+        remedy = "give --data nci, or SMILES" if modality == "molecules" else "choose the recipe molecular-aae"
+        raise SparringError(f"{function.__name__} is for {modality}, the data are {data.modality}: {remedy}")
+    values: dict[str, Any] = {}
+    fields: dict[str, dict[str, Any]] = {}  # of each option group
     for argument in arguments(function):
-        (grouped if argument.group is None else groups.setdefault(argument.group, {}))[argument.name] = resolved[
-            argument.name
-        ]
-    for parameter, fields in groups.items():
-        grouped[parameter] = _type_of(inspect.signature(function).parameters[parameter], function)(**fields)
-    result = function(data, **grouped)
+        target = values if argument.group is None else fields.setdefault(argument.group, {})
+        target[argument.name] = resolved[argument.name]
+    parameters = inspect.signature(function).parameters
+    for group, options in fields.items():
+        values[group] = _type_of(parameters[group], function)(**options)
+    result = function(data, **values)
     if not isinstance(result, Recipe):
         raise SparringError(f"{function.__qualname__} returns {abbreviated(result)}: a recipe must return a Recipe")
     return result

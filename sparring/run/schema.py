@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, Field
 
-from sparring.data.dataset import Spec
+from sparring.data.dataset import Modality, Spec
 from sparring.data.pixels import MAX_SIZE
 from sparring.durable import CorruptCheckpointError, read_json, unsealed
 from sparring.errors import MOST, SparringError
@@ -42,6 +42,7 @@ class DataSpec(BaseModel, strict=True):
     height: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     width: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     classes: list[str]
+    modality: Modality
 
 
 class Every(BaseModel, strict=True):
@@ -153,4 +154,4 @@ def _format_of(data: bytes) -> int | None:
 def spec_of(config: Mapping[str, Any]) -> Spec:
     """The data's `Spec`, from recipe.json or config.json."""
     spec = config["spec"]
-    return Spec(spec["channels"], spec["height"], spec["width"], tuple(spec["classes"]))
+    return Spec(spec["channels"], spec["height"], spec["width"], tuple(spec["classes"]), spec["modality"])
