@@ -163,3 +163,38 @@ def png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+MIN_DISPLAY_SIDE = 64
+"""Smaller images are upscaled for display to about this side, in pixels."""
+
+SIGN_SIZE = 22
+"""Font size of the signs of an equation."""
+
+
+def display_scale(images: Tensor) -> int:
+    """The integer factor by which images (..., H, W) are upscaled for display."""
+    return max(1, round(MIN_DISPLAY_SIDE / images.shape[-1]))
+
+
+def equation(concepts: Sequence[Tensor], result: Tensor) -> Image.Image:
+    """Latent-space arithmetic as a picture: concepts - ... + ... = result.
+
+    concepts  three tensors (k + 1, C, H, W), each the samples of a concept and last their mean
+    result    (9, C, H, W), drawn as a 3x3 grid
+    """
+    longest = max(len(strip) for strip in concepts)
+    blank = torch.ones(1, *result.shape[1:])
+    padded = [torch.cat([strip[:-1], blank.expand(longest - len(strip), -1, -1, -1), strip[-1:]]) for strip in concepts]
+    scale = display_scale(result)
+    left = with_row_labels(["", "-", "+"], upscale(grid(torch.cat(padded), longest), scale), size=SIGN_SIZE)
+    right = upscale(grid(result, 3), scale).convert("RGB")
+    between, above = 40, 20
+    picture = Image.new("RGB", (left.width + between + right.width, above + left.height), "white")
+    picture.paste(left, (0, above))
+    picture.paste(right, (left.width + between, above))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=SIGN_SIZE)
+    tile = scale * (result.shape[-1] + PADDING)
+    draw.text((left.width + between / 2, above + left.height / 2), "=", fill="black", font=font, anchor="mm")
+    draw.text((left.width - tile / 2, above / 2), "mean", fill="black", anchor="mm")
+    return picture

@@ -310,7 +310,7 @@ def test_classes_are_asked_for_by_name_or_number(told, tmp_path, capsys):
 
 
 def test_samples_as_files_one_by_one(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sparring.cli.sample.BATCH", 4)
+    monkeypatch.setattr("sparring.sampling.BATCH", 4)
     for name in ("a", "b"):
         main(["sample", str(run), "-n", "11", "--seed", "3", "--out", str(tmp_path / name)])
     assert capsys.readouterr().out.splitlines()[0] == f"11 images: {tmp_path / 'a'}"
@@ -325,7 +325,7 @@ def test_samples_as_files_one_by_one(run, tmp_path, capsys, monkeypatch):
 
 
 def test_samples_as_files_lie_in_folders_of_their_classes_and_can_be_learned_from(told, tmp_path, monkeypatch):
-    monkeypatch.setattr("sparring.cli.sample.BATCH", 4)
+    monkeypatch.setattr("sparring.sampling.BATCH", 4)
     main(["sample", str(told.path), "-n", "9", "--labels", "cross,circle", "--out", str(tmp_path / "new")])
     data = sparring.load(tmp_path / "new", size=28)
     assert data.classes == ("circle", "cross")
@@ -348,7 +348,7 @@ def test_names_of_classes_that_are_no_names_of_folders(tmp_path):
 
 
 def test_a_folder_that_was_interrupted_is_filled(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sparring.cli.sample.BATCH", 4)
+    monkeypatch.setattr("sparring.sampling.BATCH", 4)
     line = ["sample", str(run), "-n", "11", "--seed", "3", "--out"]
     main([*line, str(tmp_path / "whole")])
     rename, made = Disk.rename, []

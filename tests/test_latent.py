@@ -607,7 +607,9 @@ def test_class_concepts_are_samples_of_that_class(runs, tmp_path, capsys, monkey
         sure = (light > light.median()).double() * 0.98 + 0.01
         return torch.stack([1 - sure, sure], 1).log()
 
-    monkeypatch.setattr(latent, "classifier_for", lambda *given: asked.append(given) or (judge, ("dark", "light")))
+    monkeypatch.setattr(
+        "sparring.latent.concepts.classifier_for", lambda *given: asked.append(given) or (judge, ("dark", "light"))
+    )
     run = runs["csc321-mlp"]
     flags = ["--start", "class:light", "--minus", "class:light", "--plus", "class:dark", "--seed", 2]
     lines = say(capsys, "arithmetic", run, *flags, "--out", tmp_path / "a.png")
@@ -618,7 +620,10 @@ def test_class_concepts_are_samples_of_that_class(runs, tmp_path, capsys, monkey
     assert lines[0].endswith(f"result {dark.norm():.3g}")
     line = refusal(capsys, "arithmetic", run, "--start", "class:lihgt", "--minus", "1", "--plus", "2")
     assert "unknown concept 'class:lihgt'; did you mean 'class:light'?" in line
-    monkeypatch.setattr(latent, "classifier_for", lambda *given: (lambda x: torch.zeros(len(x), 2), ("dark", "light")))
+    monkeypatch.setattr(
+        "sparring.latent.directions.classifier_for",
+        lambda *given: (lambda x: torch.zeros(len(x), 2), ("dark", "light")),
+    )
     line = refusal(capsys, "directions", run, "--method", "classes", "-n", 100, "--out", tmp_path / "b.png")
     assert "no class has 20" in line
 

@@ -1,7 +1,6 @@
 """Shared by several verbs: argument types, loading a run together with images, and writing files."""
 
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,8 +9,6 @@ from pydantic import BeforeValidator, Field
 from sparring.errors import SparringError, is_number
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sparring.data.dataset import Dataset
     from sparring.system import System
 
@@ -52,6 +49,13 @@ RecipeName = Annotated[
 DataPlace = Annotated[
     str | None,
     Field(description="where the run's data is now: a name or path; A,B for two domains (default: its original place)"),
+]
+Labels = Annotated[
+    str | None, Field(description="classes to generate: 3 or cat,dog or '\"a, b\",c' (default: all in turn)")
+]
+LabelsOfImages = Annotated[
+    str | None,
+    Field(description="classes of the images, for class-conditional systems: 3 or 0,1,2 (default: the folder names)"),
 ]
 Truncation = Annotated[
     float | None,
@@ -106,49 +110,6 @@ def load_run_and_images(
     for note in part.notes:
         print(f"sparring: {note}", file=sys.stderr)
     return system, part, names, list(spec.classes)
-
-
-def class_labels(text: str, classes: Sequence[str]) -> list[int]:
-    """Comma-separated class names or numbers as class indices."""
-    from sparring.data.chosen import numbers_of
-
-    return numbers_of(text, classes)
-
-
-def image_labels(
-    system: "System", capability: str, labels: str | None, data: "Dataset", classes: Sequence[str]
-) -> "Tensor | None":
-    """(N,) class indices of images for a capability that takes labels; None for one that does not.
-
-    Raises SparringError if labels are given and not used, or needed and missing.
-    """
-    import torch
-
-    kind = type(system).__name__
-    if not system.accepts(capability, "labels"):
-        if labels is not None:
-            raise SparringError(f"{kind} {capability}s images without labels: drop --labels")
-        return None
-    if labels is not None:
-        return system.expand_labels(len(data), class_labels(labels, classes)).cpu()
-    if data.labels is None or not set(data.classes) <= set(classes):
-        raise SparringError(
-            f"{kind} needs the class of each image: give --labels, or folders named {', '.join(classes)}"
-        )
-    return torch.tensor([list(classes).index(name) for name in data.classes])[data.labels]
-
-
-def sample_kwargs(system: "System", options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are not None, as keyword arguments of `system.sample`.
-
-    Raises SparringError for an option that this system does not support.
-    """
-    kwargs = {name: value for name, value in options.items() if value is not None}
-    for name in kwargs:
-        if not system.accepts("sample", name):
-            reason = "is not class-conditional" if name == "labels" else f"does not support {name}"
-            raise SparringError(f"{type(system).__name__} {reason}: drop --{name}")
-    return kwargs
 
 
 def require_png(out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation, sample_kwargs, whole_number
+from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation, whole_number
 from sparring.errors import SparringError, StorageError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def evaluate(
     from sparring.evaluation import choose_extractor, evaluate
     from sparring.image_grid import png
     from sparring.run import Run
+    from sparring.sampling import sampling_options
 
     if against is not None:
         run_options: dict[str, Any] = {
@@ -118,7 +119,7 @@ def evaluate(
         seed=seed,
         extractor=choose_extractor(dataset, extractor, weights),
         averaged=bool(system.ema_networks) and opened.config["arguments"].get("ema_decay") != 0,
-        sampling=sample_kwargs(system, {"truncation": truncation}),
+        sampling=sampling_options(system, truncation=truncation),
         parzen=parzen,
         pairs=_pairs(pairs_a, pairs_b, opened.spec),
     )

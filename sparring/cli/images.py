@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sparring.cli.common import ImagesPath, RecipeName, RunPath, image_labels, load_run_and_images, require_png, write
+from sparring.cli.common import ImagesPath, LabelsOfImages, RecipeName, RunPath, load_run_and_images, require_png, write
 from sparring.errors import shown
 
 
@@ -16,12 +16,7 @@ def reconstruct(
     images: ImagesPath,
     *,
     n: Annotated[int, Field(ge=1, le=4096, description="maximum number of images, evenly spaced")] = 64,
-    labels: Annotated[
-        str | None,
-        Field(
-            description="classes of the images, for class-conditional systems: 3 or 0,1,2 (default: the folder names)"
-        ),
-    ] = None,
+    labels: LabelsOfImages = None,
     out: Annotated[Path, Field(description="the PNG file to write")] = Path("reconstructions.png"),
     recipe: RecipeName = None,
 ) -> None:
@@ -30,10 +25,11 @@ def reconstruct(
     from sparring.evaluation import reconstruct_all
     from sparring.image_grid import grid, interleave_rows, png
     from sparring.metrics import squared_errors
+    from sparring.sampling import labels_of_images
 
     require_png(out)
     system, data, _, classes = load_run_and_images(run, images, "reconstruct", n, recipe)
-    data = replace(data, labels=image_labels(system, "reconstruct", labels, data, classes))
+    data = replace(data, labels=labels_of_images(system, "reconstruct", labels, data, classes))
     reconstructions = reconstruct_all(system, data)
     write(out, png(grid(to_float(interleave_rows(data.images, reconstructions, 8)), columns=min(8, len(data)))))
     error = squared_errors(real=data.images, fake=reconstructions).mean()

@@ -1,55 +1,37 @@
 """The latent-space verbs. In Python: `sparring.latent`."""
 
 import math
-from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from sparring.cli.common import (
     DataPlace,
     ImagesPath,
+    Labels,
+    LabelsOfImages,
     RecipeName,
     RunPath,
     Truncation,
-    class_labels,
-    image_labels,
     load_run_and_images,
     require_place,
     require_png,
     write,
 )
-from sparring.errors import SparringError, is_number, shown, unknown_name_error
+from sparring.errors import SparringError, shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sparring.latent import Direction, LatentDecoder
     from sparring.run import Run
 
 Seed = Annotated[
     int, Field(ge=0, description="seed of the latent codes: sample 0, 1, ... are those of `sparring sample --seed`")
 ]
-Labels = Annotated[
-    str | None, Field(description="classes to generate: 3 or cat,dog or '\"a, b\",c' (default: all in turn)")
-]
 Concept = Annotated[
     str, Field(description="a concept: sample numbers, 3,17,25, or class:NAME for three samples of a class")
 ]
-
-MIN_DISPLAY_SIDE = 64
-"""Smaller images are upscaled to about this side, in pixels."""
-
-SIGN_SIZE = 22
-"""Font size of the signs of an equation."""
-
-MIN_CLASS_PROBABILITY = 0.9
-"""A sample is of a class if a classifier gives it at least this probability."""
-
-SAMPLES_PER_CONCEPT = 3
-"""Samples that represent a class (Radford et al. 2016: three per concept)."""
 
 
 def interpolate(
@@ -73,7 +55,7 @@ def interpolate(
     recipe: RecipeName = None,
 ) -> None:
     """Interpolate between latent codes: a grid with one path per row, or an animation."""
-    from sparring.image_grid import grid, png, upscale, webp
+    from sparring.image_grid import display_scale, grid, png, upscale, webp
     from sparring.latent import closed_path, default_interpolation, open_path
 
     animated = out.suffix.lower() == ".webp"
@@ -88,7 +70,7 @@ def interpolate(
     images = decoder.rows(paths)
     if animated:
         columns, frames = math.ceil(math.sqrt(rows)), images.unflatten(0, paths.shape[:2]).unbind(1)
-        pictures = [upscale(grid(frame, columns), _zoom_factor(frame)) for frame in frames]
+        pictures = [upscale(grid(frame, columns), display_scale(frame)) for frame in frames]
         write(out, webp(pictures, milliseconds=80))
     else:
         write(out, png(grid(images, paths.shape[1])))
@@ -115,22 +97,29 @@ def arithmetic(
     """Compute start - minus + plus with the mean latent codes of three concepts (Radford et al. 2016)."""
     import torch
 
+    from sparring.image_grid import equation, png
     from sparring.latent import LatentDecoder, analogy, jitter_grid
+    from sparring.latent.concepts import concept_codes
 
     require_png(out)
     opened, decoder = _decoder(run, labels, recipe)
-    classes = decoder.labels if isinstance(decoder.labels, list) else []
-    columns = len(classes) if len(classes) > 1 else decoder.system.grid_columns
-    samples = decoder.codes(n or 8 * columns, seed=seed)
-    flags = [("start", start), ("minus", minus), ("plus", plus)]
-    concepts = [_concept(opened, decoder, flag, text, samples, seed) for flag, text in flags]
+    system, classes = decoder.system, decoder.labels if isinstance(decoder.labels, list) else []
+    samples = decoder.codes(n or 8 * (len(classes) if len(classes) > 1 else system.grid_columns), seed=seed)
+    concepts = []
+    for flag, text in (("start", start), ("minus", minus), ("plus", plus)):
+        try:
+            concepts.append(
+                concept_codes(decoder, text, samples, seed=seed, classes=opened.spec.classes, data=opened.data)
+            )
+        except SparringError as error:
+            raise SparringError(f"--{flag} is '{text}': {error}") from None
     result = analogy(*(codes for codes, _ in concepts))
-    result_decoder = LatentDecoder(decoder.system, concepts[0][1] and concepts[0][1][0])
+    grid_decoder = LatentDecoder(system, concepts[0][1] and concepts[0][1][0])
     strips = [
-        LatentDecoder(decoder.system, labels and [*labels, labels[0]]).decode(torch.cat([codes, codes.mean(0)[None]]))
+        LatentDecoder(system, labels and [*labels, labels[0]]).decode(torch.cat([codes, codes.mean(0)[None]]))
         for codes, labels in concepts
     ]
-    write(out, _equation(strips, result_decoder.decode(jitter_grid(result, spread=jitter, seed=seed))))
+    write(out, png(equation(strips, grid_decoder.decode(jitter_grid(result, spread=jitter, seed=seed)))))
     means = ", ".join(f"{codes.mean(0).norm():.3g}" for codes, _ in concepts)
     typical = f"{samples.norm(dim=1).mean():.3g}"
     print(f"norms: samples {typical} on average, means of the concepts {means}, result {result.norm():.3g}")
@@ -157,29 +146,35 @@ def directions(
     recipe: RecipeName = None,
 ) -> None:
     """Find latent directions along which images change, and draw a sample moved along each."""
-    from sparring.image_grid import grid, png, upscale, with_row_labels
-    from sparring.latent import traverse
+    from sparring.image_grid import display_scale, grid, png, upscale, with_row_labels
+    from sparring.latent import LatentDecoder, ganspace, latent_weights, sefa, traverse
+    from sparring.latent.directions import class_directions
 
     require_png(out)
     opened, decoder = _decoder(run, labels, recipe)
     samples = decoder.codes(max(n, sample + 1), seed=seed)
-    results = _directions(opened, decoder, samples, method, space, count)
+    if method == "sefa":
+        results = sefa(latent_weights(decoder, samples.shape[1]), samples, count)
+    elif method == "classes":
+        results = class_directions(decoder, samples, classes=opened.spec.classes, data=opened.data)
+    else:
+        results = ganspace(samples, samples if space == "codes" else decoder.decode(samples).flatten(1), count)
     codes = traverse(samples[sample], results, reach=max_sigma, columns=columns)
     if decoder.is_conditional:
-        from sparring.latent import LatentDecoder
-
         label = int(decoder.system.expand_labels(sample + 1, decoder.labels)[sample])
-        images = LatentDecoder(decoder.system, label).rows(codes)
-    else:
-        images = decoder.rows(codes)
-    picture = upscale(grid(images, columns), _zoom_factor(images))
+        decoder = LatentDecoder(decoder.system, label)
+    images = decoder.rows(codes)
+    picture = upscale(grid(images, columns), display_scale(images))
     write(out, png(with_row_labels([direction.name for direction in results], picture)))
     if json:
-        rows = [{"name": d.name, "sigma": d.sigma, "words": d.words, "unit": d.unit.tolist()} for d in results]
-        return print(dumps(rows, indent=1))
+        return print(dumps([_as_dict(direction) for direction in results], indent=1))
     for direction in results:
         print(f"{direction.name}: deviation {direction.sigma:.3g}, {direction.words}")
     print(out)
+
+
+def _as_dict(d: "Direction") -> dict[str, Any]:
+    return {"name": d.name, "sigma": d.sigma, "words": d.words, "unit": d.unit.tolist()}
 
 
 def invert(
@@ -197,12 +192,7 @@ def invert(
     restarts: Annotated[int, Field(ge=1, le=1000, description="number of samples to start from")] = 4,
     lr: Annotated[float, Field(gt=0, le=10, description="Adam's peak learning rate")] = 0.1,
     seed: Annotated[int, Field(ge=0, description="seed of the samples to start from")] = 0,
-    labels: Annotated[
-        str | None,
-        Field(
-            description="classes of the images, for class-conditional systems: 3 or 0,1,2 (default: the folder names)"
-        ),
-    ] = None,
+    labels: LabelsOfImages = None,
     json: Annotated[bool, Field(description="print JSON: file, errors, code")] = False,
     out: Annotated[Path, Field(description="the PNG file to write: images above their reconstructions")] = Path(
         "inversions.png"
@@ -210,21 +200,16 @@ def invert(
     recipe: RecipeName = None,
 ) -> None:
     """Find the latent codes whose decoded images are closest to yours, by gradient descent or with the encoder."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Table
-
     from sparring.data.pixels import to_float
-    from sparring.image_grid import grid, interleave_rows, png, upscale
+    from sparring.image_grid import display_scale, grid, interleave_rows, png, upscale
     from sparring.latent import invert, latent_decoder, total_steps
+    from sparring.progress import Progress
+    from sparring.sampling import labels_of_images
 
     require_png(out)
     system, data, names, classes = load_run_and_images(run, images, "decode", n, recipe)
-    decoder = latent_decoder(system, image_labels(system, "decode", labels, data, classes))
-    columns = (TextColumn("inverting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        task = bar.add_task("", total=total_steps(decoder, init=init, steps=steps, restarts=restarts))
+    decoder = latent_decoder(system, labels_of_images(system, "decode", labels, data, classes))
+    with Progress("inverting", total_steps(decoder, init=init, steps=steps, restarts=restarts)) as bar:
         result = invert(
             decoder,
             data.images,
@@ -233,25 +218,33 @@ def invert(
             restarts=restarts,
             lr=lr,
             seed=seed,
-            on_progress=lambda steps: bar.advance(task, steps),
+            on_progress=bar.advance,
         )
     picture = grid(to_float(interleave_rows(data.images, result.images, 8)), columns=min(8, len(data)))
-    write(out, png(upscale(picture, _zoom_factor(data.images))))
-    by_encoder = [None] * len(data) if result.encoded is None else result.encoded.tolist()
-    worst = result.tried.max(1).values.tolist()
+    write(out, png(upscale(picture, display_scale(data.images))))
+    errors = {"error": result.errors.tolist(), "worst start": result.tried.max(1).values.tolist()}
+    errors["encoder"] = [None] * len(data) if result.encoded is None else result.encoded.tolist()
+    rows = [dict(zip(errors, row, strict=True)) for row in zip(*errors.values(), strict=True)]
     if json:
-        numbers = zip(names, result.errors.tolist(), worst, by_encoder, result.codes.tolist(), strict=True)
-        keys = ("file", "error", "worst start", "encoder", "code")
-        return print(dumps([dict(zip(keys, row, strict=True)) for row in numbers], indent=1))
-
-    table = Table("file", "error", "worst start", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    if result.encoded is not None:
-        table.add_column("encoder alone")
-    for name, error, worse, encoded in zip(names, result.errors.tolist(), worst, by_encoder, strict=True):
-        table.add_row(shown(name), f"{error:.4g}", f"{worse:.4g}", *([] if encoded is None else [f"{encoded:.4g}"]))
-    Console(highlight=False, markup=False).print(table)
+        codes = result.codes.tolist()
+        inverted = [{"file": f, **row, "code": c} for f, row, c in zip(names, rows, codes, strict=True)]
+        return print(dumps(inverted, indent=1))
+    _print_errors(names, rows)
     print(f"reconstruction error {result.errors.mean():.4g} per pixel (0 to 1), n = {len(data):,}")
     print(out)
+
+
+def _print_errors(names: list[str], rows: list[dict[str, Any]]) -> None:
+    """Print a table of the errors of each file; without an encoder, two columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "error", "worst start", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    if rows[0]["encoder"] is not None:
+        table.add_column("encoder alone")
+    for name, row in zip(names, rows, strict=True):
+        table.add_row(shown(name), *(f"{error:.4g}" for error in row.values() if error is not None))
+    Console(highlight=False, markup=False).print(table)
 
 
 def neighbors(
@@ -274,26 +267,26 @@ def neighbors(
 
     from sparring.data.pixels import to_float, to_uint8
     from sparring.evaluation import choose_extractor
-    from sparring.image_grid import grid, png, upscale
+    from sparring.image_grid import display_scale, grid, png, upscale
     from sparring.latent import nearest
     from sparring.run import Run
+    from sparring.sampling import sample_request
 
     require_png(out)
     opened = Run.open(run)
     system = opened.system(recipe=recipe)
-    if not system.supports("sample"):
-        raise SparringError(f"{type(system).__name__} cannot sample")
+    request = sample_request(system, opened.spec.classes, n=n, seed=seed)
     images = opened.data(data)
-    samples = to_uint8(system.sample(n, seed=seed))
+    samples = to_uint8(request.images(system))
     extractor = choose_extractor(images)
 
-    def features(pixels: "Tensor") -> "Tensor":
+    def features(pixels: torch.Tensor) -> torch.Tensor:
         return extractor.features(pixels)[0] if by == "features" else pixels
 
     training = features(images.images)
     near = nearest(features(samples), training, k)
     rows = torch.cat([samples[:, None], images.images[near.rows]], 1).flatten(0, 1)
-    write(out, png(upscale(grid(to_float(rows), k + 1), _zoom_factor(rows))))
+    write(out, png(upscale(grid(to_float(rows), k + 1), display_scale(rows))))
     space, scale = ("pixels (0 to 1)", 255) if by == "pixels" else (f"features of {extractor.name}", 1)
     of_samples = near.distance[:, 0].median() / scale
     message = f"median distance to the nearest training image, in {space}: samples {of_samples:.4g}"
@@ -305,100 +298,10 @@ def neighbors(
 
 
 def _decoder(run: Path, labels: str | None, recipe: str | None) -> "tuple[Run, LatentDecoder]":
+    from sparring.data.chosen import numbers_of
     from sparring.latent import latent_decoder
     from sparring.run import Run
 
     opened = Run.open(run)
-    chosen = None if labels is None else class_labels(labels, opened.config["spec"]["classes"])
+    chosen = None if labels is None else numbers_of(labels, opened.spec.classes)
     return opened, latent_decoder(opened.system(recipe=recipe), chosen)
-
-
-def _concept(
-    run: "Run", decoder: "LatentDecoder", flag: str, text: str, samples: "Tensor", seed: int
-) -> "tuple[Tensor, list[int] | None]":
-    """(k, d) codes, and their classes where the system is class-conditional."""
-    if text.startswith("class:"):
-        return _of_class(run, decoder, text.removeprefix("class:").strip(), seed), None
-    rows = []
-    for part in text.split(","):
-        number = part.strip()
-        if not is_number(number):
-            raise SparringError(
-                f"--{flag} is '{text}': '{number}' is not a concept; give sample numbers (3,17,25) or class:NAME"
-            )
-        if int(number) >= len(samples):
-            raise SparringError(f"--{flag}: sample {number} is out of range 0-{len(samples) - 1} (raise -n)")
-        rows.append(int(number))
-    labels = (
-        decoder.system.expand_labels(len(samples), decoder.labels)[rows].tolist() if decoder.is_conditional else None
-    )
-    return samples[rows], labels
-
-
-def _of_class(run: "Run", decoder: "LatentDecoder", name: str, seed: int) -> "Tensor":
-    """(3, d): codes of the first samples that a classifier assigns to the class."""
-    from sparring.latent import classifier_for
-
-    if decoder.is_conditional:
-        raise SparringError(
-            f"class:{name}: {type(decoder.system).__name__} takes the class beside the code, so codes have no class: "
-            "give sample numbers"
-        )
-    classifier, classes = classifier_for(decoder.system, run.config["spec"]["classes"], run.data)
-    if name not in classes:
-        raise unknown_name_error("concept", f"class:{name}", [f"class:{known}" for known in classes])
-    codes = decoder.codes(1000, seed=seed)
-    confident = classifier(decoder.decode(codes))[:, classes.index(name)].exp() >= MIN_CLASS_PROBABILITY
-    if int(confident.sum()) < SAMPLES_PER_CONCEPT:
-        raise SparringError(
-            f"class:{name}: only {int(confident.sum())} of 1,000 samples are classified as {name} with probability "
-            f"{MIN_CLASS_PROBABILITY} or more; give sample numbers"
-        )
-    return codes[confident][:SAMPLES_PER_CONCEPT]
-
-
-def _directions(
-    run: "Run", decoder: "LatentDecoder", samples: "Tensor", method: str, space: str, count: int
-) -> "list[Direction]":
-    from sparring.latent import classifier_for, ganspace, interfacegan, latent_weights, sefa
-
-    if method == "sefa":
-        return sefa(latent_weights(decoder, samples.shape[1]), samples, count)
-    if method == "classes":
-        if decoder.is_conditional:
-            raise SparringError(
-                f"{type(decoder.system).__name__} takes the class beside the code, so no direction leads to a class: "
-                "choose --method pca or sefa"
-            )
-        classifier, classes = classifier_for(decoder.system, run.config["spec"]["classes"], run.data)
-        return interfacegan(samples, classifier(decoder.decode(samples)).argmax(1), classes)
-    return ganspace(samples, samples if space == "codes" else decoder.decode(samples).flatten(1), count)
-
-
-def _zoom_factor(images: "Tensor") -> int:
-    """The integer factor by which images (..., H, W) are upscaled for display."""
-    return max(1, round(MIN_DISPLAY_SIDE / images.shape[-1]))
-
-
-def _equation(strips: "Sequence[Tensor]", nine: "Tensor") -> bytes:
-    """Three concepts, each with its samples and their mean, and the 3x3 result, as PNG."""
-    import torch
-    from PIL import Image, ImageDraw, ImageFont
-
-    from sparring.image_grid import PADDING, grid, png, upscale, with_row_labels
-
-    longest = max(len(strip) for strip in strips)
-    blank = torch.ones(1, *nine.shape[1:])
-    padded = [torch.cat([strip[:-1], blank.expand(longest - len(strip), -1, -1, -1), strip[-1:]]) for strip in strips]
-    zoom = _zoom_factor(nine)
-    left = with_row_labels(["", "-", "+"], upscale(grid(torch.cat(padded), longest), zoom), size=SIGN_SIZE)
-    right = upscale(grid(nine, 3), zoom).convert("RGB")
-    between, above = 40, 20
-    picture = Image.new("RGB", (left.width + between + right.width, above + left.height), "white")
-    picture.paste(left, (0, above))
-    picture.paste(right, (left.width + between, above))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=SIGN_SIZE)
-    tile = zoom * (nine.shape[-1] + PADDING)
-    draw.text((left.width + between / 2, above + left.height / 2), "=", fill="black", font=font, anchor="mm")
-    draw.text((left.width - tile / 2, above / 2), "mean", fill="black", anchor="mm")
-    return png(picture)

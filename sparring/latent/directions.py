@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from sparring.data.dataset import Dataset
 from sparring.errors import SparringError, require_int
+from sparring.latent.classifier import classifier_for
 from sparring.latent.decoder import LatentDecoder
 from sparring.seeds import make_generator
 from sparring.typed import require_finite, typed
@@ -204,3 +206,22 @@ def latent_weights(decoder: LatentDecoder, d: int) -> Tensor:
     if not weights:
         raise SparringError(f"{type(decoder.system).__name__} has no layer that takes the code as input")
     return torch.cat(weights)
+
+
+def class_directions(
+    decoder: LatentDecoder, samples: Tensor, *, classes: Sequence[str], data: Callable[[], Dataset]
+) -> list[Direction]:
+    """`interfacegan` with the classes that a classifier assigns to the samples, codes (n, d).
+
+    classes  class names of the system, in order
+    data     loads the real images; called only if the system does not classify
+
+    Raises SparringError for a system that takes the class beside the code, and if there is no classifier.
+    """
+    if decoder.is_conditional:
+        raise SparringError(
+            f"{type(decoder.system).__name__} takes the class beside the code, so no direction leads to a class: "
+            "choose --method pca or sefa"
+        )
+    classifier, known = classifier_for(decoder.system, classes, data)
+    return interfacegan(samples, classifier(decoder.decode(samples)).argmax(1), known)
