@@ -45,7 +45,7 @@ from sparring.diagnose import MetricTable, diagnose
 from sparring.image_grid import grid
 from sparring.machine import commit
 from sparring.monitor.advice import command
-from sparring.monitor.observer import SEEN, SMALL, Observer
+from sparring.monitor.observer import N_IMAGES, SMALL_NETWORK, Observer
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Recipe, arguments, build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
@@ -253,8 +253,10 @@ def play(training: Training, out: Path) -> dict[str, Any]:
     recipe, referee, settled = start(training, data)
     system = recipe.system
     evaluated = case.rounds * training.evaluated // 100
-    looker = Observer(system, referee.ema_system, data, batch=SEEN, seed=training.seed)
-    looker.weights = SMALL  # looks as often as at usual networks and batches: more looks, more chances for an alarm
+    observer = Observer(system, referee.ema_system, data, batch=N_IMAGES, seed=training.seed)
+    observer.weights = (
+        SMALL_NETWORK  # looks as often as at usual networks and batches: more looks, more chances for an alarm
+    )
     line: dict[str, Any] = {
         "recipe": training.recipe,
         "data": training.data,
@@ -272,17 +274,17 @@ def play(training: Training, out: Path) -> dict[str, Any]:
     }
     started = time.thread_time()
     while referee.round < case.rounds * max(SHARES) // 100:
-        watched = looker.due(referee.round + 1)
+        watched = observer.due(referee.round + 1)
         if watched:
-            looker.before()
+            observer.before_round()
         try:
             moves = referee.play()
         except sparring.SparringError as error:
             line["failed"] = {"round": referee.round, "reason": str(error)}
             break
         if watched:
-            looker.shown = referee.ema_system  # brought up to date
-            line["rows"].append(looker.look(referee.round, referee.reduce_logs(moves), referee.rates()))
+            observer.ema = referee.ema_system  # brought up to date
+            line["rows"].append(observer.observe(referee.round, referee.reduce_logs(moves), referee.rates()))
         if referee.round == evaluated:
             line["measured"] = measured(training, referee, data, out)
     line["seconds"] = round(time.thread_time() - started, 1)

@@ -37,7 +37,7 @@ from sparring.errors import SparringError
 from sparring.evaluation import choose_extractor
 from sparring.metrics import frechet_distance, prdc, wilson_interval
 from sparring.monitor import rules
-from sparring.monitor.observer import SMALL, Observer
+from sparring.monitor.observer import SMALL_NETWORK, Observer
 from sparring.monitor.rules import CONSECUTIVE, LIMITS, RULES, History, findings
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
@@ -65,17 +65,17 @@ def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
     )
     if fault:
         fault.after(referee)
-    looker = Observer(recipe.system, referee.ema_system, learned, batch=recipe.batch, seed=training.seed)
-    looker.weights = SMALL  # looks as often as at networks of a usual size
+    observer = Observer(recipe.system, referee.ema_system, learned, batch=recipe.batch, seed=training.seed)
+    observer.weights = SMALL_NETWORK  # looks as often as at networks of a usual size
     rows: list[dict[str, Any]] = []
     failed = None
     looking = 0.0
     started = time.thread_time()
     while referee.round < recipe.rounds:
-        watched = looker.due(referee.round + 1)
+        watched = observer.due(referee.round + 1)
         if watched:
             at = time.thread_time()
-            looker.before()
+            observer.before_round()
             looking += time.thread_time() - at
         try:
             told = referee.play()
@@ -84,8 +84,8 @@ def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
             break
         if watched:
             at = time.thread_time()
-            looker.shown = referee.ema_system  # brought up to date
-            rows.append(looker.look(referee.round, referee.reduce_logs(told), referee.rates()))
+            observer.ema = referee.ema_system  # brought up to date
+            rows.append(observer.observe(referee.round, referee.reduce_logs(told), referee.rates()))
             looking += time.thread_time() - at
     seconds = time.thread_time() - started - looking
     return {
@@ -389,14 +389,16 @@ def cost(out: Path) -> None:
         function = load_recipe(name, RECIPES)
         recipe = build_recipe(function, digits.spec, resolve_arguments(function, {}))
         referee = Referee(recipe.system, {"train": digits}, batch=recipe.batch, optimizers=recipe.optimizers)
-        looker = Observer(recipe.system, referee.ema_system, digits, batch=recipe.batch, seed=0)
+        observer = Observer(recipe.system, referee.ema_system, digits, batch=recipe.batch, seed=0)
         moves = referee.reduce_logs(referee.play())
         rounds = [seconds(referee.play) for _ in range(12)]
-        every = looker.spacing(1)
-        looks = [seconds(looker.before) + seconds(partial(looker.look, every * n, moves)) for n in range(1, 9)]
+        every = observer.spacing(1)
+        looks = [
+            seconds(observer.before_round) + seconds(partial(observer.observe, every * n, moves)) for n in range(1, 9)
+        ]
         round_, look = median(rounds[2:]), mean(looks)
         share = look / every / round_
-        figures = f"{looker.weights:,} | {1000 * round_:.1f} | {1000 * look:.1f} | {every} | {100 * share:.1f} %"
+        figures = f"{observer.weights:,} | {1000 * round_:.1f} | {1000 * look:.1f} | {every} | {100 * share:.1f} %"
         print(f"| {name} | {figures} |", flush=True)
 
 

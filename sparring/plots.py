@@ -27,7 +27,8 @@ MAX_LEGEND = 20
 """With more classes than this, a plot has no legend."""
 MAX_DRAWN = 1e30
 """Larger absolute values are not drawn."""
-STANDARD_NAMES = {"player", "loss", "gradient", "real", "fake", "prior", "code"}
+OWN_PLOT = {"loss", "gradient", "real", "fake", "prior", "code"}
+"""Logged numbers with a plot of their own; the others share one figure."""
 
 Log = Sequence[Mapping[str, Any]]
 """Lines {"round", "moves": [{"player", "loss", "gradient", ...}]} of a run's log."""
@@ -65,9 +66,9 @@ def mean_scores(log: Log, first: str, second: str, *, title: str, names: tuple[s
 
 
 def extra_names(log: Log) -> list[str]:
-    """Names of logged values other than losses, gradients and scores."""
-    names = {name: None for line in log for move in line["moves"] for name in move if name not in STANDARD_NAMES}
-    return list(names)
+    """Names of the logged numbers without a plot of their own."""
+    names = {name: None for line in log for move in line["moves"] for name in move if name not in OWN_PLOT}
+    return [name for name in names if name != "player"]
 
 
 def extra_series(log: Log) -> Markup:

@@ -30,6 +30,7 @@ from sparring.evaluation.schema import require_evaluation
 from sparring.image_grid import PADDING, grid, png, reconstructions, to_pil, translations
 from sparring.latent import nearest
 from sparring.metrics import ACTIVE, active_units, posterior_collapsed
+from sparring.numbers import NUMBERS
 from sparring.run import Run
 from sparring.seeds import derive_seed, make_generator, standard_defaults
 from sparring.system import System
@@ -49,25 +50,6 @@ NEEDS_DATA = {
     "translate": "translations",
 }
 """Capability -> the section that shows it, which needs images."""
-MEANINGS = {
-    "nll": "-log p(image | code), in nats",
-    "kl": "KL divergence of the codes from the prior, in nats",
-    "reconstruction": "half the squared reconstruction error of an image",
-    "accuracy": "fraction of the batch that is classified correctly",
-    "category": "adversarial loss of the categorical part of the code",
-    "style": "adversarial loss of the style part of the code",
-    "repulsion": "penalty on cluster centroids that are closer than the minimum distance",
-    "information": "lower bound of the mutual information of codes and images, in nats",
-    "distance": "mean score of real images minus that of generated images",
-    "class_loss_real": "cross-entropy of the classes of real images",
-    "class_loss_fake": "cross-entropy of the classes of generated images",
-    "gradient_penalty": "gradient penalty, without its weight",
-    "gradient_penalties": "sum of the gradient penalties, without their weights",
-    "adversarial": "adversarial loss of both generators",
-    "cycle": "mean absolute cycle-consistency error, pixels in [-1, 1], sum of both directions",
-    "identity": "mean absolute change of an image that is already in the target domain",
-}
-"""Logged values, explained; those of a single paper are explained in its file."""
 HANDLED_KEYS = {
     *("format", "data", "fingerprint", "n", "repeats", "sampling", "checkpoint"),
     *("metrics", "findings", "classes", "cells", "system", "notes"),
@@ -149,7 +131,7 @@ def report(
         scores=_mean_scores(log),
         code_scores=_mean_code_scores(log),
         extra_series=plots.extra_series(log) if plots.extra_names(log) else "",
-        meanings={name: MEANINGS[name] for name in plots.extra_names(log) if name in MEANINGS},
+        meanings={name: NUMBERS[name] for name in plots.extra_names(log) if name in NUMBERS},
         histogram=_score_histogram(system, images)
         if images and system.supports("score") and system.supports("sample")
         else "",

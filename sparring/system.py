@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
@@ -41,10 +41,17 @@ class Move:
 
     player   whose weights are updated; only they receive a gradient
     loss     a scalar
-    numbers  scalars (tensors are detached here), logged under their names next to the loss
+    numbers  scalars (tensors are detached here), logged under their names next to the loss; the names that the library
+             uses are explained in `sparring.numbers.NUMBERS`
+
+    known_numbers  if set, other names are refused with a ValueError, as in the tests of the library
     """
 
+    known_numbers: ClassVar[Container[str] | None] = None
+
     def __init__(self, player: str, loss: Tensor, **numbers: Tensor | float) -> None:
+        if self.known_numbers is not None and (unknown := [name for name in numbers if name not in self.known_numbers]):
+            raise ValueError(f"a move of {player} logs '{unknown[0]}', which sparring.numbers.NUMBERS does not explain")
         self.player = player
         self.loss = loss
         self.numbers = {k: v.detach() if isinstance(v, Tensor) else torch.tensor(v) for k, v in numbers.items()}

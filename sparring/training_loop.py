@@ -144,7 +144,7 @@ class Training:
     def _play_round(self) -> list[StepResult]:
         """Play one round. If it diverges, write diagnostics."""
         if self.monitor and self.main and self._observed(self.referee.round + 1):
-            self.monitor.before()
+            self.monitor.before_round()
         try:
             results = self.referee.play()
         except DivergedError as error:
@@ -170,7 +170,7 @@ class Training:
         """Let the monitor observe the round; record and print its alarms."""
         assert self.monitor is not None
         _ = self.referee.ema_system  # updates the EMA weights, which the monitor observes
-        self._record_alarms(self.monitor.look(self.referee.round, moves, self.referee.rates()))
+        self._record_alarms(self.monitor.observe(self.referee.round, moves, self.referee.rates()))
 
     def sample(self) -> None:
         """Write and show a grid of samples, or of reconstructions or translations."""

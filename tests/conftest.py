@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from sparring.numbers import NUMBERS
+from sparring.system import Move
+
 torch.set_num_threads(1)
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="sparring-")  # leaves the user's own key alone
 
@@ -13,6 +16,12 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="sparring-")  # leaves th
 def seeded():
     """What a test draws from PyTorch's global generator does not depend on the tests before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def known_numbers(monkeypatch):
+    """Systems log only numbers that sparring.numbers explains; a test with others removes this fixture's switch."""
+    monkeypatch.setattr(Move, "known_numbers", NUMBERS)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,9 @@
 """Arguments, data sets and checks that several test files share."""
 
 import gzip
+import importlib
+import inspect
+import pkgutil
 import struct
 from dataclasses import replace
 
@@ -10,12 +13,14 @@ import torch
 from toys import SHAPE
 
 import sparring
+import sparring.systems
 from sparring.cli import main
 from sparring.data.dataset import Dataset
 from sparring.errors import SparringError
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, info, load_recipe
 from sparring.seeds import make_generator
+from sparring.system import System
 
 TRAIN = ["train", "csc321-mlp", "--size", "8", "--rounds", "4", "--latent-dim", "8", "--batch", "16"]
 
@@ -62,6 +67,17 @@ def small(name):
     extra, size = SMALL.get(name, ({}, info(function).size))
     short = {"latent_dim": 6} if "latent_dim" in {a.name for a in arguments(function)} else {}
     return {"batch": 8, **short, **extra}, size
+
+
+# Systems.
+
+
+def shipped_systems():
+    """All systems of the library."""
+    names = [module.name for module in pkgutil.iter_modules(sparring.systems.__path__)]
+    modules = [importlib.import_module(f"sparring.systems.{name}") for name in names]
+    classes = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, System)}
+    return sorted(classes - {System}, key=lambda c: c.__name__)
 
 
 # Data sets.

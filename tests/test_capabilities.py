@@ -1,30 +1,19 @@
 """What systems declare about their capabilities agrees with their methods."""
 
-import importlib
 import inspect
-import pkgutil
 
 import pytest
 import toys
+from helpers import shipped_systems
 
-import sparring.systems
 from sparring.errors import SparringError
 from sparring.evaluation.splits import accepts
-from sparring.system import CAPABILITIES, REQUIRED_KEYWORDS, System
+from sparring.system import CAPABILITIES, REQUIRED_KEYWORDS
 from sparring.systems.gan import GAN
 from sparring.systems.vae import VAE
 
 
-def shipped():
-    """All systems of the library."""
-    modules = [
-        importlib.import_module(f"sparring.systems.{m.name}") for m in pkgutil.iter_modules(sparring.systems.__path__)
-    ]
-    classes = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, System)}
-    return sorted(classes - {System}, key=lambda c: c.__name__)
-
-
-@pytest.mark.parametrize("kind", shipped(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", shipped_systems(), ids=lambda kind: kind.__name__)
 def test_declared_options_are_those_of_the_methods(kind):
     for name in CAPABILITIES:
         method = getattr(kind, name, None)
@@ -36,7 +25,7 @@ def test_declared_options_are_those_of_the_methods(kind):
 
 
 def test_some_system_takes_labels_and_another_does_not():
-    options = {kind.__name__: kind.takes for kind in shipped()}
+    options = {kind.__name__: kind.takes for kind in shipped_systems()}
     assert options["BigGAN"]["score"] == {"labels"}  # inherited from ConditionalGAN
     assert options["BigGAN"]["decode"] == {"labels", "truncation"}
     assert "score" not in options["GAN"]

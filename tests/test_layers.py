@@ -13,7 +13,7 @@ from sparring.recipes import RECIPES
 HOUSE = Path(sparring.__file__).parent
 
 FLOORS = [
-    {"errors"},
+    {"errors", "numbers"},
     {"machine", "device", "seeds", "signals", "typed"},
     {
         *("losses", "noise", "cpu_kernels", "priors", "networks", "data", "metrics", "diagnose"),

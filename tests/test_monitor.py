@@ -25,8 +25,8 @@ from sparring.metrics import nyquist_energy
 from sparring.monitor import CAUSES, Alarm, Monitor
 from sparring.monitor.advice import command, explain
 from sparring.monitor.observer import (
-    EVERY,
-    SMALL,
+    FIRST_SPACING,
+    SMALL_NETWORK,
     ImageStatistics,
     Observer,
     above,
@@ -85,7 +85,7 @@ def shapes_file(tmp_path_factory):
 )
 def test_a_watched_training_is_bit_for_bit_an_unwatched_one(recipe, options, tmp_path, monkeypatch):
     """Weights, averages, optimizers, buffers and the log; with dropout, noise, batch norm, spectral norm and labels."""
-    monkeypatch.setattr(looks, "EVERY", 1)  # 4 looks in 9 rounds
+    monkeypatch.setattr(looks, "FIRST_SPACING", 1)  # 4 looks in 9 rounds
     options = dict(options)
     data = shapes(side=options.pop("size", 16))
     left = {}
@@ -107,10 +107,10 @@ def test_a_look_leaves_modes_and_random_numbers_as_they_were():
     system.train()
     system.D[2].eval()
     modes = [module.training for module in system.modules()]
-    looker = Observer(system, system, data, batch=64, seed=0)
+    observer = Observer(system, system, data, batch=64, seed=0)
     before = torch.random.get_rng_state()
-    looker.before()
-    looker.look(EVERY, [])
+    observer.before_round()
+    observer.observe(FIRST_SPACING, [])
     assert [module.training for module in system.modules()] == modes
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -128,29 +128,29 @@ def test_samples_of_networks_that_still_grow_are_not_looked_at():
     made = load_recipe("style-alae", RECIPES)(
         data.spec, width=4, max_channels=8, mapping_layers=2, rounds_per_level=10
     ).system
-    looker = Observer(made, made, data, batch=64, seed=0)
-    looker.before()
+    observer = Observer(made, made, data, batch=64, seed=0)
+    observer.before_round()
     for played, seen in ((0, False), (20, False), (24, False), (25, True)):
         made.round_index = played
-        assert ("distance" in looker.look(EVERY, [])) == seen, played
+        assert ("distance" in observer.observe(FIRST_SPACING, [])) == seen, played
 
 
 # When it looks.
 
 
 def test_looks_come_often_at_first_and_then_20_for_every_doubling():
-    rounds = [r for r in range(1, 8001) if r % spacing(r, 64, SMALL) == 0]
-    assert rounds[:3] == [EVERY, 2 * EVERY, 3 * EVERY]
+    rounds = [r for r in range(1, 8001) if r % spacing(r, 64, SMALL_NETWORK) == 0]
+    assert rounds[:3] == [FIRST_SPACING, 2 * FIRST_SPACING, 3 * FIRST_SPACING]
     assert sum(r <= 1000 for r in rounds) == 40
     for start in (1000, 2000, 4000):
         assert sum(start < r <= 2 * start for r in rounds) == 20
 
 
 def test_looks_are_rarer_where_rounds_are_short():
-    assert spacing(1, 64, SMALL - 1) == 2 * EVERY
-    assert spacing(1, 16, SMALL) == 4 * EVERY
-    assert spacing(1, 1, SMALL) == 64 * EVERY
-    assert spacing(1, 4096, SMALL) == EVERY
+    assert spacing(1, 64, SMALL_NETWORK - 1) == 2 * FIRST_SPACING
+    assert spacing(1, 16, SMALL_NETWORK) == 4 * FIRST_SPACING
+    assert spacing(1, 1, SMALL_NETWORK) == 64 * FIRST_SPACING
+    assert spacing(1, 4096, SMALL_NETWORK) == FIRST_SPACING
 
 
 # What it sees.
@@ -161,14 +161,14 @@ def test_a_look_at_the_real_images_themselves_sees_nothing_amiss():
     seen = ImageStatistics(images, None, 0).compare(images[:64], images[64:128])
     for name in ("diversity", "neighbors", "contrast", "edges", "checker"):
         assert seen[name] == pytest.approx(1, abs=0.1), name
-    for name in ("twins", "distance", "level", "darkest", "brightest", "extremes"):
+    for name in ("near_duplicates", "distance", "level", "darkest", "brightest", "extremes"):
         assert seen[name] == pytest.approx(0, abs=0.1), name
 
 
 def test_what_one_image_64_times_looks_like():
     images = torch.randn(1024, 1, 16, 16, generator=make_generator("real"))
     seen = ImageStatistics(images, None, 0).compare(images[:1].repeat(64, 1, 1, 1), images[64:128])
-    assert (seen["diversity"], seen["neighbors"], seen["twins"]) == (0, 0, 1)
+    assert (seen["diversity"], seen["neighbors"], seen["near_duplicates"]) == (0, 0, 1)
 
 
 def test_the_classes_of_samples_are_held_against_those_of_images():
@@ -212,9 +212,9 @@ def test_separation_is_negative_where_the_discriminator_is_sure_of_the_wrong_sid
             return x.mean((1, 2, 3))[:, None]
 
     system = GAN(White(1, 1), Brightness(1, 1), latent_dim=8, game=game("non-saturating", **labels))
-    looker = Observer(system, system, shapes(), batch=64, seed=0)
-    looker.before()
-    row = looker.look(EVERY, [], {"generator": 1e-3})
+    observer = Observer(system, system, shapes(), batch=64, seed=0)
+    observer.before_round()
+    row = observer.observe(FIRST_SPACING, [], {"generator": 1e-3})
     assert row["separation"] == separation
     assert abs(row["memory"]) < 0.3
     assert row["generator.lr"] == 1e-3
@@ -243,7 +243,7 @@ def test_weights_are_followed_without_a_copy_of_all_of_them():
 def rows(count=12, **series):
     """Looks 25 rounds apart; each series is a number or a function of the look's index."""
     return [
-        {"round": EVERY * (i + 1), **{name: s(i) if callable(s) else s for name, s in series.items()}}
+        {"round": FIRST_SPACING * (i + 1), **{name: s(i) if callable(s) else s for name, s in series.items()}}
         for i in range(count)
     ]
 
@@ -267,7 +267,7 @@ GOOD = {
     "checker": 2.0,
     "edges": 1.0,
     "labels": lambda i: min(0.1 * i, 0.8),
-    "shown": lambda i: max(1.4 - 0.15 * i, 0.05),
+    "ema_distance": lambda i: max(1.4 - 0.15 * i, 0.05),
     "discriminator.real": 1.0,
 }
 LENGTH = 400
@@ -305,7 +305,7 @@ def test_nothing_is_said_of_a_training_that_learns():
         ("value-range", {"level": -1.0, "brightest": -0.6}),
         ("posterior-collapse", {"autoencoder__kl": 0.1}),
         ("gradient-penalty", {"critic__gradient_penalty": 50.0}),
-        ("ema-lag", {"shown": 2.0}),
+        ("ema-lag", {"ema_distance": 2.0}),
         ("checkerboard", {"checker": 1000.0}),
         ("mode-collapse", {"diversity": 0.02, "distance": 1.0}),
         ("weak-scores", {"separation": 0.0, "distance": 1.0}),
@@ -355,7 +355,7 @@ def test_the_round_it_began_is_that_of_the_streaks_first_look():
     assert CONSECUTIVE == 3
     won = rows(12, **{**GOOD, "discriminator.loss": 0.0, "generator.loss": -3.0})
     (found,) = findings(won, EQUILIBRIUM, 1000, LENGTH).suspicions
-    assert found.began == EVERY * 10
+    assert found.began == FIRST_SPACING * 10
 
 
 def test_a_player_whose_schedule_has_ended_is_not_called_frozen():
@@ -387,10 +387,10 @@ def test_averaged_weights_are_held_against_the_live_ones_of_the_same_look():
     """
     for lag, end, told in ((0.2, 0.1, []), (0.4, 0.1, ["ema-lag"]), (0.4, 0.5, [])):
         near = lambda i, end=end: 0.02 * (11 - i) + end  # noqa: E731
-        seen = rows(12, **{**GOOD, "distance": near, "shown": lambda i, lag=lag, near=near: near(i) + lag})
+        seen = rows(12, **{**GOOD, "distance": near, "ema_distance": lambda i, lag=lag, near=near: near(i) + lag})
         for i, row in enumerate(seen):
             if i not in (3, 7):
-                del row["shown"]
+                del row["ema_distance"]
         assert [s.cause for s in findings(seen, EQUILIBRIUM, 1000, LENGTH).suspicions] == told
 
 
@@ -519,17 +519,17 @@ def puppet(given, known=()):
     system = gan()
     monitor = Monitor(system, system, shapes(80), facts("cs231n-mlp"), LENGTH, known)
     left = iter(given)
-    monitor._observer = SimpleNamespace(look=lambda round_number, moves, rates: next(left))
+    monitor._observer = SimpleNamespace(observe=lambda round_number, moves, rates: next(left))
     return monitor
 
 
 def test_a_cause_is_told_once_and_a_second_one_is_unsure():
     given = rows(14, **{**GOOD, "generator.step": 0.0, "scores": lambda i: 5.0 ** max(i - 6, 0)})
     monitor = puppet(given)
-    said = [line["alarm"] for row in given for line in monitor.look(row["round"], []) if "alarm" in line]
+    said = [line["alarm"] for row in given for line in monitor.observe(row["round"], []) if "alarm" in line]
     assert [(one["cause"], one["certainty"]) for one in said] == [("no-update", "sure"), ("divergence", "unsure")]
     assert "Possibly caused by an earlier alarm (a player does not learn)." in said[1]["sentence"]
-    assert (said[0]["began"], said[0]["noticed"]) == (EVERY, 3 * EVERY)
+    assert (said[0]["began"], said[0]["noticed"]) == (FIRST_SPACING, 3 * FIRST_SPACING)
     assert "the generator have not changed" in said[0]["sentence"]
 
 
@@ -538,10 +538,12 @@ def test_what_has_passed_is_told_and_may_come_back():
     still = {**range_of(2, 6), **range_of(12, 16)}
     given = rows(22, **{**GOOD, "generator.step": lambda i: still.get(i, 3e-3)})
     monitor = puppet(given)
-    said = [line["alarm"] for row in given for line in monitor.look(row["round"], []) if "alarm" in line]
-    times = [(one["cause"], one["began"] // EVERY, one["passed"] and one["passed"] // EVERY) for one in said]
+    said = [line["alarm"] for row in given for line in monitor.observe(row["round"], []) if "alarm" in line]
+    times = [
+        (one["cause"], one["began"] // FIRST_SPACING, one["passed"] and one["passed"] // FIRST_SPACING) for one in said
+    ]
     assert times == [("no-update", 3, None), ("no-update", 3, 9), ("no-update", 13, None), ("no-update", 13, 19)]
-    assert [alarm.passed // EVERY for alarm in monitor.alarms.values()] == [9, 19]
+    assert [alarm.passed // FIRST_SPACING for alarm in monitor.alarms.values()] == [9, 19]
     assert said[2]["certainty"] == "sure"  # nothing else is going on any more
 
 
@@ -561,11 +563,11 @@ def test_a_resumed_monitor_goes_on_where_it_was():
         second = puppet(given[stop:], lines)
         lines += itertools.chain.from_iterable(map(partial(_look, second), given[stop:]))
         assert lines == whole
-    assert [line["alarm"]["passed"] for line in whole if "alarm" in line] == [None, 8 * EVERY, None]
+    assert [line["alarm"]["passed"] for line in whole if "alarm" in line] == [None, 8 * FIRST_SPACING, None]
 
 
 def _look(monitor, row):
-    return monitor.look(row["round"], [])
+    return monitor.observe(row["round"], [])
 
 
 def alarm(**changed):
@@ -595,7 +597,7 @@ def test_the_display_keeps_an_alarm_until_it_has_passed(capsys):
 
 def test_a_frozen_generator_is_noticed_told_kept_and_reported(shapes_file, tmp_path, monkeypatch, capsys):
     """In the live display, in health.jsonl, in the report; and not told again after a stop."""
-    monkeypatch.setattr(looks, "EVERY", 1)
+    monkeypatch.setattr(looks, "FIRST_SPACING", 1)
     options = {"rounds": 12, "size": 16, "out": tmp_path, "save_every": 4, "width": 4, "batch": 64}
     run = train("dcgan", str(shapes_file), generator_lr=1e-30, **options)
     (alarm,) = (a for a in run.health() if a["cause"] == "no-update")
@@ -617,7 +619,7 @@ def test_a_frozen_generator_is_noticed_told_kept_and_reported(shapes_file, tmp_p
 
 
 def test_a_stopped_and_resumed_run_has_the_same_looks(shapes_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(looks, "EVERY", 1)
+    monkeypatch.setattr(looks, "FIRST_SPACING", 1)
     options = {"size": 16, "save_every": 4, "width": 4, "batch": 64, "quiet": True}
     whole = train("dcgan", str(shapes_file), rounds=12, out=tmp_path / "whole", **options)
     part = train("dcgan", str(shapes_file), rounds=6, out=tmp_path / "part", **options)

@@ -120,7 +120,7 @@ class Known(System):
 
     def round(self, feed):
         feed("train")
-        yield Move("player", self.net(torch.ones(1, 1)).square().mean(), correct=0.5)
+        yield Move("player", self.net(torch.ones(1, 1)).square().mean(), accuracy=0.5)
 
     def said(self, images, pixel):
         return ((images.flatten(1)[:, pixel] + 1) * 127.5).round()

@@ -82,11 +82,11 @@ class Monitor:
         """Whether this round is observed; the same on every process."""
         return self._observer.due(round_number)
 
-    def before(self) -> None:
+    def before_round(self) -> None:
         """Call just before the round that is observed."""
-        self._observer.before()
+        self._observer.before_round()
 
-    def look(
+    def observe(
         self, round_number: int, moves: Sequence[Mapping[str, float | str]], rates: Mapping[str, float] | None = None
     ) -> list[dict[str, Any]]:
         """Observe the round that has just ended.
@@ -96,7 +96,7 @@ class Monitor:
 
         Returns lines for health.jsonl: the row of numbers, alarms that have passed, and new alarms.
         """
-        self.rows.append(self._observer.look(round_number, moves, rates))
+        self.rows.append(self._observer.observe(round_number, moves, rates))
         result = findings(self.rows, self.config["equilibrium"], self.config["rounds"], self.length)
         passed = [replace(alarm, passed=round_number) for alarm in self._open() if alarm.cause in result.denied]
         return [self.rows[-1], *map(self._record, passed), *self._new(result.suspicions, round_number)]

@@ -93,7 +93,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "ema-lag": Cause(
         "The EMA weights lag behind",
-        "Samples of the EMA weights are far from the images ({shown}), those of the live weights near ({distance}).",
+        "Samples of the EMA weights are far from the images ({ema_distance}), those of the live weights near "
+        "({distance}).",
         "The EMA decays too slowly for a training of this length; with more rounds it catches up.",
         high=("ema_half_life",),
         to=(("ema_decay", 0.99),),

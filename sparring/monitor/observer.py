@@ -19,26 +19,57 @@ from sparring.data.pixels import to_float
 from sparring.seeds import derive_seed, isolated, make_generator
 from sparring.system import System
 
-SEEN = 64
+N_IMAGES = 64
 """Number of samples, of training images and of held-out images per observation."""
 
-EVERY = 25
+FIRST_SPACING = 25
 """Rounds between two observations at the start; more for small batches and small networks, see `spacing`."""
 
-SMALL = 1_000_000
+SMALL_NETWORK = 1_000_000
 """Networks with fewer weights are observed half as often, because their rounds are short."""
 
 EMA_EVERY = 4
 """Samples of the EMA weights are part of every fourth observation."""
 
-REFERENCE = 1024
+N_REFERENCE = 1024
 """Number of training images that are described once, before the first round."""
 
 WEIGHTS_PER_TENSOR = 64
 """At most this many weights of each tensor are tracked."""
 
 Row = dict[str, Any]
-"""One observation: "round", and numbers by name; a number that is not finite is None."""
+"""One observation: "round", and numbers by name; a number that is not finite is None.
+
+Names are those of OBSERVED and, for a player, "PLAYER.NAME" with a name of PER_PLAYER or of a number that it logs.
+"""
+
+OBSERVED: dict[str, str] = {
+    "diversity": "mean distance between two samples, divided by that of images",
+    "neighbors": "median distance of a sample to its nearest neighbor, divided by that of images",
+    "near_duplicates": "share of samples whose nearest-neighbor distance is below a fifth of that of images",
+    "distance": "energy distance between samples and images in pixels, divided by the mean distance between two images",
+    "ema_distance": "`distance` of the samples of the EMA weights (every fourth observation)",
+    "separation": "how reliably the discriminator scores images above samples: 1 always, 0 at chance, -1 never",
+    "memory": "how reliably it scores training images above held-out ones",
+    "memory_error": "standard error of `memory`",
+    "scores": "mean absolute score of the discriminator",
+    "level": "difference in mean brightness, in standard deviations of the pixels of images",
+    "contrast": "standard deviation of the pixels, divided by that of images",
+    "darkest": "difference in the mean darkest pixel, as a share of the range of images",
+    "brightest": "difference in the mean brightest pixel, as a share of the range of images",
+    "extremes": "difference in the share of pixels at +-1",
+    "edges": "variance of the Laplacian, divided by that of images",
+    "checker": "power at the Nyquist frequencies, divided by that of images",
+    "labels": "cosine similarity between the class means of samples and of images",
+}
+"""Number of an observation -> its meaning."""
+
+PER_PLAYER: dict[str, str] = {
+    "lr": "its learning rate",
+    "weights": "norm of a sample of its weights",
+    "step": "relative change of these in one round",
+}
+"""Number of an observation about one player -> its meaning."""
 
 
 def spacing(round_number: int, batch: int, weights: int) -> int:
@@ -47,7 +78,7 @@ def spacing(round_number: int, batch: int, weights: int) -> int:
     It depends on the round and the cost of a round, not on the planned number of rounds: a run that is resumed with
     another end is observed in the same rounds.
     """
-    first = EVERY * max(1, -(-SEEN // batch)) * (2 if weights < SMALL else 1)
+    first = FIRST_SPACING * max(1, -(-N_IMAGES // batch)) * (2 if weights < SMALL_NETWORK else 1)
     return first << max(0, (round_number // (20 * first)).bit_length() - 1)
 
 
@@ -59,29 +90,30 @@ class Observer:
     """
 
     def __init__(self, live: System, ema: System, data: Dataset, *, batch: int, seed: int) -> None:
-        self.live, self.shown, self.data = live, ema, data
+        self.live, self.ema, self.data = live, ema, data
         self.batch, self.seed = batch, seed
         self.weights = sum(w.numel() for w in live.parameters())
         self._before: dict[str, Tensor] = {}
         if not live.supports("sample"):
             return
-        rows = torch.randperm(len(data), generator=make_generator("health", "reference"))[:REFERENCE]
+        rows = torch.randperm(len(data), generator=make_generator("health", "reference"))[:N_REFERENCE]
         labels = data.labels[rows] if live.classes and data.labels is not None else None
         self.real = ImageStatistics(to_network_range(data.images[rows]), labels, live.classes)
 
     def spacing(self, round_number: int) -> int:
+        """Number of rounds between observations around a round."""
         return spacing(round_number, self.batch, self.weights)
 
     def due(self, round_number: int) -> bool:
         """Whether this round is observed."""
         return round_number % self.spacing(round_number) == 0
 
-    def before(self) -> None:
+    def before_round(self) -> None:
         """Store a sample of each player's weights; call just before the round that is observed."""
         self._before = weight_sample(self.live)
 
     @torch.no_grad()
-    def look(
+    def observe(
         self, round_number: int, moves: Sequence[Mapping[str, float | str]], rates: Mapping[str, float] | None = None
     ) -> Row:
         """The row of this round.
@@ -102,15 +134,18 @@ class Observer:
         return {name: value if math.isfinite(value) else None for name, value in row.items()}
 
     def _sample_statistics(self, round_number: int) -> Row:
+        """The numbers of OBSERVED."""
         row: Row = {}
-        fake = self.live.sample(SEEN, seed=derive_seed(self.seed, "health")).float()
+        fake = self.live.sample(N_IMAGES, seed=derive_seed(self.seed, "health")).float()
         if not bool(fake.isfinite().all()):
             return {"diversity": math.nan}
         train = self._draw(self.data, round_number)
         row |= self.real.compare(fake, to_network_range(train.images))
-        if self.shown is not self.live and (round_number // self.spacing(round_number)) % EMA_EVERY == 0:
-            ema_fake = self.shown.sample(SEEN, seed=derive_seed(self.seed, "health")).float()
-            row["shown"] = energy(ema_fake.flatten(1), to_network_range(train.images).flatten(1)) / self.real.spread
+        if self.ema is not self.live and (round_number // self.spacing(round_number)) % EMA_EVERY == 0:
+            ema_fake = self.ema.sample(N_IMAGES, seed=derive_seed(self.seed, "health")).float()
+            row["ema_distance"] = (
+                energy(ema_fake.flatten(1), to_network_range(train.images).flatten(1)) / self.real.spread
+            )
         if self.live.supports("score"):
             row |= self._scores(fake, train, round_number)
         return row
@@ -119,12 +154,12 @@ class Observer:
         parts = [train, self._draw(self.data.held_out, round_number)] if self.data.held_out else [train]
         images = torch.cat([to_network_range(part.images) for part in parts] + [fake])
         if self.live.accepts("score", "labels"):
-            fake_labels = torch.arange(SEEN) % self.live.classes  # `sample` cycles through the classes
+            fake_labels = torch.arange(N_IMAGES) % self.live.classes  # `sample` cycles through the classes
             labels = torch.cat([part.labels for part in parts if part.labels is not None] + [fake_labels])
             scores = self.live.score(images, labels=labels)
         else:
             scores = self.live.score(images)
-        on_train, *on_held_out, on_fake = scores.float().split([len(part.images) for part in parts] + [SEEN])
+        on_train, *on_held_out, on_fake = scores.float().split([len(part.images) for part in parts] + [N_IMAGES])
         row = {"separation": 2 * above(on_train, on_fake) - 1, "scores": float(scores.abs().mean())}
         if self.data.held_out:
             row["memory"] = 2 * above(on_train, on_held_out[0]) - 1
@@ -134,7 +169,7 @@ class Observer:
     def _draw(self, part: Dataset, round_number: int) -> Dataset:
         """Different images in every observation, so that scores can be averaged over observations."""
         stream = make_generator("health", round_number)
-        return part.rows(torch.randint(len(part), (SEEN,), generator=stream))
+        return part.rows(torch.randint(len(part), (N_IMAGES,), generator=stream))
 
 
 class ImageStatistics:
@@ -151,7 +186,7 @@ class ImageStatistics:
         self.darkest, self.brightest = float(flat.amin(1).mean()), float(flat.amax(1).mean())
         self.extreme = share_of_extremes(images)
         self.edges, self.checker = (edges(images), checkerboard(images)) if images.ndim == 4 else (0.0, 0.0)
-        groups = [g for g in flat.split(SEEN) if len(g) > 1]
+        groups = [g for g in flat.split(N_IMAGES) if len(g) > 1]
         distances = [torch.pdist(g) for g in groups]
         self.spread = max(float(torch.stack([d.mean() for d in distances]).mean()), 1e-6)
         self.nearest = max(float(torch.cat([nearest(g) for g in groups]).median()), 1e-6)
@@ -160,18 +195,7 @@ class ImageStatistics:
     def compare(self, fake: Tensor, real: Tensor) -> Row:
         """Ratios (near 1 for images of the same kind) and differences (near 0).
 
-        diversity   mean distance between two samples, divided by that of real images
-        neighbors   median distance of a sample to its nearest neighbor, divided by that of real images
-        twins       share of samples whose distance to the nearest neighbor is below a fifth of that of real images
-        distance    energy distance in pixels, divided by the mean distance between two real images
-        level       difference in mean brightness, in standard deviations of the pixels of real images
-        contrast    standard deviation of the pixels, divided by that of real images
-        darkest     difference in the mean darkest pixel, as a share of the range of real images
-        brightest   difference in the mean brightest pixel, as a share of the range of real images
-        extremes    difference in the share of pixels at +-1
-        edges       variance of the Laplacian, divided by that of real images
-        checker     power at the Nyquist frequencies, divided by that of real images
-        labels      cosine similarity of the class means, centered, of samples and of real images
+        Names as in OBSERVED.
         """
         flat = fake.flatten(1)
         neighbors = nearest(flat) / self.nearest
@@ -179,7 +203,7 @@ class ImageStatistics:
         row: Row = {
             "diversity": float(torch.pdist(flat).mean()) / self.spread,
             "neighbors": float(neighbors.median()),
-            "twins": float((neighbors < 0.2).float().mean()),
+            "near_duplicates": float((neighbors < 0.2).float().mean()),
             "distance": energy(flat, real.flatten(1)) / self.spread,
             "level": (float(flat.mean()) - self.mean) / self.std,
             "contrast": float(flat.std()) / self.std,
@@ -248,6 +272,7 @@ def energy(fake: Tensor, real: Tensor) -> float:
 
 
 def share_of_extremes(images: Tensor) -> float:
+    """Share of the pixels at +-1."""
     return float((images.abs() > 0.99).float().mean())
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
-from sparring.monitor.observer import Row
+from sparring.monitor.observer import OBSERVED, PER_PLAYER, Row
+from sparring.numbers import NUMBERS, PLAYERS
 
 CONSECUTIVE = 3
 """Number of observations in a row in which a rule must be red."""
@@ -40,6 +41,9 @@ FAR_DISTANCE = 0.3
 
 OPPONENTS = ("discriminator", "discriminators", "generator", "encoder")
 """Players whose losses cannot both fall."""
+
+PLAYER_NUMBERS = {*PER_PLAYER, *NUMBERS}
+"""Names of the numbers of a player in a row that rules may use."""
 
 COMPARED = ("diversity", "neighbors", "edges", "checker")
 """Ratios of samples to images that together separate healthy from abnormal samples."""
@@ -90,7 +94,29 @@ class History:
 
     def of(self, name: str) -> list[float]:
         """All values of that number."""
-        return [row[name] for row in self.rows if row.get(name) is not None]
+        return [value for row in self.rows if (value := self.value(row, name)) is not None]
+
+    def value(self, row: Row, name: str) -> float | None:
+        """A number of a row; None if it is missing or not finite. Raises KeyError for a name that rows never have."""
+        self._require_name(name)
+        return row.get(name)
+
+    def has(self, name: str) -> bool:
+        """Whether the last row has that number. Raises KeyError for a name that rows never have."""
+        self._require_name(name)
+        return name in self.rows[-1]
+
+    def _require_name(self, name: str) -> None:
+        player, _, number = name.rpartition(".")
+        if player:
+            self._require_player(player)
+        if number not in (PLAYER_NUMBERS if player else OBSERVED):
+            raise KeyError(name)
+
+    def _require_player(self, player: str) -> None:
+        """Raises KeyError for a player that is neither in this training nor in any system of the library."""
+        if player not in (*PLAYERS, *self.players, *self.equilibrium):
+            raise KeyError(player)
 
     def now(self, name: str) -> float | None:
         """Median of the last WINDOW values; None if there are too few."""
@@ -105,7 +131,8 @@ class History:
     def half(self, name: str) -> float | None:
         """Median of the last WINDOW values up to half of the rounds so far; None before samples are mature."""
         middle = self.rows[-1]["round"] / 2
-        first_half = [row[name] for row in self.rows if row["round"] <= middle and row.get(name) is not None]
+        values = [self.value(row, name) for row in self.rows if row["round"] <= middle]
+        first_half = [value for value in values if value is not None]
         return median(first_half[-WINDOW:]) if self.mature and len(first_half) >= WINDOW else None
 
     @property
@@ -115,12 +142,23 @@ class History:
 
     def lately(self, name: str) -> list[float]:
         """All values of that number in the second half of the rounds so far."""
-        return [row[name] for row in self.second_half if row.get(name) is not None]
+        return [value for row in self.second_half if (value := self.value(row, name)) is not None]
 
     def below(self, player: str) -> float | None:
         """How far a player's loss is below its equilibrium, as a share of the size of that equilibrium."""
-        level, loss = self.equilibrium.get(player), self.now(f"{player}.loss")
+        level, loss = self.level(player), self.now(f"{player}.loss")
         return None if level is None or loss is None else (level - loss) / max(abs(level), 0.5)
+
+    def level(self, player: str) -> float | None:
+        """The player's loss at equilibrium; None if it has none, or if there is no such player in this training."""
+        self._require_player(player)
+        return self.equilibrium.get(player)
+
+    def logged(self, number: str) -> list[str]:
+        """Names in the last row of this number, one for each player that logs it."""
+        if number not in NUMBERS:
+            raise KeyError(number)
+        return [name for name in self.rows[-1] if name.endswith(f".{number}")]
 
     def pooled(self, name: str) -> float | None:
         """Mean of the last POOLED values; None if there are too few."""
@@ -203,7 +241,7 @@ def strong_discriminator(h: History) -> float | None:
     separation, half = h.now("separation"), h.half("distance")
     if separation is None or half is None or h.far <= FAR_DISTANCE:
         return None if separation is None or half is None else 0.0
-    level, losses = h.equilibrium.get("discriminator"), h.of("discriminator.loss")[-POOLED:]
+    level, losses = h.level("discriminator"), h.of("discriminator.loss")[-POOLED:]
     lead = 1 - median(losses) / level if level and len(losses) == POOLED else 0.0
     return 0.0 if h.getting_better else max(separation * not_improving(h.far, half) / h.far, lead)
 
@@ -217,7 +255,7 @@ def weak_scores(h: History) -> float | None:
     if separation is None or half is None or h.getting_better:
         return None if separation is None or half is None else 0.0
     inseparable = (1 - abs(separation)) * min(h.far * min(h.far / max(half, 1e-6), 1.0) / FAR_DISTANCE, 1.0)
-    if scores is None or "discriminator" not in h.equilibrium:
+    if scores is None or h.level("discriminator") is None:
         return max(inseparable, 0.0)
     return max(inseparable, min(h.far, FAR_DISTANCE) / max(scores, 0.01))
 
@@ -229,7 +267,7 @@ def mode_collapse(h: History) -> float | None:
     each other.
     """
     values = []
-    for name, share in (("diversity", 1.0), ("neighbors", 0.2 * ("separation" in h.rows[-1]))):
+    for name, share in (("diversity", 1.0), ("neighbors", 0.2 * h.has("separation"))):
         now, half = h.now(name), h.half(name)
         if now is not None and half is not None:
             lately = [1 / max(value, 0.01) for value in h.lately(name)]
@@ -277,13 +315,14 @@ def discriminator_overfit(h: History) -> float | None:
 
 def ema_lag(h: History) -> float | None:
     """How much farther samples of the EMA weights are from images than those of the live weights, if these are near."""
-    both = [(row["shown"], row["distance"]) for row in h.rows if row.get("shown") is not None]
+    pairs = [(h.value(row, "ema_distance"), h.value(row, "distance")) for row in h.rows]
+    both = [(ema, live) for ema, live in pairs if ema is not None and live is not None]
     return min((ema - live) * (live < FAR_DISTANCE) for ema, live in both[-2:]) if len(both) > 1 else None
 
 
 def posterior_collapse(h: History) -> float | None:
     """1 / KL divergence of the latent codes from the prior, in nats."""
-    nats = [h.now(name) for name in h.rows[-1] if name.endswith(".kl")]
+    nats = [h.now(name) for name in h.logged("kl")]
     return 1 / max(nats[0], 1e-6) if nats and nats[0] is not None and h.warm else None
 
 
@@ -295,16 +334,16 @@ def labels_ignored(h: History) -> float | None:
 
 def gradient_penalty(h: History) -> float | None:
     """Mean squared deviation of the critic's gradient norm from 1."""
-    penalties = [h.now(name) for name in h.rows[-1] if name == "critic.gradient_penalty"]
-    return penalties[0] if penalties and h.warm else None
+    penalty = h.now("critic.gradient_penalty")
+    return penalty if h.warm else None
 
 
 def abnormal_samples(h: History) -> float | None:
     """How far samples are from those of healthy trainings, unless that is improving."""
-    if "separation" not in h.rows[-1]:
+    if not h.has("separation"):
         return None
     now, half = oddness([h.now(name) for name in COMPARED]), oddness([h.half(name) for name in COMPARED])
-    lately = [oddness([row.get(name) for name in COMPARED]) for row in h.second_half]
+    lately = [oddness([h.value(row, name) for name in COMPARED]) for row in h.second_half]
     if now is None or half is None:
         return None
     return not_improving(now, half, [value for value in lately if value is not None])
@@ -381,9 +420,9 @@ def evidence(h: History) -> dict[str, str]:
     frozen = bool(steps) and no_update(h) is not None and steps[slowest] < 1e-8
     dark, bright = h.now("darkest") or 0.0, h.now("brightest") or 0.0
     growth, separation = divergence(h), h.now("separation")
-    nats = [name for name in h.rows[-1] if name.endswith(".kl")]
+    nats = h.logged("kl")
     memory = h.pooled("memory")
-    names = ("shown", "distance", "separation", "scores", "labels", *COMPARED)
+    names = ("ema_distance", "distance", "separation", "scores", "labels", *COMPARED)
     return {
         **{name: of(name) for name in names},
         "growth": "not finite" if growth is None or growth == math.inf else f"{growth:.3g} times since the start",
