@@ -491,7 +491,7 @@ def distance(line: Mapping[str, Any]) -> float | None:
     """FD of a line's evaluation; None where the training stopped, or has made no numbers."""
     if line["measured"] is None:
         return None
-    found = MetricTable(line["measured"]["evaluation"]).cards.get("FD")
+    found = MetricTable(line["measured"]["evaluation"]).records.get("FD")
     return found["value"] if found else None
 
 

@@ -1,4 +1,4 @@
-"""How many images each number of the panel needs before it sees a gross fault: the constants of evaluation/power.py.
+"""How many images each number of the panel needs before it sees a gross fault: `Metric.least` in evaluation/metrics.py.
 
     python benchmarks/power.py --data mnist --data fashion-mnist --data faces.zip --out power.jsonl
     python benchmarks/power.py --out power.jsonl --table
@@ -34,8 +34,10 @@ from sparring.data import load
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
 from sparring.evaluation import choose_extractor
-from sparring.evaluation.measurement import SEEN
-from sparring.evaluation.panel import Features, Panel, describe, floor_rows, measures_of, memorization, subset
+from sparring.evaluation.features import Features, describe, subset
+from sparring.evaluation.measurement import SIGMA_AMBER
+from sparring.evaluation.memorization import memorization
+from sparring.evaluation.panel import Panel, floor_rows, panel_measurements
 from sparring.metrics import Extractor, pixels_pca64
 from sparring.seeds import make_generator
 
@@ -104,7 +106,7 @@ def trial(
     known = data.labels if judge.classes else None
     real, others = subset(whole, unseen), subset(whole, train)
     floors = [subset(others, rows) for rows in floor_rows(len(train), n)]
-    panel = Panel.of(real, floors, judge, data.classes if known is not None else ())
+    panel = Panel.fit(real, floors, judge, data.classes if known is not None else ())
     nulls = [panel.measure(one) for one in floors]
     sets = drawn(whole, train, fresh, n, known)
     made = {name: [subset(whole, rows) for rows in drawn_rows] for name, drawn_rows in sets.items()}
@@ -115,15 +117,13 @@ def trial(
         ("coarse board", lambda x: board(x, 2)),
     ):
         made[name] = [describe(change(images), judge) for images in plain]
-    stamp = {"split": "held_out", "averaged": None, "seed": 0}
     found = {}
     for name, views in made.items():
-        measures = measures_of(panel, views, nulls, len(train), stamp)
+        measurements = panel_measurements(panel, views, nulls, len(train), "held_out")
         if name in ("none", "copies"):
-            flat = [pixels[torch.cat(sets[name])], pixels[train], pixels[unseen]]
-            measures += memorization(views, others, real, judge, flat, stamp).measures
-        short = {one.name.split("@")[0].removesuffix(f"-{judge.name}"): one.z for one in measures}
-        found[name] = {name: z for name, z in short.items() if z is not None}
+            flat = pixels[torch.cat(sets[name])], pixels[train], pixels[unseen]
+            measurements += memorization(views, others, real, judge, flat, "held_out").measurements
+        found[name] = {one.metric: one.z for one in measurements if one.z is not None}
     return found
 
 
@@ -134,7 +134,7 @@ def table(lines: list[dict]) -> None:
         for kind in kinds:
             rates = {}
             for n in SIZES:
-                seen = [abs(line["z"][fault][name]) >= SEEN for line in lines
+                seen = [abs(line["z"][fault][name]) >= SIGMA_AMBER for line in lines
                         if line["data"] == kind and line["n"] == n and name in line["z"].get(fault, {})]  # fmt: skip
                 if seen:
                     rates[n] = sum(seen) / len(seen)
@@ -142,7 +142,7 @@ def table(lines: list[dict]) -> None:
             if rates:
                 needs.append(min(enough, default=None))
                 told.append(f"{kind} {needs[-1]} ({' '.join(f'{rate:.2f}' for rate in rates.values())})")
-        wrong = [abs(line["z"]["none"][name]) >= SEEN for line in lines if name in line["z"]["none"]]
+        wrong = [abs(line["z"]["none"][name]) >= SIGMA_AMBER for line in lines if name in line["z"]["none"]]
         false = sum(wrong) / max(1, len(wrong))
         most = None if None in needs else max(needs, default=None)
         print(f'    "{name}": {most},  # {fault}; false alarms {false:.3f}; {"; ".join(told)}')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from itertools import product
@@ -19,21 +19,11 @@ from rich.table import Table
 
 from sparring.errors import SparringError
 from sparring.evaluation.comparison import compare as differences
-from sparring.evaluation.measurement import format_number
+from sparring.evaluation.measurement import as_json, count, format_number
 from sparring.evaluation.schema import require_evaluation
-from sparring.metrics import mean_interval, wilson_interval
-from sparring.metrics.intervals import t_quantile
+from sparring.metrics.intervals import mean_interval, t_quantile, wilson_interval
 from sparring.run import Run
 from sparring.typed import typed
-
-BETTER = {
-    "classification error": "lower",
-    "clustering error": "lower",
-    "reconstruction error": "lower",
-    "class agreement": "higher",
-    "log-likelihood": "higher",
-}
-"""Whether lower or higher is better, for metrics without a real-image baseline; the others have no better direction."""
 
 MIN_SEEDS = 5
 """With fewer seeds per group, intervals are too wide to be useful."""
@@ -108,7 +98,7 @@ class Comparison:
             "groups": [
                 {"name": g.name, "runs": {str(seed): path for seed, path in g.runs.items()}} for g in self.groups
             ],
-            "contrasts": [{**_plain(asdict(c)), "words": c.words} for c in self.contrasts],
+            "contrasts": [{**as_json(asdict(c)), "words": c.words} for c in self.contrasts],
             "notes": list(self.notes),
         }
 
@@ -117,7 +107,7 @@ class Comparison:
         return [self._table(group) for group in self.groups[1:]]
 
     def _table(self, group: Group) -> Table:
-        other, first = (f"{escape(g.name)} ({_seeds(len(g.runs))})" for g in (group, self.groups[0]))
+        other, first = (f"{escape(g.name)} ({count(len(g.runs), 'seed')})" for g in (group, self.groups[0]))
         title = f"{other} vs. {first}"
         table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 1, 0, 0))
         table.add_column("", no_wrap=True)
@@ -151,9 +141,9 @@ def compare(runs: Sequence[Run | Path | str]) -> Comparison:
             "with different recipes or arguments"
         )
     contrasts = tuple(
-        _contrast(name, cards, groups[0], group, numbers)
+        _contrast(name, record, groups[0], group, numbers)
         for group in groups[1:]
-        for name, cards in _shared(evaluations)
+        for name, record in _shared(evaluations)
     )
     first = evaluations[0]
     card = {
@@ -216,7 +206,7 @@ def _grouped(runs: Sequence[Run], evaluations: Sequence[Mapping]) -> tuple[list[
         for name, by_seed in zip(_names(methods), members, strict=True)
     ]
     numbers = {
-        str(run.path): {card["name"]: float(card["value"]) for card in evaluation["metrics"]}
+        str(run.path): {record["name"]: float(record["value"]) for record in evaluation["metrics"]}
         for run, evaluation in zip(runs, evaluations, strict=True)
     }
     return groups, numbers
@@ -235,17 +225,17 @@ def _names(methods: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _shared(evaluations: Sequence[Mapping]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Metrics that every run has, in the order of the first run: name, and the first run's record."""
-    records = [{card["name"]: card for card in e["metrics"]} for e in evaluations]
-    for name, card in records[0].items():
+    records = [{record["name"]: record for record in e["metrics"]} for e in evaluations]
+    for name, record in records[0].items():
         if all(name in other for other in records):
-            yield name, card
+            yield name, record
 
 
 def _contrast(
-    name: str, card: Mapping[str, Any], first: Group, other: Group, numbers: Mapping[str, Mapping[str, float]]
+    name: str, record: Mapping[str, Any], first: Group, other: Group, numbers: Mapping[str, Mapping[str, float]]
 ) -> Contrast:
     a, b = ({seed: numbers[path][name] for seed, path in group.runs.items()} for group in (first, other))
-    better, quality = _quality(card)
+    better, quality = _quality(record)
     seeds = [seed for seed in a if seed in b]
     if seeds:
         changes = [b[seed] - a[seed] for seed in seeds]
@@ -265,13 +255,14 @@ def _contrast(
     )
 
 
-def _quality(card: Mapping[str, Any]) -> tuple[str, Any]:
+def _quality(record: Mapping[str, Any]) -> tuple[str, Callable[[float], float] | None]:
     """The better direction in words, and a function that is higher for better values; ("", None) if there is none."""
-    if card["section"] == "samples" and card["floor"] is not None:
-        real = float(card["floor"])
+    better = record["better"]
+    if better == "floor" and record["floor"] is not None:
+        real = float(record["floor"])
         return f"nearer to {real:.3g}", lambda value: -abs(value - real)
-    direction = BETTER.get(card["name"], "")
-    return direction, {"lower": lambda value: -value, "higher": lambda value: value}.get(direction)
+    qualities = {"lower": lambda value: -value, "higher": lambda value: value}
+    return (better, qualities[better]) if better in qualities else ("", None)
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
@@ -307,9 +298,9 @@ def _notes(groups: Sequence[Group], evaluations: Sequence[Mapping]) -> Iterator[
         if unpaired:
             seeds = ", ".join(map(str, unpaired))
             yield f"{group.name} vs. {first.name}: unpaired seeds are left out of the pairs: {seeds}"
-    count = len(list(_shared(evaluations)))
-    if count >= 10:
-        yield f"{count} metrics are compared: for equal methods, one interval in 20 excludes 0 by chance"
+    n_metrics = len(list(_shared(evaluations)))
+    if n_metrics >= 10:
+        yield f"{n_metrics} metrics are compared: for equal methods, one interval in 20 excludes 0 by chance"
     if len({e["metrics"][0]["averaged"] for e in evaluations}) > 1:
         yield "some runs were evaluated with EMA weights and some without: that is part of the difference"
 
@@ -329,7 +320,7 @@ def page(comparison: Comparison) -> str:
         rows=list(zip(seeds, grids, strict=True)),
         format_probability=format_probability,
         short=format_number,
-        seeds=_seeds,
+        count=count,
         reach={c.metric: _reach(comparison, c.metric) for c in comparison.contrasts},
     )
 
@@ -355,12 +346,3 @@ def format_probability(c: Contrast) -> str:
         return f"{c.probability:.2f}"
     low, high = c.probability_interval
     return f"{c.probability:.2f} ({low:.2f} to {high:.2f})"
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' if count != 1 else ''}"
-
-
-def _plain(card: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, for JSON."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in card.items()}

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sparring.metrics import posterior_collapsed
+from sparring.metrics.codes import posterior_collapsed
 
 CERTAIN, LIKELY = 0.99, 0.7
 """Lowest certainty that is called certain, and likely."""
@@ -42,7 +42,7 @@ class Diagnosis:
     sentence   what is wrong, with the numbers
     advice     what to try; "" if no fault was found
     evidence   names of the metrics that indicate it
-    picture    name of the image that shows it: "twins"; "" if there is none
+    picture    name of the image that shows it: "duplicates"; "" if there is none
     """
 
     cause: str
@@ -65,38 +65,33 @@ class Diagnosis:
 
 
 class MetricTable:
-    """The metrics of an evaluation by their short names; a missing one counts as equal to its floor."""
+    """The metrics of an evaluation, except those of translations; a missing one counts as equal to its floor."""
 
     def __init__(self, evaluation: Mapping[str, Any]) -> None:
-        self.cards = {card["name"].split("@")[0]: card for card in evaluation["metrics"]}
-        for short in ("FD-infinity", "FD", "KID"):  # full names end with that of the extractor
-            for name in list(self.cards):
-                if name.startswith(f"{short}-") and not name.startswith("FD-infinity" if short == "FD" else "?"):
-                    self.cards.setdefault(short, self.cards[name])
+        self.records = {record["metric"]: record for record in evaluation["metrics"] if not record["direction"]}
 
     def __contains__(self, name: str) -> bool:
-        return name in self.cards
+        return name in self.records
 
     def value(self, name: str, default: float) -> float:
-        return self.cards[name]["value"] if name in self.cards else default
+        return self.records[name]["value"] if name in self.records else default
 
     def floor(self, name: str, default: float) -> float:
-        floor = self.cards[name].get("floor") if name in self.cards else None
+        floor = self.records[name]["floor"] if name in self.records else None
         return default if floor is None else floor
 
     def over_floor(self, name: str) -> float:
         """The value divided by its floor; 1 if there is no floor."""
         floor = self.floor(name, 0.0)
-        return self.cards[name]["value"] / floor if floor else 1.0
+        return self.records[name]["value"] / floor if floor else 1.0
 
     def z(self, name: str) -> float:
-        card = self.cards.get(name)
-        return (card.get("z") or 0.0) if card else 0.0
+        record = self.records.get(name)
+        return (record["z"] or 0.0) if record else 0.0
 
     def lit(self, *lights: str) -> list[str]:
         """Short names of the metrics with one of these lights."""
-        short_names = {id(card): name for name, card in self.cards.items()}
-        return [name for name in short_names.values() if self.cards[name].get("light") in lights]
+        return [name for name, record in self.records.items() if record["light"] in lights]
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ class SystemTraits:
             classes=bool(traits["classes"]) if "classes" in traits else None,
             kernels=traits.get("kernels"),
             transposed=tuple((int(size), int(stride)) for size, stride in traits.get("transposed", ())),
-            averaged=any(card.get("averaged") for card in evaluation["metrics"]),
+            averaged=any(record.get("averaged") for record in evaluation["metrics"]),
             truncation="truncation" in (evaluation.get("sampling") or {}),
         )
 
@@ -244,7 +239,7 @@ def _sample_rules(numbers: MetricTable, system: SystemTraits, evaluation: Mappin
                 *("duplicates", "duplicates-pixels", "effective support", "coverage", "cells-JS", "1-NN fake"),
                 *(["missing"] if missing else []),
             ),
-            "twins",
+            "duplicates",
         )
     elif missing >= MISSING_SHARE or gone_share >= MISSING_SHARE:
         names = _missing_classes(evaluation)
@@ -399,7 +394,7 @@ def _checkerboard_rules(numbers: MetricTable, system: SystemTraits) -> Iterator[
 
 def _label_rules(numbers: MetricTable, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
     """Applies only if the classifier recognizes real images."""
-    agreement = numbers.cards.get("class agreement")
+    agreement = numbers.records.get("class agreement")
     if agreement is None:
         return
     chance = 1 / max(2, len(evaluation.get("classes", ())) or 10)
@@ -417,7 +412,7 @@ def _label_rules(numbers: MetricTable, evaluation: Mapping[str, Any]) -> Iterato
 
 
 def _latent_rules(numbers: MetricTable, evaluation: Mapping[str, Any]) -> Iterator[Diagnosis]:
-    active = numbers.cards.get("active units")
+    active = numbers.records.get("active units")
     if active is None:
         return
     units = len(evaluation.get("units", ())) or 1
@@ -435,12 +430,11 @@ def _no_rule_applies(numbers: MetricTable, evaluation: Mapping[str, Any]) -> Dia
     """The diagnosis if no rule applies: too few images to find a fault, an unexplained difference, or no fault."""
     gray, red, amber = numbers.lit("gray"), numbers.lit("red"), numbers.lit("amber")
     if set(gray) & set(CORE) and not red:
-        needed = max(card.get("needed") or 0 for card in numbers.cards.values())
+        needed = max(record["needed"] for record in numbers.records.values())
         return Diagnosis(
             "too few images",
             1.0,
-            f"{numbers.cards['KID'].get('against') or numbers.cards['KID']['n']} images are too few for {_join(gray)} "
-            "to detect even a gross fault.",
+            f"{numbers.records['KID']['n']} images are too few for {_join(gray)} to detect even a gross fault.",
             f"Evaluate with {needed} images or more.",
             tuple(gray),
         )

@@ -25,11 +25,11 @@ from sparring.data.pixels import BadImage, open_image, to_float, to_uint8
 from sparring.durable import read_file
 from sparring.errors import SparringError
 from sparring.evaluation.measurement import format_number
-from sparring.evaluation.panel import MEANING
+from sparring.evaluation.metrics import METRICS
 from sparring.evaluation.schema import require_evaluation
 from sparring.image_grid import PADDING, grid, png, reconstructions, to_pil, translations
-from sparring.latent import nearest
-from sparring.metrics import ACTIVE, active_units, posterior_collapsed
+from sparring.latent.neighbors import nearest
+from sparring.metrics.codes import ACTIVE, active_units, posterior_collapsed
 from sparring.numbers import NUMBERS
 from sparring.run import Run
 from sparring.seeds import derive_seed, make_generator, standard_defaults
@@ -58,7 +58,8 @@ HANDLED_KEYS = {
 CAPTIONS = {
     "closest": "<b>The ten closest pairs.</b> Above: samples. Below: their nearest training images, by distance "
     "relative to the distance between training images there. Near-duplicates in a column are memorized images.",
-    "twins": "<b>Near-duplicates.</b> Each row: samples that are closer to each other than almost any two real images.",
+    "duplicates": "<b>Near-duplicates.</b> Each row: samples that are closer to each other than almost any two real "
+    "images.",
     "cells": "<b>Underrepresented.</b> Each row: real images of a region with almost no samples.",
     "overfull": "<b>Overrepresented.</b> Each row: samples of a region with fewer real images.",
     "far": "<b>Worst samples:</b> those farthest from all real images.",
@@ -95,8 +96,9 @@ def report(
         missing = str(error)
     system = run.system(recipe=recipe)
     (log, log_step), metrics = run.thinned("log"), run.read("metrics")
-    distances, errors = ([m for m in metrics if m["name"].startswith("FD-")], [m for m in metrics if "floor" not in m])
-    kernel_distances, best = [m for m in metrics if m["name"].startswith("KID-")], run.best()
+    plotted = {name: [m for m in metrics if m["metric"] == name and "floor" in m] for name in ("FD", "KID")}
+    distances, kernel_distances = plotted["FD"], plotted["KID"]
+    errors, best = [m for m in metrics if "floor" not in m], run.best()
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (files("sparring") / "report.html.j2").read_text(encoding="utf-8")
     )
@@ -142,7 +144,7 @@ def report(
         best=best,
         last=kernel_distances[-1] if kernel_distances else None,
         errors=plots.error_curves(errors) if errors else "",
-        clustering=bool(errors) and errors[0]["name"] == "clustering error",
+        clustering=bool(errors) and errors[0]["metric"] == "clustering error",
         neighbors=_nearest(system, images) if images and system.supports("sample") else "",
         missing=missing,
         omitted=[section for capability, section in NEEDS_DATA.items() if system.supports(capability)],
@@ -152,7 +154,7 @@ def report(
         log_step=log_step,
         pictures=pictures,
         captions=CAPTIONS,
-        meaning=_meaning,
+        meaning={name: metric.meaning for name, metric in METRICS.items()},
         format_number=format_number,
         measurements=[card for card in (evaluation or {}).get("metrics", []) if card["section"] != "samples"],
         panel=[card for card in (evaluation or {}).get("metrics", []) if card["section"] == "samples"],
@@ -202,7 +204,7 @@ def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict])
         )
     if errors:
         last = errors[-1]
-        clusters = last["name"] == "clustering error"
+        clusters = last["metric"] == "clustering error"
         wrong = "assigned to a cluster of another class" if clusters else "misclassified"
         text += f" {100 * last['value']:.2f} % of {last['n']:,} held-out images are {wrong}."
     players = {move["player"] for line in log for move in line["moves"]}
@@ -490,12 +492,6 @@ def _pictures(data: Dataset, rows: Tensor | slice) -> tuple[Tensor, Tensor | Non
 
 
 # Text.
-
-
-def _meaning(name: str) -> str:
-    """The explanation of a metric, by the prefix of its name (FD-lenet-mnist@2000 is an FD); "" if there is none."""
-    prefixes = [prefix for prefix in MEANING if name == prefix or name.startswith(f"{prefix}-")]
-    return MEANING[max(prefixes, key=len)] if prefixes else ""
 
 
 def _tables(evaluation: dict[str, Any]) -> dict[str, list[dict[str, str]]]:

@@ -14,7 +14,8 @@ import torch
 from sparring.data.dataset import MIN_HELD_OUT, Dataset
 from sparring.distributed import collective, on_main_process
 from sparring.errors import DivergedError, InterruptedRun
-from sparring.evaluation import TrainingEvaluator, classification_error, clustering_error
+from sparring.evaluation import TrainingEvaluator
+from sparring.evaluation.classes import classification_error, clustering_error
 from sparring.image_grid import png, preview
 from sparring.machine import computing_with
 from sparring.monitor import Alarm, Monitor
@@ -223,8 +224,8 @@ class Training:
             else:
                 error = clustering_error(ema, self.data, "held_out")
             self.display.measured["held-out error"] = f"{100 * error.value:.2f} %"
-            line = {"round": self.referee.round, "name": error.name, "value": error.value, "n": error.n}
-            self.run.append("metrics", line)
+            line = {"metric": error.metric, "name": error.name, "value": error.value, "n": error.n}
+            self.run.append("metrics", {"round": self.referee.round, **line})
 
     def _record_alarms(self, lines: Sequence[Mapping[str, Any]]) -> None:
         for line in lines:

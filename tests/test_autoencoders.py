@@ -13,7 +13,7 @@ from sparring import priors
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float
 from sparring.errors import DivergedError, SparringError
-from sparring.evaluation import clustering_error
+from sparring.evaluation.classes import clustering_error
 from sparring.losses import (
     bernoulli_nll,
     game,

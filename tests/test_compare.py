@@ -10,13 +10,13 @@ from sparring.cli import main
 from sparring.comparing import compare, page, welch
 from sparring.durable import Disk
 from sparring.errors import SparringError
-from sparring.evaluation.measurement import CARD as CARD_KEYS
-from sparring.evaluation.measurement import FORMAT
+from sparring.evaluation import Measurement
+from sparring.evaluation.panel import complete
+from sparring.evaluation.result import FORMAT
 from sparring.image_grid import grid, png
 from sparring.run import Run
 
-CARD = dict.fromkeys(CARD_KEYS) | {"unit": "", "n": 500, "split": "held_out", "averaged": True}
-CARD |= {"extractor": "lenet-mnist", "digest": "aa" * 32, "fingerprint": "ff" * 32}
+CARD = {"n": 500, "split": "held_out", "extractor": "lenet-mnist", "digest": "aa" * 32}
 
 FACTS = {
     **{"paper": "", "rounds": 100, "batch": 16, "grad_accum": 1, "precision": "float32", "early": [], "monitor": True},
@@ -28,16 +28,20 @@ FACTS = {
 }
 
 
-def evaluation(fd, error=None, **changes):
-    card = {**CARD, **changes}
-    metrics = [{**card, "section": "samples", "name": f"FD-{card['extractor']}@{card['n']}", "value": fd, "floor": 3.0}]
-    metrics += [{**card, "section": "samples", "name": "precision", "value": 0.5 + fd / 1000, "floor": 0.9}]
-    metrics += [{**card, "section": "codes", "name": "density", "value": 1.0, "floor": None}]
+def evaluation(fd, error=None, fingerprint="ff" * 32, **changes):
+    values = {"FD": (fd, 3.0), "precision": (0.5 + fd / 1000, 0.9), "KL divergence": (1.0, None)}
     if error is not None:
-        metrics += [{**card, "section": "classes", "name": "classification error", "value": error, "floor": None}]
+        values["classification error"] = (error, None)
+    numbers = [
+        complete(Measurement(**CARD | changes, metric=name, value=value, floor=floor, by_extractor=name == "FD"))
+        for name, (value, floor) in values.items()
+    ]
+    shared = {"averaged": True, "seeds": [], "fingerprint": fingerprint}
     nothing = {"notes": [], "classes": [], "cells": [], "units": [], "findings": [], "range": {}, "system": {}}
-    return {"format": FORMAT, "data": "toy", "n": card["n"], "repeats": 1, "sampling": {}, "metrics": metrics} | {
-        "fingerprint": card["fingerprint"],
+    return {
+        **{"format": FORMAT, "data": "toy", "n": numbers[0].n, "repeats": 1, "sampling": {}},
+        "metrics": [{**one.as_dict(), **shared} for one in numbers],
+        "fingerprint": fingerprint,
         **nothing,
     }
 
@@ -82,7 +86,7 @@ def test_better_is_nearer_to_real_images_or_as_the_number_says(made):
     assert contrast(found, "precision").probability == 0  # .55 is farther from .9 than .6
     assert contrast(found, "classification").better == "lower"
     assert contrast(found, "classification").words == "worse"
-    nowhere = contrast(found, "density")
+    nowhere = contrast(found, "KL")
     assert (nowhere.better, nowhere.probability, nowhere.words) == ("", None, "no significant difference")
 
 

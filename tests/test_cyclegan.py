@@ -461,25 +461,25 @@ def darkened(x):
 
 def test_a_right_translation_arrives_and_comes_back():
     found = evaluate(Known(brightened, darkened), domains(400), n=50)
-    assert found.finding("cycle error a to b to a").value == pytest.approx(0, abs=1e-6)
-    moved = found.finding("identity distance a to b")
+    assert found["cycle error a to b to a"].value == pytest.approx(0, abs=1e-6)
+    moved = found["identity distance a to b"]
     assert moved.value == pytest.approx(150 / 255, rel=1e-4)
     assert moved.words == ""
-    arrived = found.finding("FD-random-conv64@20 a to b")
-    assert arrived.value < 2 * arrived.reference
+    arrived = found["translation FD-random-conv64@20 a to b"]
+    assert arrived.value < 2 * arrived.floor
     assert any(f"{share}% of the way to b" in arrived.words for share in range(95, 106))
-    noisy = found.finding("cycle error a to b to a with noise")
+    noisy = found["cycle error a to b to a with noise"]
     assert noisy.words == "no hidden information"
     assert noisy.value == pytest.approx(0.02 * (2 / np.pi) ** 0.5, rel=0.05)  # the noise itself comes back
 
 
 def test_a_lazy_copy_is_named_and_untranslated_images_are_no_nearer():
     found = evaluate(Known(lambda x: x + 0.01, lambda x: x - 0.01), domains(400), n=50)
-    moved = found.finding("identity distance a to b")
+    moved = found["identity distance a to b"]
     assert moved.value == pytest.approx(0.005, rel=1e-3)
     assert "lazy copy" in moved.words
-    assert moved.reference > 0.3
-    assert found.finding("cycle error a to b to a").value == pytest.approx(0, abs=1e-6)
+    assert moved.floor > 0.3
+    assert found["cycle error a to b to a"].value == pytest.approx(0, abs=1e-6)
 
 
 def test_hidden_information_is_found():
@@ -490,23 +490,23 @@ def test_hidden_information_is_found():
     def reading(y):
         return (y - 0.5) * 1000
 
-    found = evaluate(Known(hiding, reading), domains(400), n=50).finding("cycle error a to b to a with noise")
+    found = evaluate(Known(hiding, reading), domains(400), n=50)["cycle error a to b to a with noise"]
     assert found.words.startswith("hidden information")
-    assert found.reference < 1e-3 < 0.1 < found.value
+    assert found.floor < 1e-3 < 0.1 < found.value
 
 
 def test_paired_errors_stand_beside_copying():
     x = torch.randint(0, 100, (12, 1, 16, 16), dtype=torch.uint8, generator=stream("pairs"))
     pairs = (Dataset("a", x), Dataset("b", x + 150))
     found = evaluate(Known(brightened, lambda x: x), domains(400), n=50, pairs=pairs)
-    forth, back = found.finding("paired L1 a to b"), found.finding("paired L1 b to a")
+    forth, back = found["paired L1 a to b"], found["paired L1 b to a"]
     assert forth.value == pytest.approx(0, abs=1e-6)
-    assert forth.reference == pytest.approx(150 / 255, rel=1e-4)
+    assert forth.floor == pytest.approx(150 / 255, rel=1e-4)
     assert (forth.words, back.words) == ("better than copying", "no significant difference from copying")
-    assert found.finding("paired SSIM a to b").value == pytest.approx(1)
-    assert found.finding("paired SSIM b to a").value < 0.9
+    assert found["paired SSIM a to b"].value == pytest.approx(1)
+    assert found["paired SSIM b to a"].value < 0.9
     worse = evaluate(Known(lambda x: -x, lambda x: x), domains(400), n=50, pairs=(pairs[0], pairs[0]))
-    assert worse.finding("paired L1 a to b").words == "worse than copying"
+    assert worse["paired L1 a to b"].words == "worse than copying"
 
 
 def test_ssim_equals_its_formula():
@@ -642,7 +642,7 @@ def test_evaluate_takes_pairs(run, tmp_path, capsys):
     for name in (
         "cycle error a to b to a",
         "identity distance b to a",
-        "FD-random-conv64@3 a to b",
+        "translation FD-random-conv64@3 a to b",
         "paired L1 a to b",
     ):
         assert name in out

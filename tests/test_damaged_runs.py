@@ -41,7 +41,7 @@ WRITES = {
 """Verb -> what it may write."""
 
 
-EVALUATION = Evaluation(data="few", fingerprint="f", n=20, repeats=1, measures=(), classes=())
+EVALUATION = Evaluation(data="few", fingerprint="f", n=20, repeats=1)
 MEASURED = json.loads(json.dumps({**EVALUATION.as_dict(), "checkpoint": "last"}))
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.diagnose import SIGMAS, diagnose
+from sparring.evaluation import Measurement
 
 SHARES = ("precision", "recall", "coverage", "cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates")
 SHARES += ("duplicates-pixels",)
@@ -15,16 +16,10 @@ RATIOS = ("density", "blur ratio", "HF ratio", "Nyquist ratio", "Nyquist peak", 
 LIGHTS = ("green", "amber", "red", "gray")
 
 
-def card(name, value, floor=0.0, z=0.0, light="", **others):
-    return {
-        "name": name,
-        "value": value,
-        "floor": floor,
-        "z": z,
-        "light": light,
-        "n": 400,
-        "interval": [value, value],
-    } | others
+def card(metric, value, floor=0.0, z=0.0, light="", **others):
+    interval = (value, value)
+    number = Measurement(metric=metric, value=value, n=400, split="held_out", floor=floor, interval=interval)
+    return number.as_dict() | {"z": z, "light": light} | others
 
 
 def healthy(**changed):
@@ -35,7 +30,7 @@ def healthy(**changed):
     del found["duplicates-pixels"]
     for name in ("cells-NDB", "missing", "classes-TV", "duplicates", "copied-features", "copied-pixels"):
         found[name] = card(name, 0.0, 0.001)
-    found["KID"] = card("KID-x@400", 0.0, light="green", against=400)
+    found["KID"] = card("KID", 0.0, light="green")
     for name, (value, z) in changed.items():
         found[name.replace("_", " ")] |= {"value": value, "z": z}
     return list(found.values())
@@ -52,7 +47,7 @@ def evaluations(draw):
         cards.append(card(name, value, floor, z, light, needed=100))
     if draw(st.booleans()):
         light = draw(st.sampled_from(LIGHTS))
-        cards.append(card("KID-x@400", 1.0, 0.0, 9.0 if light == "red" else 1.0, light, against=400, needed=60))
+        cards.append(card("KID", 1.0, 0.0, 9.0 if light == "red" else 1.0, light, needed=60))
     if draw(st.booleans()):
         cards.append(card("effective support", draw(st.floats(1, 1e6))))
     if draw(st.booleans()):
@@ -83,13 +78,12 @@ def evaluations(draw):
 @settings(max_examples=150, deadline=None)
 @given(evaluations())
 def test_no_diagnosis_contradicts_its_own_numbers(evaluation):
-    found = {one["name"].split("@")[0]: one for one in evaluation["metrics"]}
+    found = {one["metric"]: one for one in evaluation["metrics"]}
     value = lambda name: found[name]["value"]  # noqa: E731
     system = evaluation["system"]
     for one in diagnose(json.loads(json.dumps(evaluation))):
         assert 0.5 <= one.certainty <= 1
-        names = {name.removesuffix("-x") for name in found}
-        assert set(one.evidence) <= names
+        assert set(one.evidence) <= found.keys()
         assert one.evidence
         if one.cause == "mode collapse":
             assert value("duplicates") >= 0.1
@@ -119,7 +113,7 @@ def test_no_diagnosis_contradicts_its_own_numbers(evaluation):
             assert value("active units") < 2
         if one.cause == "no fault found":
             assert not [name for name, number in found.items() if number["light"] == "red"]
-            assert not [name for name in ("KID-x", "coverage", "C2ST") if found.get(name, {}).get("light") == "gray"]
+            assert not [name for name in ("KID", "coverage", "C2ST") if found.get(name, {}).get("light") == "gray"]
             assert not one.advice
         if system.get("adversary") is False:
             assert "discriminator" not in one.advice
@@ -173,12 +167,12 @@ def test_a_checkerboard_needs_kernels_and_a_peak():
 
 
 def test_gray_lights_are_no_good_news():
-    few = [one | {"light": "gray", "needed": 250, "against": 61} for one in healthy()]
+    few = [one | {"light": "gray", "needed": 250, "n": 61} for one in healthy()]
     (one,) = diagnose({"metrics": few})
     assert one.cause == "too few images"
     assert "61 images are too few" in one.sentence
     assert "250 images or more" in one.advice
-    copied = [one | {"light": "gray" if one["name"].startswith("copied") else "green"} for one in healthy()]
+    copied = [one | {"light": "gray" if one["metric"].startswith("copied") else "green"} for one in healthy()]
     (one,) = diagnose({"metrics": copied})
     assert one.cause == "no fault found"
     assert "There are too few images for copied-features, copied-pixels." in one.sentence

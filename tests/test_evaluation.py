@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +18,12 @@ from sparring.data.chosen import folders_of
 from sparring.data.pixels import to_float, to_uint8
 from sparring.diagnose import diagnose
 from sparring.errors import SparringError
-from sparring.evaluation import Measure, TrainingEvaluator, choose_extractor, compare, evaluate, power
+from sparring.evaluation import MEASURED, METRICS, Measurement, TrainingEvaluator, choose_extractor, compare, evaluate
 from sparring.evaluation.comparison import difference
 from sparring.evaluation.given import as_system
-from sparring.evaluation.measurement import CARD
-from sparring.evaluation.panel import FROM_PIXELS
+from sparring.evaluation.metrics import FROM_PIXELS, OF_SAMPLES, Metric
+from sparring.evaluation.panel import complete
+from sparring.evaluation.schema import require_evaluation
 from sparring.evaluation.splits import HELD_OUT_B, held_out_halves, range_of
 from sparring.image_grid import to_pil
 from sparring.metrics import (
@@ -37,6 +40,10 @@ from sparring.metrics import (
     wilson_interval,
 )
 from sparring.seeds import derive_seed, make_generator
+from sparring.system import CAPABILITIES
+
+SHARED = ("averaged", "seeds", "fingerprint")
+"""Keys of every record that are those of the evaluation."""
 
 
 class Drawer:
@@ -88,7 +95,7 @@ def test_a_perfect_generator_measures_as_real_images(digits):
     assert abs(perfect["KID"].value) < 0.05
     for name in ("precision", "recall", "density", "coverage"):
         assert perfect[name].value == pytest.approx(perfect[name].floor, abs=0.06)
-    assert perfect["classes"].value < 0.12
+    assert perfect["classes-TV"].value < 0.12
 
 
 def test_faults_are_seen_and_named(digits):
@@ -101,7 +108,7 @@ def test_faults_are_seen_and_named(digits):
     assert broken["coverage"].words.endswith("below real images")
     no_threes = evaluate(Drawer(fresh.images[fresh.labels != 3]), data, repeats=3)
     assert [row.name for row in no_threes.classes if row.high < 0.05] == ["3"]
-    assert no_threes["classes"].value > no_threes["classes"].floor + 0.03
+    assert no_threes["classes-TV"].value > no_threes["classes-TV"].floor + 0.03
     assert no_threes["coverage"].value < no_threes["coverage"].floor - 0.03
 
 
@@ -137,7 +144,7 @@ def test_numbers_are_means_over_repeats_of_the_plain_functions(digits):
     values = torch.tensor([functions(fake) for fake in fakes], dtype=torch.float64)
     floor_values = torch.tensor([functions(fake) for fake in floors], dtype=torch.float64)
     names = ["FD-lenet-mnist@150", "KID-lenet-mnist@150", "precision", "recall", "density", "coverage"]
-    assert [measure.name for measure in result.measures] == [
+    assert [one.name for one in result.panel] == [
         *names,
         *("cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates", "duplicates-pixels"),
         *("effective support",),
@@ -163,14 +170,16 @@ def test_the_cards_are_complete_and_survive_json(digits):
     data, fresh = digits
     result = evaluate(Drawer(fresh.images), data, n=100, seed=3, repeats=2, averaged=True)
     lenet = extractor(LENET_MNIST)
-    for measure in result.measures:
-        of_all = measure.name in ("copied-features", "copied-pixels", "authentic")
-        assert measure.n == (200 if of_all else 100)
-        assert (measure.split, measure.seed, measure.averaged) == ("held_out", 3, True)
-        pixels = measure.name in FROM_PIXELS
-        assert (measure.extractor, measure.digest) == (("pixels", "") if pixels else ("lenet-mnist", lenet.digest))
-        assert measure.interval[0] <= measure.value <= measure.interval[1]
+    for one in result.panel:
+        of_all = one.name in ("copied-features", "copied-pixels", "authentic")
+        assert one.n == (200 if of_all else 100)
+        assert one.split == "held_out"
+        pixels = METRICS[one.metric].needs in FROM_PIXELS or one.metric == "copied-pixels"
+        assert (one.extractor, one.digest) == (("pixels", "") if pixels else ("lenet-mnist", lenet.digest))
+        assert one.interval[0] <= one.value <= one.interval[1]
     plain = result.as_dict()
+    assert {record["averaged"] for record in plain["metrics"]} == {True}
+    assert plain["metrics"][0]["seeds"] == [derive_seed("evaluate", 3, i) for i in range(2)]
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["fingerprint"] == data.fingerprint
     assert plain["metrics"][0]["name"] == "FD-lenet-mnist@100"
@@ -196,16 +205,16 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_moves_samples_only
     first, again, other = (evaluate(Drawer(fresh.images), data, n=80, repeats=2, seed=s) for s in (1, 1, 2))
     assert first == again
     assert first["FD"].value != other["FD"].value
-    assert [m.floor for m in first.measures] == [m.floor for m in other.measures]
+    assert [m.floor for m in first.panel] == [m.floor for m in other.panel]
 
 
 def test_one_repeat_has_no_interval(digits):
     data, fresh = digits
     result = evaluate(Drawer(fresh.images), data, n=60, repeats=1)
     counted = {"effective support", "copied-features", "copied-pixels", "authentic"}
-    assert {measure.name for measure in result.measures if measure.interval} == counted
-    assert {card["name"] for card in result.as_dict()["metrics"] if card["interval"]} == counted
-    assert result.table().row_count == len(result.measures)
+    assert {one.name for one in result.panel if one.interval} == counted
+    assert {one["name"] for one in result.as_dict()["metrics"] if one["interval"]} == counted
+    assert result.table().row_count == len(result.panel)
 
 
 def test_classes_are_counted_only_where_the_extractor_knows_them(digits):
@@ -215,7 +224,7 @@ def test_classes_are_counted_only_where_the_extractor_knows_them(digits):
     renamed = dataclasses.replace(data, classes=tuple("abcdefghij"))
     result = evaluate(system, renamed, n=60, repeats=1)
     assert result.classes == ()
-    assert "classes-TV" not in [measure.name for measure in result.measures]
+    assert "classes-TV" not in [one.name for one in result.panel]
 
 
 def test_no_finding_rests_on_a_classifier_that_does_not_recognize_the_real_images(digits):
@@ -231,14 +240,14 @@ def test_no_finding_rests_on_a_classifier_that_does_not_recognize_the_real_image
     system = Asked(255 - fresh.images.mT)
     result = evaluate(system, called, n=100, repeats=2)
     assert result["FD"].extractor == RANDOM_CONV64
-    assert (result.classes, result.rates) == ((), ())
+    assert (result.classes, result.others) == ((), ())
     assert "classes of samples are not counted" in result.notes[0]
     insisted = evaluate(system, called, n=100, repeats=2, extractor=extractor(LENET_MNIST))
-    assert (insisted.classes, insisted.rates) == ((), ())
+    assert (insisted.classes, insisted.others) == ((), ())
     assert insisted.notes[0].startswith("lenet-mnist classifies ")
     assert not {"labels ignored", "imbalance"} & {one.cause for one in result.diagnoses + insisted.diagnoses}
     known = evaluate(Asked(fresh.images), data, n=100, repeats=1)
-    assert [rate.name for rate in known.rates] == ["class agreement"]
+    assert [rate.name for rate in known.others] == ["class agreement"]
     assert not [note for note in known.notes if "classes" in note]
 
 
@@ -329,30 +338,50 @@ def test_what_cannot_be_measured_is_said(digits):
         evaluate(Drawer(fresh.images, lambda images: images[..., ::2, ::2]), data, n=50)
     with pytest.raises(SparringError, match="50 of 50 samples contain NaN or infinite values"):
         evaluate(Drawer(fresh.images, lambda images: images / 0), data, n=50)
-    with pytest.raises(SparringError, match="unknown measure 'FDD'"):
+    with pytest.raises(SparringError, match="unknown metric 'FDD'"):
         evaluate(system, data, n=50, repeats=1)["FDD"]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "interval", "floor", "floor_interval", "words"),
+    ("metric", "value", "interval", "floor", "floor_interval", "words"),
     [
-        ("FD-x@9", 31.0, (30.0, 32.0), 10.0, (9.0, 11.0), "3.1 x the floor"),
-        ("FD-x@9", 11.0, (10.5, 12.5), 10.0, (9.0, 11.0), "no significant difference from real images"),
-        ("FD-x@9", 8.0, (7.5, 8.5), 10.0, (9.0, 11.0), "0.8 x the floor"),
-        ("FD-x@9", 1.0, None, 10.0, None, "closer than real images: copies?"),
-        ("FD-x@9", 1.0, None, 0.0, None, "1 above real images"),
-        ("KID-x@9", 0.5, (0.4, 0.6), -0.01, None, "0.51 above real images"),
+        ("FD", 31.0, (30.0, 32.0), 10.0, (9.0, 11.0), "3.1 x the floor"),
+        ("FD", 11.0, (10.5, 12.5), 10.0, (9.0, 11.0), "no significant difference from real images"),
+        ("FD", 8.0, (7.5, 8.5), 10.0, (9.0, 11.0), "0.8 x the floor"),
+        ("FD", 1.0, None, 10.0, None, "closer than real images: copies?"),
+        ("FD", 1.0, None, 0.0, None, "1 above real images"),
+        ("KID", 0.5, (0.4, 0.6), -0.01, None, "0.51 above real images"),
         ("precision", 0.7, (0.6, 0.8), 0.95, (0.9, 1.0), "0.25 below real images"),
         ("classes-TV", 0.2, (0.18, 0.22), 0.1, None, "2.0 x the floor"),
     ],
 )
-def test_words(name, value, interval, floor, floor_interval, words):
-    assert Measure(name, value, 9, interval, floor, floor_interval, "x", "", "held_out", None, 0).words == words
+def test_words(metric, value, interval, floor, floor_interval, words):
+    numbers = {"value": value, "interval": interval, "floor": floor, "floor_interval": floor_interval}
+    assert complete(Measurement(metric=metric, n=9, split="held_out", **numbers)).words == words
 
 
-def test_a_measure_prints_as_one_line():
-    measure = Measure("FD-x@9", 20.704, 9, (20.2, 21.2), 1.0716, (0.9, 1.2), "x", "", "held_out", None, 0)
-    assert str(measure) == f"FD-x@9 20.7 (20.2 to 21.2), real images 1.07: {measure.words}"
+def test_a_measurement_prints_as_one_line():
+    fd = Measurement(
+        metric="FD",
+        value=20.704,
+        n=9,
+        split="held_out",
+        interval=(20.2, 21.2),
+        floor=1.0716,
+        floor_name="real images",
+        extractor="x",
+        by_extractor=True,
+        words="19.3 x the floor",
+    )
+    assert str(fd) == "FD-x@9 20.7 (20.2 to 21.2), n = 9; real images 1.072: 19.3 x the floor"
+    share = {"unit": "share", "interval": (0.0, 0.05)}
+    error = Measurement(metric="classification error", value=0.01, n=1000, split="test", **share)
+    assert str(error) == "classification error 1.00 % (0.00 to 5.00), n = 1,000"
+    units = Measurement(metric="active units", value=7, n=1, split="test", unit="of 20")
+    assert str(units) == "active units 7 of 20, n = 1"
+    there = Measurement(metric="cycle error", value=0.5, n=1, split="test", direction="a to b to a", unit="per pixel")
+    assert str(there) == "cycle error a to b to a 0.5 per pixel, n = 1"
+    assert (there.key, there.as_dict()["metric"]) == ("cycle error a to b to a", "cycle error")
 
 
 # How many images.
@@ -360,11 +389,13 @@ def test_a_measure_prints_as_one_line():
 
 def test_below_the_images_that_a_number_needs_its_light_is_gray_and_one_sentence_says_so(digits, monkeypatch):
     data, fresh = digits
-    monkeypatch.setattr(power, "NEEDED", {"FD": 200, "KID": 30, "coverage": 150})
+    least = {"FD": 200, "KID": 30, "coverage": 150}
+    for metric in METRICS.values():
+        monkeypatch.setitem(METRICS, metric.name, dataclasses.replace(metric, least=least.get(metric.name, 0)))
     result = evaluate(Drawer(fresh.images), data, n=50, repeats=2)
-    lights = {one.name.split("-lenet")[0]: one.light for one in result.measures}
+    lights = {one.metric: one.light for one in result.panel}
     assert {name for name, light in lights.items() if light == "gray"} == {"FD", "coverage"}
-    assert (result["FD"].words, result["FD"].card()["needed"], result["FD"].against) == (
+    assert (result["FD"].words, result["FD"].needed, result["FD"].against) == (
         "too few images to tell",
         200,
         50,
@@ -386,10 +417,68 @@ def test_below_the_images_that_a_number_needs_its_light_is_gray_and_one_sentence
 
 def test_every_number_with_a_light_has_been_tried(digits):
     data, fresh = digits
-    names = [one.name for one in evaluate(Drawer(fresh.images), data, n=30, repeats=1).measures if one.light]
-    assert [name for name in names if not power.needed(name)] == []
-    assert power.needed("FD-lenet-mnist@100") == power.NEEDED["FD"]
-    assert power.needed("FD-infinity") == power.NEEDED["FD-infinity"]
+    measured = evaluate(Drawer(fresh.images), data, n=30, repeats=1).panel
+    assert [one.metric for one in measured if one.light and not one.needed] == []
+    assert {one.metric: one.needed for one in measured} == {one.metric: METRICS[one.metric].least for one in measured}
+
+
+# The table.
+
+
+def test_a_function_and_a_row_are_a_new_metric(digits, monkeypatch):
+    data, fresh = digits
+
+    def brightness(*, real, fake):
+        return float(fake.double().mean() / real.double().mean())
+
+    row = Metric(name="brightness", function=brightness, needs="pixels", meaning="mean gray level", least=30)
+    monkeypatch.setitem(METRICS, "brightness", row)
+    dark = evaluate(Drawer(fresh.images, lambda images: (images + 1) / 2 - 1), data, n=60, repeats=2)
+    found = dark["brightness"]
+    assert found.value == pytest.approx(0.5, abs=0.03)
+    assert found.floor == pytest.approx(1, abs=0.1)
+    assert (found.light, found.extractor, found.better) == ("red", "pixels", "floor")
+    assert "below real images" in found.words
+    bright = evaluate(Drawer(fresh.images), data, n=60, repeats=2)
+    require_evaluation(json.loads(json.dumps(dark.as_dict())))
+    (difference,) = (one for one in compare(bright.as_dict(), dark.as_dict()) if one.name == "brightness")
+    assert difference.words == "the first is closer to real images"
+
+
+def test_a_metric_of_a_capability_is_a_function_of_the_context(digits, monkeypatch):
+    data, _ = digits
+
+    def largest_code(context):
+        codes = context.system.encode(to_float(context.reference.images))
+        value = float(codes.abs().max())
+        return [Measurement(metric="largest code", value=value, n=len(codes), split=context.split)]
+
+    row = Metric(name="largest code", function=largest_code, needs="encode", meaning="largest number in a code")
+    monkeypatch.setitem(METRICS, "largest code", dataclasses.replace(row, section="codes", better="lower"))
+    found = evaluate(Keeper(), data, n=30)["largest code"]
+    assert (found.value, found.section, found.better) == (1, "codes", "lower")
+    assert "largest code" not in [one.metric for one in evaluate(Namer(data.held_out), data, n=30).measurements]
+
+
+def test_rows_are_consistent():
+    for name, metric in METRICS.items():
+        assert metric.name == name
+        assert metric.needs in (*OF_SAMPLES, *MEASURED, *CAPABILITIES)
+        assert metric.meaning
+        assert not metric.plot or metric.needs == "features"
+        assert not metric.least or metric.section == "samples"
+
+
+def test_the_documentation_lists_the_table():
+    text = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text()
+    table = text.partition("| metric | needs | meaning | better |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [f"| {one.name} | {one.needs} | {one.meaning} | {one.better} |" for one in METRICS.values()]
+    assert table.splitlines() == rows
+    required = text.partition("| real images | metrics |")[2].partition("\n\n")[0].splitlines()
+    lines = {int(line.split("|")[1]): line.split("|")[2] for line in required if re.match(r"\| \d", line)}
+    for name, metric in METRICS.items():
+        family = next((one for one in ("Nyquist", "quarter", "copied", "duplicates") if name.startswith(one)), name)
+        assert metric.least in (0, 512) or re.search(rf"\b{re.escape(family)}\b", lines[metric.least]), name
 
 
 # Samples that are there already.
@@ -446,7 +535,7 @@ def test_samples_in_folders_are_held_against_the_class_of_their_folder(digits, t
         (tmp_path / "samples" / str(asked)).mkdir(parents=True, exist_ok=True)
         to_pil(fresh.images[row]).save(tmp_path / "samples" / str(asked) / f"{row}.png")
     result = evaluate(tmp_path / "samples", data)
-    (rate,) = result.rates
+    (rate,) = result.others
     assert (rate.name, rate.n) == ("class agreement", 60)
     assert rate.value == pytest.approx(0.75, abs=0.05)
     assert str(rate).endswith("requested class: its folder or label")
@@ -458,7 +547,7 @@ def test_samples_in_folders_are_held_against_the_class_of_their_folder(digits, t
     )
     unknown = dataclasses.replace(data, images=data.images.flip(2), held_out=None)
     result = evaluate(unknown.rows(torch.arange(60)), unknown, split="train")
-    assert not result.rates
+    assert not result.others
     assert any("classes of samples are not counted" in note for note in result.notes)
 
 
@@ -478,7 +567,7 @@ def test_an_evaluation_is_one_line_and_a_table_in_a_notebook(digits):
     assert "\n" not in str(result) + repr(result)
     assert max(len(str(result)), len(repr(result))) < 300
     page = result._repr_html_()
-    assert page.count("<tr>") == 1 + len(result.measures)
+    assert page.count("<tr>") == 1 + len(result.panel)
     assert "<b>" not in page
     assert str(evaluate(Keeper(), data, n=30)).startswith("digits, n = 30: reconstruction error 0, blur ratio of")
 
@@ -558,18 +647,18 @@ def together(*parts):
 def test_what_keeps_everything_has_no_error_and_all_edges(digits):
     data, _ = digits
     result = evaluate(Keeper(), data)
-    assert (result.measures, result.classes, result.rates, result.codes, result.likelihood) == ((), (), (), (), ())
-    (error,), (blur,) = result.reconstruction, result.blur
+    assert (result.panel, result.classes) == ((), ())
+    error, blur = result.measurements
     assert (error.name, error.value, error.interval, error.n) == ("reconstruction error", 0, (0, 0), 400)
-    assert (error.unit, error.split, error.reference_name) == ("per pixel", "held_out", "the mean training image")
+    assert (error.unit, error.split, error.floor_name) == ("per pixel", "held_out", "the mean training image")
     assert (blur.name, blur.value, blur.interval) == ("blur ratio of reconstructions", 1, (1, 1))
-    assert 0.9 < blur.reference < 1.1
-    assert blur.reference_interval[0] < blur.reference < blur.reference_interval[1]
+    assert 0.9 < blur.floor < 1.1
+    assert blur.floor_interval[0] < blur.floor < blur.floor_interval[1]
     assert blur.words == "no significant difference from real images"
     plain = result.as_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    assert [(card["section"], card["value"]) for card in plain["metrics"]] == [("reconstruction", 0), ("blur", 1)]
-    assert all(tuple(card) == CARD for card in plain["metrics"])
+    assert [(one["section"], one["value"]) for one in plain["metrics"]] == [("reconstruction", 0), ("blur", 1)]
+    assert plain["metrics"][0].keys() == plain["metrics"][1].keys() == {*error.as_dict(), *SHARED}
     assert (plain["units"], plain["classes"], plain["cells"], plain["findings"]) == ([], [], [], [])
 
 
@@ -579,12 +668,12 @@ def test_errors_are_of_the_reference_images_with_an_interval_over_images(digits)
     chosen = torch.randperm(400, generator=make_generator("evaluate", "reference"))[:150]
     pixels = data.held_out.images[chosen].double() / 255
     errors = (pixels - (pixels / 2 * 255).round() / 255).square().flatten(1).mean(1)
-    (error,) = result.reconstruction
+    error = result["reconstruction error"]
     assert error.value == pytest.approx(errors.mean().item(), rel=2e-3)  # a half may be rounded up or down
     assert error.interval == pytest.approx(mean_interval(errors.tolist()), rel=2e-3)
     others = data.images[torch.randperm(1500, generator=make_generator("evaluate", "floor"))[:750]]
     ema_decay = (others.double() / 255).mean(0)
-    assert error.reference == pytest.approx((pixels - ema_decay).square().mean().item(), rel=1e-3)
+    assert error.floor == pytest.approx((pixels - ema_decay).square().mean().item(), rel=1e-3)
     assert str(error).startswith(f"reconstruction error {error.value:.4g} ({error.interval[0]:.4g} to ")
     assert "per pixel, n = 150; the mean training image 0.0" in str(error)
 
@@ -592,21 +681,22 @@ def test_errors_are_of_the_reference_images_with_an_interval_over_images(digits)
 def test_the_mean_image_reconstructs_as_badly_as_its_reference(digits):
     data, _ = digits
     ema_decay = to_float(data.images).mean(0)
-    (error,) = evaluate(Keeper(lambda images: ema_decay.expand_as(images)), data).reconstruction
-    assert error.value == pytest.approx(error.reference, rel=0.01)
+    error = evaluate(Keeper(lambda images: ema_decay.expand_as(images)), data)["reconstruction error"]
+    assert error.value == pytest.approx(error.floor, rel=0.01)
 
 
 def test_blur_and_noise_of_reconstructions_are_named(digits):
     data, _ = digits
-    blurred = evaluate(Keeper(lambda images: torch.nn.functional.avg_pool2d(images, 3, 1, 1)), data).blur
-    assert blurred[0].value < 0.5
-    assert blurred[0].words == "blurred: edges are lost"
-    noisy = evaluate(Keeper(noise_of(0.5)), data).blur
-    assert noisy[0].words == "more edges than real images, possibly noise"
-    assert (noisy[0].name, noisy[0].n) == ("blur ratio of reconstructions", 400)
-    assert noisy[0].interval[0] < noisy[0].value < noisy[0].interval[1]
+    name = "blur ratio of reconstructions"
+    blurred = evaluate(Keeper(lambda images: torch.nn.functional.avg_pool2d(images, 3, 1, 1)), data)[name]
+    assert blurred.value < 0.5
+    assert blurred.words == "blurred: edges are lost"
+    noisy = evaluate(Keeper(noise_of(0.5)), data)[name]
+    assert noisy.words == "more edges than real images, possibly noise"
+    assert (noisy.name, noisy.n) == (name, 400)
+    assert noisy.interval[0] < noisy.value < noisy.interval[1]
     flat = dataclasses.replace(data.rows(torch.arange(30)), images=torch.zeros(30, 1, 28, 28, dtype=torch.uint8))
-    assert evaluate(Keeper(), flat, split="train").blur == ()
+    assert name not in [one.name for one in evaluate(Keeper(), flat, split="train").measurements]
 
 
 def test_a_system_that_must_know_labels_is_told_those_of_its_images(digits):
@@ -621,7 +711,7 @@ def test_a_system_that_must_know_labels_is_told_those_of_its_images(digits):
             heard.append(torch.equal(labels, self.labels(images)))
             return images
 
-    assert evaluate(Told(data.held_out), data, n=90).reconstruction[0].value == 0
+    assert evaluate(Told(data.held_out), data, n=90)["reconstruction error"].value == 0
     assert heard == [True]
 
 
@@ -650,25 +740,23 @@ def as_they_fall(n, g):
 )
 def test_codes_that_follow_the_prior_are_not_told_apart_from_it(digits, prior, codes):
     data, _ = digits
-    (distance,) = evaluate(Coder(prior, codes), data).codes
+    (distance,) = evaluate(Coder(prior, codes), data).measurements
     assert (distance.name, distance.n) == ("energy distance to the prior", 400)
     assert distance.words == "no significant difference from the prior"
-    assert 0.5 < distance.value / distance.reference < 2
-    assert 0 < distance.reference < distance.reference_interval[1] < 2 * distance.reference
+    assert 0.5 < distance.value / distance.floor < 2
+    assert 0 < distance.floor < distance.floor_interval[1] < 2 * distance.floor
     assert distance.interval[0] < distance.value < distance.interval[1]
 
 
 def test_codes_that_do_not_follow_the_prior_are_told_apart(digits):
     data, _ = digits
-    (shifted,) = evaluate(Coder(normal_codes, lambda n, g: normal_codes(n, g) + 0.5), data).codes
-    assert shifted.value > 5 * shifted.reference
-    assert (
-        shifted.words == f"{shifted.value / shifted.reference:.1f} times the distance between two sets of prior codes"
-    )
-    (narrow,) = evaluate(Coder(normal_codes, lambda n, g: 0.6 * normal_codes(n, g)), data).codes
-    assert narrow.value > narrow.reference_interval[1]
-    again = evaluate(Coder(normal_codes, lambda n, g: 0.6 * normal_codes(n, g)), data, seed=1).codes[0]
-    assert again.reference == narrow.reference
+    (shifted,) = evaluate(Coder(normal_codes, lambda n, g: normal_codes(n, g) + 0.5), data).measurements
+    assert shifted.value > 5 * shifted.floor
+    assert shifted.words == f"{shifted.value / shifted.floor:.1f} times the distance between two sets of prior codes"
+    (narrow,) = evaluate(Coder(normal_codes, lambda n, g: 0.6 * normal_codes(n, g)), data).measurements
+    assert narrow.value > narrow.floor_interval[1]
+    again = evaluate(Coder(normal_codes, lambda n, g: 0.6 * normal_codes(n, g)), data, seed=1).measurements[0]
+    assert again.floor == narrow.floor
     assert again.value != narrow.value
 
 
@@ -680,7 +768,7 @@ def test_nothing_is_told_apart_much_more_often_than_1_in_20(digits, prior, codes
     wrong = 0
     for i in range(100):
         system.encode = lambda images, i=i: codes(len(images), make_generator("codes", i))
-        (distance,) = evaluate(system, few, repeats=2, seed=i).codes
+        (distance,) = evaluate(system, few, repeats=2, seed=i).measurements
         wrong += distance.words != "no significant difference from the prior"
     assert wrong <= 12
 
@@ -706,17 +794,17 @@ def test_codes_with_noise_are_drawn_where_the_system_can(digits):
         def encode(self, images):
             return super().encode(images)
 
-    distance, total, active = evaluate(Noisy(normal_codes, None), data).codes
+    distance, total, active = evaluate(Noisy(normal_codes, None), data).measurements
     assert distance.words == "no significant difference from the prior"
     assert (total.value, active.value) == (0, 0)
-    assert evaluate(Mean(normal_codes, None), data).codes[0].words.endswith("(mean codes, without noise)")
+    assert evaluate(Mean(normal_codes, None), data).measurements[0].words.endswith("(mean codes, without noise)")
 
 
 @pytest.mark.parametrize(("awake", "collapsed"), [(0, True), (1, True), (2, False), (20, False)])
 def test_posterior_collapse_is_named_below_a_tenth_of_the_units(digits, awake, collapsed):
     data, _ = digits
     result = evaluate(Sleeper(awake), data)
-    total, active = result.codes
+    total, active = result.measurements
     pixel = to_float(data.held_out.images).flatten(1)[:, 300]
     assert total.name == "KL divergence"
     assert total.value == pytest.approx(190 * (1 + pixel.mean().item()), rel=1e-5)
@@ -741,14 +829,14 @@ def test_log_likelihood_is_a_mean_over_images_beside_the_bound(digits):
             asked.append((len(images), draws))
             return images.flatten(1).mean(1) - 1 / draws
 
-    (found,) = evaluate(Knower(), data, n=300).likelihood
+    found = evaluate(Knower(), data, n=300)["log-likelihood"]
     assert asked == [(300, 100), (300, 1)]
     chosen = torch.randperm(400, generator=make_generator("evaluate", "reference"))[:300]
     expected = to_float(data.held_out.images[chosen]).flatten(1).mean(1)
     assert (found.name, found.unit, found.n) == ("log-likelihood", "nats", 300)
     assert found.value == pytest.approx(expected.mean().item() - 0.01, rel=1e-5)
     assert found.interval == pytest.approx(mean_interval((expected - 0.01).tolist()), rel=1e-5)
-    assert found.reference == pytest.approx(expected.mean().item() - 1, rel=1e-5)
+    assert found.floor == pytest.approx(expected.mean().item() - 1, rel=1e-5)
     assert "100 draws" in found.words
 
 
@@ -769,19 +857,19 @@ def test_numbers_that_are_not_finite_are_refused(digits):
 def test_clusters_that_are_pure_make_no_error(digits):
     data, _ = digits
     every = together(data, data.held_out)
-    (rate,) = evaluate(Clusterer(every), data).rates
+    (rate,) = evaluate(Clusterer(every), data).measurements
     assert (rate.name, rate.value, rate.n, rate.split) == ("clustering error", 0, 400, "held_out")
     assert rate.interval == wilson_interval(0, 400)
-    assert rate.note.startswith("21 clusters, each named after one of 750 training images; a single cluster has ")
+    assert rate.words.startswith("21 clusters, each named after one of 750 training images; a single cluster has ")
     largest = int(data.held_out.labels.bincount().max())
-    assert rate.note.endswith(f"{100 - largest / 4:.2f} %")
-    assert rate.note in str(rate)
+    assert rate.words.endswith(f"{100 - largest / 4:.2f} %")
+    assert rate.words in str(rate)
 
 
 def test_a_cluster_of_two_digits_errs_on_one_of_them(digits):
     data, _ = digits
     every = together(data, data.held_out)
-    (rate,) = evaluate(Clusterer(every, lambda kinds: torch.where(kinds // 2 == 3, 16, kinds)), data).rates
+    (rate,) = evaluate(Clusterer(every, lambda kinds: torch.where(kinds // 2 == 3, 16, kinds)), data).measurements
     kinds = Clusterer(every).cluster(to_float(data.held_out.images)).argmax(1)
     threes, eights = int((kinds // 2 == 3).sum()), int((kinds == 16).sum())
     assert 0 < threes != eights > 0
@@ -807,12 +895,12 @@ def test_clusters_are_named_by_images_that_are_not_measured(digits):
     }
     for split, naming in (("held_out", "train"), ("test", "held_out"), ("train", "train")):
         seen.clear()
-        (rate,) = evaluate(Watched(every), data, split=split).rates
+        (rate,) = evaluate(Watched(every), data, split=split).measurements
         named, *measured = seen
         assert named <= kinds[naming]
         assert set().union(*measured) <= kinds[split]
         assert not named & set().union(*measured)
-        assert ("held-out" if naming == "held_out" else "training") in rate.note
+        assert ("held-out" if naming == "held_out" else "training") in rate.words
 
 
 def test_a_classifier_is_measured_without_samples(digits):
@@ -820,9 +908,9 @@ def test_a_classifier_is_measured_without_samples(digits):
     wrong = Namer(data.held_out, lambda labels: torch.where(labels == 4, 9, labels))
     result = evaluate(wrong, data)
     fours = int((data.held_out.labels == 4).sum())
-    (rate,) = result.rates
+    (rate,) = result.measurements
     assert (rate.name, rate.value, rate.n) == ("classification error", fours / 400, 400)
-    assert result.measures == ()
+    assert result.panel == ()
 
 
 def test_systems_that_cannot_be_measured_are_refused(digits):
@@ -833,34 +921,35 @@ def test_systems_that_cannot_be_measured_are_refused(digits):
         evaluate(Keeper(), data, parzen=True)
     with pytest.raises(SparringError, match="truncation requires a system that can sample; Keeper cannot"):
         evaluate(Keeper(), data, sampling={"truncation": 0.5})
-    with pytest.raises(SparringError, match=r"unknown finding 'blur'.*possible: reconstruction error, blur ratio of"):
-        evaluate(Keeper(), data, n=30).finding("blur")
+    with pytest.raises(SparringError, match=r"unknown metric 'blur'.*possible: reconstruction error, blur ratio of"):
+        evaluate(Keeper(), data, n=30)["blur"]
 
 
 def test_parzen_is_printed_beside_real_images_and_claims_nothing(digits):
     data, fresh = digits
     unlike = dataclasses.replace(data.held_out, images=255 - data.held_out.images)  # and so another width is chosen
     data = dataclasses.replace(data.rows(torch.arange(300)), held_out=unlike, test=fresh.rows(torch.arange(150)))
-    assert evaluate(Drawer(fresh.images), data, n=30, repeats=1).parzen == ()
-    (found,) = evaluate(Drawer(data.images), data, n=30, repeats=1, parzen=True).parzen
+    name = "Parzen log-likelihood"
+    assert name not in [one.name for one in evaluate(Drawer(fresh.images), data, n=30, repeats=1).measurements]
+    found = evaluate(Drawer(data.images), data, n=30, repeats=1, parzen=True)[name]
     order = torch.randperm(400, generator=make_generator("evaluate", "parzen"))
     numbers = parzen_log_likelihood(
         real=data.test.images / 255, fake=data.images / 255, chosen_on=data.held_out.images[order] / 255
     )
-    assert found.value == found.reference == pytest.approx(numbers.value, rel=1e-6)
+    assert found.value == found.floor == pytest.approx(numbers.value, rel=1e-6)
     half = 1.959964 * numbers.error
     assert found.interval == pytest.approx((numbers.value - half, numbers.value + half), rel=1e-5)
     assert (found.n, found.split, found.unit) == (150, "test", "nats")
-    assert found.reference_name == "300 real training images in place of 300 samples"
+    assert found.floor_name == "300 real training images in place of 300 samples"
     for words in ("chosen on 400 held-out images", "Not a measure of quality", "k-means", f"sigma {numbers.sigma:.3g}"):
         assert words in found.words
-    other = evaluate(Drawer(data.images, noise), data, n=30, repeats=1, parzen=True).parzen[0]
-    assert other.value != other.reference == found.reference
+    other = evaluate(Drawer(data.images, noise), data, n=30, repeats=1, parzen=True)[name]
+    assert other.value != other.floor == found.floor
 
 
 def test_parzen_without_a_test_set_divides_what_is_held_out(digits):
     data, fresh = digits
-    (found,) = evaluate(Drawer(fresh.images), data, n=30, repeats=1, parzen=True).parzen
+    found = evaluate(Drawer(fresh.images), data, n=30, repeats=1, parzen=True)["Parzen log-likelihood"]
     assert (found.n, found.split) == (200, "held_out")
     assert "chosen on 200 held-out images" in found.words
     with pytest.raises(SparringError, match="the Parzen window needs held-out images"):
@@ -980,13 +1069,15 @@ def test_two_evaluations_are_compared_number_by_number(digits):
         ("extractor", "inception", "the feature extractor differs"),
         ("digest", "f" * 64, "the SHA-256 of the extractor's weights differs"),
         ("split", "test", "the split differs .held_out and test."),
-        ("name", "KID-x@9", "the metric differs"),
+        ("metric", "FD", "the metric differs"),
+        ("direction", "a to b", "the direction differs"),
         ("fingerprint", "0" * 64, "the data differs"),
     ],
 )
 def test_unlike_cards_are_refused_and_it_is_said_why(key, value, words):
-    card = {"name": "KID", "value": 1.0, "unit": "", "n": 150, "interval": [0.5, 1.5], "floor": 0.0}
-    card |= {"extractor": "lenet-mnist", "digest": "a" * 64, "split": "held_out", "fingerprint": "b" * 64}
+    card = {"metric": "KID", "direction": "", "name": "KID-x@150", "value": 1.0, "unit": "", "n": 150}
+    card |= {"interval": [0.5, 1.5], "floor": 0.0, "fingerprint": "b" * 64}
+    card |= {"extractor": "lenet-mnist", "digest": "a" * 64, "split": "held_out"}
     assert difference(card, {**card, "value": 3.0}).interval == pytest.approx((-2 - 0.5**0.5, -2 + 0.5**0.5))
     with pytest.raises(SparringError, match=words):
         difference(card, {**card, key: value})
@@ -1013,10 +1104,10 @@ def test_a_collapsed_generator_is_called_that_and_a_healthy_one_is_not(digits):
     assert collapsed.diagnoses[0].sure == "certain"
     assert collapsed["effective support"].value < 200
     assert collapsed.as_dict()["findings"][0]["cause"] == "mode collapse"
-    assert {"twins", "far", "near", "closest", "spectrum"} <= set(collapsed.pictures)
+    assert {"duplicates", "far", "near", "closest", "spectrum"} <= set(collapsed.pictures)
     healthy = evaluate(Drawer(fresh.images), data)
     assert [one.cause for one in healthy.diagnoses] == ["no fault found"]
-    assert "twins" not in healthy.pictures
+    assert "duplicates" not in healthy.pictures
 
 
 def test_one_digit_alone_is_collapse_and_names_what_is_missing(digits):
@@ -1039,7 +1130,8 @@ def test_findings_come_most_certain_first_and_from_numbers_alone(digits):
 
 def test_labels_that_are_ignored_and_codes_that_sleep_are_named(digits):
     data, _ = digits
-    card = {"name": "class agreement", "value": 0.1, "interval": [0.09, 0.11], "unit": "share", "floor": 0.99}
+    agreement = Measurement(metric="class agreement", value=0.1, n=9, split="test", interval=(0.09, 0.11), floor=0.99)
+    card = agreement.as_dict()
     (ignored,) = diagnose({"metrics": [card], "classes": [{}] * 10})
     assert ignored.cause == "labels ignored"
     assert diagnose({"metrics": [{**card, "floor": 0.21}], "classes": [{}] * 10}) == []

@@ -143,5 +143,5 @@ def test_an_exam_is_held_while_training(tmp_path):
     page = sparring.report(run, data=data).read_text()
     assert "of 60 held-out images are misclassified" in page
     result = sparring.evaluate(run.system(), data, n=50, repeats=2)
-    assert result.rates[0].name == "classification error"
-    assert result.rates[0].n == 60
+    assert result.others[0].name == "classification error"
+    assert result.others[0].n == 60

@@ -699,7 +699,8 @@ def test_the_benchmark_counts_diagnoses_that_their_numbers_contradict(study, mon
     monkeypatch.setattr(healthy, "diagnose", lambda evaluation: [said])
 
     def evaluation(numbers, **system):
-        cards = [{"name": name, "value": value, "z": z, "floor": 1.0} for name, (value, z) in numbers.items()]
+        number = {"direction": "", "floor": 1.0, "light": "", "needed": 0}
+        cards = [{**number, "metric": name, "value": value, "z": z} for name, (value, z) in numbers.items()]
         return {"metrics": cards, "system": system}
 
     assert healthy.contradictions(evaluation(against)) == [cause]

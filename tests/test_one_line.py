@@ -238,7 +238,7 @@ def test_every_public_function_answers_or_raises_one_line(path, monkeypatch, tmp
     data, system = sparring.load(path.parent / "toy.npy"), Run.open(path).system()
     monkeypatch.setattr("sparring.training.Training.play", lambda training: training.run)
     monkeypatch.setattr("sparring.training._create_run", reached)
-    monkeypatch.setattr("sparring.evaluation.evaluate_samples", reached)
+    monkeypatch.setattr("sparring.evaluation.measure", reached)
     forbid(monkeypatch)
     monkeypatch.chdir(tmp_path)
     wrong = []

@@ -6,7 +6,9 @@ from planted import FAULTS, Material, rng
 
 from sparring.data import load
 from sparring.diagnose import diagnose
-from sparring.evaluation.panel import Panel, describe, floor_rows, measures_of, memorization, subset
+from sparring.evaluation.features import describe, subset
+from sparring.evaluation.memorization import memorization
+from sparring.evaluation.panel import Panel, complete, floor_rows, panel_measurements
 from sparring.metrics import LENET_MNIST, extractor, pixels_pca64
 
 SEEN, UNSEEN = 5, 4
@@ -72,7 +74,7 @@ class Bench:
         real = subset(self.unseen, torch.arange(n))
         floors = [subset(self.train, rows) for rows in floor_rows(train, n)]
         self.judge, self.total = judge, train
-        self.panel = Panel.of(real, floors, judge, data.classes)
+        self.panel = Panel.fit(real, floors, judge, data.classes)
         self.nulls = [self.panel.measure(one) for one in floors]
         self.pixels = pixels_pca64(self.train.images)
         self.flat = [self.pixels.features(part.images)[0] for part in (self.train, self.unseen)]
@@ -81,21 +83,20 @@ class Bench:
     def evaluation(self, *sets):
         """What `evaluate` would say of these sets of images, as far as the panel and the diagnosis go."""
         made = [describe(images, self.judge) for images in sets]
-        stamp = {"split": "held_out", "averaged": None, "seed": 0}
-        measures = measures_of(self.panel, made, self.nulls, self.total, stamp)
+        measurements = panel_measurements(self.panel, made, self.nulls, self.total, "held_out")
         flat = [self.pixels.features(torch.cat(sets))[0], *self.flat]
-        measures += memorization(made, self.train, self.unseen, self.judge, flat, stamp).measures
+        copies = memorization(made, self.train, self.unseen, self.judge, flat, "held_out").measurements
         return {
-            "metrics": [measure.card() for measure in measures],
+            "metrics": [one.as_dict() for one in (*measurements, *map(complete, copies))],
             "classes": [row._asdict() for row in self.panel.histogram(made)],
             "cells": [cell._asdict() for cell in self.panel.odd_cells(made)],
         }
 
     def z(self, evaluation, name):
-        return next(card["z"] for card in evaluation["metrics"] if card["name"].split("-lenet")[0] == name)
+        return next(one["z"] for one in evaluation["metrics"] if one["metric"] == name)
 
     def value(self, evaluation, name):
-        return next(card["value"] for card in evaluation["metrics"] if card["name"].split("-lenet")[0] == name)
+        return next(one["value"] for one in evaluation["metrics"] if one["metric"] == name)
 
 
 @pytest.fixture(scope="module")
@@ -138,5 +139,5 @@ def test_real_images_are_as_real_images(digits):
     sets = list(fresh[: 3 * digits.n].split(digits.n))
     healthy = digits.evaluation(*sets)
     assert [one.cause for one in diagnose(healthy)] == ["no fault found"]
-    assert all(card["light"] in ("green", "") for card in healthy["metrics"]), healthy["metrics"]
-    assert all(card["floor"] is not None and card["n"] for card in healthy["metrics"])
+    assert all(one["light"] in ("green", "") for one in healthy["metrics"]), healthy["metrics"]
+    assert all(one["floor"] is not None and one["n"] for one in healthy["metrics"])

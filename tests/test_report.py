@@ -18,7 +18,9 @@ from sparring import plots
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
-from sparring.evaluation.measurement import FORMAT
+from sparring.evaluation import Measurement
+from sparring.evaluation.panel import complete
+from sparring.evaluation.result import FORMAT
 from sparring.image_grid import grid, png, reconstructions, with_row_labels
 from sparring.recipes.recipe import Recipe, recipe
 from sparring.reporting import plane_of, report
@@ -560,28 +562,22 @@ def test_opponents_losses_are_not_called_progress(tmp_path):
 def test_whatever_an_evaluation_found_is_told(tmp_path):
     data = toy()
     run = train(known, data, out=tmp_path, quiet=True)
-    finding = {
-        "section": "reconstruction", "name": "reconstruction error", "value": 0.06036, "unit": "per pixel", "n": 1200,
-        "interval": [0.05, 0.07], "floor": 0.06799, "floor_interval": [0.065, 0.0708],
-        "floor_name": "the mean training image", "split": "held_out", "words": "not better than <nothing>",
-    }  # fmt: skip
-    bare = {
-        **finding,
-        "name": "active units",
-        "value": 7,
-        "unit": "of 20",
-        "interval": None,
-        "floor": None,
-        "words": "",
-    }
-    rate = {**finding, "section": "classes", "unit": "share", "value": 0.25, "n": 60, "interval": [0.2, 0.3]}
-    rate = {**rate, "floor": None, "floor_interval": None}
-    named = {**rate, "name": "clustering error", "words": "clusters are named after their likeliest image"}
-    agreed = {**rate, "name": "class agreement", "floor": 0.99, "floor_name": "lenet on real images", "words": ""}
+    finding = Measurement(
+        metric="reconstruction error", value=0.06036, unit="per pixel", n=1200, split="held_out", interval=(0.05, 0.07),
+        floor=0.06799, floor_interval=(0.065, 0.0708), floor_name="the mean training image",
+        words="not better than <nothing>",
+    )  # fmt: skip
+    bare = Measurement(metric="active units", value=7, unit="of 20", n=1200, split="held_out")
+    share = {"unit": "share", "value": 0.25, "n": 60, "interval": (0.2, 0.3), "split": "held_out"}
+    words = "clusters are named after their likeliest image"
+    named = Measurement(metric="clustering error", words=words, **share)
+    agreed = Measurement(metric="class agreement", floor=0.99, floor_name="lenet on real images", **share)
+    shared = {"averaged": None, "seeds": [], "fingerprint": "f"}
+    metrics = [{**complete(one).as_dict(), **shared} for one in (finding, bare, named, agreed)]
     run.write_evaluation(
         {
             "format": FORMAT, "data": "toy", "fingerprint": "f", "n": 60, "repeats": 1, "classes": [], "cells": [],
-            "sampling": {}, "metrics": [finding, bare, named, agreed], "findings": [],
+            "sampling": {}, "metrics": metrics, "findings": [],
             "notes": [], "range": {}, "system": {},
             "units": [{"kl": 0.123456, "variance": 2.0}, {"kl": 0.5, "variance": 0.25}],
             "something_new": {"depth": 3, "range": [1.5, 2.5]},

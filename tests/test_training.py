@@ -248,8 +248,8 @@ def test_a_run_leaves_what_the_design_promises(tmp_path):
     assert {"loss", "gradient", "real", "fake"} <= log[0]["moves"][0].keys()
     assert all("seconds" not in line for line in log)
     assert [line["round"] for line in run.read("timing")] == [10, 20]
-    for kind in ("FD-", "KID-"):
-        assert [m["round"] for m in run.read("metrics") if m["name"].startswith(kind)] == list(range(0, 21, 2))
+    for kind in ("FD", "KID"):
+        assert [m["round"] for m in run.read("metrics") if m["metric"] == kind] == list(range(0, 21, 2))
     assert {"value", "floor", "n", "extractor"} <= run.read("metrics")[0].keys()
     assert run.checkpoints() == [10, 15, 20]
     assert list(run.samples()) == list(range(21))

@@ -63,7 +63,6 @@ def calls(system):
     images = torch.randint(256, (40, 1, 28, 28), generator=g, dtype=torch.uint8)
     floats, counts = images[:3, :, :12, :12] / 127.5 - 1, torch.tensor([3, 0, 5])
     labels, classes = torch.arange(40) % 2, ("a", "b")
-    histogram = metrics.class_histogram(real=labels, fake=labels, classes=classes)
     judge, decoder = metrics.extractor(metrics.RANDOM_CONV64), latent.latent_decoder(system)
     data = Dataset("toy", images, labels, classes)
     spectrum = metrics.power_spectrum(floats)
@@ -93,10 +92,12 @@ def calls(system):
         metrics.fit_cells: {"features": real, "k": 3, "standardize": True, "seed": 0},
         metrics.frechet_distance: both,
         metrics.frechet_infinity: {**both, "seed": 0},
+        metrics.high_frequency_ratio: {"real": spectrum, "fake": spectrum},
         metrics.high_frequency_share: {"spectrum": spectrum},
         metrics.jensen_shannon: histograms,
         metrics.kernel_distance: both,
         metrics.knows: {"extractor": judge, "accuracy": 0.5},
+        metrics.median_edge_ratio: {"real": real[:, 0].abs(), "fake": fake[:, 0].abs()},
         metrics.mean_interval: {"values": (1.0, 2.0)},
         metrics.missing_cells: histograms,
         metrics.missing_share: histograms,
@@ -109,7 +110,9 @@ def calls(system):
         metrics.prdc: {**both, "k": 5},
         metrics.nyquist_energy: {"images": floats},
         metrics.parzen_log_likelihood: {"real": real.sigmoid(), "fake": fake.sigmoid(), "chosen_on": third.sigmoid()},
+        metrics.checkerboard_peak: {"real": spectrum, "fake": spectrum, "period": 2},
         metrics.checkerboard_power: {"spectrum": spectrum, "period": 2},
+        metrics.checkerboard_ratio: {"real": spectrum, "fake": spectrum, "period": 2},
         metrics.pixels_pca64: {"images": images[:4]},
         metrics.posterior_collapsed: {"active": 1, "units": 20},
         metrics.power_spectrum: {"images": floats},
@@ -117,7 +120,7 @@ def calls(system):
         metrics.reverse_kl: {"counts": counts},
         metrics.simclr64: {"images": images[:4]},
         metrics.squared_errors: {"real": images, "fake": images},
-        metrics.total_variation: {"histogram": histogram},
+        metrics.total_variation: histograms,
         metrics.wilson_interval: {"hits": 3, "n": 7},
         latent.analogy: {"start": codes, "minus": codes, "plus": codes},
         latent.interfacegan: {"codes": torch.cat([codes] * 3), "labels": torch.arange(60) % 2, "classes": classes},

@@ -140,12 +140,12 @@ def _show(result: "Evaluation", record: Mapping[str, Any] | None) -> None:
     if record is not None:
         print(dumps(record, indent=1))
         return
-    if result.measures:
+    if result.panel:
         Console().print(result.table())
     if result.classes:
         Console().print(result.class_table())
-    for measure in result.others:
-        print(measure)
+    for measurement in result.others:
+        print(measurement)
     for note in result.notes:
         print(f"\n{note}")
     for diagnosis in result.diagnoses:

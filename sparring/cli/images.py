@@ -22,7 +22,7 @@ def reconstruct(
 ) -> None:
     """Write a PNG of your images above their reconstructions."""
     from sparring.data.pixels import to_float
-    from sparring.evaluation import reconstruct_all
+    from sparring.evaluation.reconstruction import reconstruct_all
     from sparring.image_grid import grid, interleave_rows, png
     from sparring.metrics import squared_errors
     from sparring.sampling import labels_of_images
@@ -46,7 +46,7 @@ def classify(
     recipe: RecipeName = None,
 ) -> None:
     """Print the class of each image with its probability."""
-    from sparring.evaluation import in_chunks
+    from sparring.evaluation.splits import in_chunks
 
     system, data, names, classes = load_run_and_images(run, images, "classify", n, recipe)
     best = in_chunks(system.classify, data.images).max(1)

@@ -56,7 +56,7 @@ def runs(
 
 def _row(run: Any) -> dict[str, Any]:
     played, at = run.played()
-    distances = [line["value"] for line in run.read("metrics") if str(line.get("name")).startswith("FD-")]
+    distances = [line["value"] for line in run.read("metrics") if line["metric"] == "FD"]
     return {
         "recipe": run.config["recipe"],
         "data": run.config["data"]["name"],

@@ -3,64 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
-
-import torch
-from PIL.Image import Image
-from torch import Tensor
 
 from sparring.data.dataset import Dataset
 from sparring.errors import SparringError, require_int, unknown_name_error
-from sparring.evaluation.classes import classification_error, clustering_error
 from sparring.evaluation.comparison import Difference, compare
-from sparring.evaluation.domains import evaluate_translation, paired_errors
+from sparring.evaluation.context import Context, sample_seed
 from sparring.evaluation.given import Images, as_system
-from sparring.evaluation.measurement import Cell, Evaluation, Finding, Measure, Rate, Unit
-from sparring.evaluation.panel import COPY_POOL
-from sparring.evaluation.power import needed
-from sparring.evaluation.reconstruction import evaluate_latents, likelihood, reconstruct_all, reconstruction_error
-from sparring.evaluation.sample_quality import (
-    TrainingEvaluator,
-    blur,
-    class_agreement,
-    evaluate_samples,
-    parzen_window,
-    sample_seed,
-)
+from sparring.evaluation.measurement import Measurement
+from sparring.evaluation.metrics import METRICS, OF_SAMPLES
+from sparring.evaluation.panel import complete, panel_measurements
+from sparring.evaluation.pictures import pictures
+from sparring.evaluation.reconstruction import units_of
+from sparring.evaluation.result import Evaluation
 from sparring.evaluation.splits import (
     FEWEST,
     HELD_OUT_B,
     can,
     choose_extractor,
-    classifier_check_images,
     facts_of,
-    in_chunks,
     reference_split,
     split_of,
 )
-from sparring.evaluation.stacked import stacked_modes
-from sparring.metrics import SELF, SHIPPED, ClassShare, Extractor, accuracy_on, knows
-from sparring.metrics import extractor as shipped
+from sparring.evaluation.training_evaluator import TrainingEvaluator
+from sparring.metrics.data_driven import SELF
+from sparring.metrics.extractors import Extractor
 from sparring.seeds import standard_defaults
 from sparring.typed import typed
 
 __all__ = [
+    "METRICS",
     "Difference",
     "Evaluation",
-    "Finding",
-    "Measure",
-    "Rate",
+    "Measurement",
     "TrainingEvaluator",
-    "Unit",
     "choose_extractor",
-    "class_agreement",
-    "classification_error",
-    "clustering_error",
     "compare",
     "evaluate",
-    "in_chunks",
-    "reconstruct_all",
 ]
 
 MEASURED = ("sample", "classify", "cluster", "reconstruct", "encode", "translate")
@@ -68,6 +47,9 @@ MEASURED = ("sample", "classify", "cluster", "reconstruct", "encode", "translate
 
 LEVELS = {"quick": 2000, "full": 10_000}
 """Level -> images per repeat."""
+
+COPY_POOL = {"quick": 30_000, "full": 100_000}
+"""Level -> maximum number of training images that are searched for copies."""
 
 
 @typed
@@ -106,29 +88,15 @@ def evaluate(
     parzen     add the Parzen-window log-likelihood of Goodfellow et al. 2014
     pairs      row-aligned images of two domains, for the errors of translations
 
-    Intervals are over the repeats (a bootstrap over images would bias the distances). The floor is the same metric with
-    up to 10 sets of n training images in place of the samples; their spread says how far a metric may be from its floor
-    by chance. Copies of training images are searched for if images are held out.
-
-    Reconstructions, latent codes and likelihoods are computed on the reference images; errors of classes and clusters
-    on all labeled images of the split; translations on both domains of the split.
-
-    Reference and floor depend on data, split and n, but not on the seed. Raises SparringError for a system without any
-    capability to measure, an unknown or missing split, too few images, and images with a wrong shape or values that are
-    not finite.
+    `METRICS` lists all metrics. Intervals are over the repeats (a bootstrap over images would bias the distances). The
+    floor is the same metric with up to 10 sets of n training images in place of the samples; their spread says how far
+    a metric may be from its floor by chance. Reference and floor depend on data, split and n, but not on the seed.
+    Raises SparringError for a system without any capability to measure, an unknown or missing split, too few images,
+    and images with a wrong shape or values that are not finite.
     """
     data.require_images()
-    system = as_system(system, data)
-    if not any(can(system, capability) for capability in MEASURED):
-        raise SparringError(f"{type(system).__name__} cannot be evaluated: it has none of {', '.join(MEASURED)}")
-    sampling = dict(sampling or {})
-    if isinstance(system, Images) and sampling:
-        raise SparringError(f"{next(iter(sampling))} requires a system that can sample; these are existing images")
-    if not can(system, "sample") and (sampling or parzen):
-        option = next(iter(sampling), "parzen")
-        raise SparringError(f"{option} requires a system that can sample; {type(system).__name__} cannot")
-    if pairs is not None and not can(system, "translate"):
-        raise SparringError(f"pairs require a system that can translate; {type(system).__name__} cannot")
+    system, sampling = as_system(system, data), dict(sampling or {})
+    _require_measurable(system, sampling, parzen=parzen, pairs=pairs)
     require_int("repeats", repeats, most=1000)
     require_int("seed", seed, least=0)
     if n is not None and n < FEWEST:
@@ -137,140 +105,142 @@ def evaluate(
         raise unknown_name_error("level", level, LEVELS)
     if extractor is not None and extractor.name == SELF and split == "held_out":
         split = HELD_OUT_B  # it was trained on the first half
-    reference, others = reference_split(data, split, n or LEVELS[level], COPY_POOL[level])
-    part = split_of(data, split)
-    samples = can(system, "sample")
+    n = n or LEVELS[level]
+    reference, others = reference_split(data, split, n, COPY_POOL[level])
     if isinstance(system, Images):
-        if len(system) < FEWEST:
-            raise SparringError(f"{len(system)} images are too few: an evaluation needs at least {FEWEST}")
-        reference = reference.rows(slice(0, min(len(reference), len(system))))
-        repeats = min(repeats, len(system) // len(reference))
-    if samples and len(reference) < FEWEST:
-        counts = f"{len(part):,} {split.replace('_', '-')} and {len(data):,} training images"
+        reference, repeats = _fitting(reference, repeats, len(system))
+    if can(system, "sample"):
+        _require_enough(reference, data, split)
+    context = Context(
+        system=system,
+        data=data,
+        split=split,
+        reference=reference,
+        others=others,
+        n=n,
+        repeats=repeats,
+        seed=seed,
+        chosen=extractor,
+        sampling=sampling,
+        parzen=parzen,
+        pairs=pairs,
+    )
+    return _evaluation(context, averaged)
+
+
+def _evaluation(context: Context, averaged: bool | None) -> Evaluation:
+    system = context.system
+    measurements = measure(context)
+    sampled, images = can(system, "sample"), isinstance(system, Images)
+    panel, sets = (context.samples.panel, context.samples.sets) if sampled else (None, [])
+    cells = panel.odd_cells(sets) if panel else []
+    return Evaluation(
+        data=context.data.name,
+        fingerprint=context.data.fingerprint,
+        n=len(context.reference),
+        repeats=context.repeats,
+        measurements=measurements,
+        classes=tuple(panel.histogram(sets)) if panel else (),
+        sampling=context.sampling,
+        units=units_of(*context.latents) if can(system, "kl") else (),
+        cells=tuple(cells),
+        averaged=averaged,
+        seeds=tuple(sample_seed(context.seed, i) for i in range(context.repeats)) if sampled and not images else (),
+        range=context.samples.range._asdict() if sampled else {},
+        system={} if images else facts_of(system),
+        notes=tuple(_notes(context, measurements)) if sampled else (),
+        pictures=pictures(context, cells) if sampled else {},
+    )
+
+
+def measure(context: Context) -> tuple[Measurement, ...]:
+    """All metrics that the system has the capabilities for, in the order of `METRICS`."""
+    measurements: list[Measurement] = []
+    if can(context.system, "sample"):
+        samples = context.samples
+        floors = [samples.panel.measure(floor) for floor in samples.floors]
+        total = len(samples.training.images)
+        measurements += panel_measurements(samples.panel, samples.sets, floors, total, context.split)
+    functions = dict.fromkeys(
+        metric.function
+        for metric in METRICS.values()
+        if metric.needs not in OF_SAMPLES and can(context.system, metric.needs)
+    )
+    for function in functions:
+        measurements += map(complete, function(context))
+    return tuple(measurements)
+
+
+# Requirements.
+
+
+def _require_measurable(
+    system: Any, sampling: Mapping[str, Any], *, parzen: bool, pairs: tuple[Dataset, Dataset] | None
+) -> None:
+    """Raises SparringError if the system lacks the capabilities for these options, or has none to measure."""
+    kind = type(system).__name__
+    if not any(can(system, capability) for capability in MEASURED):
+        raise SparringError(f"{kind} cannot be evaluated: it has none of {', '.join(MEASURED)}")
+    if isinstance(system, Images) and sampling:
+        raise SparringError(f"{next(iter(sampling))} requires a system that can sample; these are existing images")
+    if not can(system, "sample") and (sampling or parzen):
+        option = next(iter(sampling), "parzen")
+        raise SparringError(f"{option} requires a system that can sample; {kind} cannot")
+    if pairs is not None and not can(system, "translate"):
+        raise SparringError(f"pairs require a system that can translate; {kind} cannot")
+
+
+def _fitting(reference: Dataset, repeats: int, available: int) -> tuple[Dataset, int]:
+    """The reference and the number of repeats for so many existing images. Raises SparringError for too few images."""
+    if available < FEWEST:
+        raise SparringError(f"{available} images are too few: an evaluation needs at least {FEWEST}")
+    reference = reference.rows(slice(0, min(len(reference), available)))
+    return reference, min(repeats, available // len(reference))
+
+
+def _require_enough(reference: Dataset, data: Dataset, split: str) -> None:
+    """Raises SparringError if there are too few images to evaluate samples."""
+    if len(reference) < FEWEST:
+        counts = f"{len(split_of(data, split)):,} {split.replace('_', '-')} and {len(data):,} training images"
         raise SparringError(
             f"data '{data.name}' has {counts}: too few to evaluate samples, which needs {FEWEST} of each; "
             "hold out a larger share (held_out=0.2), or compare with the training images (split='train')"
         )
-    notes: list[str] = []
-    pixels: dict[str, float] = {}
-    measures: list[Measure] = []
-    histogram: list[ClassShare] = []
-    cells: list[Cell] = []
-    rates: list[Rate] = []
-    pictures: dict[str, Image] = {}
-
-    if samples:
-        extractor = extractor or choose_extractor(data)
-        classes, note = _recognized_classes(extractor, data)
-        notes += [note] if note else []
-        sample = partial(system.sample, len(reference), **sampling)
-        held_out = None if split == "train" else data.held_out
-        if held_out is not None and split == HELD_OUT_B:
-            held_out = part
-        result = evaluate_samples(
-            sample, reference, others, held_out, extractor, classes, split, averaged, seed, repeats
-        )
-        measures, histogram, cells, pictures = result.measures, result.histogram, result.cells, result.pictures
-        pixels = result.range._asdict()
-        notes += _too_few(measures, data, split, len(system) if isinstance(system, Images) else None)
-        if isinstance(system, Images):
-            notes += [system.note] if system.note else []
-            if histogram and system.labels is not None:
-                requested = system.labels[: repeats * len(reference)].split(len(reference))
-                note = "requested class: its folder or label"
-                rates.append(class_agreement(result.labels, requested, part, extractor, split, note))
-            elif system.labels is not None and not note:
-                notes.append(f"class agreement is not measured: no classifier has the classes of '{data.name}'")
-        elif histogram and getattr(system, "classes", None) and "labels" not in sampling:
-            cyclic = [torch.arange(len(labels)) % len(data.classes) for labels in result.labels]
-            rates.append(class_agreement(result.labels, cyclic, part, extractor, split))
-    if can(system, "classify") and part.labels is not None:
-        rates.append(classification_error(system, part, split))
-    if can(system, "cluster") and part.labels is not None:
-        rates.append(clustering_error(system, data, split))
-
-    reconstruction: tuple[Finding, ...] = ()
-    reconstructed: Tensor | None = None
-    if can(system, "reconstruct"):
-        reconstructed = reconstruct_all(system, reference)
-        reconstruction = (reconstruction_error(reference, reconstructed, others, split),)
-    codes, units = evaluate_latents(system, reference, split, seed, repeats)
-    domains: tuple[Finding, ...] = ()
-    if can(system, "translate"):
-        extractor = extractor or choose_extractor(data)
-        domains = evaluate_translation(system, data, part, extractor, split, n or LEVELS[level])
-        domains += paired_errors(system, pairs, data.classes) if pairs else ()
-    return Evaluation(
-        data=data.name,
-        fingerprint=data.fingerprint,
-        n=len(reference),
-        repeats=repeats,
-        measures=tuple(measures),
-        classes=tuple(histogram),
-        rates=tuple(rates),
-        sampling=sampling,
-        reconstruction=reconstruction,
-        blur=()
-        if reconstructed is None
-        else blur(reference.images, others.images[: len(reference)], reconstructed, split),
-        codes=codes,
-        likelihood=likelihood(system, reference, split, seed),
-        parzen=(parzen_window(partial(system.sample, **sampling), data, seed),) if parzen else (),
-        domains=domains,
-        modes=stacked_modes(partial(system.sample, **sampling), data, split, seed)
-        if samples and not isinstance(system, Images)
-        else (),
-        units=units,
-        cells=tuple(cells),
-        averaged=averaged,
-        seeds=tuple(sample_seed(seed, i) for i in range(repeats))
-        if measures and not isinstance(system, Images)
-        else (),
-        range=pixels,
-        system={} if isinstance(system, Images) else facts_of(system),
-        notes=tuple(notes),
-        pictures=pictures,
-    )
 
 
-def _too_few(measures: Sequence[Measure], data: Dataset, split: str, samples: int | None) -> list[str]:
-    """At most one sentence: which metrics have too few images, how many they need, and how to get them.
+# Notes.
 
-    samples  number of existing samples; None for a system
-    """
-    gray = [measure for measure in measures if measure.light == "gray"]
+
+def _notes(context: Context, measurements: Sequence[Measurement]) -> list[str]:
+    """Sentences on what could not be measured in the samples, and why."""
+    system, note = context.system, context.recognized.note
+    notes = [note] if note else []
+    notes += _too_few([one for one in measurements if one.section == "samples"], context)
+    if isinstance(system, Images):
+        notes += [system.note] if system.note else []
+        if system.labels is not None and not context.recognized.classes and not note:
+            notes.append(f"class agreement is not measured: no classifier has the classes of '{context.data.name}'")
+    return notes
+
+
+def _too_few(panel: Sequence[Measurement], context: Context) -> list[str]:
+    """At most one sentence: which metrics have too few images, how many they need, and how to get them."""
+    gray = [one for one in panel if one.light == "gray"]
     if not gray:
         return []
-    n, enough = measures[0].n, max(needed(measure.name) for measure in gray)
+    data, split, n = context.data, context.split, len(context.reference)
+    enough = max(one.needed for one in gray)
     total = len(data) + (len(data.held_out) if data.held_out else 0)
-    part, share = split_of(data, split), -(-100 * enough // total) / 100
-    if samples is not None and samples < enough:
+    share = -(-100 * enough // total) / 100
+    if isinstance(context.system, Images) and len(context.system) < enough:
         how = f"evaluate {enough:,} samples or more"
-    elif len(part) >= enough:
+    elif len(context.part) >= enough:
         how = f"evaluate with n = {enough:,} or more"
     elif split in ("held_out", HELD_OUT_B) and share <= 0.5:
         how = f"hold out {share:.0%} of the {total:,} images (held_out={share:.2g}), or add images"
     else:
         how = f"add images: {enough:,} reference images or more"
     return [
-        f"{n:,} {split.replace('_', '-')} images are too few for {len(gray)} of {len(measures)} metrics (gray "
+        f"{n:,} {split.replace('_', '-')} images are too few for {len(gray)} of {len(panel)} metrics (gray "
         f"lights): at least {enough:,} are needed to detect even gross faults; {how}"
     ]
-
-
-def _recognized_classes(extractor: Extractor, data: Dataset) -> tuple[tuple[str, ...], str]:
-    """The classes of the data if the extractor recognizes real images, else (); and a note with the reason.
-
-    The note also covers shipped classifiers that have these classes but do not recognize the images.
-    """
-    real = classifier_check_images(data)
-    for classifier in (extractor, *map(shipped, () if extractor.classes else SHIPPED)):
-        accuracy = accuracy_on(classifier, real.images, real.labels, real.classes)
-        if knows(classifier, accuracy):
-            return (data.classes if data.classes == extractor.classes else ()), ""
-        if accuracy is not None:
-            return (), (
-                f"{classifier.name} classifies {100 * accuracy:.0f} % of the real images correctly, instead of "
-                f"{100 * (classifier.accuracy or 1):.0f} % on its test set: classes of samples are not counted"
-            )
-    return (), ""

@@ -8,11 +8,13 @@ from statistics import NormalDist
 from typing import Any
 
 from sparring.errors import SparringError
-from sparring.evaluation.measurement import FORMAT, format_number
+from sparring.evaluation.measurement import format_number
+from sparring.evaluation.result import FORMAT
 from sparring.metrics.intervals import Z
 
 MUST_MATCH = {
-    "name": "the metric",
+    "metric": "the metric",
+    "direction": "the direction",
     "unit": "the unit",
     "n": "the number of images, on which most metrics depend,",
     "extractor": "the feature extractor",
@@ -42,6 +44,7 @@ class Difference:
 
     @property
     def words(self) -> str:
+        """The conclusion, in plain language."""
         if self.closer is None:
             return "no interval, so no conclusion"
         if 0.025 < self.closer < 0.975:
@@ -64,7 +67,7 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> Differenc
     numbers = (first["value"], second["value"])
     if not first["interval"] or not second["interval"]:
         return Difference(first["name"], *numbers, None, first["floor"], None)
-    half = sum(((card["interval"][1] - card["interval"][0]) / 2) ** 2 for card in (first, second)) ** 0.5
+    half = sum(((one["interval"][1] - one["interval"][0]) / 2) ** 2 for one in (first, second)) ** 0.5
     gap = numbers[0] - numbers[1]
     closer = None
     if first["floor"] is not None:
@@ -83,17 +86,16 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Differe
             raise SparringError("this evaluation was made by another version of sparring: run sparring evaluate again")
     if first["fingerprint"] != second["fingerprint"]:
         raise SparringError(f"the data differ: {first['data']} and {second['data']} contain different images")
-    cards = {_short_name(card): card for card in second["metrics"]}
-    pairs = [(card, cards[_short_name(card)]) for card in first["metrics"] if _short_name(card) in cards]
+    records = {_key(record): record for record in second["metrics"]}
+    pairs = [(record, records[_key(record)]) for record in first["metrics"] if _key(record) in records]
     if not pairs:
         raise SparringError("the two evaluations have no number in common")
     return [difference(one, other) for one, other in pairs]
 
 
-def _short_name(card: Mapping[str, Any]) -> str:
-    """FD for FD-lenet-mnist@2000, so that another extractor or n raises an error instead of being skipped."""
-    name, at, _ = card["name"].partition("@")
-    return name.removesuffix(f"-{card['extractor']}") if at else name
+def _key(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Metric and direction, without extractor and n, so that another one raises an error instead of being skipped."""
+    return record["metric"], record["direction"]
 
 
 def _format(value: Any) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,11 +12,16 @@ from torch import Tensor
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError
-from sparring.evaluation.measurement import Finding
+from sparring.evaluation.measurement import Measurement
 from sparring.evaluation.splits import finite, shuffled
-from sparring.metrics import Extractor, frechet_distance, mean_interval
+from sparring.metrics.distances import frechet_distance
+from sparring.metrics.extractors import Extractor
+from sparring.metrics.intervals import mean_interval
 from sparring.metrics.ssim import WINDOW, structural_similarity
 from sparring.seeds import make_generator
+
+if TYPE_CHECKING:
+    from sparring.evaluation.context import Context
 
 MAX_TRANSLATED = 2000
 """At most this many images of a domain are translated."""
@@ -32,129 +37,195 @@ RISE = 2
 """Information is hidden if the noise raises the cycle error by more than half and by more than this many times the mean
 absolute noise."""
 
-Translate = Callable[[Tensor], Tensor]
+
+class Direction(NamedTuple):
+    """One direction of the translation, and its images.
+
+    a, b      names of the source and of the target domain
+    x         (N, C, S, S) source images in [-1, 1]
+    forth     their translations
+    back      translates images of b to a
+    source    source images of the split
+    target    images of b of the split
+    training  training images of b
+    split     name of the split
+    """
+
+    a: str
+    b: str
+    x: Tensor
+    forth: Tensor
+    back: Callable[[Tensor], Tensor]
+    source: Dataset
+    target: Dataset
+    training: Dataset
+    split: str
 
 
-def evaluate_translation(
-    system: Any, data: Dataset, part: Dataset, extractor: Extractor, split: str, n: int
-) -> tuple[Finding, ...]:
-    """Cycle error, identity distance, Fréchet distance and hidden information of `part`, in both directions.
+def translation_errors(context: Context) -> Sequence[Measurement]:
+    """Cycle error, identity distance, Fréchet distance and hidden information, in both directions.
 
     Raises SparringError if a domain has fewer than two images in the split.
     """
-    findings: list[Finding] = []
-    for label in range(2):
-        source, target, train = part.of_class(label), part.of_class(1 - label), data.of_class(1 - label)
-        for domain in (source, target, train):
-            if len(domain) < 2:
-                names = ", ".join(f"{len(part.of_class(y))} of {name}" for y, name in enumerate(part.classes))
-                raise SparringError(f"translations need 2 or more {split} images of each domain; there are {names}")
-        source, target, train = (
-            domain.rows(shuffled(domain, "domain")[: min(n, MAX_TRANSLATED)]) for domain in (source, target, train)
-        )
-        forth, back = (partial(_translate, system, to=to) for to in (1 - label, label))
-        findings += _direction(forth, back, source, target, train, extractor, split, part.classes[label], label)
-    return tuple(findings)
+    return [one for label in range(2) for one in _errors(_direction(context, label), context.extractor)]
 
 
-def _direction(
-    forth: Translate,
-    back: Translate,
-    source: Dataset,
-    target: Dataset,
-    train: Dataset,
-    extractor: Extractor,
-    split: str,
-    a: str,
-    label: int,
-) -> list[Finding]:
-    b = source.classes[1 - label]
+def _direction(context: Context, label: int) -> Direction:
+    """The translation of the domain with this label to the other one."""
+    part, n = context.part, min(context.n, MAX_TRANSLATED)
+    domains = [part.of_class(label), part.of_class(1 - label), context.data.of_class(1 - label)]
+    if any(len(domain) < 2 for domain in domains):
+        names = ", ".join(f"{len(part.of_class(y))} of {name}" for y, name in enumerate(part.classes))
+        raise SparringError(f"translations need 2 or more {context.split} images of each domain; there are {names}")
+    source, target, training = (domain.rows(shuffled(domain, "domain")[:n]) for domain in domains)
     x = to_float(source.images)
-    translated = forth(x)
-    clean = l1(back(translated), x)
-    others = l1(x.roll(1, 0), x)
-    cycle = Finding(
-        f"cycle error {a} to {b} to {a}",
-        *_mean(clean), *_baseline(others), f"another image of {a}", split,
-    )  # fmt: skip
-
-    # Does the translation change the image?
-    change = l1(translated, x)
-    nearest = _nearest(source.images, train.images)
-    n = min(len(source), len(target), len(train))
-    features = [extractor.features(images[:n])[0] for images in (to_uint8(translated), source.images, train.images)]
-    real = extractor.features(target.images[:n])[0]
-    value, copied, floor = (frechet_distance(real=real, fake=fake) for fake in features)
-    gain = (copied - value) / (copied - floor) if copied > floor else 0.0
-    lazy = float(change.mean()) < LAZY_DISTANCE * float(nearest.mean()) and gain < LAZY_GAIN
-    words = "lazy copy: the translation is almost the image itself" if lazy else ""
-    identity = Finding(
-        f"identity distance {a} to {b}",
-        *_mean(change), *_baseline(nearest), f"the nearest training image of {b}", split, words,
-    )  # fmt: skip
-
-    # Does it reach the target domain?
-    words = f"untranslated images of {a} {copied:.4g}: "
-    if copied <= floor:
-        words += f"{n} images are too few to distinguish {a} and {b} with these features"
-    else:
-        words += f"{gain:.0%} of the way to {b}" if gain > 0 else f"translations are not closer to {b}"
-    distance = Finding(
-        f"FD-{extractor.name}@{n} {a} to {b}",
-        value, "", n, None, floor, None, f"real training images of {b}", split, words,
-    )  # fmt: skip
-    return [cycle, identity, distance, _steganography(back, translated, x, clean, split, f"{a} to {b} to {a}")]
-
-
-def _steganography(
-    back: Translate, translated: Tensor, x: Tensor, clean: Tensor, split: str, direction: str
-) -> Finding:
-    """Does the backward translation use faint patterns (Chu et al. 2017)? Noise destroys them (Bashkirova et al. 2019).
-
-    If it does not, the noise changes the reconstruction about as much as the translation.
-    """
-    noise = 2 * NOISE * torch.randn(translated.shape, generator=make_generator("evaluate", "hidden information"))
-    disturbed = (translated + noise).clamp(-1, 1)
-    noisy = l1(back(disturbed), x)
-    rise, applied = float((noisy - clean).mean()), float(l1(disturbed, translated).mean())
-    words = "no hidden information"
-    if rise > RISE * applied and rise > float(clean.mean()) / 2:
-        words = "hidden information: the backward translation relies on invisible patterns, which the noise destroys"
-    return Finding(
-        f"cycle error {direction} with noise", *_mean(noisy), *_baseline(clean), "without noise", split, words
+    return Direction(
+        a=part.classes[label],
+        b=part.classes[1 - label],
+        x=x,
+        forth=_translate(context.system, x, to=1 - label),
+        back=partial(_translate, context.system, to=label),
+        source=source,
+        target=target,
+        training=training,
+        split=context.split,
     )
 
 
-def paired_errors(system: Any, pairs: tuple[Dataset, Dataset], names: tuple[str, ...]) -> tuple[Finding, ...]:
-    """L1 and SSIM of translations and their targets, in both directions; the baseline is the untranslated image."""
-    findings = []
+def _errors(pair: Direction, extractor: Extractor) -> Iterator[Measurement]:
+    cycle = l1(pair.back(pair.forth), pair.x)
+    yield _mean(
+        "cycle error",
+        f"{pair.a} to {pair.b} to {pair.a}",
+        cycle,
+        baseline=l1(pair.x.roll(1, 0), pair.x),
+        floor_name=f"another image of {pair.a}",
+        split=pair.split,
+    )
+    distance, gain = _distance(pair, extractor)
+    change = l1(pair.forth, pair.x)
+    nearest = _nearest(pair.source.images, pair.training.images)
+    lazy = float(change.mean()) < LAZY_DISTANCE * float(nearest.mean()) and gain < LAZY_GAIN
+    yield _mean(
+        "identity distance",
+        f"{pair.a} to {pair.b}",
+        change,
+        baseline=nearest,
+        floor_name=f"the nearest training image of {pair.b}",
+        split=pair.split,
+        words="lazy copy: the translation is almost the image itself" if lazy else "",
+    )
+    yield distance
+    yield _steganography(pair, cycle)
+
+
+def _distance(pair: Direction, extractor: Extractor) -> tuple[Measurement, float]:
+    """Fréchet distance to the target domain, and the share of the distance of untranslated images that is closed."""
+    n = min(len(pair.source), len(pair.target), len(pair.training))
+    sets = (to_uint8(pair.forth), pair.source.images, pair.training.images)
+    features = [extractor.features(images[:n])[0] for images in sets]
+    real = extractor.features(pair.target.images[:n])[0]
+    value, copied, floor = (frechet_distance(real=real, fake=fake) for fake in features)
+    gain = (copied - value) / (copied - floor) if copied > floor else 0.0
+    words = f"untranslated images of {pair.a} {copied:.4g}: "
+    if copied <= floor:
+        words += f"{n} images are too few to distinguish {pair.a} and {pair.b} with these features"
+    else:
+        words += f"{gain:.0%} of the way to {pair.b}" if gain > 0 else f"translations are not closer to {pair.b}"
+    measurement = Measurement(
+        metric="translation FD",
+        direction=f"{pair.a} to {pair.b}",
+        value=value,
+        n=n,
+        split=pair.split,
+        floor=floor,
+        floor_name=f"real training images of {pair.b}",
+        extractor=extractor.name,
+        digest=extractor.digest,
+        by_extractor=True,
+        words=words,
+    )
+    return measurement, gain
+
+
+def _steganography(pair: Direction, cycle: Tensor) -> Measurement:
+    """Does the backward translation use faint patterns (Chu et al. 2017)? Noise destroys them (Bashkirova et al. 2019).
+
+    If it does not, the noise changes the reconstruction about as much as the translation. cycle: (N,) cycle errors.
+    """
+    noise = 2 * NOISE * torch.randn(pair.forth.shape, generator=make_generator("evaluate", "hidden information"))
+    disturbed = (pair.forth + noise).clamp(-1, 1)
+    noisy = l1(pair.back(disturbed), pair.x)
+    rise, applied = float((noisy - cycle).mean()), float(l1(disturbed, pair.forth).mean())
+    words = "no hidden information"
+    if rise > RISE * applied and rise > float(cycle.mean()) / 2:
+        words = "hidden information: the backward translation relies on invisible patterns, which the noise destroys"
+    return _mean(
+        "cycle error with noise",
+        f"{pair.a} to {pair.b} to {pair.a}",
+        noisy,
+        baseline=cycle,
+        floor_name="without noise",
+        split=pair.split,
+        words=words,
+    )
+
+
+def paired_errors(context: Context) -> Sequence[Measurement]:
+    """L1 and SSIM of translations and their targets, in both directions; the baseline is the untranslated image.
+
+    () without pairs.
+    """
+    if context.pairs is None:
+        return ()
+    measurements = []
     for label in range(2):
-        x, y = pairs[label].images, pairs[1 - label].images
-        translated = to_uint8(_translate(system, to_float(x), to=1 - label))
-        direction = f"{names[label]} to {names[1 - label]}"
+        x, y = context.pairs[label].images, context.pairs[1 - label].images
+        translated = to_uint8(_translate(context.system, to_float(x), to=1 - label))
+        direction = f"{context.data.classes[label]} to {context.data.classes[1 - label]}"
         errors = [l1(to_float(z), to_float(y)) for z in (translated, x)]
-        findings.append(_paired(f"paired L1 {direction}", "per pixel", errors, smaller=True))
+        measurements.append(_paired("paired L1", direction, *errors, smaller=True))
         if min(x.shape[2:]) >= WINDOW:
             similarities = [structural_similarity(real=y, fake=z) for z in (translated, x)]
-            findings.append(_paired(f"paired SSIM {direction}", "", similarities, smaller=False))
-    return tuple(findings)
+            measurements.append(_paired("paired SSIM", direction, *similarities, smaller=False))
+    return measurements
 
 
-def _paired(name: str, unit: str, numbers: list[Tensor], *, smaller: bool) -> Finding:
-    """The numbers of translations and, as the baseline, of copies.
-
-    numbers  (N,) of translations, (N,) of copies
-    smaller  whether smaller numbers are better
-    """
-    translated, copied = numbers
+def _paired(metric: str, direction: str, translated: Tensor, copied: Tensor, *, smaller: bool) -> Measurement:
+    """The numbers (N,) of translations and, as the baseline, of copies; whether smaller numbers are better."""
     interval = mean_interval((copied - translated if smaller else translated - copied).tolist())
     words = "no significant difference from copying"
     if interval and interval[0] > 0:
         words = "better than copying"
     if interval and interval[1] < 0:
         words = "worse than copying"
-    card = (float(translated.mean()), unit, len(translated), mean_interval(translated.tolist()))
-    return Finding(name, *card, *_baseline(copied), "the untranslated image", "pairs", words)
+    return _mean(
+        metric,
+        direction,
+        translated,
+        baseline=copied,
+        floor_name="the untranslated image",
+        split="pairs",
+        unit="per pixel" if smaller else "",
+        words=words,
+    )
+
+
+def _mean(
+    metric: str, direction: str, numbers: Tensor, *, baseline: Tensor, unit: str = "per pixel", **fields: Any
+) -> Measurement:
+    """The mean of numbers (N,) and, as the floor, that of the baseline (M,), with intervals over images."""
+    return Measurement(
+        metric=metric,
+        direction=direction,
+        value=float(numbers.mean()),
+        n=len(numbers),
+        unit=unit,
+        interval=mean_interval(numbers.tolist()),
+        floor=float(baseline.mean()),
+        floor_interval=mean_interval(baseline.tolist()),
+        **fields,
+    )
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
@@ -164,7 +235,7 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
 
 def _translate(system: Any, images: Tensor, *, to: int) -> Tensor:
     """Translations of (N, C, H, W) images. Raises SparringError if their shape differs."""
-    translated = system.translate(images, to)
+    translated: Tensor = system.translate(images, to)
     if translated.shape != images.shape:
         raise SparringError(
             f"translations must have the shape of their images, {tuple(images.shape)}; got {tuple(translated.shape)}"
@@ -177,11 +248,3 @@ def _nearest(images: Tensor, others: Tensor) -> Tensor:
     flat = others.flatten(1).float()
     closest = [torch.cdist(rows.flatten(1).float(), flat, p=1).min(1).values for rows in images.split(250)]
     return torch.cat(closest).double() / (255 * images[0].numel())
-
-
-def _mean(numbers: Tensor) -> tuple[float, str, int, tuple[float, float] | None]:
-    return float(numbers.mean()), "per pixel", len(numbers), mean_interval(numbers.tolist())
-
-
-def _baseline(numbers: Tensor) -> tuple[float, tuple[float, float] | None]:
-    return float(numbers.mean()), mean_interval(numbers.tolist())

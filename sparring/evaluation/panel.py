@@ -2,58 +2,28 @@
 
 No single metric detects every fault. FD and KID reward copies of the training images, recall does not detect that half
 of the samples are the same twenty, precision and density rise with blur, and no metric of features detects a weak
-checkerboard. To add a metric: a function in sparring/metrics, a line in `Panel.measure`, and a line in `MEANING`.
+checkerboard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sparring.evaluation.measurement import Cell, Measure
-from sparring.metrics import (
-    Cells,
-    ClassShare,
-    Extractor,
-    authenticity,
-    bin_z,
-    checkerboard_power,
-    chi_square_p,
-    class_histogram,
-    classifier_test,
-    duplicate_threshold,
-    duplicates,
-    effective_support,
-    fit_cells,
-    frechet_distance,
-    frechet_infinity,
-    high_frequency_share,
-    jensen_shannon,
-    kernel_distance,
-    laplacian_variance,
-    mean_interval,
-    missing_cells,
-    missing_share,
-    ndb,
-    nearest,
-    nearest_other,
-    nearest_train_test,
-    one_nn_accuracy,
-    power_spectrum,
-    prdc,
-    prominence,
-    total_variation,
-    wilson_interval,
-)
+from sparring.evaluation.features import Features, pool
+from sparring.evaluation.measurement import SIGMA_RED, Cell, Measurement
+from sparring.evaluation.metrics import FROM_PIXELS, METRICS, OF_SAMPLES, Metric
+from sparring.metrics.bins import Cells, bin_z, fit_cells, missing_cells
+from sparring.metrics.classes import ClassShare, class_histogram
 from sparring.metrics.distances import pairwise
-from sparring.metrics.intervals import Z, t_quantile
+from sparring.metrics.extractors import Extractor
+from sparring.metrics.intervals import Z, mean_interval, t_quantile
+from sparring.metrics.memorization import duplicate_threshold, nearest, nearest_other
 from sparring.seeds import make_generator
 
 FLOORS = 10
@@ -62,95 +32,14 @@ FLOORS = 10
 MAX_CELLS, IMAGES_PER_CELL = 100, 10
 """Maximum number of cells, and minimum number of real images per cell on average."""
 
-COARSE_SIDE = 12
-"""Side of the reduced images whose pixels are compared."""
-
 CELL_IMAGES = 10_000
 """At most this many real images are used to fit the cells."""
 
-COPY_POOL = {"quick": 30_000, "full": 100_000}
-"""Level -> maximum number of training images that are searched for copies."""
-
-MEANING = {
-    "FD": "Fréchet distance: difference in mean and covariance of the features",
-    "FD-infinity": "FD extrapolated to infinitely many samples",
-    "KID": "kernel distance between the distributions of the features",
-    "precision": "share of samples inside the neighborhoods of real images",
-    "recall": "share of real images inside the neighborhoods of samples",
-    "density": "how crowded the real images are around a sample; above 1: too close to the centers",
-    "coverage": "share of real images with a sample in their neighborhood",
-    "cells-JS": "Jensen-Shannon divergence between the frequencies of regions of the data",
-    "cells-NDB": "share of regions that are generated too often or too rarely",
-    "missing": "share of the real images in regions that are hardly ever generated",
-    "classes-TV": "share of samples in the wrong class",
-    "duplicates": "share of samples with a near-duplicate among the samples",
-    "duplicates-pixels": "the same on pixels, where noise images are not similar",
-    "effective support": "estimated number of different images (birthday paradox)",
-    "C2ST": "accuracy of a classifier of samples against real images; 0.5: indistinguishable",
-    "1-NN real": "share of real images whose nearest neighbor is real; 0.5: indistinguishable",
-    "1-NN fake": "share of samples whose nearest neighbor is a sample; below 0.5: copies",
-    "blur ratio": "edge strength of the median sample, divided by that of the median real image",
-    "HF ratio": "high frequencies of samples, divided by those of real images",
-    "Nyquist ratio": "power of the finest checkerboard, divided by that of real images",
-    "Nyquist peak": "the same power, divided by that of the surrounding frequencies; about 1: no pattern",
-    "quarter ratio": "power of a checkerboard twice as coarse, divided by that of real images",
-    "quarter peak": "the same power, divided by that of the surrounding frequencies; about 1: no pattern",
-    "copied-features": "share of samples that are copies of training images",
-    "copied-pixels": "the same on pixels",
-    "authentic": "share of samples farther from their nearest training image than its own nearest neighbor",
-}
-"""Metric -> its meaning in one line."""
-
-PATTERNS = {"Nyquist": 2, "quarter": 4}
-"""Regular pattern -> its period in pixels."""
-
-ROUNDING = 1e-5
-"""Share of a spectrum that comes from rounding to 256 levels, equal at all frequencies; less is not significant."""
-
-FROM_PIXELS = (
-    "duplicates-pixels",
-    *("blur ratio", "HF ratio", "Nyquist ratio", "Nyquist peak", "quarter ratio", "quarter peak", "copied-pixels"),
-)
-"""Metrics that do not use a feature extractor."""
+NO_DIFFERENCE = "no significant difference from real images"
+TOO_FEW = "too few images to tell"
 
 
-class Features(NamedTuple):
-    """A set of images and its statistics.
-
-    images    (N, C, S, S) uint8
-    features  (N, F)
-    labels    (N,) classes predicted by the extractor; None if it is not a classifier
-    edges     (N,) variance of the Laplacian
-    spectrum  (S, S) mean power spectrum
-    coarse    (N, P) pixels, averaged to at most 12 x 12
-    """
-
-    images: Tensor
-    features: Tensor
-    labels: Tensor | None
-    edges: Tensor
-    spectrum: Tensor
-    coarse: Tensor
-
-
-def describe(images: Tensor, extractor: Extractor) -> Features:
-    """The statistics of images (N, C, S, S) uint8."""
-    features, logits = extractor.features(images)
-    labels = None if logits is None else logits.argmax(1)
-    side = min(COARSE_SIDE, images.shape[-1])
-    coarse = torch.cat([F.adaptive_avg_pool2d(part.float(), side).flatten(1) for part in images.split(1000)])
-    return Features(images, features, labels, laplacian_variance(images), power_spectrum(images), coarse)
-
-
-def subset(whole: Features, rows: Tensor) -> Features:
-    """The statistics of a subset, without running the extractor again."""
-    labels = None if whole.labels is None else whole.labels[rows]
-    images = whole.images[rows]
-    spectrum = power_spectrum(images)
-    return Features(images, whole.features[rows], labels, whole.edges[rows], spectrum, whole.coarse[rows])
-
-
-@dataclass
+@dataclass(frozen=True)
 class Panel:
     """The reference, and what was fitted to other real images: cells and thresholds for duplicates.
 
@@ -170,7 +59,7 @@ class Panel:
     classes: tuple[str, ...]
 
     @classmethod
-    def of(cls, real: Features, others: Sequence[Features], extractor: Extractor, classes: tuple[str, ...]) -> Panel:
+    def fit(cls, real: Features, others: Sequence[Features], extractor: Extractor, classes: tuple[str, ...]) -> Panel:
         """Fit cells and thresholds.
 
         real     the reference
@@ -183,82 +72,55 @@ class Panel:
         pixels = duplicate_threshold(real.coarse, *(other.coarse for other in others))
         return cls(real, extractor, cells, below, pixels, classes)
 
+    def regions(self, images: Features) -> Tensor:
+        """(K,) number of images in each cell."""
+        return self.cells.counts(images.features)
+
+    def class_counts(self, images: Features) -> Tensor:
+        """(K,) number of images of each predicted class."""
+        assert images.labels is not None
+        return torch.bincount(images.labels, minlength=len(self.classes))
+
     def measure(self, samples: Features) -> dict[str, float]:
-        """All metrics of one set of images; for the effective support, the number of duplicate pairs.
+        """All metrics of one set of images, by name; the effective support is the number of duplicate pairs.
 
         Metrics that cannot be computed for these images are omitted.
         """
-        real, fake = self.real.features, samples.features
-        counts = {"real": self.cells.counts(real), "fake": self.cells.counts(fake)}
-        extractor, n = self.extractor.name, len(real)
-        one_nn, near_duplicates = (
-            one_nn_accuracy(real=real, fake=fake),
-            duplicates(fake=fake, within=self.duplicate_below),
-        )
-        numbers: dict[str, float] = {
-            f"FD-{extractor}@{n}": frechet_distance(real=real, fake=fake),
-            **({"FD-infinity": frechet_infinity(real=real, fake=fake)} if n >= 8 * real.shape[1] else {}),
-            f"KID-{extractor}@{n}": kernel_distance(real=real, fake=fake),
-            **prdc(real=real, fake=fake)._asdict(),
-            "cells-JS": jensen_shannon(**counts),
-            "cells-NDB": ndb(real=counts["real"], fake=counts["fake"]),
-            "missing": missing_share(**counts),
-            **({"classes-TV": total_variation(self.histogram([samples]))} if self.classes else {}),
-            "duplicates": near_duplicates.share,
-            "duplicates-pixels": duplicates(fake=samples.coarse, within=self.duplicate_pixels).share,
-            "effective support": near_duplicates.pairs,
-            "C2ST": classifier_test(real=real, fake=fake).accuracy,
-            "1-NN real": one_nn.real,
-            "1-NN fake": one_nn.fake,
-        }
-        sharp = float(self.real.edges.median())  # the median is robust against a few noise images
-        if sharp > 0:
-            numbers["blur ratio"] = float(samples.edges.median()) / sharp
-        flat, rounding = not bool(self.real.spectrum.any()), torch.full_like(self.real.spectrum, ROUNDING)
-        for name, share in self.bands.items() if not flat else ():
-            offset = share(rounding / rounding.numel())
-            numbers[name] = (share(samples.spectrum) + offset) / (share(self.real.spectrum) + offset)
-            if name.endswith(" ratio") and (period := PATTERNS.get(name.removesuffix(" ratio"))):
-                numbers[name.replace("ratio", "peak")] = prominence(samples.spectrum, period)
+        inputs = {needs: arguments(self, samples) for needs, arguments in OF_SAMPLES.items()}
+        results: dict[Any, Any] = {}
+        numbers: dict[str, float] = {}
+        for metric in _metrics_of_samples():
+            call, arguments = (metric.function, metric.needs), inputs[metric.needs]
+            if call not in results:
+                results[call] = None if arguments is None else metric.function(**arguments)
+            if results[call] is not None:
+                numbers[metric.name] = getattr(results[call], metric.field) if metric.field else results[call]
         return numbers
-
-    @property
-    def bands(self) -> dict[str, Callable[[Tensor], float]]:
-        """Name -> function of the spectrum, for the bands that images of this size have."""
-        size = self.real.images.shape[-1]
-        bands: dict[str, Callable[[Tensor], float]] = {"HF ratio": high_frequency_share}
-        for name, period in PATTERNS.items():
-            if size % period == 0:
-                bands[f"{name} ratio"] = partial(checkerboard_power, period=period)
-        return bands
 
     def histogram(self, sets: Sequence[Features]) -> list[ClassShare]:
         """Shares of the classes in all sets together; [] if the extractor does not recognize the classes."""
         if not self.classes:
             return []
-        labels = [samples.labels for samples in sets if samples.labels is not None]
-        assert self.real.labels is not None
-        return class_histogram(real=self.real.labels, fake=torch.cat(labels), classes=self.classes)
+        real, fake = self.real.labels, pool(sets).labels
+        assert real is not None
+        assert fake is not None
+        return class_histogram(real=real, fake=fake, classes=self.classes)
 
     def p_values(self, sets: Sequence[Features]) -> dict[str, float]:
         """p-values of the difference from the reference, for the metrics with a known distribution."""
-        features = torch.cat([samples.features for samples in sets])
-        counts = {"real": self.cells.counts(self.real.features), "fake": self.cells.counts(features)}
-        p_values = {
-            "cells-JS": chi_square_p(**counts),
-            "C2ST": classifier_test(real=self.real.features, fake=sets[0].features).p,
-        }
-        if self.classes:
-            labels = (self.real.labels, torch.cat([samples.labels for samples in sets if samples.labels is not None]))
-            real, fake = (torch.bincount(part, minlength=len(self.classes)) for part in labels if part is not None)
-            p_values["classes-TV"] = chi_square_p(real=real, fake=fake)
+        pooled = pool(sets)
+        p_values = {}
+        for metric in _metrics_of_samples():
+            arguments = OF_SAMPLES[metric.needs](self, pooled) if metric.p else None
+            if metric.p and arguments is not None:
+                p_values[metric.name] = metric.p(**arguments)
         return p_values
 
     def odd_cells(self, sets: Sequence[Features], most: int = 6) -> list[Cell]:
         """Cells with a wrong share: the missing ones, most common in the data first, then the overfull ones."""
         member = self.cells.of(self.real.features)
         real = torch.bincount(member, minlength=len(self.cells.centers))
-        fake = self.cells.counts(torch.cat([samples.features for samples in sets]))
+        fake = self.regions(pool(sets))
         z, missing = bin_z(real=real, fake=fake), missing_cells(real=real, fake=fake)
         shares = torch.stack([real / real.sum(), fake / fake.sum()], 1).tolist()
         gone = [k for k in (real * missing).argsort(descending=True, stable=True).tolist() if missing[k]][:most]
@@ -270,9 +132,13 @@ class Panel:
             return self.classes[int(torch.bincount(self.real.labels[member == k]).argmax())]
 
         return [
-            Cell(k, name(k), share=shares[k][0], made=shares[k][1], z=float(z[k]), missing=bool(missing[k]))
+            Cell(k, name(k), real=shares[k][0], fake=shares[k][1], z=float(z[k]), missing=bool(missing[k]))
             for k in gone + full
         ]
+
+
+def _metrics_of_samples() -> list[Metric]:
+    return [metric for metric in METRICS.values() if metric.needs in OF_SAMPLES]
 
 
 def floor_rows(total: int, n: int) -> list[Tensor]:
@@ -300,92 +166,77 @@ def floor_interval(floors: Sequence[float], n: int, total: int) -> float | None:
     return stdev(floors) / overlap**0.5 * correction
 
 
-def measures_of(
-    panel: Panel,
-    sets: Sequence[Features],
-    floors: Sequence[Mapping[str, float]],
-    total: int,
-    metadata: Mapping[str, Any],
-) -> list[Measure]:
+def panel_measurements(
+    panel: Panel, sets: Sequence[Features], floors: Sequence[Mapping[str, float]], total: int, split: str
+) -> list[Measurement]:
     """Each metric of the panel: its mean over the sets of samples, and its floor over the sets of real images.
 
-    floors    results of `Panel.measure` for real images in place of the samples
-    total     number of real images that these sets were drawn from
-    metadata  split, averaged and seed
+    floors  results of `Panel.measure` for real images in place of the samples
+    total   number of real images that these sets were drawn from
+    split   of the reference
     """
     n = len(panel.real.features)
     rows = [panel.measure(samples) for samples in sets]
     p_values = panel.p_values(sets)
-    measures = []
+    measurements = []
     for name in rows[0]:
-        values, floor = [row[name] for row in rows], [row[name] for row in floors]
-        card = {**extractor_record(None if name in FROM_PIXELS else panel.extractor), **metadata}
-        if name == "effective support":
-            fake, real = (effective_support(round(sum(pairs)), n, len(pairs)) for pairs in (values, floor))
-            measures.append(Measure(name, fake[0], n, fake[1], real[0], real[1], against=n, **card))
-        else:
-            card |= {"spread": floor_interval(floor, n, total), "p": p_values.get(name), "against": n}
-            interval = mean_interval(values)
-            measures.append(Measure(name, mean(values), n, interval, mean(floor), mean_interval(floor), **card))
-    return measures
+        metric = METRICS[name]
+        values, real = ([row[name] for row in group] for group in (rows, floors))
+        value, interval = _pooled(metric, values, n)
+        floor, between = _pooled(metric, real, n)
+        pixels = metric.needs in FROM_PIXELS
+        measurement = Measurement(
+            metric=name,
+            value=value,
+            n=n,
+            split=split,
+            interval=interval,
+            floor=floor,
+            floor_interval=between,
+            floor_name="real images",
+            extractor="pixels" if pixels else panel.extractor.name,
+            digest="" if pixels else panel.extractor.digest,
+            by_extractor=metric.distance,
+            spread=None if metric.pooled else floor_interval(real, n, total),
+            p=p_values.get(name),
+            against=n,
+        )
+        measurements.append(complete(measurement))
+    return measurements
 
 
-def extractor_record(extractor: Extractor | None) -> dict[str, Any]:
-    """Name and digest of the extractor; None: the metric is computed on pixels."""
-    if extractor is None:
-        return {"extractor": "pixels", "digest": ""}
-    return {"extractor": extractor.name, "digest": extractor.digest}
+def _pooled(metric: Metric, values: Sequence[float], n: int) -> tuple[float, tuple[float, float] | None]:
+    """One number and its interval from the numbers of several sets of n images."""
+    if metric.pooled is not None:
+        return metric.pooled(round(sum(values)), n, len(values))
+    return mean(values), mean_interval(values)
 
 
-# Memorization.
+def complete(measurement: Measurement) -> Measurement:
+    """The measurement with the properties of its metric and, for samples, the verdict."""
+    metric = METRICS[measurement.metric]
+    measurement = replace(measurement, section=metric.section, better=metric.better, needed=metric.least)
+    if metric.section == "samples" and not measurement.words:
+        measurement = replace(measurement, words=verdict(measurement, ratio=metric.ratio))
+    return measurement
 
 
-class Memorization(NamedTuple):
-    """The metrics, and the closest pairs: row indices of samples and of training images."""
-
-    measures: list[Measure]
-    samples: Tensor
-    training: Tensor
-
-
-def memorization(
-    sets: Sequence[Features],
-    train: Features,
-    held_out: Features,
-    extractor: Extractor,
-    pixels: Sequence[Tensor],
-    metadata: Mapping[str, Any],
-) -> Memorization:
-    """Copies of training images among the samples: by exchangeability in features and in pixels, and by AuthPct.
-
-    pixels    principal components of the pixels of all samples, of the training images and of the held-out images
-    metadata  split, averaged and seed
-    """
-    features = [torch.cat([samples.features for samples in sets]), train.features, held_out.features]
-    measures = []
-    for name, source, (fake, in_train, in_held_out) in (
-        ("copied-features", extractor, features),
-        ("copied-pixels", None, pixels),
-    ):
-        test = nearest_train_test(train=in_train, held_out=in_held_out, fake=fake)
-        spread = test.deviation / (1 - test.expected)
-        interval, floor = ((center - Z * spread, center + Z * spread) for center in (test.copied, 0.0))
-        card = {**extractor_record(source), **metadata, "spread": spread, "p": test.p, "against": len(in_held_out)}
-        measures.append(Measure(name, test.copied, len(fake), interval, 0.0, floor, **card))
-
-    fake, in_train, in_held_out = features
-    copies, real = authenticity(train=in_train, fake=fake), authenticity(train=in_train, fake=in_held_out)
-    interval, floor = (wilson_interval(round(part.share * len(part.at)), len(part.at)) for part in (copies, real))
-    spread = (real.share * (1 - real.share) * (1 / len(fake) + 1 / len(in_held_out))) ** 0.5
-    card = {**extractor_record(extractor), **metadata, "spread": spread, "against": len(in_held_out)}
-    measures.append(Measure("authentic", copies.share, len(fake), interval, real.share, floor, **card))
-
-    n = len(sets[0].features)
-    closeness = copies.distance[:n] / copies.own[:n].clamp(min=1e-12)
-    closest: dict[int, int] = {}  # training image -> sample
-    for i in closeness.argsort(stable=True).tolist():
-        closest.setdefault(int(copies.at[i]), i)
-    return Memorization(measures, torch.tensor([*closest.values()][:10]), torch.tensor([*closest][:10]))
+def verdict(measurement: Measurement, *, ratio: bool) -> str:
+    """The comparison of a metric of samples with its floor, in plain language; as a ratio, or as a difference."""
+    value, floor, z = measurement.value, measurement.floor, measurement.z
+    assert floor is not None
+    low, high = measurement.interval or (value, value)
+    floor_low, floor_high = measurement.floor_interval or (floor, floor)
+    ratio = ratio and floor > 0
+    if measurement.light == "gray" and (z is None or abs(z) < SIGMA_RED):
+        return TOO_FEW
+    if ratio and value < 0.5 * floor:
+        return "closer than real images: copies?"
+    if measurement.light == "green" or (not measurement.light and low <= floor_high and floor_low <= high):
+        return NO_DIFFERENCE
+    if ratio:
+        return f"{value / floor:.1f} x the floor"
+    return f"{abs(value - floor):.2g} {'above' if value > floor else 'below'} real images"
 
 
 def far_and_near(panel: Panel, samples: Features, count: int = 16) -> tuple[Tensor, Tensor]:

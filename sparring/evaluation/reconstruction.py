@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import mean, quantiles
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
-from sparring.evaluation.measurement import Finding, Unit
+from sparring.evaluation.measurement import Measurement, Unit
 from sparring.evaluation.splits import CHUNK, accepts, can, finite, in_chunks, pixels_of
-from sparring.metrics import (
-    COLLAPSED,
-    active_units,
-    energy_distance,
-    mean_interval,
-    posterior_collapsed,
-    squared_errors,
-)
+from sparring.metrics.blur import blur_ratio, laplacian_variance
+from sparring.metrics.codes import COLLAPSED, active_units, energy_distance, posterior_collapsed, squared_errors
+from sparring.metrics.intervals import mean_interval
 from sparring.seeds import derive_seed, make_generator
+
+if TYPE_CHECKING:
+    from sparring.evaluation.context import Context
 
 MAX_CODES = 2000
 """At most this many codes are compared with the prior, because the cost is quadratic."""
@@ -30,6 +29,9 @@ PRIOR_PAIRS = 20
 
 DRAWS, LIKELIHOOD_IMAGES = 100, 1000
 """Draws per image for the importance-weighted log-likelihood, and maximum number of images."""
+
+
+# Reconstructions.
 
 
 def reconstruct_all(system: Any, part: Dataset) -> Tensor:
@@ -43,57 +45,71 @@ def reconstruct_all(system: Any, part: Dataset) -> Tensor:
     return torch.cat(batches)
 
 
-def reconstruction_error(part: Dataset, reconstructed: Tensor, others: Dataset, split: str) -> Finding:
-    """Mean squared error per pixel, pixels from 0 to 1; the baseline is the mean of `others` for every image."""
-    errors = squared_errors(real=part.images, fake=reconstructed)
+def reconstruction_error(context: Context) -> Sequence[Measurement]:
+    """Mean squared error per pixel, pixels from 0 to 1; the baseline is the mean training image for every image."""
+    part, others = context.reference, context.others
+    errors = squared_errors(real=part.images, fake=context.reconstructed)
     mean_image = (others.images.sum(0) / len(others)).round().to(torch.uint8)
     baseline = squared_errors(real=part.images, fake=mean_image.expand_as(part.images))
-    return Finding(
-        "reconstruction error",
-        float(errors.mean()),
-        "per pixel",
-        len(part),
-        mean_interval(errors.tolist()),
-        float(baseline.mean()),
-        mean_interval(baseline.tolist()),
-        "the mean training image",
-        split,
-    )
-
-
-def evaluate_latents(
-    system: Any, part: Dataset, split: str, seed: int, repeats: int
-) -> tuple[tuple[Finding, ...], tuple[Unit, ...]]:
-    """Distance of the latent codes to the prior, KL divergence and active units."""
-    findings: list[Finding] = []
-    units: tuple[Unit, ...] = ()
-    if can(system, "encode") and can(system, "sample_latents"):
-        findings.append(distance_to_prior(system, part.images[:MAX_CODES], split, seed, repeats))
-    if can(system, "kl"):
-        kl, means = (in_chunks(method, part.images) for method in (system.kl, system.encode))
-        total = finite(kl.sum(1), "KL divergences")
-        interval = mean_interval(total.tolist())
-        findings.append(
-            Finding("KL divergence", float(total.mean()), "nats", len(part), interval, None, None, "", split)
+    return [
+        Measurement(
+            metric="reconstruction error",
+            value=float(errors.mean()),
+            n=len(part),
+            split=context.split,
+            unit="per pixel",
+            interval=mean_interval(errors.tolist()),
+            floor=float(baseline.mean()),
+            floor_interval=mean_interval(baseline.tolist()),
+            floor_name="the mean training image",
         )
-        units = tuple(Unit(*row) for row in torch.stack([kl.mean(0), means.var(0)], 1).tolist())
-        active = int(active_units(means).sum())
-        collapsed = posterior_collapsed(active, len(units))
-        words = f"posterior collapse: fewer than {COLLAPSED:.0%} of the units are active" if collapsed else ""
-        card = (active, f"of {len(units)}", len(part), None, None, None, "", split, words)
-        findings.append(Finding("active units", *card))
-    return tuple(findings), units
+    ]
 
 
-def distance_to_prior(system: Any, images: Tensor, split: str, seed: int, repeats: int) -> Finding:
-    """Energy distance of the codes of (N, C, S, S) uint8 images to the prior; the baseline is two sets of the prior.
+def blur_of_reconstructions(context: Context) -> Sequence[Measurement]:
+    """Edge strength of reconstructions, divided by that of the original images; () if these have no edges.
 
-    If `encode` takes a seed, the codes contain the noise that the decoder was trained with.
+    The baseline is that of training images.
     """
+    sharp = laplacian_variance(context.reference.images)
+    if not float(sharp.mean()) > 0:
+        return ()
+    others = laplacian_variance(context.others.images[: len(sharp)])
+    floor, floor_interval = blur_ratio(real=sharp, fake=others)
+    ratio, interval = blur_ratio(real=sharp, fake=laplacian_variance(context.reconstructed), paired=True)
+    words = "no significant difference from real images"
+    if interval[1] < floor_interval[0] or floor_interval[1] < interval[0]:
+        words = "blurred: edges are lost" if ratio < floor else "more edges than real images, possibly noise"
+    return [
+        Measurement(
+            metric="blur ratio of reconstructions",
+            value=ratio,
+            n=len(sharp),
+            split=context.split,
+            interval=interval,
+            floor=floor,
+            floor_interval=floor_interval,
+            floor_name="real training images",
+            words=words,
+        )
+    ]
+
+
+# Latent codes.
+
+
+def distance_to_prior(context: Context) -> Sequence[Measurement]:
+    """Energy distance of the codes of images to the prior; the baseline is two sets of the prior.
+
+    If `encode` takes a seed, the codes contain the noise that the decoder was trained with. () without a prior.
+    """
+    system, seed = context.system, context.seed
+    if not can(system, "sample_latents"):
+        return ()
     noisy = accepts(system, "encode", "seed")
     options = {"seed": derive_seed("evaluate", seed, "codes")} if noisy else {}
-    codes = system.encode(to_float(images), **options)
-    priors = [_prior(system, len(codes), derive_seed("evaluate", seed, "prior", i)) for i in range(repeats)]
+    codes = system.encode(to_float(context.reference.images[:MAX_CODES]), **options)
+    priors = [_prior(system, len(codes), derive_seed("evaluate", seed, "prior", i)) for i in range(context.repeats)]
     values = [energy_distance(real=prior, fake=codes) for prior in priors]
     pairs = [
         [_prior(system, len(codes), derive_seed("evaluate", "two priors", i, j)) for j in range(2)]
@@ -107,18 +123,19 @@ def distance_to_prior(system: Any, images: Tensor, split: str, seed: int, repeat
         words = f"{value / typical:.1f} times the distance between two sets of prior codes"
     if can(system, "kl") and not noisy:
         words += " (mean codes, without noise)"
-    return Finding(
-        "energy distance to the prior",
-        value,
-        "",
-        len(codes),
-        mean_interval(values),
-        typical,
-        (0.0, highest),
-        "two sets of prior codes",
-        split,
-        words,
-    )
+    return [
+        Measurement(
+            metric="energy distance to the prior",
+            value=value,
+            n=len(codes),
+            split=context.split,
+            interval=mean_interval(values),
+            floor=typical,
+            floor_interval=(0.0, highest),
+            floor_name="two sets of prior codes",
+            words=words,
+        )
+    ]
 
 
 def _prior(system: Any, n: int, seed: int) -> Tensor:
@@ -129,27 +146,60 @@ def _prior(system: Any, n: int, seed: int) -> Tensor:
     return codes[torch.randperm(len(codes), generator=make_generator("evaluate", "prior", seed))[:n]]
 
 
-def likelihood(system: Any, part: Dataset, split: str, seed: int) -> tuple[Finding, ...]:
-    """Importance-weighted log-likelihood; the baseline is the bound with one draw. () without the capability."""
-    if not can(system, "log_likelihood"):
-        return ()
-    images = to_float(part.images[:LIKELIHOOD_IMAGES])
+def kl_and_means(system: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """KL divergences (N, latent_dim) from the prior and mean codes (N, latent_dim) of (N, C, S, S) uint8 images."""
+    return in_chunks(system.kl, images), in_chunks(system.encode, images)
+
+
+def units_of(kl: Tensor, means: Tensor) -> tuple[Unit, ...]:
+    """The units of the latent code, from the results of `kl_and_means`."""
+    return tuple(Unit(*row) for row in torch.stack([kl.mean(0), means.var(0)], 1).tolist())
+
+
+def latent_units(context: Context) -> Sequence[Measurement]:
+    """KL divergence of the codes from the prior, and the number of active units."""
+    kl, means = context.latents
+    total, units = finite(kl.sum(1), "KL divergences"), means.shape[1]
+    active = int(active_units(means).sum())
+    collapsed = posterior_collapsed(active, units)
+    return [
+        Measurement(
+            metric="KL divergence",
+            value=float(total.mean()),
+            n=len(total),
+            split=context.split,
+            unit="nats",
+            interval=mean_interval(total.tolist()),
+        ),
+        Measurement(
+            metric="active units",
+            value=active,
+            n=len(total),
+            split=context.split,
+            unit=f"of {units}",
+            words=f"posterior collapse: fewer than {COLLAPSED:.0%} of the units are active" if collapsed else "",
+        ),
+    ]
+
+
+def log_likelihood(context: Context) -> Sequence[Measurement]:
+    """Importance-weighted log-likelihood; the baseline is the bound with one draw."""
+    images = to_float(context.reference.images[:LIKELIHOOD_IMAGES])
+    seed = derive_seed("evaluate", context.seed, "draws")
     estimate, bound = (
-        finite(
-            system.log_likelihood(images, draws=draws, seed=derive_seed("evaluate", seed, "draws")), "log-likelihoods"
+        finite(context.system.log_likelihood(images, draws=draws, seed=seed), "log-likelihoods") for draws in (DRAWS, 1)
+    )
+    return [
+        Measurement(
+            metric="log-likelihood",
+            value=float(estimate.mean()),
+            n=len(images),
+            split=context.split,
+            unit="nats",
+            interval=mean_interval(estimate.tolist()),
+            floor=float(bound.mean()),
+            floor_interval=mean_interval(bound.tolist()),
+            floor_name="the bound (1 draw)",
+            words=f"lower bound, {DRAWS} draws per image",
         )
-        for draws in (DRAWS, 1)
-    )
-    finding = Finding(
-        "log-likelihood",
-        float(estimate.mean()),
-        "nats",
-        len(images),
-        mean_interval(estimate.tolist()),
-        float(bound.mean()),
-        mean_interval(bound.tolist()),
-        "the bound (1 draw)",
-        split,
-        f"lower bound, {DRAWS} draws per image",
-    )
-    return (finding,)
+    ]

@@ -9,7 +9,7 @@ import pydantic
 from pydantic import BaseModel, Field
 
 from sparring.errors import MOST, SparringError
-from sparring.evaluation.measurement import FORMAT
+from sparring.evaluation.result import FORMAT
 
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
 Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
@@ -17,42 +17,46 @@ Name = Annotated[str, Field(min_length=1)]
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
 
-class Card(BaseModel, strict=True):
-    """A number in any section."""
+class Record(BaseModel, strict=True):
+    """A measurement in any section: `Measurement.as_dict`."""
 
-    section: str
+    metric: Name
     name: Name
+    direction: str
+    section: str
     value: Number
-    unit: str | None
-    n: Whole | None
+    unit: str
+    n: Whole
+    split: str
     interval: Interval | None
     floor: Number | None
     floor_interval: Interval | None
-    floor_name: str | None
-    z: Number | None = None
-    light: Literal["green", "amber", "red", "gray", ""] | None = None
-    extractor: str | None = None
-    digest: str | None = None
-    split: str | None = None
-    averaged: bool | None = None
-    fingerprint: str | None = None
-    words: str | None
+    floor_name: str
+    extractor: str | None
+    digest: str | None
+    spread: Number | None
+    z: Number | None
+    p: Number | None
+    light: Literal["green", "amber", "red", "gray", ""]
+    against: Whole | None
+    needed: Whole
+    better: Literal["lower", "higher", "floor", ""]
+    words: str
+    averaged: bool | None
+    fingerprint: str
 
 
-class SampleCard(Card, strict=True):
+class SampleRecord(Record, strict=True):
     """A metric of the panel."""
 
-    n: Whole
     floor: Number
-    z: Number | None
-    light: Literal["green", "amber", "red", "gray", ""] | None
-    averaged: bool | None
     extractor: str
     digest: str
-    split: str
 
 
 class ClassShare(BaseModel, strict=True):
+    """The fields of `metrics.classes.ClassShare`."""
+
     name: str
     share: Number
     low: Number
@@ -61,15 +65,19 @@ class ClassShare(BaseModel, strict=True):
 
 
 class Cell(BaseModel, strict=True):
+    """The fields of `measurement.Cell`."""
+
     number: Whole
     name: str
-    share: Number
-    made: Number
+    real: Number
+    fake: Number
     z: Number
     missing: bool
 
 
 class Diagnosis(BaseModel, strict=True):
+    """The fields of `diagnose.Diagnosis`."""
+
     cause: Name
     sure: str
     sentence: str
@@ -79,6 +87,8 @@ class Diagnosis(BaseModel, strict=True):
 
 
 class Unit(BaseModel, strict=True):
+    """The fields of `measurement.Unit`."""
+
     kl: Number
     variance: Number
 
@@ -95,7 +105,7 @@ class StoredEvaluation(BaseModel, strict=True):
     range: dict[str, Number]
     system: dict[str, Any]
     notes: list[str]
-    metrics: list[Card]
+    metrics: list[Record]
     classes: list[ClassShare]
     cells: list[Cell]
     units: list[Unit]
@@ -109,10 +119,10 @@ def require_evaluation(stored: Mapping[str, Any]) -> None:
         raise SparringError("eval.json was made by another version of sparring: run sparring evaluate again")
     try:
         StoredEvaluation.model_validate(stored)
-        for card in stored["metrics"]:
-            if card["section"] == "samples":
-                SampleCard.model_validate(card)
-            if card.get("light") and card.get("z") is None:
+        for record in stored["metrics"]:
+            if record["section"] == "samples":
+                SampleRecord.model_validate(record)
+            if record["light"] and record["z"] is None:
                 raise SparringError("eval.json is damaged: a light without z; run sparring evaluate again")
     except pydantic.ValidationError as error:
         first = error.errors()[0]

@@ -13,18 +13,9 @@ from torch import Tensor, nn
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError, unknown_name_error
-from sparring.metrics import (
-    EXTRACTORS,
-    PIXELS,
-    PRETRAINED,
-    SELF,
-    Extractor,
-    extractor,
-    extractor_for,
-    load_pretrained,
-    pixels_pca64,
-    simclr64,
-)
+from sparring.metrics.data_driven import PIXELS, SELF, pixels_pca64, simclr64
+from sparring.metrics.extractors import EXTRACTORS, Extractor, extractor, extractor_for
+from sparring.metrics.pretrained import PRETRAINED, load_pretrained
 from sparring.seeds import make_generator
 
 HELD_OUT_B = "held_out_b"

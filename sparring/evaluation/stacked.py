@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sparring.data.builtin import STACKED
-from sparring.data.dataset import Dataset
-from sparring.evaluation.measurement import Finding
+from sparring.evaluation.given import Images
+from sparring.evaluation.measurement import Measurement
 from sparring.evaluation.splits import pixels_of, shuffled
-from sparring.metrics import LENET_MNIST, extractor, reverse_kl
+from sparring.metrics.extractors import LENET_MNIST, extractor
+from sparring.metrics.modes import reverse_kl
 from sparring.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from sparring.evaluation.context import Context
 
 SAMPLES = 26_000
 """Number of samples, as in the papers. With it even a perfect generator has a reverse KL of about 0.019."""
@@ -25,18 +30,28 @@ def read_digits(images: Tensor) -> Tensor:
     return logits.argmax(1).view(-1, 3) @ torch.tensor([100, 10, 1])
 
 
-def stacked_modes(sample: Callable[..., Tensor], data: Dataset, split: str, seed: int) -> tuple[Finding, ...]:
-    """Modes and reverse KL of 26,000 samples, with training images as the baseline; () for other data."""
-    if data.classes != STACKED or data.images.shape[1] != 3:
+def stacked_modes(context: Context) -> Sequence[Measurement]:
+    """Modes and reverse KL of 26,000 samples, with training images as the baseline; () for other data or images."""
+    data = context.data
+    if data.classes != STACKED or data.images.shape[1] != 3 or isinstance(context.system, Images):
         return ()
     real = data.images[shuffled(data, "modes")[:SAMPLES]]
-    fake = pixels_of(sample(len(real), seed=derive_seed("evaluate", seed, "modes")), len(real), data)
+    samples = context.sample(len(real), seed=derive_seed("evaluate", context.seed, "modes"))
+    fake = pixels_of(samples, len(real), data)
     counts, real_counts = (torch.bincount(read_digits(images), minlength=len(STACKED)) for images in (fake, real))
-    baseline = (None, f"{len(real):,} real training images", split)
-    n, words = len(fake), f"classified by {LENET_MNIST}"
-    modes, real_modes = int((counts > 0).sum()), int((real_counts > 0).sum())
-    kl, real_kl = reverse_kl(counts), reverse_kl(real_counts)
-    return (
-        Finding("modes", modes, f"of {len(STACKED):,}", n, None, real_modes, *baseline, words),
-        Finding("reverse KL of the modes", kl, "nats", n, None, real_kl, *baseline, words),
-    )
+    return [
+        Measurement(
+            metric=metric,
+            value=value,
+            n=len(fake),
+            split=context.split,
+            unit=unit,
+            floor=floor,
+            floor_name=f"{len(real):,} real training images",
+            words=f"classified by {LENET_MNIST}",
+        )
+        for metric, unit, value, floor in (
+            ("modes", f"of {len(STACKED):,}", int((counts > 0).sum()), int((real_counts > 0).sum())),
+            ("reverse KL of the modes", "nats", reverse_kl(counts), reverse_kl(real_counts)),
+        )
+    ]

@@ -9,9 +9,10 @@ from sparring.metrics.bins import (
     missing_cells,
     missing_share,
     ndb,
+    total_variation,
 )
-from sparring.metrics.blur import blur_ratio, laplacian_variance
-from sparring.metrics.classes import ClassShare, class_histogram, total_variation
+from sparring.metrics.blur import blur_ratio, laplacian_variance, median_edge_ratio
+from sparring.metrics.classes import ClassShare, class_histogram
 from sparring.metrics.codes import (
     ACTIVE,
     COLLAPSED,
@@ -62,7 +63,10 @@ from sparring.metrics.modes import Modes, mode_coverage, nearest_modes, reverse_
 from sparring.metrics.parzen import SIGMAS, Parzen, parzen_log_likelihood
 from sparring.metrics.pretrained import PRETRAINED, load_pretrained
 from sparring.metrics.spectrum import (
+    checkerboard_peak,
     checkerboard_power,
+    checkerboard_ratio,
+    high_frequency_ratio,
     high_frequency_share,
     nyquist_energy,
     power_spectrum,
@@ -102,7 +106,9 @@ __all__ = [
     "authenticity",
     "bin_z",
     "blur_ratio",
+    "checkerboard_peak",
     "checkerboard_power",
+    "checkerboard_ratio",
     "chi_square_p",
     "class_histogram",
     "classifier_test",
@@ -116,6 +122,7 @@ __all__ = [
     "fit_cells",
     "frechet_distance",
     "frechet_infinity",
+    "high_frequency_ratio",
     "high_frequency_share",
     "jensen_shannon",
     "kernel_distance",
@@ -123,6 +130,7 @@ __all__ = [
     "laplacian_variance",
     "load_pretrained",
     "mean_interval",
+    "median_edge_ratio",
     "missing_cells",
     "missing_share",
     "mode_coverage",

@@ -113,6 +113,16 @@ def jensen_shannon(*, real: Tensor, fake: Tensor) -> float:
 
 
 @typed
+def total_variation(*, real: Tensor, fake: Tensor) -> float:
+    """Half the sum of absolute differences of the shares of two histograms of counts: 0 to 1.
+
+    For classes, the share of fakes in the wrong class.
+    """
+    real, fake = _checked(real, fake)
+    return float((real / real.sum() - fake / fake.sum()).abs().sum()) / 2
+
+
+@typed
 def missing_share(*, real: Tensor, fake: Tensor) -> float:
     """The share of real images in missing cells, those whose share among fakes is less than a quarter of the real one.
 

@@ -62,3 +62,13 @@ def blur_ratio(*, real: Tensor, fake: Tensor, paired: bool = False) -> tuple[flo
         variance = fake.var() / len(fake) + ratio**2 * real.var() / len(real)
     half = Z * float(variance.sqrt() / real.mean())
     return ratio, (ratio - half, ratio + half)
+
+
+@typed
+def median_edge_ratio(*, real: Tensor, fake: Tensor) -> float | None:
+    """Median `laplacian_variance` of fakes (M,) over that of reals (N,); None if the reals have no edges.
+
+    The median is robust against a few noise images.
+    """
+    sharp = float(real.median())
+    return float(fake.median()) / sharp if sharp > 0 else None

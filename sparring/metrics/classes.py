@@ -43,9 +43,3 @@ def class_histogram(*, real: Tensor, fake: Tensor, classes: Sequence[str]) -> li
         ClassShare(name, n_fake / len(fake), *wilson_interval(n_fake, len(fake)), n_real / len(real))
         for name, n_real, n_fake in zip(classes, *counts, strict=True)
     ]
-
-
-@typed
-def total_variation(histogram: Sequence[ClassShare]) -> float:
-    """Half the sum of absolute differences of the shares, in [0, 1]: the share of fakes in the wrong class."""
-    return sum(abs(row.share - row.real_share) for row in histogram) / 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,9 @@ from sparring.typed import require_finite, require_images, typed
 
 HIGH_FREQUENCY = 0.35
 """Lower limit of high frequencies, in cycles per pixel."""
+
+ROUNDING = 1e-5
+"""Share of a spectrum that comes from rounding to 256 levels, equal at all frequencies; less is not significant."""
 
 
 @typed
@@ -84,6 +90,39 @@ def prominence(spectrum: Tensor, period: int) -> float:
         at += float(spectrum[i, j])
         around += sum(float(spectrum[index]) for index in neighbors) / max(1, len(neighbors))
     return at / around if around > 0 else 0.0
+
+
+@typed
+def high_frequency_ratio(*, real: Tensor, fake: Tensor) -> float | None:
+    """`high_frequency_share` of the spectrum (H, W) of fakes over that of reals; None if the reals are constant."""
+    return _ratio(high_frequency_share, real, fake)
+
+
+@typed
+def checkerboard_ratio(*, real: Tensor, fake: Tensor, period: int) -> float | None:
+    """`checkerboard_power` of the spectrum (H, W) of fakes over that of reals.
+
+    None if the reals are constant, or if H or W is not a multiple of the period.
+    """
+    if any(side % period for side in real.shape):
+        return None
+    return _ratio(partial(checkerboard_power, period=period), real, fake)
+
+
+@typed
+def checkerboard_peak(*, real: Tensor, fake: Tensor, period: int) -> float | None:
+    """`prominence` of the period in the spectrum (H, W) of fakes; None as for `checkerboard_ratio`."""
+    if any(side % period for side in real.shape) or not bool(real.any()):
+        return None
+    return prominence(fake, period)
+
+
+def _ratio(share: Callable[[Tensor], float], real: Tensor, fake: Tensor) -> float | None:
+    """A share of the power of fakes over that of reals, both increased by the share of rounding."""
+    if not bool(real.any()):
+        return None
+    offset = share(torch.full_like(real, ROUNDING / real.numel()))
+    return (share(fake) + offset) / (share(real) + offset)
 
 
 def _require_spectrum(spectrum: Tensor) -> None:

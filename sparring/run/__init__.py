@@ -620,7 +620,7 @@ class Run:
 
     def best(self) -> dict[str, Any] | None:
         """The line of metrics.jsonl with the smallest KID on the half of the held-out images used for selection."""
-        lines = [line for line in self.lines("metrics") if line["name"].startswith("KID-")]
+        lines = [line for line in self.lines("metrics") if line["metric"] == "KID" and "floor" in line]
         return min(lines, key=lambda line: line["value"], default=None)
 
     def system(self, *, recipe: str | None = None, checkpoint: str = "last") -> System:

@@ -71,9 +71,10 @@ def _is_line(log: str, line: Mapping[str, Any]) -> bool:
         named = all(isinstance(move.pop("player"), str) for move in moves)
         return named and bool(moves) and all(numbers(move, "loss", "gradient", *move) for move in moves)
     if log == "metrics":
-        distance = ("floor", "held_out_b") if line["name"].startswith(("FD-", "KID-")) else ()
+        distance = ("floor", "held_out_b") if {"floor", "held_out_b", "extractor"} & line.keys() else ()
         finite = numbers(line, "value", "n", *distance) and all(abs(line[name]) < 1e30 for name in ("value", *distance))
-        return finite and (not distance or isinstance(line["extractor"], str))
+        named = all(isinstance(line[key], str) for key in ("metric", "name", *(["extractor"] if distance else [])))
+        return finite and named
     return numbers(line, "seconds") and 0 <= line["seconds"] < 1e12
 
 
