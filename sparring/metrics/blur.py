@@ -68,7 +68,11 @@ def blur_ratio(*, real: Tensor, fake: Tensor, paired: bool = False) -> tuple[flo
 def median_edge_ratio(*, real: Tensor, fake: Tensor) -> float | None:
     """Median `laplacian_variance` of fakes (M,) over that of reals (N,); None if the reals have no edges.
 
-    The median is robust against a few noise images.
+    The median is robust against a few noise images. Raises SparringError for empty sets, and for numbers that are not
+    finite.
     """
+    if min(real.numel(), fake.numel()) < 1:
+        raise SparringError(f"edges must be (N,), N > 0; got {tuple(real.shape)}, {tuple(fake.shape)}")
+    require_finite(real=real, fake=fake)
     sharp = float(real.median())
     return float(fake.median()) / sharp if sharp > 0 else None

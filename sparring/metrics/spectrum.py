@@ -104,7 +104,7 @@ def checkerboard_ratio(*, real: Tensor, fake: Tensor, period: int) -> float | No
 
     None if the reals are constant, or if H or W is not a multiple of the period.
     """
-    if any(side % period for side in real.shape):
+    if not _has(real, period):
         return None
     return _ratio(partial(checkerboard_power, period=period), real, fake)
 
@@ -112,9 +112,15 @@ def checkerboard_ratio(*, real: Tensor, fake: Tensor, period: int) -> float | No
 @typed
 def checkerboard_peak(*, real: Tensor, fake: Tensor, period: int) -> float | None:
     """`prominence` of the period in the spectrum (H, W) of fakes; None as for `checkerboard_ratio`."""
-    if any(side % period for side in real.shape) or not bool(real.any()):
+    if not _has(real, period) or not bool(real.any()):
         return None
     return prominence(fake, period)
+
+
+def _has(spectrum: Tensor, period: int) -> bool:
+    """Whether both sides are multiples of the period."""
+    require_int("period", period, least=2)
+    return not any(side % period for side in spectrum.shape)
 
 
 def _ratio(share: Callable[[Tensor], float], real: Tensor, fake: Tensor) -> float | None:
