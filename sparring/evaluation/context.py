@@ -145,7 +145,7 @@ class Context:
         sets, training = self.samples.sets, self.samples.training
         pca = pixels_pca64(self.others.images)
         fakes = torch.cat([one.images for one in sets])
-        pixels = tuple(pca.features(images)[0] for images in (fakes, training.images, held_out.images))
+        pixels = pca.features(fakes)[0], pca.features(training.images)[0], pca.features(held_out.images)[0]
         reals = describe(held_out.images, self.extractor)
         return memorization(sets, training, reals, self.extractor, pixels, self.split)
 
