@@ -1,7 +1,7 @@
 """Games (pairs of losses on scores) and penalties. One function per equation; its scale is in the docstring.
 
-Scores are logits, (B,) or (B, 1), higher = "real" unless the targets are swapped. Losses are computed in float32 or
-better.
+Scores are logits, (B,) or (B, 1), higher = "real" unless the targets are swapped. Everything is computed in the
+precision of the arguments: float32 or better, as the referee ensures.
 """
 
 from __future__ import annotations
@@ -19,11 +19,6 @@ from sparring.errors import SparringError, abbreviated, unknown_name_error
 Target = float | Tensor
 
 
-def to_float32(scores: Tensor) -> Tensor:
-    """Scores as float32 (float64 is kept): bf16 has 8 bits of mantissa, too few for a mean of logarithms."""
-    return scores if scores.dtype == torch.float64 else scores.float()
-
-
 def require_alike(a: Tensor, b: Target) -> None:
     """Raises SparringError for tensors with different shapes: (B, 1) - (B,) would silently broadcast to (B, B)."""
     if isinstance(b, Tensor) and a.shape != b.shape:
@@ -33,14 +28,13 @@ def require_alike(a: Tensor, b: Target) -> None:
 def cross_entropy(scores: Tensor, target: Target) -> Tensor:
     """Mean of max(s, 0) - s t + log(1 + exp(-|s|)): binary cross-entropy on logits, stable at any s."""
     require_alike(scores, target)
-    s = to_float32(scores)
-    return (F.softplus(s) - s * target).mean()
+    return (F.softplus(scores) - scores * target).mean()
 
 
 def squared_error(scores: Tensor, target: Target) -> Tensor:
     """Mao et al. 2017, eq. 2: 1/2 E (s - t)^2."""
     require_alike(scores, target)
-    return 0.5 * (to_float32(scores) - target).square().mean()
+    return 0.5 * (scores - target).square().mean()
 
 
 @dataclass(frozen=True)
@@ -90,8 +84,7 @@ class Targets:
     def _perturb(self, target: float, other: float, scores: Tensor) -> Target:
         if not self.noise and not self.flip_prob:
             return target
-        full = to_float32(scores)
-        flipped, noise = (self.uniform(full.numel()).to(full).view_as(full) for _ in range(2))
+        flipped, noise = (self.uniform(scores.numel()).to(scores).view_as(scores) for _ in range(2))
         flipped, noise = flipped < self.flip_prob, self.noise * noise
         return torch.where(flipped, other + noise * (target - other), target + noise * (other - target))
 
@@ -184,17 +177,17 @@ def _lsgan_generator(fake: Tensor, targets: Targets) -> Tensor:
 
 def _hinges(real: Tensor, fake: Tensor, targets: Targets) -> Tensor:
     """Lim and Ye 2017, eq. 7: E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))."""
-    return F.relu(1 - to_float32(real)).mean() + F.relu(1 + to_float32(fake)).mean()
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
 def _distance(real: Tensor, fake: Tensor, targets: Targets) -> Tensor:
     """Arjovsky et al. 2017, eq. 3, to be minimized: E D(G(z)) - E D(x)."""
-    return to_float32(fake).mean() - to_float32(real).mean()
+    return fake.mean() - real.mean()
 
 
 def _raise_score(fake: Tensor, targets: Targets) -> Tensor:
     """The generator of hinge and Wasserstein games raises its scores: -E D(G(z))."""
-    return -to_float32(fake).mean()
+    return -fake.mean()
 
 
 def _zero(targets: Targets) -> float:
@@ -251,7 +244,7 @@ def relativistic(positive: Tensor, negative: Tensor) -> Tensor:
     Raises SparringError for scores with different shapes.
     """
     require_alike(positive, negative)
-    return F.softplus(to_float32(negative) - to_float32(positive)).mean()
+    return F.softplus(negative - positive).mean()
 
 
 def interpolate(x: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
@@ -266,16 +259,21 @@ def interpolate(x: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
     return alpha * x + (1 - alpha) * fake
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Tensor, *, target: float = 0.0) -> Tensor:
-    """E (|grad_x D(x)| - target)^2, one norm per sample. R1 of Mescheder et al. 2018 is gamma/2 times it, target 0.
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], x: Tensor, *, target: float = 0.0, scale: float = 1.0
+) -> Tensor:
+    """E (|grad D(x)| - target)^2, one norm per sample. R1 of Mescheder et al. 2018 is gamma/2 times it, target 0.
 
-    critic: (B, ...) -> (B,) or (B, 1), with no dependence between samples (no batch norm). x: (B, ...), any dtype.
+    critic  (B, ...) -> (B,) or (B, 1), with no dependence between samples (no batch norm)
+    x       (B, ...)
+    scale   the gradient is with respect to x / scale: 2 if x is in [-1, 1] and the paper's pixels are in [0, 1]
+
     `torch.func.grad` keeps the second-order term in eager mode and under torch.compile.
     """
-    gradient = torch.func.grad(lambda images: to_float32(critic(images)).sum())(x)
+    gradient = torch.func.grad(lambda images: critic(images).sum())(x).flatten(1)
     if target == 0:
-        return to_float32(gradient).flatten(1).square().sum(1).mean()
-    return (to_float32(gradient).flatten(1).norm(dim=1) - target).square().mean()
+        return scale**2 * gradient.square().sum(1).mean()
+    return (scale * gradient.norm(dim=1) - target).square().mean()
 
 
 def orthogonal_penalty(weights: Sequence[Tensor]) -> Tensor:
@@ -298,7 +296,7 @@ def orthogonal_penalty(weights: Sequence[Tensor]) -> Tensor:
 def half_squared_error(decoded: Tensor, x: Tensor) -> Tensor:
     """(B,) 1/2 |x - decoded|^2, summed over pixels in [0, 1]; both (B, C, H, W) in [-1, 1]."""
     require_alike(decoded, x)
-    return ((to_float32(decoded) - x) / 2).square().flatten(1).sum(1) / 2
+    return ((decoded - x) / 2).square().flatten(1).sum(1) / 2
 
 
 def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
@@ -307,8 +305,7 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     logits: (B, C, H, W); x: the same shape in [-1, 1].
     """
     require_alike(logits, x)
-    s = to_float32(logits)
-    return (F.softplus(s) - s * (x + 1) / 2).flatten(1).sum(1)
+    return (F.softplus(logits) - logits * (x + 1) / 2).flatten(1).sum(1)
 
 
 def gaussian_nll(mean: Tensor, x: Tensor, *, std: float) -> Tensor:
@@ -322,5 +319,4 @@ def gaussian_nll(mean: Tensor, x: Tensor, *, std: float) -> Tensor:
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """(B, d) KL(N(mean, variance) || N(0, 1)) of each unit in nats (Kingma and Welling 2014, appendix B)."""
     require_alike(mean, log_variance)
-    mean, log_variance = to_float32(mean), to_float32(log_variance)
     return (mean.square() + log_variance.exp() - 1 - log_variance) / 2

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from sparring.errors import SparringError, require_int
+from sparring.seeds import make_generator
 from sparring.typed import typed
 
 MAX_SIZE = 1 << 20
@@ -133,6 +134,13 @@ def from_sampler(sampler: Callable[[torch.Generator, int], Tensor], latent_dim: 
         return codes[:, None]
 
     return Prior(latent_dim, 1, each)
+
+
+def in_every_class(prior: Prior, classes: int, rows: int = 8) -> Tensor:
+    """(rows, classes, classes + latent) codes: `rows` styles from the prior, each in every class."""
+    styles = prior.draw(make_generator("styles"), rows)
+    onehot = torch.eye(classes).expand(rows, -1, -1)
+    return torch.cat([onehot, styles[:, None].expand(-1, classes, -1)], 2)
 
 
 @typed

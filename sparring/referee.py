@@ -14,6 +14,7 @@ from typing import Any
 
 import accelerate
 import torch
+from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
@@ -51,6 +52,16 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
         return torch.nn.utils.get_total_norm(gradients)
     flat = [g.as_strided((g.numel(),), (1,)) for g in gradients]  # gradients are dense: no gaps or overlaps
     return torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
+
+
+def return_float32(system: System) -> None:
+    """Make the networks of all players return float32 under autocast.
+
+    So everything that a round computes from their outputs, losses, penalties and logged numbers, is in float32: bf16
+    has 8 bits of mantissa, too few for a mean of logarithms.
+    """
+    for name in dict.fromkeys(name for names in system.players.values() for name in names):
+        getattr(system, name).register_forward_hook(lambda network, inputs, outputs: convert_to_fp32(outputs))
 
 
 @dataclass
@@ -184,6 +195,9 @@ class Referee:
         else:
             set_tf32(self.precision != torch.float32)
 
+        if self.precision != torch.float32:
+            return_float32(system)
+
         self.system = system.to(self.device).to(memory_format=torch.channels_last).train()
         self.system.precision = self.precision
         self.weights = self._weights_of_players()
@@ -263,6 +277,11 @@ class Referee:
         if move.player != moves[0].player:
             raise SparringError(
                 f"microbatches of {name}.round yield moves of different players: {moves[0].player} and {move.player}"
+            )
+        if move.loss.dtype in (torch.bfloat16, torch.float16):
+            raise SparringError(
+                f"{name}.round yields a loss of '{move.player}' in {str(move.loss.dtype).removeprefix('torch.')}: "
+                "compute it from outputs of the players' networks, which are float32, or call .float()"
             )
 
     def _step(self, moves: list[Move]) -> StepResult:

@@ -36,6 +36,10 @@ def next_labeled(feed: NextBatch, stream: str = "train") -> tuple[Tensor, Tensor
     return x, y
 
 
+LabelsLike = int | Sequence[int] | Tensor | None
+"""Classes of images: one for all, a sequence that is repeated, or None for each in turn."""
+
+
 class Move:
     """One optimizer step of a player: the loss it minimizes, and scalars to log.
 
@@ -133,12 +137,13 @@ class System(nn.Module):
         self.draws: ShardedRng | None = None
         self._round_index = 0
 
-    round: Callable[[NextBatch], Generator[Move, None, None]]
-    """The paper's algorithm, with one `yield Move(...)` for each optimizer step; every system defines it."""
+    def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """The paper's algorithm, with one `yield Move(...)` for each optimizer step; every system defines it."""
+        raise NotImplementedError(f"{type(self).__name__} has no round")
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        if not inspect.isgeneratorfunction(getattr(cls, "round", None)):
+        if "round" in cls.__dict__ and not inspect.isgeneratorfunction(cls.round):
             raise TypeError(f"{cls.__name__}.round never yields: a round yields a Move for every optimizer step")
         cls.takes = _all_options(cls)
         for name in CAPABILITIES.keys() & cls.__dict__.keys():
@@ -195,7 +200,7 @@ class System(nn.Module):
         z = draw_noise(self.noise_distribution, make_generator("sample", seed), (n, self.latent_dim), truncation)
         return z.to(next(self.parameters()))
 
-    def expand_labels(self, n: int, labels: int | Sequence[int] | Tensor | None) -> Tensor:
+    def expand_labels(self, n: int, labels: LabelsLike) -> Tensor:
         """(n,) int64 labels for sampling: one label for all, a sequence to be repeated, or None to cycle the classes.
 
         Raises SparringError for labels that are not classes of this system.

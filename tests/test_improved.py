@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import two_tone, with_labels
+from torch import nn
 from toys import SHAPE, adam, images
 
 from sparring.data.dataset import Dataset, Spec
 from sparring.errors import SparringError
-from sparring.networks.improved_gan import Classifier, WeightNormLinear, generator
+from sparring.networks.improved_gan import WeightNormLinear, generator, head, init_from_data, trunk
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
@@ -43,7 +44,7 @@ def test_too_many_labels_are_refused():
 
 
 def test_parameters_are_those_of_the_published_networks():
-    D, G = Classifier((1, 28, 28), 10), generator(100, (1, 28, 28))
+    D, G = nn.Sequential(trunk((1, 28, 28)), head(10)), generator(100, (1, 28, 28))
     learned = {n: p.numel() for n, p in D.named_parameters()}
     assert sum(v for n, v in learned.items() if not n.endswith("scale")) == 1538760
     assert [v for n, v in learned.items() if n.endswith("scale")] == [10]
@@ -62,11 +63,11 @@ def test_weight_norm_has_the_length_of_its_scale():
 
 
 def test_the_data_sets_scales_and_biases():
-    D = Classifier(SHAPE, 4).eval()  # without noise every pre-activation can be seen
+    D = nn.Sequential(*trunk(SHAPE), *head(4)).eval()  # without noise every pre-activation can be seen
     x = torch.randn(200, *SHAPE)
-    D.init_from_data(x)
+    init_from_data(D, x)
     h = x
-    for layer in [*D.features, *D.head]:
+    for layer in D:
         h = layer(h)
         if isinstance(layer, WeightNormLinear):
             torch.testing.assert_close(h.mean(0), torch.zeros(h.shape[1]), atol=1e-4, rtol=0)
@@ -75,7 +76,7 @@ def test_the_data_sets_scales_and_biases():
 
 def small(seed=0):
     torch.manual_seed(seed)
-    return ImprovedGAN(generator(5, SHAPE, 32), Classifier(SHAPE, 2), latent_dim=5)
+    return ImprovedGAN(generator(5, SHAPE, 32), trunk(SHAPE), head(2), latent_dim=5)
 
 
 def referee(system, few, every, **options):
@@ -103,15 +104,15 @@ def test_the_losses_are_those_of_the_paper():
     u = batches["unlabeled"][0]
 
     def with_generated(images):
-        logits = system.D(images)
+        logits = system.D(system.T(images))
         return torch.cat([logits, torch.zeros(len(logits), 1)], 1).log_softmax(1)
 
-    known = -system.D(x).log_softmax(1)[torch.arange(4), y].mean()
+    known = -system.D(system.T(x)).log_softmax(1)[torch.arange(4), y].mean()
     is_real = (1 - with_generated(u)[:, 2].exp()).log().mean()
     is_made = with_generated(fake)[:, 2].mean()
     torch.testing.assert_close(moves[0].loss, known - (is_real + is_made) / 2)
-    wanted = system.D.features(u).mean(0)
-    offered = system.D.features(system.G(system.noise(4))).mean(0)
+    wanted = system.T(u).mean(0)
+    offered = system.T(system.G(system.noise(4))).mean(0)
     torch.testing.assert_close(moves[1].loss, (wanted - offered).square().mean())
     torch.testing.assert_close(real_logit(torch.zeros(1, 4)), torch.tensor([4.0]).log())
 
@@ -119,7 +120,7 @@ def test_the_losses_are_those_of_the_paper():
 def test_two_labels_are_enough_for_two_tones():
     data = with_labels(two_tone())
     system = small()
-    system.D.init_from_data(data.images.float() / 127.5 - 1)
+    init_from_data([*system.T, *system.D], data.images.float() / 127.5 - 1)
     judge = referee(system, data.labeled_subset(2, seed=0).repeated(16), data, ema_decay=0.9)
     for _ in range(60):
         judge.play()

@@ -102,13 +102,13 @@ def test_optimal_discriminator_of_two_gaussians_is_the_density_ratio():
 
 
 @pytest.mark.parametrize("name", GAMES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_stable_at_huge_logits(name, dtype):
     for real, fake in ((1e4, -1e4), (-1e4, 1e4)):
         r = torch.full((4,), real, dtype=dtype, requires_grad=True)
         f = torch.full((4,), fake, dtype=dtype, requires_grad=True)
         d, g = game(name).discriminator(r, f), game(name).generator(f)
-        assert d.dtype == g.dtype == torch.float32
+        assert d.dtype == g.dtype == dtype
         (d + g).backward()
         assert torch.isfinite(torch.stack([d, g])).all()
         assert torch.isfinite(r.grad).all()

@@ -16,7 +16,7 @@ from sparring.device import resolve_precision
 from sparring.machine import disable_malloc_trim
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Recipe, build_recipe, load_recipe, resolve_arguments
-from sparring.referee import Referee
+from sparring.referee import Referee, return_float32
 
 LOG_EVERY = 10
 """Rounds between log lines, as in `sparring train`."""
@@ -75,6 +75,7 @@ def minimal_loop(recipe: Recipe, streams: Mapping[str, Dataset]) -> Iterator[Non
     """Our rounds, kernels, layouts and precision in the shortest possible loop: no checks, no EMA, no logs."""
     disable_malloc_trim()
     use_matmul_convolutions(recipe.system)
+    return_float32(recipe.system)
     system = recipe.system.to(memory_format=torch.channels_last).train()
     weights = {
         player: list(dict.fromkeys(p for net in nets for p in getattr(system, net).parameters() if p.requires_grad))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -33,37 +35,41 @@ class WeightNormLinear(nn.Module):
         return F.linear(x, self.direction * (self.scale / self.direction.norm(dim=1))[:, None], self.bias)
 
 
-class Classifier(nn.Module):
-    """(B, C, H, W) in [-1, 1] -> (B, classes) logits: noise before every layer, weight norm, ReLU.
+HIDDEN = (1000, 500, 250, 250, 250)
+"""Widths of the discriminator's layers."""
+
+
+def trunk(shape: tuple[int, int, int]) -> nn.Sequential:
+    """(B, C, H, W) in [-1, 1] -> (B, 250) features: noise before every layer, weight norm, ReLU."""
+    widths = [math.prod(shape), *HIDDEN]
+    layers: list[nn.Module] = [ToUnitRange(), nn.Flatten()]
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
+        layers += [TrainingNoise(0.5 if i else 0.3), WeightNormLinear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def head(classes: int) -> nn.Sequential:
+    """(B, 250) features -> (B, classes) logits.
 
     The sum of exponentiated logits is the odds of "real" (section 5); there is no logit for "generated".
     """
+    return nn.Sequential(TrainingNoise(0.5), WeightNormLinear(HIDDEN[-1], classes, train_scale=True))
 
-    HIDDEN = (1000, 500, 250, 250, 250)
 
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__()
-        widths = [math.prod(shape), *self.HIDDEN]
-        layers: list[nn.Module] = [ToUnitRange(), nn.Flatten()]
-        for i, (inputs, outputs) in enumerate(zip(widths, self.HIDDEN, strict=False)):
-            layers += [TrainingNoise(0.5 if i else 0.3), WeightNormLinear(inputs, outputs), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(TrainingNoise(0.5), WeightNormLinear(widths[-1], classes, train_scale=True))
+@torch.no_grad()
+def init_from_data(layers: Iterable[nn.Module], images: Tensor) -> None:
+    """Initializes scales and biases so that pre-activations have mean 0 and variance 1 on images (N, C, H, W).
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
-
-    @torch.no_grad()
-    def init_from_data(self, images: Tensor) -> None:
-        """Initializes scales and biases so that pre-activations have mean 0 and variance 1 on images (N, C, H, W)."""
-        h = images
-        for layer in [*self.features, *self.head]:
-            if isinstance(layer, WeightNormLinear):
-                outputs = layer(h)
-                mean, std = outputs.mean(0), outputs.std(0, correction=0)
-                layer.scale.div_(std)
-                layer.bias.sub_(mean).div_(std)
-            h = layer(h)
+    layers  of trunk and head, in order
+    """
+    h = images
+    for layer in layers:
+        if isinstance(layer, WeightNormLinear):
+            outputs = layer(h)
+            mean, std = outputs.mean(0), outputs.std(0, correction=0)
+            layer.scale.div_(std)
+            layer.bias.sub_(mean).div_(std)
+        h = layer(h)
 
 
 class ShiftedNorm(nn.BatchNorm1d):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sparring.data.dataset import Dataset, Spec
     from sparring.referee import MakeOptimizer
-    from sparring.systems.gan import GAN
+    from sparring.systems.noise_model import NoiseModel
 
 Norm = Literal["batch", "instance", "layer", "virtual", "none"]
 Activation = Literal["relu", "leaky-relu"]
@@ -236,7 +236,7 @@ def ganhacks(
 
     kwargs: dict[str, Any] = {"latent_dim": latent_dim, "game": options.make_game(), "noise": noise}
     batch_kwargs: dict[str, Any] = {"resample_noise": options.resample_noise, "joint_batch": options.joint_batch}
-    system: GAN
+    system: NoiseModel
     if replay:
         system = Replay(G, D, batch=batch, shape=data.shape, memory=replay, **kwargs, **batch_kwargs)
     elif discriminator.augment == "adaptive":
@@ -259,7 +259,7 @@ def ganhacks(
     )
 
 
-def set_reference_batches(system: "GAN", dataset: "Dataset", *, packing: int) -> None:
+def set_reference_batches(system: "NoiseModel", dataset: "Dataset", *, packing: int) -> None:
     """Set virtual batch norm's reference batches: latent codes for G, real images (`packing` per pack) for D."""
     import torch
 
@@ -271,6 +271,6 @@ def set_reference_batches(system: "GAN", dataset: "Dataset", *, packing: int) ->
     g = make_generator("reference")
     for norm in (m for m in system.G.modules() if isinstance(m, WithReferenceBatch)):
         norm.reference.copy_(draw_noise(system.noise_distribution, g, tuple(norm.reference.shape)))
-    for norm in (m for m in system.D.modules() if isinstance(m, WithReferenceBatch)):
+    for norm in (m for m in system.get_submodule("D").modules() if isinstance(m, WithReferenceBatch)):
         chosen = torch.randint(len(dataset), (len(norm.reference) * packing,), generator=g)
         norm.reference.copy_(to_float(dataset.images[chosen]).view_as(norm.reference))

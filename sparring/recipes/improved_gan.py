@@ -64,10 +64,11 @@ def improved_gan(
 
     classes = require_classes(data, "improved-gan")
     require_balanced(n_labeled, classes)
-    G, D = improved_gan.generator(latent_dim, data.shape), improved_gan.Classifier(data.shape, classes)
+    G = improved_gan.generator(latent_dim, data.shape)
+    T, D = improved_gan.trunk(data.shape), improved_gan.head(classes)
 
     def initialize(dataset: "Dataset") -> None:
-        D.init_from_data(to_float(dataset.images[:500]))
+        improved_gan.init_from_data([*T, *D], to_float(dataset.images[:500]))
 
     def streams(dataset: "Dataset", seed: int) -> Mapping[str, "Dataset"]:
         return {"labeled": dataset.labeled_subset(n_labeled, seed).repeated(batch), "unlabeled": dataset}
@@ -75,7 +76,7 @@ def improved_gan(
     n = lr_decay_rounds
     curve = linear_decay(lr, first=1 + 2 / 3 * n, last=1 + n) if n else constant(lr)
     adam = partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999), eps=1e-4)  # the authors add 1e-8 inside the square root
-    system = ImprovedGAN(G, D, latent_dim=latent_dim, noise=noise)
+    system = ImprovedGAN(G, T, D, latent_dim=latent_dim, noise=noise)
     return Recipe(
         system=system,
         optimizers=dict.fromkeys(system.players, adam),

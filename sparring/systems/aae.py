@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 import torch
 from torch import Tensor, nn
 
-from sparring.losses import Game, half_squared_error, to_float32
+from sparring.losses import Game, half_squared_error
 from sparring.priors import Prior
 from sparring.seeds import make_generator
 from sparring.system import Move, NextBatch
@@ -37,7 +37,7 @@ class AAE(Autoencoder):
 
         code = self.encoder(x)  # one pass for both steps: the first does not change the encoder
         prior_samples = self.draw_rows(self.prior.draw, len(x))
-        prior_score, code_score = to_float32(self.D(torch.cat([prior_samples, code.detach()]))).chunk(2)
+        prior_score, code_score = self.D(torch.cat([prior_samples, code.detach()])).chunk(2)
         loss = self.game.discriminator(prior_score, code_score)  # regularization phase, first step
         yield Move("discriminator", loss, prior=prior_score.mean(), code=code_score.mean())
 

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sparring.losses import Game, half_squared_error, to_float32
-from sparring.priors import Prior, categorical
+from sparring.losses import Game, half_squared_error
+from sparring.priors import Prior, categorical, in_every_class
 from sparring.seeds import make_generator
 from sparring.system import Move, NextBatch, grid_columns_for
-from sparring.systems.aae_supervised import in_every_class
 from sparring.systems.autoencoder import Autoencoder
 
 
@@ -53,8 +52,8 @@ class ClusteringAAE(Autoencoder):
 
         y, z = self.parts(x)
         prior_y, prior_z = self.draw_rows(self.category_prior.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([prior_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([prior_z, z.detach()]))).chunk(2))
+        loss_y = self.game.discriminator(*self.Dy(torch.cat([prior_y, y.detach()])).chunk(2))
+        loss_z = self.game.discriminator(*self.Dz(torch.cat([prior_z, z.detach()])).chunk(2))
         yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
         adv_y, adv_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
@@ -62,7 +61,7 @@ class ClusteringAAE(Autoencoder):
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, clusters) probabilities and (B, latent) styles of (B, C, H, W) images."""
-        logits, z = to_float32(self.encoder(x)).split([self.clusters, self.latent_dim], 1)
+        logits, z = self.encoder(x).split([self.clusters, self.latent_dim], 1)
         return logits.softmax(1), z
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:

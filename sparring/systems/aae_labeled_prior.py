@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from sparring.errors import SparringError
-from sparring.losses import Game, half_squared_error, to_float32
+from sparring.losses import Game, half_squared_error
 from sparring.priors import Prior
 from sparring.seeds import make_generator
-from sparring.system import Move, NextBatch, grid_columns_for, next_labeled
+from sparring.system import LabelsLike, Move, NextBatch, grid_columns_for, next_labeled
 from sparring.systems.aae import AAE
 
 
@@ -45,7 +45,7 @@ class LabeledPriorAAE(AAE):
         code = self.encoder(x)
         prior_samples = self.prior_samples_for(y)
         codes = torch.cat([torch.cat([prior_samples, code.detach()]), onehot.repeat(2, 1)], 1)
-        prior_score, code_score = to_float32(self.D(codes)).chunk(2)
+        prior_score, code_score = self.D(codes).chunk(2)
         loss = self.game.discriminator(prior_score, code_score)
         yield Move("discriminator", loss, prior=prior_score.mean(), code=code_score.mean())
 
@@ -57,11 +57,11 @@ class LabeledPriorAAE(AAE):
         components = torch.where(y == self.classes, self.random_labels(len(y)), y)
         return samples[torch.arange(len(y)), components]
 
-    def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of codes from the requested components (default: each in turn)."""
         return self.decode(self.sample_latents(n, seed=seed, labels=labels))
 
-    def sample_latents(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0, labels: LabelsLike = None) -> Tensor:
         """(n, latent) codes from the requested components (default: each in turn)."""
         samples = self.prior.each(make_generator("sample", seed), n)
         return samples[torch.arange(n), self.expand_labels(n, labels).cpu()]

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sparring.losses import Game, half_squared_error, to_float32
+from sparring.losses import Game, half_squared_error
 from sparring.priors import Prior
 from sparring.seeds import make_generator
-from sparring.system import Move, NextBatch, next_labeled
+from sparring.system import LabelsLike, Move, NextBatch, next_labeled
 from sparring.systems.aae_clustering import ClusteringAAE
 
 
@@ -59,8 +59,8 @@ class ReductionAAE(ClusteringAAE):
 
         y, z = self.parts(x)
         prior_y, prior_z = self.draw_rows(self.category_prior.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([prior_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([prior_z, z.detach()]))).chunk(2))
+        loss_y = self.game.discriminator(*self.Dy(torch.cat([prior_y, y.detach()])).chunk(2))
+        loss_z = self.game.discriminator(*self.Dz(torch.cat([prior_z, z.detach()])).chunk(2))
         yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
         adv_y, adv_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
@@ -68,7 +68,7 @@ class ReductionAAE(ClusteringAAE):
 
     def repulsion(self) -> Tensor:
         """Sum over pairs of heads of the shortfall from the distance eta; 0 when all are far enough apart."""
-        return F.relu(self.min_distance - F.pdist(to_float32(self.heads.weight.T))).sum()
+        return F.relu(self.min_distance - F.pdist(self.heads.weight.T)).sum()
 
     def combine(self, categories: Tensor, styles: Tensor) -> Tensor:
         """(n, latent) sums of cluster heads and styles, of (n, clusters) probabilities and (n, latent) styles."""
@@ -121,15 +121,15 @@ class LabeledReductionAAE(ReductionAAE):
         yield from self.moves(x)
 
         x, labels = next_labeled(feed, "labeled")
-        logits = to_float32(self.encoder(x))[:, : self.classes]
+        logits = self.encoder(x)[:, : self.classes]
         correct = (logits.argmax(1) == labels).float().mean()
         yield Move("classifier", F.cross_entropy(logits, labels), accuracy=correct)
 
-    def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of the requested classes (default: each in turn)."""
         return self.decode(self.sample_latents(n, seed=seed, labels=labels))
 
-    def sample_latents(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0, labels: LabelsLike = None) -> Tensor:
         """(n, latent) codes around the heads of the requested classes (default: each in turn)."""
         categories = one_hot(self.expand_labels(n, labels).cpu(), self.classes)
         return self.combine(categories, self.prior.draw(make_generator("sample", seed), n))

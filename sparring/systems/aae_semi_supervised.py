@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sparring.losses import Game, half_squared_error, to_float32
-from sparring.priors import Prior, categorical
+from sparring.losses import Game, half_squared_error
+from sparring.priors import Prior, categorical, in_every_class
 from sparring.seeds import make_generator
-from sparring.system import Move, NextBatch, grid_columns_for, next_labeled
-from sparring.systems.aae_supervised import in_every_class
+from sparring.system import LabelsLike, Move, NextBatch, grid_columns_for, next_labeled
 from sparring.systems.autoencoder import Autoencoder
 
 
@@ -62,8 +61,8 @@ class SemiSupervisedAAE(Autoencoder):
         # Regularization phase.
         y, z = self.parts(x)
         prior_y, prior_z = self.draw_rows(self.category_prior.draw, len(x)), self.draw_rows(self.prior.draw, len(x))
-        loss_y = self.game.discriminator(*to_float32(self.Dy(torch.cat([prior_y, y.detach()]))).chunk(2))
-        loss_z = self.game.discriminator(*to_float32(self.Dz(torch.cat([prior_z, z.detach()]))).chunk(2))
+        loss_y = self.game.discriminator(*self.Dy(torch.cat([prior_y, y.detach()])).chunk(2))
+        loss_z = self.game.discriminator(*self.Dz(torch.cat([prior_z, z.detach()])).chunk(2))
         yield Move("discriminators", loss_y + loss_z, category=loss_y, style=loss_z)
 
         adv_y, adv_z = self.game.generator(self.Dy(y)), self.game.generator(self.Dz(z))
@@ -71,20 +70,20 @@ class SemiSupervisedAAE(Autoencoder):
 
         # Semi-supervised classification phase.
         x, labels = next_labeled(feed, "labeled")
-        logits = to_float32(self.encoder(x))[:, : self.classes]
+        logits = self.encoder(x)[:, : self.classes]
         correct = (logits.argmax(1) == labels).float().mean()
         yield Move("classifier", F.cross_entropy(logits, labels), accuracy=correct)
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, classes) probabilities and (B, latent) styles of (B, C, H, W) images."""
-        logits, z = to_float32(self.encoder(x)).split([self.classes, self.latent_dim], 1)
+        logits, z = self.encoder(x).split([self.classes, self.latent_dim], 1)
         return logits.softmax(1), z
 
-    def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of the requested classes (default: each in turn), in random styles."""
         return self.decode(self.sample_latents(n, seed=seed, labels=labels))
 
-    def sample_latents(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample_latents(self, n: int, *, seed: int = 0, labels: LabelsLike = None) -> Tensor:
         """(n, classes + latent) one-hot classes (default: each in turn) and styles."""
         onehot = one_hot(self.expand_labels(n, labels).cpu(), self.classes)
         return torch.cat([onehot, self.prior.draw(make_generator("sample", seed), n)], 1)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from sparring.losses import Game, half_squared_error, to_float32
+from sparring.losses import Game, half_squared_error
 from sparring.priors import Prior
 from sparring.seeds import make_generator
-from sparring.system import Move, NextBatch, grid_columns_for, next_labeled
+from sparring.system import LabelsLike, Move, NextBatch, grid_columns_for, next_labeled
 from sparring.systems.aae import AAE
 
 
@@ -38,22 +38,22 @@ class SupervisedAAE(AAE):
 
         code = self.encoder(x)
         prior_samples = self.draw_rows(self.prior.draw, len(x))
-        prior_score, code_score = to_float32(self.D(torch.cat([prior_samples, code.detach()]))).chunk(2)
+        prior_score, code_score = self.D(torch.cat([prior_samples, code.detach()])).chunk(2)
         loss = self.game.discriminator(prior_score, code_score)
         yield Move("discriminator", loss, prior=prior_score.mean(), code=code_score.mean())
 
         yield Move("encoder", self.game.generator(self.D(code)))
 
-    def sample(self, n: int, *, seed: int = 0, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of the requested classes (default: each in turn), in random styles."""
         return self.decode(self.sample_latents(n, seed=seed), labels=labels)
 
-    def decode(self, codes: Tensor, *, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def decode(self, codes: Tensor, *, labels: LabelsLike = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] of (n, latent) styles in the given classes (default: each in turn)."""
         onehot = one_hot(self.expand_labels(len(codes), labels).to(codes.device), self.classes)
         return self.generate_images(self.decoder, torch.cat([onehot, codes], 1))
 
-    def reconstruct(self, images: Tensor, *, labels: int | list[int] | Tensor | None = None) -> Tensor:
+    def reconstruct(self, images: Tensor, *, labels: LabelsLike = None) -> Tensor:
         """Reconstructions of (n, C, H, W) images in [-1, 1] from class and style."""
         return self.decode(self.encode(images), labels=labels)
 
@@ -61,10 +61,3 @@ class SupervisedAAE(AAE):
         """Rows of one style, which `decode` renders in each class in turn."""
         styles = self.prior.draw(make_generator("styles"), 8)
         return {"one style per row, one class per column": styles[:, None].expand(-1, self.classes, -1)}
-
-
-def in_every_class(prior: Prior, classes: int, rows: int = 8) -> Tensor:
-    """(rows, classes, classes + latent) codes: `rows` styles from the prior, each in every class."""
-    styles = prior.draw(make_generator("styles"), rows)
-    onehot = torch.eye(classes).expand(rows, -1, -1)
-    return torch.cat([onehot, styles[:, None].expand(-1, classes, -1)], 2)

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.losses import Game, to_float32
-from sparring.system import Move, NextBatch, grid_columns_for, next_labeled
-from sparring.systems.cgan import LabelsLike
-from sparring.systems.gan import GAN
+from sparring.losses import Game
+from sparring.system import Move, NextBatch, next_labeled
+from sparring.systems.noise_model import ConditionalNoiseModel
 
 
-class ACGAN(GAN):
+class ACGAN(ConditionalNoiseModel):
     """The discriminator has an auxiliary classifier; both players minimize its cross-entropy.
 
     T        (B, C, H, W) -> (B, F): the shared trunk of discriminator and classifier
     D        (B, F) -> (B, 1) scores (logits)
     C        (B, F) -> (B, classes) logits
-    G        (B, latent), (B,) int64 -> (B, C, H, W) in [-1, 1]
+    game     the pair of losses (sparring.losses.GAMES)
+    G, latent_dim, classes, noise  as in ConditionalNoiseModel
     d_class_weight  weight of L_C, the summed cross-entropies of real and generated images, in D's loss (1)
     g_class_weight  weight of the cross-entropy of generated images in G's loss (1; Gulrajani et al. 2017: .1)
     """
 
     players = {"discriminator": ("T", "D", "C"), "generator": ("G",)}
-    takes = {"sample": {"labels", "truncation"}, "decode": {"labels"}}
-    C: Any
 
     def __init__(
         self,
@@ -44,10 +41,9 @@ class ACGAN(GAN):
         d_class_weight: float = 1.0,
         g_class_weight: float = 1.0,
     ) -> None:
-        super().__init__(G, D, latent_dim=latent_dim, game=game, noise=noise)
-        self.T, self.C = T, C
-        self.classes = classes
-        self.grid_columns = grid_columns_for(classes)
+        super().__init__(G, latent_dim=latent_dim, classes=classes, noise=noise)
+        self.T, self.D, self.C = T, D, C
+        self.game = game
         self.d_class_weight, self.g_class_weight = d_class_weight, g_class_weight
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
@@ -56,10 +52,10 @@ class ACGAN(GAN):
         with torch.no_grad():
             fake = self.G(self.noise(len(x)), fake_labels)
         real_features, fake_features = self.T(x), self.T(fake)
-        real_score, fake_score = to_float32(self.D(real_features)), to_float32(self.D(fake_features))
+        real_score, fake_score = self.D(real_features), self.D(fake_features)
         source = self.game.discriminator(real_score, fake_score)  # eq. 2, L_S
-        class_loss_real = F.cross_entropy(to_float32(self.C(real_features)), y)  # eq. 3, L_C: sum of both
-        class_loss_fake = F.cross_entropy(to_float32(self.C(fake_features)), fake_labels)
+        class_loss_real = F.cross_entropy(self.C(real_features), y)  # eq. 3, L_C: sum of both
+        class_loss_fake = F.cross_entropy(self.C(fake_features), fake_labels)
         loss = source + self.d_class_weight * (class_loss_real + class_loss_fake)
         yield Move(
             "discriminator",
@@ -72,23 +68,9 @@ class ACGAN(GAN):
 
         fake_labels = self.random_labels(len(x))
         fake_features = self.T(self.G(self.noise(len(x)), fake_labels))
-        class_loss_fake = F.cross_entropy(to_float32(self.C(fake_features)), fake_labels)
-        yield Move(
-            "generator",
-            self.game.generator(self.D(fake_features)) + self.g_class_weight * class_loss_fake,
-            class_loss_fake=class_loss_fake,
-        )
-
-    def sample(self, n: int, *, seed: int = 0, labels: LabelsLike = None, truncation: float | None = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
-
-        truncation  numbers of a code beyond +- this are resampled: less variety, better quality
-        """
-        return self.decode(self.sample_latents(n, seed=seed, truncation=truncation), labels=labels)
-
-    def decode(self, codes: Tensor, *, labels: LabelsLike = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of (n, latent) noise and the given classes."""
-        return self.generate_images(self.G, codes, self.expand_labels(len(codes), labels))
+        class_loss_fake = F.cross_entropy(self.C(fake_features), fake_labels)
+        loss = self.game.generator(self.D(fake_features)) + self.g_class_weight * class_loss_fake
+        yield Move("generator", loss, class_loss_fake=class_loss_fake)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real, also with inverted targets."""

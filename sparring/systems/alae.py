@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from sparring.errors import SparringError
-from sparring.losses import gradient_penalty, to_float32
+from sparring.losses import gradient_penalty
 from sparring.system import Move, NextBatch, System
 
 
@@ -52,26 +52,27 @@ class ALAE(System):
             self.players = {**self.players, "autoencoder": ("E", "G", "F")}
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        # Step I: discriminator.
         x, _ = feed("train")
         with torch.no_grad():
-            fake = self.G(self.F(self.noise(len(x)))).to(x.dtype)
+            fake = self.G(self.F(self.noise(len(x))))
         real_score, fake_score = self.score_logits(x), self.score_logits(fake)
         penalty = gradient_penalty(self.score_logits, x)
         loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * penalty
-        yield Move(
-            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=penalty
-        )  # step I
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=penalty)
 
+        # Step II: generator.
         fake = self.G(self.F(self.noise(len(x))))
-        yield Move("generator", softplus(-self.score_logits(fake)).mean())  # step II
+        yield Move("generator", softplus(-self.score_logits(fake)).mean())
 
+        # Step III: E inverts G.
         with torch.set_grad_enabled(self.train_mapping):
-            w = to_float32(self.F(self.noise(len(x))))
-        yield Move("autoencoder", (w.detach() - to_float32(self.E(self.G(w)))).square().mean())  # step III
+            w = self.F(self.noise(len(x)))
+        yield Move("autoencoder", (w.detach() - self.E(self.G(w))).square().mean())
 
     def score_logits(self, x: Tensor) -> Tensor:
         """(B, 1) scores of (B, C, H, W) images."""
-        return to_float32(self.D(self.E(x)))
+        return self.D(self.E(x))
 
     def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.

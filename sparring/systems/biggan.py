@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor, nn
 
-from sparring.losses import GAMES, orthogonal_penalty, to_float32
+from sparring.losses import GAMES, orthogonal_penalty
 from sparring.noise import draw_noise
 from sparring.seeds import make_generator
-from sparring.system import Move, NextBatch, next_labeled
-from sparring.systems.cgan import ConditionalGAN, LabelsLike
+from sparring.system import LabelsLike, Move, NextBatch, next_labeled
+from sparring.systems.cgan import ConditionalGAN
 
 
 class BigGAN(ConditionalGAN):
@@ -51,7 +51,7 @@ class BigGAN(ConditionalGAN):
             fake_labels = self.random_labels(len(x))
             with torch.no_grad():
                 fake = self.G(self.noise(len(x)), fake_labels)
-            real_score, fake_score = to_float32(self.D(torch.cat([x, fake]), torch.cat([y, fake_labels]))).chunk(2)
+            real_score, fake_score = self.D(torch.cat([x, fake]), torch.cat([y, fake_labels])).chunk(2)
             loss = self.game.discriminator(real_score, fake_score)
             yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.errors import SparringError
-from sparring.losses import squared_error, to_float32
+from sparring.losses import squared_error
 from sparring.system import Move, NextBatch, System
 
 DOMAINS = 2
@@ -59,9 +59,7 @@ class CycleGAN(System):
             fake_a, same_a = self.F(torch.cat([b, a])).chunk(2)
         else:
             fake_b, fake_a = self.G(a), self.F(b)
-        adversarial = generator_loss(self.DB(fake_b)) + generator_loss(
-            self.DA(fake_a)
-        )  # eq. 1, with squares (section 4)
+        adversarial = generator_loss(self.DB(fake_b)) + generator_loss(self.DA(fake_a))  # eq. 1, squared (section 4)
         cycle = l1(self.F(fake_b), a) + l1(self.G(fake_a), b)  # eq. 2
         loss, terms = adversarial + self.lambda_cycle * cycle, {"adversarial": adversarial, "cycle": cycle}
         if self.lambda_identity:
@@ -128,7 +126,7 @@ class Pool(nn.Module):
         if not pool_size:
             return fakes
         replayed = []
-        for fake, u, v in zip(fakes.to(self.images), chance.tolist(), slot.tolist(), strict=True):
+        for fake, u, v in zip(fakes, chance.tolist(), slot.tolist(), strict=True):
             if self.used < pool_size:
                 self.images[int(self.used)] = fake
                 self.used += 1
@@ -151,4 +149,4 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
     """Eq. 2: mean of |x - y| over images and pixels in [-1, 1]."""
-    return (to_float32(x) - y).abs().mean()
+    return (x - y).abs().mean()

@@ -7,17 +7,17 @@ from collections.abc import Generator
 import torch
 from torch import Tensor, nn
 
-from sparring.losses import Game, to_float32
-from sparring.system import Move, NextBatch, System
+from sparring.losses import Game
+from sparring.system import Move, NextBatch
+from sparring.systems.noise_model import NoiseModel
 
 
-class GAN(System):
+class GAN(NoiseModel):
     """A discriminator learns to separate real from generated images, a generator to fool it.
 
-    G            (B, latent) -> (B, C, H, W) in [-1, 1]
     D            (B, C, H, W) -> (B, 1) or (B,) scores (logits)
     game         the pair of losses (sparring.losses.GAMES)
-    noise        a key of NOISE_DISTRIBUTIONS: "normal", "uniform" ...
+    G, latent_dim, noise  as in NoiseModel
     resample_noise  the generator's move draws new codes (algorithm 1); False: it reuses the fakes of D's move, which
                  saves a forward pass of G
     joint_batch  D sees real and generated images in one batch (CSC321), so they share batch-norm statistics;
@@ -25,8 +25,6 @@ class GAN(System):
     """
 
     players = {"discriminator": ("D",), "generator": ("G",)}
-    ema_networks = ("G",)
-    takes = {"sample": {"truncation"}, "sample_latents": {"truncation"}}
 
     def __init__(
         self,
@@ -39,11 +37,8 @@ class GAN(System):
         resample_noise: bool = True,
         joint_batch: bool = False,
     ) -> None:
-        super().__init__()
-        self.G, self.D = G, D
-        self.game = game
-        self.latent_dim, self.noise_distribution = latent_dim, noise
-        self.spherical_latent = not noise.endswith("uniform")
+        super().__init__(G, latent_dim=latent_dim, noise=noise)
+        self.D, self.game = D, game
         self.resample_noise, self.joint_batch = resample_noise, joint_batch
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
@@ -61,24 +56,9 @@ class GAN(System):
     def scores(self, x: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D's scores of real and of generated images, in one joint batch or in two."""
         if self.joint_batch:
-            real_score, fake_score = to_float32(self.D(torch.cat([x, fake]))).chunk(2)
+            real_score, fake_score = self.D(torch.cat([x, fake])).chunk(2)
             return real_score, fake_score
-        return to_float32(self.D(x)), to_float32(self.D(fake))
-
-    def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
-
-        truncation  numbers of a code beyond +- this are resampled: less variety, better quality
-        """
-        return self.decode(self.sample_latents(n, seed=seed, truncation=truncation))
-
-    def sample_latents(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
-        """(n, latent) noise."""
-        return self.codes(n, seed, truncation)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of (n, latent) noise."""
-        return self.generate_images(self.G, codes)
+        return self.D(x), self.D(fake)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real, also with inverted targets."""

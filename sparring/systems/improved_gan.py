@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.losses import to_float32
-from sparring.system import Move, NextBatch, System, next_labeled
+from sparring.system import Move, NextBatch, next_labeled
+from sparring.systems.noise_model import NoiseModel
 
 
-class ImprovedGAN(System):
+class ImprovedGAN(NoiseModel):
     """The discriminator is a classifier whose total evidence means "real". The generator matches its mean features.
 
-    G        (B, latent) -> (B, C, H, W) in [-1, 1]
-    D        (B, C, H, W) -> (B, classes) logits; D.features(images) -> (B, F), matched by the generator
+    T        (B, C, H, W) -> (B, F): the discriminator up to its features f, which the generator matches
+    D        (B, F) -> (B, classes) logits
+    G, latent_dim, noise  as in NoiseModel
     The feed has two streams: "labeled" and "unlabeled".
     """
 
-    players = {"discriminator": ("D",), "generator": ("G",)}
-    ema_networks = ("G", "D")
-    takes = {"sample": {"truncation"}, "sample_latents": {"truncation"}}
+    players = {"discriminator": ("T", "D"), "generator": ("G",)}
+    ema_networks = ("G", "T", "D")
     batchwise = "feature matching"  # compares means over the batch
-    D: Any
 
-    def __init__(self, G: nn.Module, D: nn.Module, *, latent_dim: int, noise: str = "uniform") -> None:
-        super().__init__()
-        self.G, self.D = G, D
-        self.latent_dim, self.noise_distribution = latent_dim, noise
-        self.spherical_latent = not noise.endswith("uniform")
+    def __init__(self, G: nn.Module, T: nn.Module, D: nn.Module, *, latent_dim: int, noise: str = "uniform") -> None:
+        super().__init__(G, latent_dim=latent_dim, noise=noise)
+        self.T, self.D = T, D
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         (x, y), (u, _) = next_labeled(feed, "labeled"), feed("unlabeled")
         with torch.no_grad():
-            fake = self.G(self.noise(len(u))).to(x.dtype)
-        logits = to_float32(self.D(torch.cat([x, u, fake])))
+            fake = self.G(self.noise(len(u)))
+        logits = self.D(self.T(torch.cat([x, u, fake])))
         labeled_logits, real_logits, fake_logits = logits.split([len(x), len(u), len(fake)])
         class_loss = F.cross_entropy(labeled_logits, y)  # section 5, L_supervised
         real, fake_logit = real_logit(real_logits), real_logit(fake_logits)  # D(x) = Z / (Z + 1): sigmoid of log Z
@@ -54,32 +50,17 @@ class ImprovedGAN(System):
 
         u, _ = feed("unlabeled")
         with torch.no_grad():
-            real_features = to_float32(self.D.features(u)).mean(0)
-        fake_features = to_float32(self.D.features(self.G(self.noise(len(u))))).mean(0)
+            real_features = self.T(u).mean(0)
+        fake_features = self.T(self.G(self.noise(len(u)))).mean(0)
         yield Move("generator", (fake_features - real_features).square().mean())  # section 3.1
-
-    def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
-
-        truncation  numbers of a code beyond +- this are resampled: less variety, better quality
-        """
-        return self.decode(self.sample_latents(n, seed=seed, truncation=truncation))
-
-    def sample_latents(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
-        """(n, latent) noise."""
-        return self.codes(n, seed, truncation)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        """(n, C, H, W) images in [-1, 1] of (n, latent) noise."""
-        return self.generate_images(self.G, codes)
 
     def score(self, images: Tensor) -> Tensor:
         """(n,) logits of "real" of (n, C, H, W) images in [-1, 1]."""
-        return real_logit(self.run_batched(self.D, images))
+        return real_logit(self.run_batched(nn.Sequential(self.T, self.D), images))
 
     def classify(self, images: Tensor) -> Tensor:
         """(n, classes) log-probabilities of (n, C, H, W) images in [-1, 1]."""
-        return self.run_batched(self.D, images).log_softmax(1)
+        return self.run_batched(nn.Sequential(self.T, self.D), images).log_softmax(1)
 
     def equilibrium(self) -> dict[str, float]:
         """The generator's loss when the mean features of generated and real images agree."""

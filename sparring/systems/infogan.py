@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparring.errors import SparringError
-from sparring.losses import Game, to_float32
+from sparring.losses import Game
 from sparring.noise import uniform
 from sparring.seeds import make_generator
 from sparring.system import Move, NextBatch, grid_columns_for
-from sparring.systems.gan import GAN
+from sparring.systems.noise_model import NoiseModel
 
 
-class InfoGAN(GAN):
+class InfoGAN(NoiseModel):
     """Part of the generator's input is a latent code; a head Q of the discriminator predicts it from the image.
 
     T           (B, C, H, W) -> (B, F): the shared trunk of D and Q
@@ -28,11 +27,12 @@ class InfoGAN(GAN):
     n_categories  length of the one-hot code
     n_continuous  number of continuous codes from U(-1, 1)
     info_weight   lambda of eq. 6
+    game          the pair of losses (sparring.losses.GAMES)
+    latent_dim, noise  as in NoiseModel, of the incompressible noise z
     """
 
     players = {"discriminator": ("T", "D", "Q"), "generator": ("G",)}
     takes = {"sample": {"codes", "truncation"}, "sample_latents": {"truncation"}}
-    Q: Any
 
     def __init__(
         self,
@@ -48,8 +48,9 @@ class InfoGAN(GAN):
         noise: str = "normal",
         info_weight: float = 1.0,
     ) -> None:
-        super().__init__(G, D, latent_dim=latent_dim, game=game, noise=noise)
-        self.T, self.Q = T, Q
+        super().__init__(G, latent_dim=latent_dim, noise=noise)
+        self.T, self.D, self.Q = T, D, Q
+        self.game = game
         self.n_categories, self.n_continuous = n_categories, n_continuous
         self.grid_columns = grid_columns_for(n_categories)
         self.info_weight = info_weight
@@ -60,20 +61,16 @@ class InfoGAN(GAN):
         with torch.no_grad():
             fake = self.G(torch.cat([self.noise(len(x)), code], 1))
         fake_features = self.T(fake)
-        real_score, fake_score = to_float32(self.D(self.T(x))), to_float32(self.D(fake_features))
-        loss = self.game.discriminator(real_score, fake_score) - self.info_weight * self.information(
-            fake_features, code
-        )
+        real_score, fake_score = self.D(self.T(x)), self.D(fake_features)
+        information = self.information(fake_features, code)
+        loss = self.game.discriminator(real_score, fake_score) - self.info_weight * information  # eq. 6
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         code = self.random_code(len(x))
         fake_features = self.T(self.G(torch.cat([self.noise(len(x)), code], 1)))
         information = self.information(fake_features, code)
-        yield Move(
-            "generator",
-            self.game.generator(self.D(fake_features)) - self.info_weight * information,
-            information=information,
-        )
+        loss = self.game.generator(self.D(fake_features)) - self.info_weight * information  # eq. 6
+        yield Move("generator", loss, information=information)
 
     def random_code(self, n: int) -> Tensor:
         """(n, n_categories + n_continuous) random codes: a one-hot category, then values from U(-1, 1)."""
@@ -86,7 +83,7 @@ class InfoGAN(GAN):
 
         At most log(n_categories) + n_continuous log(2 / sqrt(2 pi)): values are modeled as N(mean, 1) (authors' code).
         """
-        logits, mean = to_float32(self.Q(features)).split([self.n_categories, self.n_continuous], 1)
+        logits, mean = self.Q(features).split([self.n_categories, self.n_continuous], 1)
         onehot, values = code.split([self.n_categories, self.n_continuous], 1)
         category = (onehot * logits.log_softmax(1)).sum(1).mean() + math.log(self.n_categories)
         density = -((values - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()

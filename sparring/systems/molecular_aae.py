@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sparring.data.molecules import DEVIATION, KEYS, MEAN, tanimoto, to_image, to_keys
 from sparring.errors import SparringError
-from sparring.losses import Game, to_float32
+from sparring.losses import Game
 from sparring.priors import Prior
 from sparring.seeds import make_generator
 from sparring.system import Move, NextBatch, System
@@ -71,10 +71,7 @@ class MolecularAAE(System):
         x, _ = next_measurements(feed)
         with torch.no_grad():
             code = self.code(self.trunk(x))
-        prior_score, code_score = (
-            to_float32(self.D(self.draw_rows(self.prior.draw, len(x)))),
-            to_float32(self.D(code)),
-        )
+        prior_score, code_score = self.D(self.draw_rows(self.prior.draw, len(x))), self.D(code)
         loss = self.game.discriminator(prior_score, code_score)
         yield Move("discriminator", loss, prior=prior_score.mean(), code=code_score.mean())
 
@@ -87,11 +84,11 @@ class MolecularAAE(System):
             yield Move("encoder", adversarial)
 
         x, growth = next_measurements(feed)
-        yield Move("regressor", F.mse_loss(to_float32(self.growth(self.trunk(x))), growth))
+        yield Move("regressor", F.mse_loss(self.growth(self.trunk(x)), growth))
 
         x, _ = next_measurements(feed)
         features = self.trunk(x)
-        decoded = to_float32(self.decoder(torch.cat([self.code(features), self.growth(features)], 1)))
+        decoded = self.decoder(torch.cat([self.code(features), self.growth(features)], 1))
         keys = F.binary_cross_entropy_with_logits(decoded[:, :KEYS], x[:, :KEYS])
         concentration = F.mse_loss(decoded[:, KEYS:], x[:, KEYS:])
         yield Move("autoencoder", keys + concentration, nll_keys=keys, nll_concentration=concentration)
@@ -100,7 +97,7 @@ class MolecularAAE(System):
         """Mean of 1 - cos between a molecule's codes at two concentrations from N(-5.82, 1.68^2); keys: (B, 166)."""
         concentrations = self.draw_rows(lambda g, n: MEAN + DEVIATION * torch.randn(n, 2, generator=g), len(keys))
         inputs = torch.cat([torch.cat([keys, c[:, None]], 1) for c in concentrations.unbind(1)])
-        first, second = to_float32(self.code(self.trunk(inputs))).chunk(2)
+        first, second = self.code(self.trunk(inputs)).chunk(2)
         return (1 - F.cosine_similarity(first, second)).mean()
 
     def set_growth_percentiles(self, growth: Tensor) -> None:

@@ -37,7 +37,7 @@ class R1GAN(GAN):
         penalize: str = "real",
         penalty_interval: int = 1,
     ) -> None:
-        super().__init__(G, D, latent_dim=latent_dim, game=game, noise=noise, joint_batch=True)
+        super().__init__(G, D, latent_dim=latent_dim, game=game, noise=noise)
         if penalize not in PENALIZE:
             raise unknown_name_error("penalize", penalize, PENALIZE)
         self.gamma, self.penalize, self.penalty_interval = gamma, penalize, penalty_interval
@@ -45,8 +45,8 @@ class R1GAN(GAN):
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
         with torch.no_grad():
-            fake = self.G(self.noise(len(x))).to(x.dtype)
-        real_score, fake_score = self.scores(x, fake)
+            fake = self.G(self.noise(len(x)))
+        real_score, fake_score = self.D(torch.cat([x, fake])).chunk(2)
         loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
         penalty = x.new_zeros(())
         if self.round_index % self.penalty_interval == 0:

@@ -68,7 +68,7 @@ class Replay(GAN):
         yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         now = self.round_index % self.memory * self.slots + slot
-        self.pool[now], self.filled[now] = fake.detach()[odd].to(self.pool), True
+        self.pool[now], self.filled[now] = fake.detach()[odd], True
         if self.resample_noise:
             fake = self.G(self.noise(len(x)))
         yield Move("generator", self.game.generator(self.D(fake)))
@@ -84,6 +84,6 @@ class Replay(GAN):
         """(n, C, H, W): the fakes, with stored ones at the positions marked by `odd`."""
         row = (self.uniform(len(fake))[odd] * self.memory).long()
         index = row * self.slots + slot
-        mixed = fake.to(self.pool, copy=True)
+        mixed = fake.clone()
         mixed[odd] = torch.where(self.filled[index, None, None, None], self.pool[index], mixed[odd])
         return mixed

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from sparring.losses import gradient_penalty, to_float32
+from sparring.losses import gradient_penalty
 from sparring.system import Move, NextBatch
 from sparring.systems.alae import ALAE
 
@@ -52,23 +52,24 @@ class StyleALAE(ALAE):
         return bool(self.G.growing)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        # Step I: discriminator.
         x, _ = feed("train")
         x = self.E.fade(x)
         with torch.no_grad():
-            fake = self.G(self.styles(len(x))).to(x.dtype)
+            fake = self.G(self.styles(len(x)))
         real_score, fake_score = self.score_logits(x), self.score_logits(fake)
         penalty = gradient_penalty(self.score_logits, x)
         loss = softplus(fake_score).mean() + softplus(-real_score).mean() + self.gamma / 2 * penalty
-        yield Move(
-            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=penalty
-        )  # step I
+        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), gradient_penalty=penalty)
 
+        # Step II: generator.
         fake = self.G(self.styles(len(x)))
-        yield Move("generator", softplus(-self.score_logits(fake)).mean())  # step II
+        yield Move("generator", softplus(-self.score_logits(fake)).mean())
 
+        # Step III: E inverts G.
         with torch.set_grad_enabled(self.train_mapping):
-            w = to_float32(self.F(self.noise(len(x))))
-        yield Move("autoencoder", (w.detach() - to_float32(self.E(self.G(w)))).square().mean())  # step III
+            w = self.F(self.noise(len(x)))
+        yield Move("autoencoder", (w.detach() - self.E(self.G(w))).square().mean())
 
     def styles(self, n: int) -> Tensor:
         """(n, layers, latent) codes w of noise; with probability `mixing` a second code from a random layer on."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring import priors
-from sparring.losses import kl_to_standard_normal, to_float32
+from sparring.losses import kl_to_standard_normal
 from sparring.seeds import make_generator
 from sparring.system import Move, NextBatch
 from sparring.systems.autoencoder import Autoencoder
@@ -52,7 +52,7 @@ class VAE(Autoencoder):
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         x, _ = feed("train")
-        mean, log_variance = to_float32(self.encoder(x)).chunk(2, 1)
+        mean, log_variance = self.encoder(x).chunk(2, 1)
         z = mean + self.log_std(log_variance).exp() * self.noise(len(x))  # section 2.4, the reparameterization
         nll = self.nll(self.decoder(z), x).mean()
         kl = kl_to_standard_normal(mean, log_variance).sum(1).mean()

@@ -7,15 +7,16 @@ from collections.abc import Generator
 import torch
 from torch import Tensor, nn
 
-from sparring.losses import GAMES, gradient_penalty, interpolate, to_float32
+from sparring.losses import gradient_penalty, interpolate
 from sparring.system import Move, NextBatch
-from sparring.systems.gan import GAN
+from sparring.systems.noise_model import NoiseModel
 
 
-class WGANGP(GAN):
+class WGANGP(NoiseModel):
     """WGAN whose critic has gradient norm 1 between real and generated images, by a penalty.
 
-    G, D, latent_dim, noise  as in GAN; D must score images independently: layer norm or none, no batch norm
+    D                    (B, C, H, W) -> (B, 1) or (B,) scores of independent images: layer norm or none, no batch norm
+    G, latent_dim, noise  as in NoiseModel
     critic_steps         critic moves per round, each with fresh data (5)
     generator_batch      batch size of the generator's move relative to the critic's (the authors' CIFAR-10 code: 2)
     gp_weight            lambda of eq. 3 (10; .1 for the paper's toys)
@@ -38,35 +39,36 @@ class WGANGP(GAN):
         unit_range: bool = False,
         dequantize: bool = False,
     ) -> None:
-        super().__init__(G, D, latent_dim=latent_dim, noise=noise, game=GAMES["wasserstein"], joint_batch=True)
+        super().__init__(G, latent_dim=latent_dim, noise=noise)
+        self.D = D
         self.critic_steps, self.generator_batch, self.gp_weight = critic_steps, generator_batch, gp_weight
-        self.unit_range, self.dequantize = unit_range, dequantize
+        self.dequantize = dequantize
+        self.pixel_scale = 2.0 if unit_range else 1.0
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        for _ in range(self.critic_steps):
+        for _ in range(self.critic_steps):  # line 2
             x, _ = feed("train")
             if self.dequantize:
                 x = self.dequantized(x)
             with torch.no_grad():
-                fake = self.G(self.noise(len(x)))
-            real_score, fake_score = (score.mean() for score in self.scores(x, fake))
+                fake = self.G(self.noise(len(x)))  # line 5
+            x_hat = interpolate(x, fake, self.uniform(len(x)))  # line 6
+            real_score, fake_score = (score.mean() for score in self.D(torch.cat([x, fake])).chunk(2))
             distance = real_score - fake_score
-            penalty = self.penalty(interpolate(x, fake.to(x.dtype), self.uniform(len(x))))
-            loss = -distance + self.gp_weight * penalty
+            penalty = gradient_penalty(self.D, x_hat, target=1.0, scale=self.pixel_scale)
+            loss = self.gp_weight * penalty - distance  # line 7: eq. 3
             yield Move("critic", loss, distance=distance, gradient_penalty=penalty, real=real_score, fake=fake_score)
 
-        fake = self.G(self.noise(self.generator_batch * len(x)))
-        yield Move("generator", -to_float32(self.D(fake)).mean())
-
-    def penalty(self, x: Tensor) -> Tensor:
-        """E (|grad D| - 1)^2 of eq. 3 at (B, C, H, W) images in [-1, 1]."""
-        scale = 2.0 if self.unit_range else 1.0
-        return scale**2 * gradient_penalty(self.D, x, target=1 / scale)
+        yield Move("generator", -self.D(self.G(self.noise(self.generator_batch * len(x)))).mean())  # line 12
 
     def dequantized(self, x: Tensor) -> Tensor:
         """Images whose level l of 0 to 255 is uniform between l / 128 - 1 and (l + 1) / 128 - 1, not l / 127.5 - 1."""
         noise = self.draw_rows(lambda g, rows: torch.rand(rows, *x.shape[1:], generator=g), len(x))
         return ((x + 1) * 127.5 + noise) / 128 - 1
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real."""
+        return self.run_batched(self.D, images).flatten()
 
     def equilibrium(self) -> dict[str, float]:
         """Empty: the distance goes to 0, but the penalty and the mean score do not."""

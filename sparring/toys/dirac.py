@@ -21,6 +21,7 @@ from sparring.plots import BLUE, GRAY, ORANGE
 from sparring.recipes.schedules import constant
 from sparring.referee import Referee
 from sparring.systems.gan import GAN
+from sparring.systems.noise_model import NoiseModel
 from sparring.systems.r1 import R1GAN
 from sparring.systems.r3gan import R3GAN
 from sparring.systems.wgan import WGAN
@@ -86,7 +87,7 @@ class LinearDiscriminator(nn.Module):
         return self.psi * x + self.level
 
 
-def system(game: str, penalty: str, weight: float, start: Point = (1.0, 1.0)) -> tuple[GAN, Dataset]:
+def system(game: str, penalty: str, weight: float, start: Point = (1.0, 1.0)) -> tuple[NoiseModel, Dataset]:
     """The library's system for this game and penalty, at start = (theta, psi), and its data.
 
     Raises SparringError for unknown names and unsupported pairs of game and penalty.
@@ -102,7 +103,7 @@ def system(game: str, penalty: str, weight: float, start: Point = (1.0, 1.0)) ->
     )
     level = 0.0 if game == RELATIVISTIC else GAMES[game].neutral_score(GAMES[game].targets)
     G, D = DiracGenerator(start[0], around), LinearDiscriminator(start[1], level)
-    gan: GAN
+    gan: NoiseModel
     if game == RELATIVISTIC:
         gamma = weight if penalty == "both" else 0.0
         gan = R3GAN(G, D, latent_dim=1, gamma=constant(gamma))

@@ -27,6 +27,7 @@ from sparring.recipes.schedules import constant
 from sparring.referee import Referee
 from sparring.seeds import derive_seed, isolated, make_generator
 from sparring.systems.gan import GAN
+from sparring.systems.noise_model import NoiseModel
 from sparring.systems.r3gan import R3GAN
 from sparring.systems.wgan_gp import WGANGP
 from sparring.toys.frames import frame_indices, panels
@@ -104,27 +105,27 @@ def discriminator(points: int = 1) -> nn.Sequential:
     )
 
 
-def gan(G: nn.Module) -> GAN:
+def gan(G: nn.Module) -> NoiseModel:
     """The non-saturating game without a penalty."""
     return GAN(G, discriminator(), latent_dim=LATENT, game=GAMES["non-saturating"])
 
 
-def pacgan(G: nn.Module) -> GAN:
+def pacgan(G: nn.Module) -> NoiseModel:
     """The non-saturating game with a discriminator of pairs of points (Lin et al. 2018)."""
     return GAN(G, PacDiscriminator(discriminator(2), 2), latent_dim=LATENT, game=GAMES["non-saturating"])
 
 
-def wgan_gp(G: nn.Module) -> GAN:
+def wgan_gp(G: nn.Module) -> NoiseModel:
     """WGAN-GP with penalty weight .1, as in the toys of Gulrajani et al. 2017."""
     return WGANGP(G, discriminator(), latent_dim=LATENT, gp_weight=0.1)
 
 
-def r3gan(G: nn.Module) -> GAN:
+def r3gan(G: nn.Module) -> NoiseModel:
     """Relativistic pairing loss with R1 and R2 (Huang et al. 2024)."""
     return R3GAN(G, discriminator(), latent_dim=LATENT, gamma=constant(GAMMA))
 
 
-SYSTEMS: dict[str, Callable[[nn.Module], GAN]] = {
+SYSTEMS: dict[str, Callable[[nn.Module], NoiseModel]] = {
     "gan": gan,
     "pacgan": pacgan,
     "wgan-gp": wgan_gp,
@@ -176,7 +177,7 @@ def play(
 
     def now() -> State:
         ema = referee.ema_system
-        assert isinstance(ema, GAN)
+        assert isinstance(ema, NoiseModel)
         return state_at(ema, mixture, referee.round, seed)
 
     yield now()
@@ -186,7 +187,7 @@ def play(
             yield now()
 
 
-def state_at(gan_system: GAN, mixture: Mixture, number: int, seed: int) -> State:
+def state_at(gan_system: NoiseModel, mixture: Mixture, number: int, seed: int) -> State:
     """Samples, their mode coverage, and the discriminator's surface."""
     codes = gan_system.codes(SAMPLES, derive_seed(seed, "samples", number))
     points = gan_system.run_batched(gan_system.G, codes) * mixture.extent
