@@ -98,10 +98,10 @@ def require_size(
     else:
         least = -(-least // multiple_of) * multiple_of
         nearest = max(least, round(size / multiple_of) * multiple_of)
-        supported = f"a multiple of {multiple_of}, at least {least}" if multiple_of > 1 else f"at least {least}"
+        supported = f"a multiple of {multiple_of} and at least {least}" if multiple_of > 1 else f"at least {least}"
     if size != nearest:
         remedy = f"give --size {nearest}" + (f", or choose a recipe for other sizes ({others})" if others else "")
-        raise SparringError(f"{name} supports images with a side of {supported} pixels, these have {size}: {remedy}")
+        raise SparringError(f"{name} supports images whose size is {supported} pixels, not {size}: {remedy}")
 
 
 def require_path(what: str, value: object) -> Path:

@@ -621,7 +621,7 @@ def test_the_rate_rises_with_the_images(size, factor):
 
 
 def test_sizes_that_cannot_be_made_are_refused():
-    with pytest.raises(SparringError, match="128, 256, 512 or 1024 pixels, these have 28: give --size 32"):
+    with pytest.raises(SparringError, match="128, 256, 512 or 1024 pixels, not 28: give --size 32"):
         small_style(size=28)
 
 

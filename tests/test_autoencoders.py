@@ -268,7 +268,7 @@ def test_the_convolutional_encoder_takes_images_from_16_pixels(size):
 
 
 def test_the_convolutional_encoder_refuses_smaller_images(tmp_path):
-    with pytest.raises(SparringError, match="a side of at least 16 pixels, these have 12: give --size 16"):
+    with pytest.raises(SparringError, match="size is at least 16 pixels, not 12: give --size 16"):
         train("aae-semi-supervised", labeled(toy_data(12, 300), 10), rounds=1, out=tmp_path, encoder="convolutional")
     assert not list(tmp_path.iterdir())
 

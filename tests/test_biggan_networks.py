@@ -138,8 +138,8 @@ def test_attention_follows_the_one_block_that_ends_with_its_size(make, size):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: biggan.Generator(120, 4, 3, 48, classes=5), "these have 48: give --size 32"),
-        (lambda: biggan_deep.Discriminator(4, 3, 48, classes=5), "these have 48: give --size 32"),
+        (lambda: biggan.Generator(120, 4, 3, 48, classes=5), "not 48: give --size 32"),
+        (lambda: biggan_deep.Discriminator(4, 3, 48, classes=5), "not 48: give --size 32"),
         (lambda: biggan.Generator(128, 4, 3, 64, classes=5), "128 is not a multiple of 5 .*--latent-dim 125 or 130"),
         (lambda: biggan.Generator(3, 4, 3, 64, classes=5), "3 is not a multiple of 5 .*--latent-dim 5$"),
         (lambda: biggan.Generator(120, 4, 3, 32, classes=5, attention=64), r"--attention from \(0, 8, 16, 32\)"),

@@ -109,9 +109,9 @@ def test_smu_at_other_sizes(name, size):
 @pytest.mark.parametrize(
     ("name", "size", "words"),
     [
-        ("chollet_frogs", 64, "side of 32 pixels, these have 64: give --size 32"),
-        ("smu_frogs", 28, "a multiple of 16, at least 16 pixels, these have 28: give --size 32"),
-        ("smu_frogs_wgan_gp", 8, "these have 8: give --size 16"),
+        ("chollet_frogs", 64, "size is 32 pixels, not 64: give --size 32"),
+        ("smu_frogs", 28, "a multiple of 16 and at least 16 pixels, not 28: give --size 32"),
+        ("smu_frogs_wgan_gp", 8, "not 8: give --size 16"),
     ],
 )
 def test_other_sizes_are_refused(name, size, words):

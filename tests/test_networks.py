@@ -97,7 +97,7 @@ def test_fully_connected_recipes_take_any_size(recipe):
     ("recipe", "spec", "words"),
     [
         ("cs231n-dcgan", Spec(1, 32, 32), "--size 28"),
-        ("dcgan", Spec(3, 60, 60), "16, 32, 64, 128 or 256 pixels, these have 60: give --size 64"),
+        ("dcgan", Spec(3, 60, 60), "16, 32, 64, 128 or 256 pixels, not 60: give --size 64"),
         ("wgan-gp", Spec(1, 32, 32), "--size 28"),
         ("r3gan", Spec(1, 28, 28), "give --size 32"),
         ("wgan-gp-resnet", Spec(1, 28, 28), "--size 32"),

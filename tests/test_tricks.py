@@ -812,7 +812,7 @@ def test_labels_need_labeled_data():
 
 
 def test_sizes_that_it_cannot_make_are_refused():
-    with pytest.raises(SparringError, match="28, 32 or 64 pixels, these have 30: give --size 28"):
+    with pytest.raises(SparringError, match="28, 32 or 64 pixels, not 30: give --size 28"):
         made(Spec(1, 30, 30))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -125,16 +125,18 @@ class GANOptions:
             half_d_loss=self.half_d_loss,
         )
 
+    def gan_kwargs(self, *, latent_dim: int, noise: str) -> dict[str, Any]:
+        """Keyword arguments of `GAN` and of its subclasses with the same options."""
+        return {
+            "latent_dim": latent_dim,
+            "game": self.make_game(),
+            "noise": noise,
+            "resample_noise": self.resample_noise,
+            "joint_batch": self.joint_batch,
+        }
+
     def make_gan(self, G: nn.Module, D: nn.Module, *, latent_dim: int, noise: str) -> GAN:
         """A GAN of these two networks with these options."""
         from sparring.systems.gan import GAN
 
-        return GAN(
-            G,
-            D,
-            latent_dim=latent_dim,
-            game=self.make_game(),
-            noise=noise,
-            resample_noise=self.resample_noise,
-            joint_batch=self.joint_batch,
-        )
+        return GAN(G, D, **self.gan_kwargs(latent_dim=latent_dim, noise=noise))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -73,15 +73,15 @@ class GeneratorParts:
     generator_dropout: Annotated[Probability, Field(description="dropout probability in G (ganhacks 17: .5)")] = 0.0
     dropout_at_sampling: Annotated[bool, Field(description="keep that dropout active in sampling (ganhacks 17)")] = True
 
-    def network(self, latent_dim: int, width: int, channels: int, size: int, vbn_size: int) -> "nn.Module":
-        """(B, latent_dim) -> (B, channels, size, size)."""
+    def network(self, latent_dim: int, width: int, data: "Spec", vbn_size: int) -> "nn.Module":
+        """(B, latent_dim) -> (B, C, H, W)."""
         from sparring.networks.ganhacks import generator
 
         return generator(
             latent_dim,
             width,
-            channels,
-            size,
+            data.channels,
+            data.size,
             upsampling=self.upsampling,
             norm=self.generator_norm,
             activation=self.generator_activation,
@@ -147,15 +147,15 @@ class DiscriminatorParts:
         steps += [InstanceNoise(self.instance_noise, self.instance_noise_rounds)] if self.instance_noise else []
         return nn.Sequential(*steps)
 
-    def network(self, width: int, channels: int, size: int, vbn_size: int) -> "nn.Module":
-        """(B, channels, size, size) -> (B / packing, 1)."""
+    def network(self, width: int, data: "Spec", label_channels: int, vbn_size: int) -> "nn.Module":
+        """(B, C + label channels, H, W) -> (B / packing, 1)."""
         from sparring.networks.ganhacks import discriminator
         from sparring.networks.minibatch import PacDiscriminator
 
         network = discriminator(
             width,
-            channels * self.packing,
-            size,
+            (data.channels + label_channels) * self.packing,
+            data.size,
             downsampling=self.downsampling,
             norm=self.discriminator_norm,
             activation=self.discriminator_activation,
@@ -168,9 +168,6 @@ class DiscriminatorParts:
         return network if self.packing == 1 else PacDiscriminator(network, self.packing)
 
 
-OPTIMIZERS, GENERATOR, DISCRIMINATOR = Optimizers(), GeneratorParts(), DiscriminatorParts()
-
-
 @recipe(paper="Chintala et al. 2016, How to Train a GAN (ganhacks); Chollet 2017, section 8.5.2", size=28)
 def ganhacks(
     data: "Spec",
@@ -179,9 +176,9 @@ def ganhacks(
     noise: Noise = "normal",
     width: Width = 64,
     batch: Batch = 64,
-    generator: GeneratorParts = GENERATOR,
-    discriminator: DiscriminatorParts = DISCRIMINATOR,
-    optimizers: Optimizers = OPTIMIZERS,
+    generator: GeneratorParts = GeneratorParts(),
+    discriminator: DiscriminatorParts = DiscriminatorParts(),
+    optimizers: Optimizers = Optimizers(),
     replay: Annotated[
         int, Field(ge=0, description="size of the replay memory of fakes, in rounds (ganhacks 8); 0: none")
     ] = 0,
@@ -201,14 +198,38 @@ def ganhacks(
     Measured (docs/results/mnist.md; seed 0, 19 minutes on one CPU thread of a busy machine):
     FD-lenet-mnist@10000 131 on MNIST after 6,000 rounds, where real images score 3.1.
     """
-    from torch import nn
+    require_compatible(generator, discriminator, options, replay=replay, label_channels=label_channels)
+    system = make_system(
+        generator.network(latent_dim + label_channels, width, data, vbn_size),
+        discriminator.network(width, data, label_channels, vbn_size),
+        discriminator,
+        options,
+        data=data,
+        latent_dim=latent_dim,
+        noise=noise,
+        batch=batch,
+        replay=replay,
+        label_channels=label_channels,
+    )
+    return Recipe(
+        system=system,
+        optimizers=optimizers.optimizers(),
+        batch=batch,
+        rounds=20_000,
+        ema_decay=ema_decay,
+        prepare=partial(set_reference_batches, system, packing=discriminator.packing),
+    )
 
-    from sparring.networks.diffaug import AdaptiveAugment
-    from sparring.networks.labels import LabelAsChannels, LabelEmbeddingInput
-    from sparring.systems.ada import ADA
-    from sparring.systems.cgan import ConditionalGAN
-    from sparring.systems.replay import Replay
 
+def require_compatible(
+    generator: GeneratorParts,
+    discriminator: DiscriminatorParts,
+    options: GANOptions,
+    *,
+    replay: int,
+    label_channels: int,
+) -> None:
+    """Raises SparringError for tricks that cannot be combined."""
     exclusive = {
         "--replay": replay,
         "--label-channels": label_channels,
@@ -221,42 +242,47 @@ def ganhacks(
     if label_channels and options.joint_batch:
         raise SparringError("--joint-batch cannot be combined with --label-channels")
 
-    G: nn.Module
-    D: nn.Module
-    G = generator.network(latent_dim + label_channels, width, data.channels, data.size, vbn_size)
-    D = discriminator.network(width, data.channels + label_channels, data.size, vbn_size)
+
+def make_system(
+    G: "nn.Module",
+    D: "nn.Module",
+    discriminator: DiscriminatorParts,
+    options: GANOptions,
+    *,
+    data: "Spec",
+    latent_dim: int,
+    noise: str,
+    batch: int,
+    replay: int,
+    label_channels: int,
+) -> "NoiseModel":
+    """The GAN of these networks: conditional, with a replay memory, with adaptive augmentation, or plain."""
+    from torch import nn
+
+    from sparring.networks.diffaug import AdaptiveAugment
+    from sparring.networks.labels import LabelAsChannels, LabelEmbeddingInput
+    from sparring.systems.ada import ADA
+    from sparring.systems.cgan import ConditionalGAN
+    from sparring.systems.replay import Replay
+
+    preprocess = discriminator.preprocess()
     if label_channels:
         classes = require_classes(data, "ganhacks --label-channels")
-        G, D = (
+        return ConditionalGAN(
             LabelEmbeddingInput(G, classes, label_channels),
-            LabelAsChannels(discriminator.preprocess(), D, classes, label_channels),
+            LabelAsChannels(preprocess, D, classes, label_channels),
+            classes=classes,
+            latent_dim=latent_dim,
+            game=options.make_game(),
+            noise=noise,
         )
-    else:
-        D = nn.Sequential(discriminator.preprocess(), D)
-
-    kwargs: dict[str, Any] = {"latent_dim": latent_dim, "game": options.make_game(), "noise": noise}
-    batch_kwargs: dict[str, Any] = {"resample_noise": options.resample_noise, "joint_batch": options.joint_batch}
-    system: NoiseModel
+    D = nn.Sequential(preprocess, D)
+    kwargs = options.gan_kwargs(latent_dim=latent_dim, noise=noise)
     if replay:
-        system = Replay(G, D, batch=batch, shape=data.shape, memory=replay, **kwargs, **batch_kwargs)
-    elif discriminator.augment == "adaptive":
-        system = ADA(G, D, AdaptiveAugment(), **kwargs, **batch_kwargs)
-    elif label_channels:
-        system = ConditionalGAN(G, D, classes=classes, **kwargs)
-    else:
-        system = options.make_gan(G, D, latent_dim=latent_dim, noise=noise)
-
-    def initialize(dataset: "Dataset") -> None:
-        set_reference_batches(system, dataset, packing=discriminator.packing)
-
-    return Recipe(
-        system=system,
-        optimizers=optimizers.optimizers(),
-        batch=batch,
-        rounds=20_000,
-        ema_decay=ema_decay,
-        prepare=initialize,
-    )
+        return Replay(G, D, batch=batch, shape=data.shape, memory=replay, **kwargs)
+    if discriminator.augment == "adaptive":
+        return ADA(G, D, AdaptiveAugment(), **kwargs)
+    return options.make_gan(G, D, latent_dim=latent_dim, noise=noise)
 
 
 def set_reference_batches(system: "NoiseModel", dataset: "Dataset", *, packing: int) -> None:

@@ -13,6 +13,14 @@ from sparring.recipes.schedules import constant, linear_decay, schedule
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
 
+LrDecayRounds = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="rounds after which the learning rate is 0, with linear decay in the last third; 0: constant",
+    ),
+]
+
 
 @recipe(
     paper="Salimans et al. 2016, Improved Techniques for Training GANs, arXiv 1606.03498",
@@ -34,13 +42,7 @@ def improved_gan(
     noise: Noise = "uniform",
     batch: Batch = 100,
     lr: Rate = 0.003,
-    lr_decay_rounds: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="rounds after which the learning rate is 0, with linear decay in the last third; 0: constant",
-        ),
-    ] = 0,
+    lr_decay_rounds: LrDecayRounds = 0,
     ema_decay: EmaDecay = 0.9999,
 ) -> Recipe:
     """Semi-supervised classification from few labels, unlabeled images and generated images.

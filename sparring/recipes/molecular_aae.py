@@ -12,6 +12,10 @@ from sparring.recipes.recipe import Measured, Recipe, recipe
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
 
+Manifold = Annotated[
+    float, Field(ge=0, allow_inf_nan=False, description="weight of 1 - cos between a molecule's codes at two doses")
+]
+
 
 @recipe(
     paper="Kadurin et al. 2017, The cornucopia of meaningful leads, Oncotarget 8, 10883-10890; their aae_v3.py",
@@ -30,9 +34,7 @@ def molecular_aae(
     latent_dim: Annotated[
         int, Field(ge=2, le=1024, description="length of the latent code without the growth neuron")
     ] = 4,
-    manifold: Annotated[
-        float, Field(ge=0, allow_inf_nan=False, description="weight of 1 - cos between a molecule's codes at two doses")
-    ] = 0.0,
+    manifold: Manifold = 0.0,
     batch: Batch = 64,
     lr: Rate = 0.01,
     ema_decay: EmaDecay = 0.999,

@@ -13,6 +13,10 @@ from sparring.recipes.schedules import schedule
 if TYPE_CHECKING:
     from sparring.data.dataset import Spec
 
+Mixing = Annotated[
+    float, Field(ge=0, le=1, description="fraction of generated images that mix two codes (style mixing)")
+]
+
 
 @recipe(paper="Pidhorskyi et al. 2020, Adversarial Latent Autoencoders, arXiv 2004.04467; reduced", size=32)
 def style_alae(
@@ -26,9 +30,7 @@ def style_alae(
     rounds_per_level: Annotated[
         int, Field(ge=0, description="rounds per resolution before it doubles; 0: full resolution from the start")
     ] = 2000,
-    mixing: Annotated[
-        float, Field(ge=0, le=1, description="fraction of generated images that mix two codes (style mixing)")
-    ] = 0.9,
+    mixing: Mixing = 0.9,
     batch: Batch = 32,
     lr: Rate = 1.5e-3,
     gamma: Gamma = 10.0,
