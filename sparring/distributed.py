@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sparring.device import resolve_device
 from sparring.errors import ProcessLostError, SparringError
 
 T = TypeVar("T")
@@ -32,15 +33,16 @@ def timeout_seconds() -> int:
     return int(value)
 
 
-def process_group() -> accelerate.PartialState:
-    """The state of this process within the process group (torchrun), and its device: gloo on CPUs, NCCL on GPUs.
+def process_group(device: torch.device | None = None) -> accelerate.PartialState:
+    """The state of this process within the process group (torchrun): gloo on CPUs, NCCL on GPUs.
+
+    device  of the training, for the first call, which forms the group; later calls return the same state
 
     accelerate forms a group of CPU processes only if `cpu` is passed explicitly. Raises SparringError if the group
     cannot be formed: a port in use, processes that never started, invalid environment variables.
     """
-    force_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     timeout = timedelta(seconds=timeout_seconds())
-    cpu = force_cpu or not torch.accelerator.is_available()
+    cpu = (device or resolve_device()).type == "cpu"
     if "WORLD_SIZE" not in os.environ:
         return accelerate.PartialState(cpu=cpu, timeout=timeout)
 

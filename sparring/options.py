@@ -33,6 +33,9 @@ Threads = Annotated[
     int | None,
     Field(ge=1, le=MAX_THREADS, description="CPU threads of PyTorch; stored with the run (default: one per processor)"),
 ]
+Device = Annotated[
+    str, Field(description="where to compute: auto (a GPU if there is one, else the CPU), cpu, cuda, cuda:1 ... or mps")
+]
 Channels = Annotated[
     Literal[1, 3] | None,
     BeforeValidator(whole_number),
@@ -54,6 +57,7 @@ class TrainOptions:
     """Options of `sparring.train` and `sparring train`. Raises SparringError for invalid values.
 
     rounds      default: that of the recipe's source
+    device      "auto" (a GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1" or "mps"
     precision   "auto" (bf16 if the hardware supports it natively, unless the recipe needs fp32), "fp32" or "bf16"
     grad_accum  split each batch into this many microbatches, to save memory; the result is the same up to rounding,
                 except where batch norm, dropout or the like depend on the split, which is reported at the start
@@ -69,6 +73,7 @@ class TrainOptions:
     rounds: Rounds = None
     out: Annotated[Path, Field(description="folder for run directories")] = Path("runs")
     seed: Annotated[int, Field(ge=0, description="seed of all random numbers")] = 0
+    device: Device = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
         Field(description="auto: bf16 if the hardware supports it natively and the recipe allows it"),

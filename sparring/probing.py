@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from sparring.data.dataset import Dataset
 from sparring.errors import SparringError
 from sparring.latent.features import Features, available_features, pixels
@@ -21,15 +23,23 @@ class RunProbe:
     split             the labeled images
     with_supervised   also train the discriminator's network from new weights on the same labels
     seed              of the random weights
-    recipe            as in `Run.system`
+    recipe, device    as in `Run.system`
     """
 
     def __init__(
-        self, run: Run, split: ProbeSplit, *, with_supervised: bool = False, seed: int = 0, recipe: str | None = None
+        self,
+        run: Run,
+        split: ProbeSplit,
+        *,
+        with_supervised: bool = False,
+        seed: int = 0,
+        recipe: str | None = None,
+        device: str | torch.device = "auto",
     ) -> None:
         svm()  # refuses a machine without scikit-learn before anything is computed
         self.run, self.split, self.with_supervised, self.recipe = run, split, with_supervised, recipe
-        system = run.system(recipe=recipe)
+        system = run.system(recipe=recipe, device=device)
+        self.device = system.device
         unlabeled = split.validation.images  # of all classes: folders are ordered by class
         random = available_features(self._untrained(seed), unlabeled)
         self.features: dict[str, Features] = {}
@@ -61,7 +71,7 @@ class RunProbe:
         function, resolved = resolved_recipe(self.run.config, self.recipe)
         with isolated(derive_seed("probe", "random weights", seed)):
             untrained = build_recipe(function, self.run.spec, resolved)
-        return untrained.system.eval()
+        return untrained.system.to(self.device).eval()
 
 
 def as_dict(results: list[ProbeResult], split: ProbeSplit, data: Dataset) -> dict[str, Any]:

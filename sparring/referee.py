@@ -168,6 +168,7 @@ class Referee:
                  rounding (1e-5 in float32); the same holds for several processes
     ema_decay    decay per round of the EMA weights (0: live weights), from round `ema_start` on: see `EMA`
     precision    "auto", "fp32" or "bf16" autocast; losses are always in float32
+    device       where to compute; None: that of the process group, a GPU if there is one
     """
 
     def __init__(
@@ -182,10 +183,11 @@ class Referee:
         ema_decay: float = 0.999,
         ema_start: int = 0,
         precision: str = "auto",
+        device: torch.device | None = None,
         seed: int = 0,
     ) -> None:
-        self.processes = process_group()
-        self.device = self.processes.device
+        self.processes = process_group(device)
+        self.device = device or self.processes.device
         self.seed, self.grad_accum = seed, grad_accum
         self.precision = resolve_precision(precision, self.device)
         self.round = 0

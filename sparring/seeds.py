@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -78,7 +78,7 @@ def standard_defaults() -> Iterator[None]:
         with ExitStack() as stack:
             if torch.get_default_device() != CPU:
                 stack.enter_context(CPU)
-            for kind in ("cpu", "cuda"):
+            for kind in ("cpu", "cuda", "mps"):
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))
             yield
@@ -100,15 +100,15 @@ def isolated(seed: int, device: torch.device = CPU, network: nn.Module | None = 
     generators, only one thread at a time is inside (reentrant); others wait. A thread that draws from them without
     entering disturbs only layers that take no generator.
     """
-    other = None if device.type == "cpu" else torch.get_device_module(device)
+    other = None if device.type == "cpu" else _DeviceGenerator(device)
     drawing = [(layer, layer.generator) for layer in _stochastic(network)]
     with _Global.generators, standard_defaults(), torch.inference_mode(False), torch.enable_grad():
         cpu_state = torch.default_generator.get_state()
-        device_state = other.get_rng_state(device) if other else None
+        device_state = other.state() if other else None
         try:
             torch.default_generator.manual_seed(seed)  # ten times faster than torch.manual_seed
             if other:
-                other.manual_seed(seed)
+                other.seed(seed)
             own = torch.Generator(device).manual_seed(seed) if drawing else None
             for layer, _ in drawing:
                 layer.generator = own
@@ -117,8 +117,27 @@ def isolated(seed: int, device: torch.device = CPU, network: nn.Module | None = 
             for layer, earlier in drawing:
                 layer.generator = earlier
             torch.default_generator.set_state(cpu_state)
-            if other:
-                other.set_rng_state(device_state, device)
+            if other and device_state is not None:
+                other.restore(device_state)
+
+
+class _DeviceGenerator:
+    """The default generator of a GPU, also of one that is not PyTorch's current device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.module = torch.get_device_module(device)
+        self.place = () if device.type == "mps" else (device,)  # torch.mps has a single device
+        self.current = getattr(self.module, "device", lambda device: nullcontext())(device)
+
+    def state(self) -> torch.Tensor:
+        return self.module.get_rng_state(*self.place)
+
+    def restore(self, state: torch.Tensor) -> None:
+        self.module.set_rng_state(state, *self.place)
+
+    def seed(self, seed: int) -> None:
+        with self.current:
+            self.module.manual_seed(seed)
 
 
 def _stochastic(network: nn.Module | None) -> list[Any]:

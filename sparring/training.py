@@ -22,6 +22,7 @@ import torch
 import sparring
 from sparring.data.dataset import Dataset
 from sparring.data.loading import reload_data, require_one_size
+from sparring.device import resolve_device
 from sparring.distributed import collective, on_each_process, on_main_process, process_group, require_same_config
 from sparring.dryrun import enough_memory, require_playable
 from sparring.errors import SparringError, abbreviated, require_int
@@ -48,6 +49,7 @@ def train(
     rounds: int | None = None,
     out: Path | str = "runs",
     seed: int = 0,
+    device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     grad_accum: int = 1,
     size: int | None = None,
@@ -80,6 +82,7 @@ def train(
         rounds=rounds,
         out=Path(out) if isinstance(out, str) else out,
         seed=seed,
+        device=device,
         precision=precision,
         grad_accum=grad_accum,
         size=size,
@@ -106,6 +109,7 @@ def resume(
     rounds: int | None = None,
     data: Dataset | str | Path | Mapping[str, str | Path] | None = None,
     recipe: str | None = None,
+    device: str | None = None,
     threads: int | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -114,15 +118,17 @@ def resume(
     data     required if the run was trained on a Dataset created in memory, if its data have moved, or if it was
              created by another user or on another machine: a Dataset, or a name or path for `sparring.load`
     recipe   required if the recipe is not built in ("package.module:function")
-    threads  PyTorch threads on the CPU (default: the run's). With another number the result is equally valid, but not
-             bit-identical
+    device   as in `train` (default: as before if there is such a device, else "auto")
+    threads  PyTorch threads on the CPU (default: the run's)
 
-    Raises SparringError, and changes nothing, if the run cannot be resumed, if the data have changed, or if another
-    process is training it.
+    With another device or number of threads the result is equally valid, but not bit-identical. Raises SparringError,
+    and changes nothing, if the run cannot be resumed, if the data have changed, or if another process is training it.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     if rounds is not None:
         require_int("rounds", rounds)
+    where = _device_of(run) if device is None else resolve_device(device)
+    process_group(where)
     with _locked(run):
         run.reload()  # another process may have trained it since it was opened
         saved, last = _saved_state(run, rounds)
@@ -136,7 +142,7 @@ def resume(
         precision = {"bfloat16": "bf16", "float32": "fp32"}[run.config["precision"]]
         seed, grad_accum = run.config["seed"], run.config["grad_accum"]
         built, referee, notes = _prepare(
-            function, resolved, data, seed=seed, precision=precision, grad_accum=grad_accum
+            function, resolved, data, seed=seed, device=where, precision=precision, grad_accum=grad_accum
         )
         if saved:
             referee.load_state(saved.tensors, saved.numbers)
@@ -155,9 +161,17 @@ def _train(
     """`train`, with its options in one object."""
     name, function, resolved = _resolved(recipe, arguments)
     threads = torch.get_num_threads() if options.threads is None else options.threads
+    device = resolve_device(options.device)
+    process_group(device)
     data = _load(data, options, function)
     built, referee, notes = _prepare(
-        function, resolved, data, seed=options.seed, precision=options.precision, grad_accum=options.grad_accum
+        function,
+        resolved,
+        data,
+        seed=options.seed,
+        device=device,
+        precision=options.precision,
+        grad_accum=options.grad_accum,
     )
     config = _new_config(name, function, resolved, data, built, referee, options, threads)
     require_same_config(referee.processes, partial(_shared_config, config, referee))
@@ -272,6 +286,15 @@ def _source(function: Callable[..., object]) -> str:
 # A resumed run.
 
 
+def _device_of(run: Run) -> torch.device:
+    """The device on which the run was trained, if there is such a device here; else "auto"."""
+    kind = run.config["machine"]["device"].partition(":")[0]
+    try:
+        return resolve_device(kind)
+    except SparringError:
+        return resolve_device()
+
+
 def _saved_state(run: Run, rounds: int | None) -> tuple[Checkpoint | None, int]:
     """The newest checkpoint, None if the run has not begun; and the last round."""
     if not run.checkpoints():
@@ -293,7 +316,7 @@ def _resume_notes(run: Run, referee: Referee, saved: Checkpoint | None, last: in
     if threads > (processors := os.cpu_count() or 1):
         yield f"{threads} threads share {processors} processors: --threads {processors} is faster"
     then, now = run.config["machine"], _environment(referee, threads)["machine"]
-    for what in ("torch", "threads", "processes", "processor"):
+    for what in ("torch", "threads", "processes", "processor", "device"):
         if now[what] != then[what]:
             change = f"{what}: {then[what]} then, {now[what]} now"
             yield f"{change}; the result is equally valid, but not bit-identical"
@@ -316,7 +339,14 @@ def _rewind(run: Run, referee: Referee, saved: Checkpoint | None, last: int) -> 
 
 
 def _prepare(
-    function: RecipeFunction, resolved: dict[str, Any], data: Dataset, *, seed: int, precision: str, grad_accum: int
+    function: RecipeFunction,
+    resolved: dict[str, Any],
+    data: Dataset,
+    *,
+    seed: int,
+    device: torch.device,
+    precision: str,
+    grad_accum: int,
 ) -> tuple[Recipe, Referee, list[str]]:
     """The recipe at round 0, its referee, and sentences to print; checks first that a round fits into memory."""
     processes = process_group()
@@ -333,6 +363,7 @@ def _prepare(
         ema_decay=recipe.ema_decay,
         ema_start=recipe.ema_start,
         precision=recipe.precision if precision == "auto" else precision,
+        device=device,
         seed=seed,
     )
     return recipe, referee, notes

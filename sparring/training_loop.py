@@ -205,7 +205,7 @@ class Training:
 
     def _measure_fd(self) -> None:
         ema, r = self.referee.ema_system, self.referee.round
-        self.evaluator = self.evaluator or TrainingEvaluator(self.data)
+        self.evaluator = self.evaluator or TrainingEvaluator(self.data, device=self.referee.device)
         fakes = ema.sample(self.evaluator.n, seed=derive_seed(self.config["seed"], "measure", r))
         for line in self.evaluator.lines(fakes):
             self.display.measured[line["name"]] = f"{line['value']:.3g}"

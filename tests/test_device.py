@@ -8,16 +8,21 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import recipe_data, small
+from helpers import TRAIN, fails, one_line, recipe_data, small
 from torch import nn
 
+from sparring.cli import main as command_line
 from sparring.data.pixels import to_float
+from sparring.device import resolve_device
+from sparring.metrics.extractors import Extractor, extracting_on
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
+from sparring.seeds import isolated
 
 ABLE = ("sample", "score", "classify", "cluster", "encode", "reconstruct", "translate", "kl", "log_likelihood")
 
@@ -73,7 +78,7 @@ def main(names):
     for name, number in numbers.items():
         setattr(torch.Tensor, name, seen(getattr(torch.Tensor, name), lambda x, number=number: number))
     torch.Tensor.item = seen(torch.Tensor.item, lambda x: 0.0 if x.is_floating_point() else 0)
-    referee.process_group = lambda: SimpleNamespace(device=device, process_index=0, num_processes=1)
+    referee.process_group = lambda *_: SimpleNamespace(device=device, process_index=0, num_processes=1)
     referee.Referee._check_finite = lambda self, player, numbers: looked.append(numbers.device.type)
     for name in names:
         if child := os.fork():  # what has no memory cannot be cleaned up, so every recipe has a process of its own
@@ -134,6 +139,118 @@ def test_every_recipe_plays_on_a_device_without_looking_at_it(part):
     names = [*RECIPES][part::4]
     done = subprocess.run([sys.executable, __file__, *names], capture_output=True, text=True, check=False)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [[name, None] for name in names], done.stderr
+
+
+# Names of devices.
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """A machine with two GPUs, as far as names go."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    for name in ("ACCELERATE_USE_CPU", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "device"),
+    [
+        ("auto", {}, "cuda:0"),
+        ("auto", {"LOCAL_RANK": "1"}, "cuda:1"),
+        ("auto", {"ACCELERATE_USE_CPU": "true"}, "cpu"),
+        ("cuda", {"LOCAL_RANK": "1"}, "cuda:1"),
+        ("cuda:1", {}, "cuda:1"),
+        (torch.device("cuda", 1), {}, "cuda:1"),
+        ("cpu", {"LOCAL_RANK": "1"}, "cpu"),
+    ],
+)
+def test_a_device_is_chosen_by_name(gpus, monkeypatch, name, environment, device):
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    assert resolve_device(name) == torch.device(device)
+
+
+def test_a_device_that_does_not_exist_is_refused(gpus, monkeypatch):
+    one_line(lambda: resolve_device("cuda:2"), "device cuda:2 does not exist here: there are 2, cuda:0 to 1")
+    one_line(lambda: resolve_device("mps"), "device mps does not exist here", "finds cuda, 2 in number")
+    for name in ("gpu", "", "cuda:x", None, 3, "x" * 1000):
+        one_line(lambda name=name: resolve_device(name), "it must be auto, cpu, cuda, cuda:1 ... or mps")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert resolve_device() == torch.device("cpu")
+    one_line(lambda: resolve_device("cuda"), "device cuda does not exist here", "finds no GPU")
+
+
+COMPUTE = (
+    *("train", "resume", "sample", "evaluate", "sweep", "reconstruct", "classify", "translate", "interpolate"),
+    *("arithmetic", "directions", "invert", "neighbors", "probe"),
+)
+
+
+@pytest.mark.parametrize("verb", COMPUTE)
+def test_every_verb_that_computes_takes_a_device(verb, capsys):
+    named = ["csc321-mlp"] if verb in ("train", "sweep") else []
+    with pytest.raises(SystemExit):
+        command_line([verb, *named, "--help"])
+    assert "--device TEXT" in capsys.readouterr().out
+
+
+def test_a_device_that_does_not_exist_is_one_line(toy_file, tmp_path, capsys):
+    code, line = fails(capsys, *TRAIN, "--data", toy_file, "--out", tmp_path / "runs", "--device", "cuda:7")
+    assert code == 2
+    assert "device cuda:7 does not exist here" in line
+    assert not (tmp_path / "runs").exists()
+    command_line([*TRAIN, "--data", str(toy_file), "--out", str(tmp_path / "runs"), "--device", "cpu"])
+    (run,) = (tmp_path / "runs").iterdir()
+    capsys.readouterr()
+    for argv in (["sample", run, "--out", tmp_path / "x.png"], ["resume", run, "--rounds", "5"], ["evaluate", run]):
+        assert "device mps does not exist here" in fails(capsys, *argv, "--device", "mps")[1]
+    assert not (tmp_path / "x.png").exists()
+    command_line(["sample", str(run), "--device", "cpu", "--out", str(tmp_path / "x.png")])
+    assert (tmp_path / "x.png").exists()
+
+
+def test_extractors_compute_where_they_are_told():
+    devices = []
+
+    class Spy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            devices.append((x.device.type, self.weight.device.type))
+            return torch.zeros(len(x), 2), torch.zeros(len(x), 1)
+
+    images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
+    extractor = Extractor("spy", "", 1, 4, (), None, Spy())
+    with extracting_on(torch.device("meta")):
+        features, _ = extractor.features(images)
+    assert features.device.type == "cpu"
+    assert devices == [("meta", "meta")]
+
+
+def test_the_default_generator_of_any_gpu_is_seeded_and_restored(monkeypatch):
+    """With a device that is not PyTorch's current one; torch.cuda stands for its module."""
+    calls = []
+
+    @contextmanager
+    def current(device):
+        calls.append(("enter", device.index))
+        yield
+        calls.append(("leave", device.index))
+
+    module = SimpleNamespace(
+        device=current,
+        get_rng_state=lambda device: calls.append(("get", device.index)) or torch.zeros(1),
+        set_rng_state=lambda state, device: calls.append(("set", device.index)),
+        manual_seed=lambda seed: calls.append(("seed", seed)),
+    )
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    with isolated(5, torch.device("cuda", 1)):
+        pass
+    assert calls == [("get", 1), ("enter", 1), ("seed", 5), ("leave", 1), ("set", 1)]
 
 
 if __name__ == "__main__":

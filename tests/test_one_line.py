@@ -13,6 +13,7 @@ from sparring.cli import VERBS, find_verb, main, parser, sweep, toy, training
 from sparring.comparing import compare
 from sparring.data.check import preview
 from sparring.errors import MOST, SparringError, abbreviated, require_int, shown
+from sparring.options import TrainOptions
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, load_recipe, resolve_arguments
 from sparring.run import Run
@@ -98,7 +99,7 @@ NEEDED = {
 def flags_of(verb):
     """The words after `sparring` that choose a function, and its arguments."""
     if verb == "train":
-        return ["train", "csc321-mlp"], arguments(training.training_options)
+        return ["train", "csc321-mlp"], [*arguments(training.OneSource), *arguments(TrainOptions)]
     if verb == "sweep":
         return ["sweep", "csc321-mlp"], arguments(sweep.sweep_options)
     return [verb], arguments(find_verb(verb))
@@ -215,14 +216,14 @@ def calls(path, data, system, out):
     ]
     yield sparring.train, small, (*rest, "latent_dim", "batch", "game", "nonsense")
     yield sparring.train, {**small, "data": toy}, wishes
-    yield sparring.resume, {"run": path, "quiet": True}, ("run", "rounds", "data", "recipe", "threads")
+    yield sparring.resume, {"run": path, "quiet": True}, ("run", "rounds", "data", "recipe", "device", "threads")
     yield sparring.open, {"path": path}, ("path",)
     yield sparring.check, {"source": toy}, ("source",)
     yield system.sample, {"n": 3}, ("n", "seed", "truncation")
     measured = [a for a in inspect.signature(sparring.evaluate).parameters if a not in ("system", "data")]
     yield sparring.evaluate, {"system": system, "data": data, "n": 6, "repeats": 1}, ("system", "data", *measured)
     yield sparring.report, {"run": path}, ("run", "data", "recipe")
-    yield Run.open(path).system, {}, ("recipe", "checkpoint")
+    yield Run.open(path).system, {}, ("recipe", "checkpoint", "device")
     yield compare, {"runs": [path, path]}, ("runs",)
     yield preview, {"source": toy, "size": 8}, ("source", "size", "channels", "labels_from", "root", "cache", "count")
     labels, parts = torch.zeros(len(data), dtype=torch.long), data.hold_out(0.5)

@@ -11,12 +11,13 @@ from helpers import recipe_data, small, toy_data
 from PIL import Image
 from toys import gan, referee
 
-from sparring.cli.training import training_options
+from sparring.cli.training import OneSource
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.pixels import to_float
 from sparring.errors import DivergedError, SparringError
 from sparring.losses import GAMES
 from sparring.networks import infogan
+from sparring.options import TrainOptions
 from sparring.recipes import RECIPES
 from sparring.recipes.arguments import GameName
 from sparring.recipes.recipe import arguments, build_recipe, info, load_recipe, resolve_arguments
@@ -66,7 +67,10 @@ COURSES += ("mnist-net", "chollet-vae", "vae")
 def test_flags_that_docstrings_name_exist_and_courses_have_a_table_of_what_differs():
     for name in RECIPES:
         function = load_recipe(name, RECIPES)
-        known = {a.name for a in (*arguments(function), *arguments(training_options))} | {"data_a", "data_b"}
+        known = {a.name for a in (*arguments(function), *arguments(OneSource), *arguments(TrainOptions))} | {
+            "data_a",
+            "data_b",
+        }
         named = set(re.findall(r"(?<![-\w])--([a-z][a-z0-9-]*)", function.__doc__))
         assert {word.removeprefix("no-").replace("-", "_") for word in named} <= known, name
         table = [line.strip() for line in function.__doc__.splitlines() if line.strip().startswith("|")]
@@ -80,7 +84,7 @@ def test_a_measured_training_is_shorter_and_its_flags_are_those_of_the_recipe(na
     short = info(function).measured
     if short is None:
         return
-    flags = {a.name: a.type for a in (*arguments(function), *arguments(training_options))}
+    flags = {a.name: a.type for a in (*arguments(function), *arguments(OneSource), *arguments(TrainOptions))}
     pairs = pairwise([*short.options.split(), "--"])
     given = {word[2:].replace("-", "_"): value for word, value in pairs if word.startswith("--")}
     assert given.keys() <= flags.keys()
@@ -366,9 +370,7 @@ def test_game_names_of_the_recipes_are_the_games():
 
 
 def test_flags_of_recipes_and_of_training_do_not_collide():
-    from sparring.cli.training import training_options
-
-    ours = {a.name for a in arguments(training_options)}
+    ours = {a.name for a in [*arguments(OneSource), *arguments(TrainOptions)]}
     for name in RECIPES:
         theirs = [a.name for a in arguments(load_recipe(name, RECIPES))]
         assert len(theirs) == len(set(theirs))

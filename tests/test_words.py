@@ -16,6 +16,7 @@ from sparring.cli.parser import flag
 from sparring.data.chosen import numbers_of
 from sparring.data.dataset import Spec
 from sparring.errors import SparringError
+from sparring.options import TrainOptions
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, build_recipe, info, load_recipe, resolve_arguments
 from sparring.run import Run
@@ -41,8 +42,8 @@ def out(toy_file, tmp_path_factory):
         (["train", "cs231n-mlp", "--lr", "1"], "did you mean --discriminator-lr or --generator-lr?"),
         (["train", "cs231n-mlp", "--lr_g", "1"], "did you mean --generator-lr?"),
         (["train", "goodfellow-mlp", "--learning-rate=1"], "did you mean --lr?"),
-        (["train", "cs231n-mlp", "--gpu", "0"], "CUDA_VISIBLE_DEVICES"),
-        (["train", "cs231n-mlp", "--device", "cpu"], "ACCELERATE_USE_CPU"),
+        (["train", "cs231n-mlp", "--gpu", "0"], "did you mean --device?"),
+        (["report", "RUN", "--cuda"], "CUDA_VISIBLE_DEVICES"),
         (["train", "cs231n-mlp", "--batch-size", "8"], "did you mean --batch?"),
         (["train", "cs231n-mlp", "--resume", "x"], "sparring resume RUN"),
         (["train", "cs231n-mlp", "--latnet", "8"], "did you mean '--latent-dim'"),
@@ -63,9 +64,7 @@ def test_every_synonym_leads_to_something_that_there_is():
     assert not {*verbs, *synonyms.OTHER_VERBS} & {*VERBS, "list", "help", "version"}
     flags = {flag(a) for name in RECIPES for a in arguments(load_recipe(name, RECIPES))}
     flags |= {flag(a) for name in VERBS for a in arguments(find_verb(name))}
-    from sparring.cli.training import training_options
-
-    flags |= {flag(a) for a in arguments(training_options)} | {"--held-out"}
+    flags |= {flag(a) for a in arguments(TrainOptions)} | {"--data"}
     assert set(synonyms.FLAGS) - {"--no-monitor"} <= flags
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
@@ -63,36 +63,10 @@ Truncation = Annotated[
         gt=0, description="redraw noise beyond +- this, or pull w toward its mean (ALAE): less variety, better images"
     ),
 ]
-Threads = Annotated[
-    int | None,
-    Field(ge=1, le=1024, description="CPU threads of PyTorch; stored with the run (default: one per processor)"),
-]
-
-
-def whole_number(value: Any) -> Any:
-    """Text from the command line as an int if it is a whole number, else unchanged."""
-    return int(value) if isinstance(value, str) and is_number(value) else value
-
-
-Channels = Annotated[
-    Literal[1, 3] | None,
-    BeforeValidator(whole_number),
-    Field(description="1: gray, 3: color (default: as in the data)"),
-]
-HeldOut = Annotated[
-    int | float,
-    BeforeValidator(whole_number),
-    Field(ge=0, description="images that training never sees, for evaluation: a fraction (0.2) or a number (500)"),
-]
-LabelsFrom = Annotated[
-    str | None,
-    Field(description="labels: a .csv, .tsv or .json with a label per file, 'folders', or 'none' (default: automatic)"),
-]
-Rounds = Annotated[int | None, Field(ge=1, description="total number of rounds (default: the recipe's)")]
 
 
 def load_run_and_images(
-    run: Path, images: Path, capability: str, limit: int, recipe: str | None
+    run: Path, images: Path, capability: str, limit: int, recipe: str | None, device: str
 ) -> "tuple[System, Dataset, list[str], list[str]]":
     """A run's system, images in the run's size and channels, their file names, and the run's class names.
 
@@ -102,7 +76,7 @@ def load_run_and_images(
     from sparring.run import Run
 
     opened = Run.open(run)
-    system = opened.system(recipe=recipe)
+    system = opened.system(recipe=recipe, device=device)
     if not system.supports(capability):
         raise SparringError(f"{type(system).__name__} cannot {capability} images")
     spec = opened.spec

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sparring.cli.common import Channels, HeldOut, LabelsFrom, require_png, write
+from sparring.cli.common import require_png, write
 from sparring.errors import SparringError, shown
+from sparring.options import Channels, HeldOut, LabelsFrom
 
 
 def check_data(

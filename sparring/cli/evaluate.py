@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation, whole_number
+from sparring.cli.common import DataPlace, RecipeName, RunOrImages, RunPath, Truncation
 from sparring.errors import SparringError, StorageError
+from sparring.options import Device, whole_number
 
 if TYPE_CHECKING:
     from sparring.data.dataset import Dataset, Spec
@@ -64,6 +65,7 @@ def evaluate(
     pairs_b: Annotated[Path | None, Field(description="the partners of --pairs-a, under the same file names")] = None,
     data: DataPlace = None,
     recipe: RecipeName = None,
+    device: Device = "auto",
     json: Annotated[bool, Field(description="print eval.json instead of tables")] = False,
 ) -> None:
     """Evaluate a run, or a set of images: each metric beside its floor, the score of real images."""
@@ -109,7 +111,7 @@ def evaluate(
     except StorageError as error:
         write_error = error
         print(f"sparring: {error}: results are printed and not stored", file=sys.stderr)
-    system, dataset = opened.system(recipe=recipe, checkpoint=checkpoint), opened.data(data)
+    system, dataset = opened.system(recipe=recipe, checkpoint=checkpoint, device=device), opened.data(data)
     result = evaluate(
         system,
         dataset,

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from sparring.cli.common import ImagesPath, LabelsOfImages, RecipeName, RunPath, load_run_and_images, require_png, write
 from sparring.errors import shown
+from sparring.options import Device
 
 
 def reconstruct(
@@ -19,6 +20,7 @@ def reconstruct(
     labels: LabelsOfImages = None,
     out: Annotated[Path, Field(description="the PNG file to write")] = Path("reconstructions.png"),
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Write a PNG of your images above their reconstructions."""
     from sparring.data.pixels import to_float
@@ -28,7 +30,7 @@ def reconstruct(
     from sparring.sampling import labels_of_images
 
     require_png(out)
-    system, data, _, classes = load_run_and_images(run, images, "reconstruct", n, recipe)
+    system, data, _, classes = load_run_and_images(run, images, "reconstruct", n, recipe, device)
     data = replace(data, labels=labels_of_images(system, "reconstruct", labels, data, classes))
     reconstructions = reconstruct_all(system, data)
     write(out, png(grid(to_float(interleave_rows(data.images, reconstructions, 8)), columns=min(8, len(data)))))
@@ -44,11 +46,12 @@ def classify(
     n: Annotated[int, Field(ge=1, le=100_000, description="maximum number of images, evenly spaced")] = 1000,
     json: Annotated[bool, Field(description="print JSON: file, class, probability")] = False,
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Print the class of each image with its probability."""
     from sparring.evaluation.splits import in_chunks
 
-    system, data, names, classes = load_run_and_images(run, images, "classify", n, recipe)
+    system, data, names, classes = load_run_and_images(run, images, "classify", n, recipe, device)
     best = in_chunks(system.classify, data.images).max(1)
     predictions = zip(names, best.indices.tolist(), best.values.exp().tolist(), strict=True)
     rows = [{"file": name, "class": classes[y], "probability": p} for name, y, p in predictions]

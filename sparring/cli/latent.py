@@ -21,6 +21,7 @@ from sparring.cli.common import (
     write,
 )
 from sparring.errors import SparringError, shown
+from sparring.options import Device
 
 if TYPE_CHECKING:
     from sparring.latent import Direction, LatentDecoder
@@ -53,6 +54,7 @@ def interpolate(
         "interpolation.png"
     ),
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Interpolate between latent codes: a grid with one path per row, or an animation."""
     from sparring.image_grid import display_scale, grid, png, upscale, webp
@@ -62,7 +64,7 @@ def interpolate(
     if not animated and out.suffix.lower() != ".png":
         raise SparringError(f"--out {out} must end in .png or .webp")
     require_place(out)
-    _, decoder = _decoder(run, labels, recipe)
+    _, decoder = _decoder(run, labels, recipe, device)
     chosen: str = method or default_interpolation(decoder.system)
     count = waypoints or (4 if animated else 2)
     ends = decoder.codes(rows * count, seed=seed, truncation=truncation).unflatten(0, (rows, count))
@@ -93,6 +95,7 @@ def arithmetic(
     jitter: Annotated[float, Field(ge=0, description="the 8 images around the result get U(-jitter, jitter)")] = 0.25,
     out: Annotated[Path, Field(description="the PNG file to write")] = Path("arithmetic.png"),
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Compute start - minus + plus with the mean latent codes of three concepts (Radford et al. 2016)."""
     import torch
@@ -102,7 +105,7 @@ def arithmetic(
     from sparring.latent.concepts import concept_codes
 
     require_png(out)
-    opened, decoder = _decoder(run, labels, recipe)
+    opened, decoder = _decoder(run, labels, recipe, device)
     system, classes = decoder.system, decoder.labels if isinstance(decoder.labels, list) else []
     samples = decoder.codes(n or 8 * (len(classes) if len(classes) > 1 else system.grid_columns), seed=seed)
     concepts = []
@@ -144,6 +147,7 @@ def directions(
     json: Annotated[bool, Field(description="print JSON: name, sigma, words and unit vector")] = False,
     out: Annotated[Path, Field(description="the PNG file to write: one direction per row")] = Path("directions.png"),
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Find latent directions along which images change, and draw a sample moved along each."""
     from sparring.image_grid import display_scale, grid, png, upscale, with_row_labels
@@ -151,7 +155,7 @@ def directions(
     from sparring.latent.directions import class_directions
 
     require_png(out)
-    opened, decoder = _decoder(run, labels, recipe)
+    opened, decoder = _decoder(run, labels, recipe, device)
     samples = decoder.codes(max(n, sample + 1), seed=seed)
     if method == "sefa":
         results = sefa(latent_weights(decoder, samples.shape[1]), samples, count)
@@ -198,6 +202,7 @@ def invert(
         "inversions.png"
     ),
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Find the latent codes whose decoded images are closest to yours, by gradient descent or with the encoder."""
     from sparring.data.pixels import to_float
@@ -207,7 +212,7 @@ def invert(
     from sparring.sampling import labels_of_images
 
     require_png(out)
-    system, data, names, classes = load_run_and_images(run, images, "decode", n, recipe)
+    system, data, names, classes = load_run_and_images(run, images, "decode", n, recipe, device)
     decoder = latent_decoder(system, labels_of_images(system, "decode", labels, data, classes))
     with Progress("inverting", total_steps(decoder, init=init, steps=steps, restarts=restarts)) as bar:
         result = invert(
@@ -261,6 +266,7 @@ def neighbors(
     ),
     data: DataPlace = None,
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Draw samples beside their nearest training images."""
     import torch
@@ -274,7 +280,7 @@ def neighbors(
 
     require_png(out)
     opened = Run.open(run)
-    system = opened.system(recipe=recipe)
+    system = opened.system(recipe=recipe, device=device)
     request = sample_request(system, opened.spec.classes, n=n, seed=seed)
     images = opened.data(data)
     samples = to_uint8(request.images(system))
@@ -297,11 +303,11 @@ def neighbors(
     print(out)
 
 
-def _decoder(run: Path, labels: str | None, recipe: str | None) -> "tuple[Run, LatentDecoder]":
+def _decoder(run: Path, labels: str | None, recipe: str | None, device: str) -> "tuple[Run, LatentDecoder]":
     from sparring.data.chosen import numbers_of
     from sparring.latent import latent_decoder
     from sparring.run import Run
 
     opened = Run.open(run)
     chosen = None if labels is None else numbers_of(labels, opened.spec.classes)
-    return opened, latent_decoder(opened.system(recipe=recipe), chosen)
+    return opened, latent_decoder(opened.system(recipe=recipe, device=device), chosen)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from sparring.cli.common import RecipeName, RunPath
+from sparring.options import Device
 
 if TYPE_CHECKING:
     from sparring.latent.probe import ProbeResult
@@ -31,6 +32,7 @@ def probe(
     seed: Annotated[int, Field(ge=0, description="seed of the choices and of random weights")] = 0,
     json: Annotated[bool, Field(description="print JSON")] = False,
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Measure the accuracy of linear classifiers on the learned features."""
     from sparring.data.loading import load
@@ -43,7 +45,7 @@ def probe(
     spec = opened.spec
     dataset = opened.data() if data is None else load(data, size=spec.size, channels=spec.channels, root=data_root)
     split = protocol(dataset, labels=labels, draws=repeats, seed=seed)
-    probe = RunProbe(opened, split, with_supervised=supervised, seed=seed, recipe=recipe)
+    probe = RunProbe(opened, split, with_supervised=supervised, seed=seed, recipe=recipe, device=device)
     with Progress("", probe.steps) as progress:
         results = probe.results(lambda name: progress.advance(what=name))
     if json:

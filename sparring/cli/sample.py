@@ -7,6 +7,7 @@ from pydantic import Field
 
 from sparring.cli.common import Labels, RecipeName, RunPath, Truncation, require_place, write
 from sparring.errors import SparringError
+from sparring.options import Device
 
 MAX_GRID = 4096
 """Maximum number of images in one grid."""
@@ -27,6 +28,7 @@ def sample(
         ),
     ] = Path("samples.png"),
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Generate images, as one grid or as one file per image."""
     from sparring.image_grid import png
@@ -42,7 +44,7 @@ def sample(
     else:
         require_place(out)
     opened = Run.open(run)
-    system, classes = opened.system(recipe=recipe), opened.spec.classes
+    system, classes = opened.system(recipe=recipe, device=device), opened.spec.classes
     request = sample_request(system, classes, n=n, seed=seed, labels=labels, truncation=truncation)
     if not to_folder:
         write(out, png(request.grid(system)))

@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sparring.cli.parser import Command
-from sparring.cli.training import training_options
+from sparring.cli.training import OneSource
 from sparring.errors import SparringError, is_number
+from sparring.options import TrainOptions
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, info, load_recipe
 
 TRAIN_OPTIONS = (
-    *("data", "seed", "precision", "grad_accum", "size", "channels", "classes", "labels_from", "held_out"),
+    *("data", "seed", "device", "precision", "grad_accum", "size", "channels", "classes", "labels_from", "held_out"),
     *("data_root", "save_every"),
 )
 """Options of `sparring train` that a sweep passes on."""
@@ -63,7 +64,7 @@ def sweep(recipe: str | None, argv: Sequence[str]) -> None:
     if info(function).domains:
         raise SparringError(f"{recipe} translates images and has no FD to minimize: choose another recipe")
     search = arguments(sweep_options)
-    train = [a for a in arguments(training_options) if a.name in TRAIN_OPTIONS]
+    train = [a for a in (*arguments(OneSource), *arguments(TrainOptions)) if a.name in TRAIN_OPTIONS]
     command = Command(
         f"sparring sweep {recipe}",
         f"Hyperparameter search over {recipe}: {inspect.getdoc(function)}",

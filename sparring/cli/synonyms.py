@@ -36,7 +36,13 @@ OTHER_VERBS = {
 }
 """Words without a corresponding verb -> the alternative."""
 
+DEVICE_FLAGS = (
+    *("--gpu", "--gpus", "--cuda", "--cpu", "--no-cuda", "--gpu-id", "--gpu-ids", "--ngpu", "--mps", "--accelerator"),
+    *("--devices", "--local-rank"),
+)
+
 FLAGS = {
+    "--device": DEVICE_FLAGS,
     "--rounds": (
         *("--epochs", "--epoch", "--num-epochs", "--n-epochs", "--max-epochs", "--niter", "--n-iter", "--num-steps"),
         *(
@@ -103,15 +109,12 @@ FLAGS = {
 }
 """Flag -> its names in other tools and in earlier versions."""
 
-GPU = (
-    "a GPU is used if PyTorch finds one: select it with CUDA_VISIBLE_DEVICES=1; ACCELERATE_USE_CPU=true uses the CPU; "
-    "several: torchrun --nproc-per-node 4 -m sparring ..."
-)
 OTHER_FLAGS = {
     **dict.fromkeys(
-        ("--gpu", "--gpus", "--device", "--cuda", "--cpu", "--no-cuda", "--gpu-id", "--gpu-ids", "--ngpu"), GPU
+        DEVICE_FLAGS,
+        "a GPU is used if PyTorch finds one; select it with CUDA_VISIBLE_DEVICES=1; several: torchrun "
+        "--nproc-per-node 4 -m sparring ...",
     ),
-    **dict.fromkeys(("--mps", "--accelerator", "--devices", "--local-rank"), GPU),
     **dict.fromkeys(
         ("--resume", "--continue", "--continue-train", "--checkpoint", "--ckpt", "--load", "--pretrained"),
         "to resume a run: sparring resume RUN",

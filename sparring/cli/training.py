@@ -3,16 +3,17 @@
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.cli.common import Channels, DataPlace, HeldOut, LabelsFrom, RecipeName, Rounds, RunPath, Threads
+from sparring.cli.common import DataPlace, RecipeName, RunPath
 from sparring.cli.parser import Command
 from sparring.cli.recipes import recipes
 from sparring.errors import InterruptedRun, SparringError
+from sparring.options import Threads, TrainOptions
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, info, load_recipe
 
@@ -20,53 +21,23 @@ if TYPE_CHECKING:
     from sparring.run import Run
 
 
-def training_options(
-    *,
+@dataclass(frozen=True, kw_only=True)
+class OneSource:
+    """Data options of most recipes."""
+
     data: Annotated[
         str,
         Field(description="digits, mnist, fashion-mnist, cifar10, celeba, nci, a folder or zip of images, or SMILES"),
-    ],
-    rounds: Rounds = None,
-    out: Annotated[Path, Field(description="folder for run directories")] = Path("runs"),
-    seed: Annotated[int, Field(ge=0, description="seed of all random numbers")] = 0,
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"],
-        Field(description="auto: bf16 if the hardware supports it natively and the recipe allows it"),
-    ] = "auto",
-    grad_accum: Annotated[
-        int, Field(ge=1, description="microbatches per batch, to save memory; batch norm and dropout see microbatches")
-    ] = 1,
-    size: Annotated[int | None, Field(ge=1, description="image side in pixels (default: the recipe's)")] = None,
-    channels: Channels = None,
-    classes: Annotated[str | None, Field(description="keep only these classes: 6 or cat,dog")] = None,
-    labels_from: LabelsFrom = None,
-    held_out: HeldOut = 0.1,
-    data_root: Annotated[Path | None, Field(description="folder with a local copy of a built-in data set")] = None,
-    log_every: Annotated[int, Field(ge=1, description="rounds between log lines")] = 10,
-    sample_every: Annotated[
-        int | None,
-        Field(ge=1, description="rounds between sample grids (default: rounds/40, and 1, 2, 5, 10, 20 ... before)"),
-    ] = None,
-    eval_every: Annotated[
-        int | None,
-        Field(ge=1, description="rounds between FD evaluations (default: rounds/10, and 20, 50, 100 ... before)"),
-    ] = None,
-    save_every: Annotated[int, Field(ge=1, description="rounds between checkpoints")] = 500,
-    monitor: Annotated[
-        bool, Field(description="report collapse, divergence and other problems during training")
-    ] = True,
-    threads: Threads = None,
-) -> None:
-    """The options of `sparring train` that do not depend on the recipe."""
+    ]
 
 
-def domain_options(
-    *,
-    data: Annotated[str | None, Field(description="a folder or zip with two class folders, the domains")] = None,
-    data_a: Annotated[str | None, Field(description="or domain a: a name, folder or zip, as for other recipes")] = None,
-    data_b: Annotated[str | None, Field(description="and domain b")] = None,
-) -> None:
-    """Data options of a recipe for two unpaired domains."""
+@dataclass(frozen=True, kw_only=True)
+class TwoDomains:
+    """Data options of a recipe for two unpaired domains: one source with both, or one per domain."""
+
+    data: Annotated[str | None, Field(description="a folder or zip with two class folders, the domains")] = None
+    data_a: Annotated[str | None, Field(description="or domain a: a name, folder or zip, as for other recipes")] = None
+    data_b: Annotated[str | None, Field(description="and domain b")] = None
 
 
 def train(recipe: str | None, argv: Sequence[str]) -> None:
@@ -87,9 +58,7 @@ def train(recipe: str | None, argv: Sequence[str]) -> None:
 def train_command(recipe: str) -> Command:
     """The command line of `sparring train RECIPE`."""
     function = load_recipe(recipe, RECIPES)
-    run_options = arguments(training_options)
-    if info(function).domains:
-        run_options = [*arguments(domain_options), *(a for a in run_options if a.name != "data")]
+    run_options = [*arguments(TwoDomains if info(function).domains else OneSource), *arguments(TrainOptions)]
     return Command(
         f"sparring train {recipe}",
         f"{inspect.getdoc(function)}\n\nPaper: {info(function).paper}",
@@ -114,12 +83,16 @@ def resume(
     rounds: Annotated[int | None, Field(ge=1, description="new total number of rounds (default: unchanged)")] = None,
     data: DataPlace = None,
     recipe: RecipeName = None,
+    device: Annotated[
+        str | None,
+        Field(description="where to compute: auto, cpu, cuda, cuda:1 ... or mps (default: as before, if it exists)"),
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Resume an interrupted run, bit for bit as if it had not been interrupted."""
     from sparring.training import resume
 
-    finish(partial(resume, run, rounds=rounds, data=data, recipe=recipe, threads=threads), recipe, data)
+    finish(partial(resume, run, rounds=rounds, data=data, recipe=recipe, device=device, threads=threads), recipe, data)
 
 
 def finish(training: Callable[[], "Run"], recipe: str | None = None, data: str | None = None) -> None:

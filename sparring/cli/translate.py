@@ -9,6 +9,7 @@ from pydantic import Field
 
 from sparring.cli.common import ImagesPath, RecipeName, RunPath
 from sparring.errors import SparringError, shown, unknown_name_error
+from sparring.options import Device
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,6 +28,7 @@ def translate(
     to: Annotated[str, Field(description="target domain: b, or the name of its folder")],
     out: Annotated[Path, Field(description="folder for the translations, which keep their names and sizes")],
     recipe: RecipeName = None,
+    device: Device = "auto",
 ) -> None:
     """Translate images from one domain to the other; translations keep the names and sizes of the images."""
     from rich.console import Console
@@ -38,7 +40,7 @@ def translate(
     from sparring.run import Run
 
     opened = Run.open(run)
-    system = opened.system(recipe=recipe)
+    system = opened.system(recipe=recipe, device=device)
     if not system.supports("translate"):
         raise SparringError(f"{type(system).__name__} cannot translate images")
     spec = opened.spec

@@ -27,7 +27,7 @@ from sparring.evaluation.splits import (
 )
 from sparring.evaluation.training_evaluator import TrainingEvaluator
 from sparring.metrics.data_driven import SELF
-from sparring.metrics.extractors import Extractor
+from sparring.metrics.extractors import Extractor, extracting_on
 from sparring.seeds import standard_defaults
 from sparring.typed import typed
 
@@ -125,7 +125,8 @@ def evaluate(
         parzen=parzen,
         pairs=pairs,
     )
-    return _evaluation(context, averaged)
+    with extracting_on(getattr(system, "device", None)):
+        return _evaluation(context, averaged)
 
 
 def _evaluation(context: Context, averaged: bool | None) -> Evaluation:

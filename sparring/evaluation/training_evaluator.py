@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
@@ -11,7 +12,8 @@ from sparring.errors import SparringError
 from sparring.evaluation.measurement import distance_name
 from sparring.evaluation.metrics import METRICS
 from sparring.evaluation.splits import choose_extractor, held_out_halves, pixels_of, reference_split
-from sparring.metrics.extractors import Extractor
+from sparring.metrics.extractors import Extractor, extracting_on
+from sparring.seeds import CPU
 
 
 class TrainingEvaluator:
@@ -19,19 +21,24 @@ class TrainingEvaluator:
 
     The first half selects the best checkpoint (by KID, which is unbiased); the second half measures it.
 
-    n  images per measurement: the requested number, limited by the data
+    n       images per measurement: the requested number, limited by the data
+    device  of the extractor
     """
 
-    def __init__(self, data: Dataset, extractor: Extractor | None = None, n: int = 1000) -> None:
+    def __init__(
+        self, data: Dataset, extractor: Extractor | None = None, n: int = 1000, device: torch.device = CPU
+    ) -> None:
         """Compute the features of the held-out images. Raises SparringError if there are none."""
-        self.extractor = extractor or choose_extractor(data)
+        self.device = device
+        with extracting_on(device):
+            self.extractor = extractor or choose_extractor(data)
         self._data = data
         if not data.held_out:
             raise SparringError(f"data '{data.name}' has no held-out images to compare with")
         first, second = (data.held_out.rows(rows) for rows in held_out_halves(data.held_out))
         self.n = min(n, len(first), len(second), len(data))
         self._metrics = [metric for metric in METRICS.values() if metric.plot]
-        self._halves = [self.extractor.features(half.images[: self.n])[0] for half in (first, second)]
+        self._halves = [self._features(half.images[: self.n]) for half in (first, second)]
         _, others = reference_split(data, "held_out", self.n, self.n)
         self._floor = self._measure(others.images)
 
@@ -59,5 +66,9 @@ class TrainingEvaluator:
 
     def _measure(self, images: Tensor) -> list[list[float]]:
         """Each metric, against both halves."""
-        fake, _ = self.extractor.features(images)
+        fake = self._features(images)
         return [[metric.function(real=half, fake=fake) for half in self._halves] for metric in self._metrics]
+
+    def _features(self, images: Tensor) -> Tensor:
+        with extracting_on(self.device):
+            return self.extractor.features(images)[0]

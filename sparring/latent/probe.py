@@ -198,11 +198,13 @@ class Supervised(nn.Module):
         super().__init__()
         self.network, self.conditional = network, conditional
         with torch.no_grad():
-            self.head = nn.Linear(self.maps(example).shape[1], classes)
+            self.head = nn.Linear(self.maps(example).shape[1], classes).to(example.device)
 
     def maps(self, x: Tensor) -> Tensor:
         with ConvActivations() as maps:
-            self.network(x, torch.zeros(len(x), dtype=torch.long)) if self.conditional else self.network(x)
+            self.network(
+                x, torch.zeros(len(x), dtype=torch.long, device=x.device)
+            ) if self.conditional else self.network(x)
         return pooled(maps.each[-1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -245,8 +247,9 @@ class _Learner:
         self.numbers = 0
 
     def __call__(self, part: Dataset, rate: float, seed: int) -> tuple[float, float]:
-        x, y = to_float(part.images), _labels(part)
         system = self.fresh(seed)
+        device = system.device
+        x, y = to_float(part.images).to(device), _labels(part).to(device)
         conditional = system.accepts("score", "labels")
         network = Supervised(_network(system, part.images[:2]), len(part.classes), x[:2], conditional=conditional)
         self.numbers = network.head.in_features
@@ -270,7 +273,8 @@ class _Learner:
     def right(self, network: nn.Module, part: Dataset) -> float:
         network.eval()
         with torch.no_grad():
-            predicted = [network(to_float(rows)).argmax(1) for rows in part.images.split(500)]
+            device = next(network.parameters()).device
+            predicted = [network(to_float(rows).to(device)).argmax(1).cpu() for rows in part.images.split(500)]
         return _accuracy(torch.cat(predicted), _labels(part))
 
 

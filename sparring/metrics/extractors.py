@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
@@ -18,8 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from sparring.device import without_tf32
 from sparring.errors import SparringError, unknown_name_error
-from sparring.seeds import make_generator
+from sparring.seeds import CPU, make_generator, standard_defaults
 from sparring.typed import typed
 
 LENET_MNIST, LENET_MNIST_2 = "lenet-mnist", "lenet-mnist-2"
@@ -29,6 +32,22 @@ RANDOM_CONV64 = "random-conv64"
 
 BATCH = 250
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
+
+
+_device = ContextVar("_device", default=CPU)
+
+
+@contextmanager
+def extracting_on(device: torch.device | None) -> Iterator[None]:
+    """Inside, all extractors compute on this device; None: no change. Outside, they compute on the CPU.
+
+    `evaluate` thus computes features where the system is.
+    """
+    token = _device.set(device or _device.get())
+    try:
+        yield
+    finally:
+        _device.reset(token)
 
 
 class LeNet(nn.Module):
@@ -100,21 +119,25 @@ class Extractor:
     def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images (N, C, S, S) uint8, C = 1 or 3 -> features (N, F) and, if it has classes, logits (N, classes).
 
-        Runs on the CPU in batches, in float32 even under autocast. Raises SparringError for other images.
+        Runs in batches on the device of `extracting_on`, in float32 even under autocast and without TF32; the results
+        are on the CPU. Raises SparringError for other images.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
             actual = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
             raise SparringError(f"extractor {self.name} takes images (N, 1 or 3, S, S) uint8, N > 0; got {actual}")
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            batches = [self.network(self.prepare(batch)) for batch in images.cpu().split(BATCH)]
-        features, logits = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        device = _device.get()
+        network = self.network.to(device)
+        exact = nullcontext() if device.type == "cpu" else without_tf32()
+        with torch.no_grad(), standard_defaults(), exact:
+            batches = [network(self.prepare(batch.to(device))) for batch in images.split(BATCH)]
+        features, logits = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
         return features, logits if self.classes else None
 
     def prepare(self, images: Tensor) -> Tensor:
         """(N, C, S, S) uint8 -> (N, channels, size, size) float32 in [-1, 1]."""
         x = images.float() / 127.5 - 1
         if x.shape[1] == 3 and self.channels == 1:
-            x = (x * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+            x = (x * torch.tensor(LUMA, device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
         if self.size is not None and x.shape[2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
         return x.expand(-1, self.channels, -1, -1)

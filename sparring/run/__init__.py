@@ -623,20 +623,24 @@ class Run:
         lines = [line for line in self.lines("metrics") if line["metric"] == "KID" and "floor" in line]
         return min(lines, key=lambda line: line["value"], default=None)
 
-    def system(self, *, recipe: str | None = None, checkpoint: str = "last") -> System:
+    def system(
+        self, *, recipe: str | None = None, checkpoint: str = "last", device: str | torch.device = "auto"
+    ) -> System:
         """The trained system with its EMA weights, in evaluation mode; needs no data.
 
         recipe      required for a recipe that is not built in ("module:function"), unless this process trained the run
         checkpoint  "last", or "best" for the round with the smallest KID
+        device      "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps"
 
-        Raises SparringError if the weights are missing, damaged, or of another run.
+        Raises SparringError if the device does not exist here, and if the weights are missing, damaged, or of another
+        run.
         """
         if not isinstance(checkpoint, str) or checkpoint not in ("last", "best"):
             raise unknown_name_error("checkpoint", str(checkpoint), ["last", "best"])
         if checkpoint == "best" and not (self.path / "best" / "model.safetensors").is_file():
             raise SparringError(f"{self.path} has no best checkpoint, as no KID was measured: use checkpoint last")
         folder = self.path / ("best" if checkpoint == "best" else "weights")
-        return system_of(folder, self.trusted if recipe is None else recipe, self.training)
+        return system_of(folder, self.trusted if recipe is None else recipe, self.training, device)
 
     def weights_sum(self) -> str:
         """SHA-256 of weights/model.safetensors: identifies the weights of `system()`."""

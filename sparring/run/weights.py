@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sparring.cpu_kernels import use_matmul_convolutions
 from sparring.data.dataset import Spec
-from sparring.device import resolve_precision
+from sparring.device import resolve_device, resolve_precision
 from sparring.durable import digest, read_file
 from sparring.errors import SparringError, abbreviated, shown
 from sparring.recipes import RECIPES
@@ -35,16 +35,20 @@ MAX_HEADER_BYTES, MAX_HEADER_BYTES_PER_TENSOR = 1 << 20, 1 << 10
 """Upper limits of the size of a safetensors file in addition to its tensors."""
 
 
-def open_system(folder: Path | str, *, recipe: str | None = None) -> System:
+def open_system(folder: Path | str, *, recipe: str | None = None, device: str | torch.device = "auto") -> System:
     """The system of a `weights/` folder (model.safetensors, config.json). Raises SparringError if it is not valid.
 
     recipe  required for a recipe that is not built in ("module:function")
+    device  as in `resolve_device`
     """
-    return system_of(Path(folder), recipe, None)
+    return system_of(Path(folder), recipe, None, device)
 
 
-def system_of(folder: Path, recipe: str | RecipeFunction | None, training: str | None) -> System:
+def system_of(
+    folder: Path, recipe: str | RecipeFunction | None, training: str | None, device: str | torch.device
+) -> System:
     """As `open_system`; also raises SparringError if the weights are not of this training (`Run.training`)."""
+    device = resolve_device(device)
     file = folder / "model.safetensors"
     if not file.exists():
         raise SparringError(f"{folder} has no weights: the run was stopped before its first save, or they were deleted")
@@ -67,10 +71,11 @@ def system_of(folder: Path, recipe: str | RecipeFunction | None, training: str |
         raise SparringError(f"{file} contains weights that are not finite: {', '.join(map(shown, bad[:3]))}")
     system = built.system
     system.load_state_dict(state)
-    use_matmul_convolutions(system)
+    if device.type == "cpu":
+        use_matmul_convolutions(system)
     if config["precision"] == "bfloat16":
-        system.precision = resolve_precision("auto", system.device)
-    return system.to(memory_format=torch.channels_last).eval()
+        system.precision = resolve_precision("auto", device)
+    return system.to(device).to(memory_format=torch.channels_last).eval()
 
 
 def expected_shapes(function: RecipeFunction, spec: Spec, resolved: Mapping[str, Any]) -> Shapes | None:
