@@ -41,7 +41,8 @@ from monitor import rate, told
 import sparring
 from sparring.cli.training import train_command
 from sparring.data.dataset import Dataset
-from sparring.diagnose import MetricTable, diagnose
+from sparring.diagnose import diagnose
+from sparring.diagnose.signs import MetricTable
 from sparring.image_grid import grid
 from sparring.machine import commit
 from sparring.monitor.advice import command

@@ -18,7 +18,7 @@ from sparring.data.loading import load_pairs
 from sparring.data.pixels import to_float, to_uint8
 from sparring.data.transforms import ResizeAndCrop
 from sparring.errors import SparringError
-from sparring.evaluation import evaluate
+from sparring.evaluation import compare, evaluate
 from sparring.metrics.ssim import structural_similarity
 from sparring.networks.cyclegan import Residual, ScaleMatch, discriminator, foreground_fraction, generator
 from sparring.recipes import RECIPES
@@ -468,7 +468,7 @@ def test_a_right_translation_arrives_and_comes_back():
     arrived = found["translation FD-random-conv64@20 a to b"]
     assert arrived.value < 2 * arrived.floor
     assert any(f"{share}% of the way to b" in arrived.words for share in range(95, 106))
-    noisy = found["cycle error a to b to a with noise"]
+    noisy = found["cycle error with noise a to b to a"]
     assert noisy.words == "no hidden information"
     assert noisy.value == pytest.approx(0.02 * (2 / np.pi) ** 0.5, rel=0.05)  # the noise itself comes back
 
@@ -490,7 +490,7 @@ def test_hidden_information_is_found():
     def reading(y):
         return (y - 0.5) * 1000
 
-    found = evaluate(Known(hiding, reading), domains(400), n=50)["cycle error a to b to a with noise"]
+    found = evaluate(Known(hiding, reading), domains(400), n=50)["cycle error with noise a to b to a"]
     assert found.words.startswith("hidden information")
     assert found.floor < 1e-3 < 0.1 < found.value
 
@@ -669,3 +669,14 @@ def test_other_recipes_know_nothing_of_domains(capsys):
     with pytest.raises(SystemExit):
         main(["train", "cs231n-mlp", "--data-a", "x", "--data-b", "y"])
     assert "unknown option '--data-a'" in capsys.readouterr().err
+
+
+def test_two_evaluations_of_translations_can_be_compared():
+    """Both directions have an FD: each is compared with the same direction."""
+    first, second = (evaluate(Known(forth, darkened), domains(400), n=50) for forth in (brightened, lambda x: x))
+    found = {one.name: one for one in compare(first.as_dict(), second.as_dict())}
+    assert found.keys() == {one.name for one in first.measurements}
+    there, back = (found[f"translation FD-random-conv64@20 {way}"] for way in ("a to b", "b to a"))
+    assert (there.first, there.second) == (first["translation FD a to b"].value, second["translation FD a to b"].value)
+    assert there.first < there.second
+    assert back.first == back.second

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.diagnose import SIGMAS, diagnose
+from sparring.diagnose import diagnose
+from sparring.diagnose.signs import SIGMAS
 from sparring.evaluation import Measurement
 
 SHARES = ("precision", "recall", "coverage", "cells-JS", "cells-NDB", "missing", "classes-TV", "duplicates")
