@@ -359,7 +359,7 @@ AGAINST: dict[str, Callable[[MetricTable], bool]] = {
     "too few images": lambda n: bool(n.lit("red")) or not n.lit("gray"),
     "no fault found": lambda n: bool(n.lit("red")),
 }
-"""Diagnosis -> whether the numbers of the same evaluation contradict it, asked without the limits of diagnose/rules.py."""
+"""Diagnosis -> whether the numbers of the same evaluation contradict it, without the limits of diagnose/rules.py."""
 
 
 def many(numbers: MetricTable) -> bool:
