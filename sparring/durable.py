@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sparring.errors import SparringError, StorageError
-from sparring.machine import free_memory
+from sparring.machine import SMALL_BYTES, free_memory
 
 MANIFEST = "manifest.json"
 WRITE_BLOCK_BYTES = 1 << 24
@@ -207,7 +207,8 @@ def read_file(path: Path, limit: int | None = None) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        limit = free_memory() if limit is None else limit
+        if limit is None and size > SMALL_BYTES:
+            limit = free_memory()
         if limit is not None and size > limit:
             raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the limit of {limit:,}")
         return file.read()

@@ -83,6 +83,10 @@ def _key_of_this_process() -> bytes:
     return os.urandom(32)
 
 
+SMALL_BYTES = 1 << 24
+"""What needs no more memory than this is not compared with `free_memory`, which takes milliseconds to read."""
+
+
 def free_memory() -> int | None:
     """Bytes this process can still allocate, by available memory, cgroup limits and ulimit -v; None: unknown."""
     limits = []
@@ -121,7 +125,7 @@ def _control_groups() -> Iterator[tuple[Path, Path, Path]]:
 
 def require_memory(needed: int, what: str, advice: str) -> None:
     """Raises SparringError if fewer than `needed` bytes are free, before they are allocated."""
-    free = free_memory()
+    free = free_memory() if needed > SMALL_BYTES else None
     if free is not None and needed > free:
         raise SparringError(
             f"{what} would take {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free: {advice}"

@@ -1,4 +1,5 @@
 import os
+import sys
 import tempfile
 
 import numpy as np
@@ -9,6 +10,9 @@ from sparring.numbers import NUMBERS
 from sparring.system import Move
 
 torch.set_num_threads(1)
+os.fsync = lambda handle: None  # kill -9 takes nothing of what was written; power loss is simulated in test_faults.py
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of child processes import the same modules
+sys.dont_write_bytecode = False
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="sparring-")  # leaves the user's own key alone
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 
 from sparring import load
 from sparring.cli import main
-from sparring.durable import MANIFEST, CorruptCheckpointError, Disk, read_folder, sealed, write_folder
+from sparring.durable import MANIFEST, CorruptCheckpointError, Disk, read_folder, sealed, write_file, write_folder
 from sparring.errors import InterruptedRun, SparringError, StorageError
 from sparring.reporting import report
 from sparring.run import Run, open_system
@@ -33,8 +34,8 @@ OPTIONS = {
     "latent_dim": 8,
     "batch": 16,
 }
-SHORT = {"rounds": 6, "save_every": 2, "sample_every": 2, "eval_every": 6}
-"""As many saves, grids and measurements in a quarter of the rounds."""
+SHORT = {"rounds": 6, "save_every": 2, "sample_every": 6, "eval_every": 6}
+"""Grids and measurements at the start and at the end; as many saves as are needed for one to be deleted."""
 
 
 @pytest.fixture(scope="session")
@@ -94,45 +95,52 @@ def until_done(server, out, data, **options):
 
 @pytest.fixture(scope="session")
 def unharmed(server, data, tmp_path_factory):
-    """A run that nobody disturbed."""
+    """A run that nobody disturbed, and how many seconds it took."""
     out = tmp_path_factory.mktemp("unharmed") / "runs"
+    started = time.monotonic()
     end = server.order("train", **orders(data, out))
     assert end["code"] == 0, end["error"]
-    return everything(only_run(out))
+    return everything(only_run(out)), time.monotonic() - started
 
 
 @pytest.fixture(scope="session")
 def short(server, data, tmp_path_factory):
-    """A short run that nobody disturbed, and how many disk operations it took."""
+    """A short run that nobody disturbed, and before which of its disk operations a kill leaves something new.
+
+    A sync changes nothing that survives kill -9: the disk before an operation is that before the sync that precedes it.
+    """
     out = tmp_path_factory.mktemp("short")
     end = server.order("train", **orders(data, out / "runs", **SHORT), die_at=10**9, count=str(out / "count"))
     assert end["code"] == 0, end["error"]
-    return everything(only_run(out / "runs")), json.loads((out / "count").read_text())
+    count = json.loads((out / "count").read_text())
+    assert count["operations"] > 80
+    return everything(only_run(out / "runs")), [k for k in range(count["operations"]) if k - 1 not in count["syncs"]]
 
 
 def test_killed_at_random_moments(server, data, unharmed, tmp_path):
     """G1: kill -9 at a random moment, three times in a row, then resume: the same bits."""
+    expected, seconds = unharmed
     dice = random.Random(7)
     deaths = 0
-    for number in range(8):
+    for number in range(5):
         out = tmp_path / str(number)
-        end = server.order("train", **orders(data, out), signal_after=dice.uniform(0.02, 0.5))
+        end = server.order("train", **orders(data, out), signal_after=seconds * dice.uniform(0.05, 0.9))
         deaths += end["signal"] == 9
         for _ in range(2):
             paths = [p for p in out.glob("*") if (p / "recipe.json").is_file()]
             if paths:
-                end = server.order("resume", run=str(paths[0]), signal_after=dice.uniform(0.02, 0.4))
+                end = server.order("resume", run=str(paths[0]), signal_after=seconds * dice.uniform(0.05, 0.7))
                 deaths += end["signal"] == 9
-        assert everything(until_done(server, out, data)) == unharmed
-    assert deaths >= 8, "the kills came too late to prove anything"
+        assert everything(until_done(server, out, data)) == expected
+    assert deaths >= 5, "the kills came too late to prove anything"
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
 def test_killed_at_every_disk_operation(server, data, short, tmp_path, part):
     """G2, G3: kill -9 before each operation that changes the disk; then resume: the same bits."""
     expected, operations = short
-    assert operations > 100
-    for k in range(part, operations, 4):
+    for k in operations[part::2]:
         out = tmp_path / str(k)
         end = server.order("train", **orders(data, out, **SHORT), die_at=k)
         assert end["signal"] == 9, (k, end)
@@ -148,6 +156,13 @@ def test_killed_at_every_disk_operation(server, data, short, tmp_path, part):
 
 
 # Power loss, on the writer alone.
+
+
+def test_a_sync_reaches_the_file(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    write_file(Disk(), tmp_path / "file", b"content")
+    assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
 
 
 class Recorder(Disk):
@@ -294,12 +309,12 @@ def copy(finished, tmp_path):
 
 
 def test_every_flipped_bit_is_noticed(copy):
-    """G5: 1,500 single-bit flips anywhere in the newest checkpoint: no wrong weight or number is ever loaded."""
+    """G5: 500 single-bit flips anywhere in the newest checkpoint: no wrong weight or number is ever loaded."""
     dice = random.Random(3)
     folder = copy / "checkpoints" / "round-00000024"
     whole, _ = read_folder(folder)
     passed = 0
-    for _ in range(1500):
+    for _ in range(500):
         file = dice.choice(sorted(p for p in folder.iterdir() if p.stat().st_size))
         data = bytearray(file.read_bytes())
         at, bit = dice.randrange(len(data)), dice.randrange(8)
@@ -314,7 +329,7 @@ def test_every_flipped_bit_is_noticed(copy):
             pass
         data[at] ^= 1 << bit
         file.write_bytes(data)
-    assert passed < 150
+    assert passed < 50
 
 
 @pytest.mark.parametrize(
@@ -394,7 +409,7 @@ def test_longer_runs_go_on_where_the_shorter_ended(server, data, tmp_path, unhar
     run = resume(only_run(tmp_path / "a"), rounds=24, quiet=True)
     assert run.config["rounds"] == 24
     weights = hashlib.sha256((run.path / "weights" / "model.safetensors").read_bytes()).hexdigest()
-    assert weights == unharmed["weights/model.safetensors"]
+    assert weights == unharmed[0]["weights/model.safetensors"]
 
 
 def test_a_finished_run_is_said_to_be_finished(copy, capsys):

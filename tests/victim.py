@@ -24,10 +24,14 @@ from sparring.run import Run
 
 
 class KillingDisk(Disk):
-    """Kills its own process with SIGKILL just before disk operation number `at`."""
+    """Kills its own process with SIGKILL just before disk operation number `at`; notes which operations are syncs."""
 
     def __init__(self, at):
-        self.at, self.count = at, 0
+        self.at, self.count, self.syncs = at, 0, []
+
+    def sync(self, path):
+        self.syncs.append(self.count)
+        super().sync(path)
 
     def _do(self, path, size, operation):
         if self.count == self.at:
@@ -51,7 +55,7 @@ def child(job):
         sparring.training.resume(job["run"], quiet=True)
     if job.get("count"):
         with open(job["count"], "w") as file:
-            json.dump(disk.count, file)
+            json.dump({"operations": disk.count, "syncs": disk.syncs}, file)
 
 
 def warm():
@@ -102,6 +106,7 @@ def serve():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    os.fsync = lambda handle: None  # SIGKILL takes nothing of what was written
     warm()
     print(json.dumps({"ready": True}), flush=True)
     serve()
