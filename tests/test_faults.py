@@ -60,8 +60,7 @@ class Server:
 def server(data):
     started = Server()
     yield started
-    started.process.stdin.close()
-    started.process.wait()
+    started.process.communicate()
 
 
 def orders(data, out, **options):
