@@ -27,6 +27,7 @@ from sparring.device import resolve_precision, set_tf32
 from sparring.distributed import collective, process_group
 from sparring.errors import DivergedError, SparringError
 from sparring.machine import disable_malloc_trim
+from sparring.networks.scheduled import Scheduled
 from sparring.seeds import ShardedRng, derive_seed, isolated, make_generator
 from sparring.system import Move, System
 
@@ -144,7 +145,7 @@ class EMA:
 
 
 def _blend(average: nn.Module, live: nn.Module, weight: float) -> None:
-    """average <- (1 - weight) average + weight live, in place; counters are copied."""
+    """average <- (1 - weight) average + weight live, in place; counters and rounds are copied."""
     pairs = zip(average.state_dict().values(), live.state_dict().values(), strict=True)
     floats: list[tuple[Tensor, Tensor]] = []
     for old, new in pairs:
@@ -154,6 +155,9 @@ def _blend(average: nn.Module, live: nn.Module, weight: float) -> None:
             old.copy_(new)
     if floats:
         torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], weight)
+    for layer, live_layer in zip(average.modules(), live.modules(), strict=True):
+        if isinstance(layer, Scheduled) and isinstance(live_layer, Scheduled):
+            layer.set_round(live_layer.round_index)
 
 
 class Referee:

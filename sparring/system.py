@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sparring.device import to_device
 from sparring.errors import SparringError, abbreviated, require_int, unknown_name_error
 from sparring.machine import require_memory
+from sparring.networks.scheduled import Scheduled
 from sparring.noise import draw_noise
 from sparring.seeds import ShardedRng, isolated, make_generator, standard_defaults
 
@@ -160,7 +161,7 @@ class System(nn.Module):
     def round_index(self) -> int:
         """Number of rounds before this one, set by the referee.
 
-        Setting it also sets the attribute `round_index` of every layer that has one.
+        Setting it also sets the round of all `Scheduled` layers.
         """
         return self._round_index
 
@@ -168,8 +169,8 @@ class System(nn.Module):
     def round_index(self, rounds: int) -> None:
         self._round_index = rounds
         for layer in self.modules():
-            if "round_index" in layer.__dict__:
-                layer.round_index = rounds  # type: ignore[assignment]
+            if isinstance(layer, Scheduled):
+                layer.set_round(rounds)
 
     @property
     def rng(self) -> ShardedRng:

@@ -272,7 +272,7 @@ def test_the_pool_shows_old_translations_as_often_as_new_ones():
         old += int((shown < fakes).sum())
     assert pool.images.flatten().tolist() == book
     assert 240 < old < 360  # of 600
-    assert set(pool.state_dict()) == {"images", "used"}
+    assert set(pool.state_dict()) == {"images", "_extra_state"}
     assert torch.equal(Pool(0, (1, 1, 1)).query(fakes, *draws), fakes)
 
 
@@ -291,7 +291,7 @@ def test_pools_are_saved_and_a_resumed_run_goes_on_with_them(tmp_path):
     straight = train("cyclegan", data, rounds=6, out=tmp_path / "a", **options)
     stopped = train("cyclegan", data, rounds=4, out=tmp_path / "b", **options)
     saved = stopped.newest_checkpoint().tensors["system"]
-    assert int(saved["pool_a.used"]) == 3
+    assert int(saved["pool_a._extra_state"]) == 3
     assert all(saved[f"pool_{side}.images"].flatten(1).any(1).all() for side in "ab")
     resumed = resume(stopped, rounds=6, data=data, quiet=True)
     assert straight.read("log") == resumed.read("log")

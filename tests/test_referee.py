@@ -22,6 +22,7 @@ from sparring.networks import dcgan
 from sparring.networks.diffaug import DiffAugment
 from sparring.networks.minibatch import MinibatchDiscrimination, MinibatchStd
 from sparring.networks.noise import GaussianNoise
+from sparring.networks.scheduled import Scheduled
 from sparring.networks.spectral import SpectralLinear
 from sparring.noise import truncated, uniform, unit_uniform
 from sparring.recipes import RECIPES
@@ -609,6 +610,31 @@ def test_everything_that_play_changes_is_in_the_checkpoint():
     unknown = {path for path in changed if not any(word in path for word in saved + derived)}
     assert changed
     assert not unknown
+
+
+class Counter(Scheduled):
+    """Passes its input on, and records the rounds that it is set to."""
+
+    def __init__(self):
+        super().__init__()
+        self.rounds = []
+
+    def set_round(self, round_index):
+        super().set_round(round_index)
+        self.rounds.append(round_index)
+
+    def forward(self, x):
+        return x
+
+
+def test_scheduled_layers_are_set_to_every_round_and_those_of_the_average_follow():
+    toy = gan()
+    system = GAN(nn.Sequential(toy.G, Counter()), toy.D, latent_dim=5, game=toy.game)
+    judge = referee(system)
+    play(judge, 3)
+    assert system.G[1].rounds == [0, 1, 2]
+    assert judge.ema_system.G is not system.G
+    assert judge.ema_system.G[1].round_index == 2
 
 
 def test_other_seeds_play_another_game():

@@ -11,6 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sparring.networks.scheduled import Scheduled
+
 
 class StochasticLayer(nn.Module):
     """A layer that draws random numbers from `generator`."""
@@ -24,7 +26,7 @@ class StochasticLayer(nn.Module):
         return torch.empty_like(x).normal_(generator=self.generator)
 
 
-class InstanceNoise(StochasticLayer):
+class InstanceNoise(StochasticLayer, Scheduled):
     """Adds N(0, s^2) to D's input in training mode; s decays linearly from `std` to 0 over `over` rounds.
 
     Sønderby et al. 2017; Arjovsky and Bottou 2017: with noise on both, the distributions of real and of generated
@@ -36,7 +38,6 @@ class InstanceNoise(StochasticLayer):
     def __init__(self, std: float, over: int) -> None:
         super().__init__()
         self.std, self.over = std, over
-        self.round_index = 0  # set by the system before each round
 
     def current_std(self) -> float:
         """s in this round."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sparring.errors import require_size
 from sparring.networks.equalized import Conv2d, Linear
 from sparring.networks.noise import StochasticLayer
+from sparring.networks.scheduled import Scheduled
 
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -40,33 +41,24 @@ def level_and_blend(played: int, levels: int, rounds_per_level: int) -> tuple[in
     return level, (1 - math.cos(math.pi * share)) / 2 if level and share < 1 else 1.0
 
 
-class ProgressiveSchedule(nn.Module):
-    """The current level of a progressively grown network, saved with its weights and included in the EMA weights.
-
-    The counter stays on the CPU, so that reading it does not synchronize.
-    """
-
-    reached: Tensor
+class ProgressiveSchedule(Scheduled):
+    """The current level of a progressively grown network, saved with its weights."""
 
     def __init__(self, levels: int, rounds_per_level: int) -> None:
         super().__init__()
         self.levels, self.rounds_per_level = levels, rounds_per_level
-        self.register_buffer("reached", torch.zeros((), dtype=torch.int64))
-        self.round_index = 0  # set by the system before each round
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name == "round_index":
-            self.reached.fill_(value)
+    def get_extra_state(self) -> Tensor:
+        """The round, as a tensor like all weights."""
+        return torch.tensor(self.round_index)
 
-    def _apply(self, *args: Any, **kwargs: Any) -> ProgressiveSchedule:
-        super()._apply(*args, **kwargs)
-        self.reached = self.reached.cpu()
-        return self
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore the round."""
+        self.round_index = int(state)
 
     def now(self) -> tuple[int, float]:
         """The current level and its blending weight in [0, 1]."""
-        return level_and_blend(int(self.reached), self.levels, self.rounds_per_level)
+        return level_and_blend(self.round_index, self.levels, self.rounds_per_level)
 
 
 def maps(level: int, levels: int, width: int, max_channels: int) -> int:

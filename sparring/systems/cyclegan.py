@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,21 +100,23 @@ class Pool(nn.Module):
     """Shrivastava et al. 2017, section 2.3, as in the authors' code: a buffer of past translations.
 
     images  (pool_size, C, H, W)
-    used    number of images in the buffer; always on the CPU, so that reading it does not synchronize
+    used    number of images in the buffer
     """
 
     images: Tensor
-    used: Tensor
 
     def __init__(self, pool_size: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.register_buffer("images", torch.zeros(pool_size, *shape))
-        self.register_buffer("used", torch.zeros((), dtype=torch.int64))
+        self.used = 0
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Pool:
-        super()._apply(*args, **kwargs)
-        self.used = self.used.cpu()
-        return self
+    def get_extra_state(self) -> Tensor:
+        """`used`, as a tensor like all state."""
+        return torch.tensor(self.used)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore `used`."""
+        self.used = int(state)
 
     def query(self, fakes: Tensor, chance: Tensor, slot: Tensor) -> Tensor:
         """(B, C, H, W): each fake, or with probability 1/2 a stored one, which the fake replaces in the pool.
@@ -128,7 +129,7 @@ class Pool(nn.Module):
         replayed = []
         for fake, u, v in zip(fakes, chance.tolist(), slot.tolist(), strict=True):
             if self.used < pool_size:
-                self.images[int(self.used)] = fake
+                self.images[self.used] = fake
                 self.used += 1
             elif u < 0.5:
                 k = int(v * pool_size)
