@@ -33,8 +33,6 @@ if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys(
 # In a notebook without ipywidgets, tqdm (imported by accelerate) warns about a progress bar that is not used.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Dataset": "sparring.data.dataset",
     "Run": "sparring.run",
@@ -58,6 +56,10 @@ def open(path: str) -> Run:
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `import sparring` and `sparring --help` do not import torch."""
+    if name == "__version__":
+        from sparring.machine import version
+
+        return version()
     if name not in _HOMES:
         raise AttributeError(f"module 'sparring' has no attribute '{name}'")
     import importlib

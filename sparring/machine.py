@@ -28,6 +28,17 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def version() -> str:
+    """The version of this package, from its metadata; "unknown" if it is imported without being installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    try:
+        return version_of("sparring")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def commit() -> str | None:
     """The git commit of the checkout this code runs from, with "+" if it has local edits; None if installed."""
     here = Path(__file__).parent

@@ -108,7 +108,7 @@ class Display:
         elif self.console.is_terminal:
             self._live.start()
         else:
-            self.say(f"{self.title}: rounds {self.first} to {self.rounds}")
+            self.print(f"{self.title}: rounds {self.first} to {self.rounds}")
         return self
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -118,7 +118,7 @@ class Display:
             with suppress(OSError):  # the terminal may be gone
                 self._live.stop()
 
-    def say(self, sentence: str) -> None:
+    def print(self, sentence: str) -> None:
         """Print a sentence that stays above the live table."""
         self._print(sentence)
 
@@ -129,7 +129,7 @@ class Display:
             self._print(f"! {alarm}", style="yellow")
         else:
             self.alarms.pop(alarm.title, None)
-            self.say(f"{alarm.title}: passed at round {alarm.passed:,}.")
+            self.print(f"{alarm.title}: passed at round {alarm.passed:,}.")
 
     def grid(self, picture: bytes) -> None:
         """Display a new sample grid (PNG) in a notebook."""
@@ -156,7 +156,7 @@ class Display:
         if now - last > 0.1:
             self._ticks.append((now, round_number))
             if last_round and (slower := self._pace.slower((now - last) / (round_number - last_round))):
-                self.say(
+                self.print(
                     f"rounds take {slower:.1f} times as long as at the start, and the machine is busy. If it stays "
                     "busy, stop with Ctrl-C and continue with sparring resume --threads 1: the result is equally "
                     "valid, but not bit-identical"
@@ -168,7 +168,7 @@ class Display:
             self._next_line = self._since + REFRESH
             self._notebook.draw(self._picture())
 
-    def tell(self, players: list[dict[str, float | str]]) -> None:
+    def update(self, players: list[dict[str, float | str]]) -> None:
         """Update the numbers of the last logged round: one dict per move, the last one per player is shown."""
         self.players = players = list({p["player"]: p for p in players}.values())
         if self.console.is_terminal or self._notebook:
@@ -177,7 +177,7 @@ class Display:
             self._next_line = time.monotonic() + LINE_EVERY
             losses = "  ".join(f"{p['player']} {p['loss']:.3f}" for p in players)
             measured = "  ".join(f"{name} {value}" for name, value in self.measured.items())
-            self.say(f"round {self.round}/{self.rounds}  {losses}  {measured}  {self._speed()}".rstrip())
+            self.print(f"round {self.round}/{self.rounds}  {losses}  {measured}  {self._speed()}".rstrip())
 
     def _print(self, text: str, style: str | None = None) -> None:
         text = shown(text, keep="\n\t")
@@ -204,7 +204,7 @@ class Display:
             )
         else:
             text += "; use --rounds N for fewer"
-        self.say(text)
+        self.print(text)
 
     def _rate(self) -> float:
         """Recent rounds per second; 0 if there are too few."""

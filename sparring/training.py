@@ -19,14 +19,13 @@ import accelerate
 import numpy as np
 import torch
 
-import sparring
 from sparring.data.dataset import Dataset
 from sparring.data.loading import reload_data, require_one_size
 from sparring.device import resolve_device
 from sparring.distributed import collective, on_each_process, on_main_process, process_group, require_same_config
 from sparring.dryrun import enough_memory, require_playable
 from sparring.errors import SparringError, abbreviated, require_int
-from sparring.machine import commit, processor
+from sparring.machine import commit, processor, version
 from sparring.options import MAX_THREADS, TrainOptions
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Recipe, RecipeFunction, build_recipe, info, load_recipe, resolve_arguments
@@ -391,7 +390,7 @@ def _shared_config(config: Mapping[str, Any], referee: Referee) -> dict[str, Any
         **{name: config[name] for name in names},
         "run": config.get("id"),
         "data": {name: config["data"][name] for name in ("name", "count", "fingerprint")},
-        "versions": {"sparring": sparring.__version__, "torch": torch.__version__},
+        "versions": {"sparring": version(), "torch": torch.__version__},
         "round": referee.round,
         "weights": state.hexdigest(),
     }
@@ -425,4 +424,4 @@ def _environment(referee: Referee, threads: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "system": platform.platform(terse=True),
     }
-    return {"sparring": sparring.__version__, "commit": commit(), "machine": machine}
+    return {"sparring": version(), "commit": commit(), "machine": machine}

@@ -124,7 +124,7 @@ class Training:
     def _start(self) -> None:
         """Print the notes; sample, evaluate and save a new run at round 0; start the monitor."""
         for note in self.notes:
-            self.display.say(note)
+            self.display.print(note)
         on_main_process(self.processes, self._save_round_0)
         if stop := self._stop_signal():
             raise self._interrupted(stop)
@@ -165,7 +165,7 @@ class Training:
             seconds = round(monotonic() - self.started, 3)
             self.run.append("log", {"round": r, "moves": moves})
             self.run.append("timing", {"round": r, "seconds": seconds, "at": strftime("%FT%T")})
-        self.display.tell(moves)
+        self.display.update(moves)
 
     def observe(self, moves: Moves) -> None:
         """Let the monitor observe the round; record and print its alarms."""
@@ -244,7 +244,7 @@ class Training:
         saved = self.run.checkpoints()
         lost = f" and loses the rounds since {saved[-1]:,}" if saved else ""
         name = signal.Signals(number).name
-        self.display.say(f"{name}: finishing the round and saving; a second signal stops at once{lost}")
+        self.display.print(f"{name}: finishing the round and saving; a second signal stops at once{lost}")
 
     def _stop_signal(self) -> int:
         """The number of a stop signal, or 0; the same in all processes."""

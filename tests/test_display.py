@@ -163,7 +163,7 @@ def test_no_word_is_broken_in_two(width, capsys):
     assert {"1.386", "123.5", "0.1235", "-0.4987", "1.234e-05", "2.302", "discriminator", "autoencoder"} <= words
     assert {"1,234,567/3,000,000", "images/s,", "FD-lenet-mnist@1000", "1,234)"} <= words
     display.console = Console(stderr=True, force_terminal=True, width=width, color_system=None)
-    display.say(ALARM)
+    display.print(ALARM)
     lines = capsys.readouterr().err.splitlines()
     assert " ".join(lines).split() == ALARM.split()
     assert max(map(len, lines)) <= max(width, max(map(len, ALARM.split())))
@@ -179,7 +179,7 @@ def test_names_cannot_send_commands_to_the_terminal(capsys):
     assert shown("café 猫 ±") == "café 猫 ±"
     assert shown("a\x1b[2Jb\x07\udcff\n\tc", keep="\n\t") == "a\\x1b[2Jb\\x07\\udcff\n\tc"
     assert shown("a\nb") == "a\\nb"
-    Display("run", 0, 1, 1).say("class \x1b]0;owned\x07")
+    Display("run", 0, 1, 1).print("class \x1b]0;owned\x07")
     assert capsys.readouterr().err == "class \\x1b]0;owned\\x07\n"
 
 

@@ -15,10 +15,10 @@ from importlib import import_module
 from shutil import get_terminal_size
 from typing import NoReturn
 
-import sparring
 from sparring.cli.parser import Command
 from sparring.cli.synonyms import meant
 from sparring.errors import SparringError, shown, unknown_name_error
+from sparring.machine import version
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _run(argv: list[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
     elif argv[0] in ("-V", "--version", "version"):
-        print(f"sparring {sparring.__version__}")
+        print(f"sparring {version()}")
     else:
         _run_verb(argv[0], find_verb(argv[0]), argv[1:])
 
