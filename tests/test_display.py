@@ -1,5 +1,6 @@
 """What somebody sees while training: when grids and numbers come, lengths of time, words that stay whole."""
 
+import io
 import os
 import re
 import signal
@@ -136,7 +137,7 @@ def test_time_left_is_that_of_rounds_not_of_measuring(monkeypatch, capsys):
 
 
 def picture(display, width=200):
-    display.console = Console(file=open(os.devnull, "w"), force_terminal=True, width=width, record=True)  # noqa: SIM115
+    display.console = Console(file=io.StringIO(), force_terminal=True, width=width, record=True)
     display.console.print(display._picture())
     return display.console.export_text()
 
