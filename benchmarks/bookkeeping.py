@@ -63,7 +63,7 @@ def bare_loop(name: str, data: Dataset, *, kept: bool) -> Callable[[], None]:
 
     def one_round() -> None:
         rows = torch.randint(0, len(data), (made.batch,))
-        x = data.images[rows].float().div_(127.5).sub_(1)
+        x = data.images_at(rows).float().div_(127.5).sub_(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             with torch.set_grad_enabled(reuse):
                 fake = G(torch.rand(made.batch, latent_dim) * 2 - 1)

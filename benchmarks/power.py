@@ -110,7 +110,7 @@ def trial(
     nulls = [panel.measure(one) for one in floors]
     sets = drawn(whole, train, fresh, n, known)
     made = {name: [subset(whole, rows) for rows in drawn_rows] for name, drawn_rows in sets.items()}
-    plain = [whole.images[rows] for rows in sets["none"]]
+    plain = [whole.images_at(rows) for rows in sets["none"]]
     for name, change in (
         ("no detail", blobs),
         ("board", lambda x: board(x, 1)),

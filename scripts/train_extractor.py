@@ -60,7 +60,7 @@ def train(name: str, network: nn.Module, data: Dataset, seed: int, epochs: int) 
     for epoch in range(epochs):
         total = 0.0
         for rows in torch.randperm(len(data), generator=rng).split(BATCH):
-            images = varied(data.images[rows], rng, mirror=data.spec.channels == 3)
+            images = varied(data.images_at(rows), rng, mirror=data.spec.channels == 3)
             _, logits = network(student.prepare(images))
             loss = F.cross_entropy(logits, data.labels[rows])
             optimizer.zero_grad()

@@ -82,7 +82,7 @@ def require_playable(make: Callable[[], Recipe], data: Dataset, *, grad_accum: i
         return []  # reported elsewhere
     microbatch = recipe.batch // parts
     weights = _bytes(recipe.system.state_dict().values())
-    input_bytes = 4 * microbatch * grad_accum * data.images[0].numel()
+    input_bytes = 4 * microbatch * grad_accum * data.pixels[0].numel()
     if microbatch == 1 and not _normalizes(make, data, 1):
         smallest = next((n for n in (2, 3, 4, 8) if _normalizes(make, data, n)), 2)
         split = f" in {parts} parts (processes x grad_accum)" if parts > 1 else ""
@@ -175,7 +175,7 @@ def _slots(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> int:
 
 def _batch(data: Dataset, images: int, stream: str = "train") -> tuple[Tensor, Tensor | None]:
     """A batch of zeros with the shapes that a feed yields."""
-    x = torch.zeros(images, *data.images.shape[1:])
+    x = torch.zeros(images, *data.pixels.shape[1:])
     if data.values is not None:
         return x, torch.zeros(images, *data.values.shape[1:])
     return x, None if data.labels is None else torch.zeros(images, dtype=torch.int64)

@@ -101,7 +101,7 @@ def translations(system: System, data: Dataset, columns: int) -> Image.Image:
     columns = min(columns, *map(len, domains))
     rows = []
     for label, domain in enumerate(domains):
-        images = to_float(domain.images[torch.arange(columns) * len(domain) // columns])
+        images = to_float(domain.images_at(torch.arange(columns) * len(domain) // columns))
         translated = system.translate(images, 1 - label)
         rows += [images, translated, system.translate(translated, label)]
     return grid(torch.cat(rows), columns)

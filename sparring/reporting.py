@@ -324,8 +324,8 @@ def _single(pixels: Tensor, alt: str) -> Markup:
 def _nearest(system: System, data: Dataset) -> Markup:
     """8 samples, each above its nearest training image by pixel distance."""
     samples = to_uint8(system.sample(8, seed=derive_seed("nearest")))
-    index = nearest(samples, data.images).rows[:, 0]
-    pair = torch.cat([samples, data.images[index]])
+    index = nearest(samples, data).rows[:, 0]
+    pair = torch.cat([samples, data.images_at(index)])
     return _image(png(grid(to_float(pair), columns=8)), "png", "8 samples above their nearest training images")
 
 
@@ -425,12 +425,12 @@ def _classified(system: System, data: Dataset) -> dict[str, Any] | None:
     worst = wrong[confidence[wrong].argsort(descending=True, stable=True)[:10]]
     errors = [
         {
-            "picture": _single(part.images[i], f"An image of class {true_class}, classified as {predicted_class}"),
+            "picture": _single(image, f"An image of class {true_class}, classified as {predicted_class}"),
             "predicted": predicted_class,
             "label": true_class,
             "confidence": float(confidence[i]),
         }
-        for i in worst.tolist()
+        for i, image in zip(worst.tolist(), part.images_at(worst), strict=True)
         for predicted_class, true_class in [(part.classes[predicted[i]], part.classes[part.labels[i]])]
     ]
     matrix = plots.confusion(counts, part.classes)
@@ -457,7 +457,7 @@ def _clusters(system: System, data: Dataset) -> list[dict[str, Any]]:
 
 def _in_batches(function: Callable[[Tensor], Tensor], part: Dataset) -> Tensor:
     """(n, ...) `function` of all images, computed in batches."""
-    return torch.cat([function(to_float(images)) for images in part.images.split(MAX_ENCODED)])
+    return torch.cat([function(to_float(images)) for images in part.blocks(MAX_ENCODED)])
 
 
 # Curves.
@@ -488,7 +488,7 @@ def _score_histogram(system: System, data: Dataset) -> Markup:
 
 
 def _pictures(data: Dataset, rows: Tensor | slice) -> tuple[Tensor, Tensor | None]:
-    return to_float(data.images[rows]), None if data.labels is None else data.labels[rows]
+    return to_float(data.images_at(rows)), None if data.labels is None else data.labels[rows]
 
 
 # Text.

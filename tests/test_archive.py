@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.data import zip_members
-from sparring.data.listing import list_images
 from sparring.data.pixels import BadImage
+from sparring.data.scan import scan
 from sparring.data.zip_members import members, read_member
 from sparring.errors import SparringError
 
@@ -79,7 +79,7 @@ def test_a_member_without_a_name_is_passed_over(tmp_path):
     with zipfile.ZipFile(path, "w") as made:
         for name in ("", "1.png"):
             made.writestr(zipfile.ZipInfo(name), b"")
-    assert list(list_images(path).names) == ["1.png"]
+    assert list(scan(path).names()) == ["1.png"]
 
 
 @pytest.mark.parametrize("field", [0, 1])
@@ -94,7 +94,7 @@ def test_numbers_that_no_file_can_have_are_refused(tmp_path, monkeypatch, field)
     written[at : at + 8] = b"\xff" * 8
     path.write_bytes(written)
     with pytest.raises(SparringError, match="directory is damaged"):
-        list_images(path)
+        scan(path)
 
 
 def empty_members(count):
@@ -124,11 +124,11 @@ def test_more_members_than_16_bits_count_need_little_memory(tmp_path):
     look = """if True:
         import resource, sys
         from pathlib import Path
-        from sparring.data.listing import list_images
+        from sparring.data.scan import scan
         most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         before = most()
-        names = list_images(Path(sys.argv[1])).with_held_out_last(0.1)[0].names
-        assert len(names) == 70_000 and len({name for name in names[::70]}) == 1000
+        index = scan(Path(sys.argv[1]))
+        assert len(index) == 70_000 and len({index.name(i) for i in range(0, 70_000, 70)}) == 1000
         print(most() - before)
     """
     done = subprocess.run([sys.executable, "-c", look, path], check=True, capture_output=True, text=True)
@@ -191,7 +191,7 @@ def test_a_broken_directory_is_refused(one, tmp_path):
     broken[start] = 0
     (tmp_path / "one.zip").write_bytes(broken)
     with pytest.raises(SparringError, match="cannot read the archive"):
-        list_images(tmp_path / "one.zip")
+        scan(tmp_path / "one.zip")
 
 
 @given(position=st.integers(0, 400), value=st.integers(0, 255), end=st.integers(0, 400))
@@ -207,10 +207,10 @@ def test_mutated_zips_are_read_or_refused(tmp_path_factory, position, value, end
     path.write_bytes(whole[: len(whole) - end % 5])
     said = ""
     try:
-        listing = list_images(path)
-        with listing.opener() as opened:
-            for name in listing.names:
-                opened(name)
+        index = scan(path)
+        with index.opener() as opened:
+            for image in range(len(index)):
+                opened(image)
     except SparringError as error:
         said = str(error)
     assert "\n" not in said
@@ -268,18 +268,18 @@ def test_what_grows_beyond_measure_is_refused(tmp_path, monkeypatch):
         read(path)
     monkeypatch.setattr(zip_members, "FREE_BYTES", 100_000)
     with pytest.raises(SparringError, match="more than 200 times"):
-        list_images(path)
+        scan(path)
 
 
 def test_many_names_over_one_stream_are_refused(tmp_path):
     whole = zipped([(f"{index}.png", b"picture") for index in range(9)])
     path = tmp_path / "all.zip"
     path.write_bytes(whole)
-    assert len(list_images(path).names) == 9
+    assert len(scan(path)) == 9
     second = whole.index(b"PK\1\2", whole.index(b"PK\1\2") + 1)
     path.write_bytes(whole[: second + 42] + bytes(4) + whole[second + 46 :])  # the first member's place
     with pytest.raises(SparringError, match=r"png overlaps another member"):
-        list_images(path)
+        scan(path)
 
 
 @pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -313,7 +313,7 @@ def test_what_is_no_archive_is_called_what_it_is(tmp_path, content, words):
     path = tmp_path / "data.zip"
     path.write_bytes(content)
     with pytest.raises(SparringError, match=words) as error:
-        list_images(path)
+        scan(path)
     assert "\n" not in str(error.value)
 
 
@@ -329,7 +329,7 @@ def test_an_archive_that_may_not_be_read_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "open", refused)
     with pytest.raises(SparringError, match="Permission denied"):
-        list_images(path)
+        scan(path)
 
 
 NAMED = ["cats\\1.png", "./cats/2.png", "C:\\cats\\3.png", "/cats//4.png", "../cats/5.png", "cats/./6.png"]
@@ -338,20 +338,20 @@ NAMED = ["cats\\1.png", "./cats/2.png", "C:\\cats\\3.png", "/cats//4.png", "../c
 def test_names_of_any_system_mean_the_same(tmp_path):
     path = tmp_path / "all.zip"
     path.write_bytes(zipped([("dogs\\", b""), *((name, b"picture") for name in [*NAMED, "dogs/1.png"])]))
-    listing = list_images(path)
-    assert listing.classes == ("cats", "dogs")
-    assert list(listing.names) == [*(f"cats/{number}.png" for number in range(1, 7)), "dogs/1.png"]
+    index = scan(path)
+    assert index.classes == ("cats", "dogs")
+    assert list(index.names()) == [*(f"cats/{number}.png" for number in range(1, 7)), "dogs/1.png"]
 
 
 def test_two_members_of_one_name_are_named(tmp_path):
     path = tmp_path / "all.zip"
     path.write_bytes(zipped([("a\\1.png", b"first"), ("b/1.png", b"other"), ("a/1.png", b"second")]))
-    listing = list_images(path)
-    (note,) = [note for note in listing.notes if "more than once" in note]
+    index = scan(path)
+    (note,) = [note for note in index.notes if "more than once" in note]
     assert "1 names" in note
     assert "a/1.png" in note
-    with listing.opener() as opened:
-        assert [opened(name).getvalue() for name in listing.names] == [b"second", b"other"]
+    with index.opener() as opened:
+        assert [opened(image).getvalue() for image in range(2)] == [b"second", b"other"]
 
 
 # Tars.
@@ -372,20 +372,20 @@ def tarred(path, files, mode="w"):
 @pytest.mark.parametrize(("name", "mode"), [("all.tar", "w"), ("all.tar.gz", "w:gz"), ("all.tgz", "w:gz")])
 def test_a_tar_is_read_like_a_zip(tmp_path, name, mode):
     files = [(f"set/{'ab'[index % 2]}/{index}.png", bytes([index]) * 700) for index in range(5)]
-    listing = list_images(tarred(tmp_path / name, files, mode))
-    assert listing.classes == ("a", "b")
-    with listing.opener() as opened:
-        assert sorted((name, opened(name).getvalue()) for name in listing.names) == sorted(files)
+    index = scan(tarred(tmp_path / name, files, mode))
+    assert index.classes == ("a", "b")
+    with index.opener() as opened:
+        assert sorted((index.name(image), opened(image).getvalue()) for image in range(len(index))) == sorted(files)
 
 
 def test_a_gz_that_grows_beyond_measure_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(zip_members, "FREE_BYTES", 1_000_000)
     path = tarred(tmp_path / "all.tar.gz", [("1.png", bytes(5_000_000))], "w:gz")
     with pytest.raises(SparringError, match="more than 200 times"):
-        list_images(path)
+        scan(path)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(SparringError, match=r"cannot unpack|more than 200"):
-        list_images(path)
+        scan(path)
 
 
 @given(position=st.integers(0, 3000), value=st.integers(0, 255), end=st.integers(0, 2000))
@@ -397,10 +397,10 @@ def test_mutated_tars_are_read_or_refused(tmp_path_factory, position, value, end
     path.write_bytes(whole[: len(whole) - end])
     said = ""
     try:
-        listing = list_images(path)
-        with listing.opener() as opened:
-            for name in listing.names:
-                opened(name)
+        index = scan(path)
+        with index.opener() as opened:
+            for image in range(len(index)):
+                opened(image)
     except SparringError as error:
         said = str(error)
     assert "\n" not in said

@@ -234,9 +234,11 @@ def test_no_finding_rests_on_a_classifier_that_does_not_recognize_the_real_image
     class Asked(Drawer):
         classes = 10
 
-    called = dataclasses.replace(data, images=255 - data.images.transpose(2, 3))
+    called = dataclasses.replace(data, index=None, pixels=255 - data.images.transpose(2, 3))
     held_out = data.held_out
-    called = dataclasses.replace(called, held_out=dataclasses.replace(held_out, images=255 - held_out.images.mT))
+    called = dataclasses.replace(
+        called, held_out=dataclasses.replace(held_out, index=None, pixels=255 - held_out.images.mT)
+    )
     system = Asked(255 - fresh.images.mT)
     result = evaluate(system, called, n=100, repeats=2)
     assert result["FD"].extractor == RANDOM_CONV64
@@ -307,7 +309,7 @@ def test_n_is_what_reference_and_training_images_can_give(digits):
 
 def test_test_images_are_used_only_when_asked_for(digits):
     data, fresh = digits
-    inverted = dataclasses.replace(data.held_out, images=255 - data.held_out.images)
+    inverted = dataclasses.replace(data.held_out, index=None, pixels=255 - data.held_out.images)
     data = dataclasses.replace(data, test=inverted)
     system = Drawer(fresh.images)
     held_out, test = (evaluate(system, data, n=100, repeats=1, split=split) for split in ("held_out", "test"))
@@ -545,7 +547,7 @@ def test_samples_in_folders_are_held_against_the_class_of_their_folder(digits, t
     assert "class agreement is not measured: the samples' folders owl are not classes of 'digits' (0, 1, " in " ".join(
         capsys.readouterr().out.split()
     )
-    unknown = dataclasses.replace(data, images=data.images.flip(2), held_out=None)
+    unknown = dataclasses.replace(data, index=None, pixels=data.images.flip(2), held_out=None)
     result = evaluate(unknown.rows(torch.arange(60)), unknown, split="train")
     assert not result.others
     assert any("classes of samples are not counted" in note for note in result.notes)
@@ -695,7 +697,9 @@ def test_blur_and_noise_of_reconstructions_are_named(digits):
     assert noisy.words == "more edges than real images, possibly noise"
     assert (noisy.name, noisy.n) == (name, 400)
     assert noisy.interval[0] < noisy.value < noisy.interval[1]
-    flat = dataclasses.replace(data.rows(torch.arange(30)), images=torch.zeros(30, 1, 28, 28, dtype=torch.uint8))
+    flat = dataclasses.replace(
+        data.rows(torch.arange(30)), index=None, pixels=torch.zeros(30, 1, 28, 28, dtype=torch.uint8)
+    )
     assert name not in [one.name for one in evaluate(Keeper(), flat, split="train").measurements]
 
 
@@ -927,7 +931,9 @@ def test_systems_that_cannot_be_measured_are_refused(digits):
 
 def test_parzen_is_printed_beside_real_images_and_claims_nothing(digits):
     data, fresh = digits
-    unlike = dataclasses.replace(data.held_out, images=255 - data.held_out.images)  # and so another width is chosen
+    unlike = dataclasses.replace(
+        data.held_out, index=None, pixels=255 - data.held_out.images
+    )  # and so another width is chosen
     data = dataclasses.replace(data.rows(torch.arange(300)), held_out=unlike, test=fresh.rows(torch.arange(150)))
     name = "Parzen log-likelihood"
     assert name not in [one.name for one in evaluate(Drawer(fresh.images), data, n=30, repeats=1).measurements]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sparring.data import Spec, check, load
 from sparring.data.check import preview
-from sparring.data.listing import list_images
+from sparring.data.scan import scan
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +39,9 @@ def names(*folders, number=3):
     return [f"{folder}/{index}.png" for folder in folders for index in range(number)]
 
 
-def said(listing, *words):
+def said(index, *words):
     """The one note that has all these words."""
-    (note,) = [note for note in listing.notes if all(word in note for word in words)]
+    (note,) = [note for note in index.notes if all(word in note for word in words)]
     return note
 
 
@@ -51,9 +51,9 @@ def said(listing, *words):
 @pytest.mark.parametrize("strays", [1, 2])
 def test_strays_do_not_hide_the_classes(some, strays):
     folder = some(*names("cat", "dog"), *(f"stray{number}.png" for number in range(strays)))
-    listing = list_images(folder)
-    assert (listing.classes, len(listing.names)) == (("cat", "dog"), 6)
-    said(listing, f"skipped {strays} images outside the class folders", "stray0.png")
+    index = scan(folder)
+    assert (index.classes, len(index)) == (("cat", "dog"), 6)
+    said(index, f"skipped {strays} images outside the class folders", "stray0.png")
 
 
 def test_empty_class_folders_are_named(some):
@@ -61,10 +61,10 @@ def test_empty_class_folders_are_named(some):
     (folder / "owl").mkdir()
     (folder / "phone").mkdir()
     (folder / "phone/1.HEIC").write_bytes(b"picture")
-    listing = list_images(folder)
-    assert listing.classes == ("cat", "dog")
-    said(listing, "no images in 2 folders: owl, phone")
-    said(listing, "1 HEIC files", "phone/1.HEIC", "convert")
+    index = scan(folder)
+    assert index.classes == ("cat", "dog")
+    said(index, "no images in 2 folders: owl, phone")
+    said(index, "1 HEIC files", "phone/1.HEIC", "convert")
 
 
 def test_images_in_folders_of_a_class_are_of_that_class(some):
@@ -81,21 +81,21 @@ def test_many_in_folders_and_many_beside_them_are_asked_about(some):
     every = load(folder, labels_from="none", held_out=0)
     assert (len(every), every.labels) == (16, None)
     some("13.png", "14.png", "15.png", "16.png")
-    said(list_images(folder), "skipped 4 images in deeper folders", "old/0.png")
+    said(scan(folder), "skipped 4 images in deeper folders", "old/0.png")
 
 
 def test_folders_that_are_too_deep_are_named(some):
     folder = some(*names("a", "b"), "a/2/3/4/5/6/7/8/9/10/far.png")
-    listing = list_images(folder)
-    assert len(listing.names) == 6
-    said(listing, "more than 8 levels deep")
+    index = scan(folder)
+    assert len(index) == 6
+    said(index, "more than 8 levels deep")
 
 
 def test_masks_are_named(some):
-    said(list_images(some(*names("images", "masks"))), "masks sounds like masks")
+    said(scan(some(*names("images", "masks"))), "masks sounds like masks")
     shutil.rmtree(some() / "masks")
-    listing = list_images(some("images/0_mask.png", "images/1_MASK.png"))
-    said(listing, "2 files are named like masks", "images/")
+    index = scan(some("images/0_mask.png", "images/1_MASK.png"))
+    said(index, "2 files are named like masks", "images/")
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def shards(some):
 
 def test_shards_are_no_classes(some):
     folder, files = shards(some)
-    listing = list_images(folder)
-    assert (listing.classes, list(listing.names)) == ((), files)
+    index = scan(folder)
+    assert (index.classes, list(index.names())) == ((), files)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -250,7 +250,7 @@ def test_a_table_that_cannot_be_read_says_why(some, tmp_path, text, words):
 def test_a_table_that_was_not_asked_for_is_named(some):
     folder = some("a.png", "b.png")
     (folder / "labels.csv").write_text("a.png,dog\nb.png,cat\n")
-    said(list_images(folder), "labels.csv was not read", "--labels-from")
+    said(scan(folder), "labels.csv was not read", "--labels-from")
 
 
 def test_a_table_is_for_image_files(tmp_path):

@@ -230,7 +230,7 @@ def calls(path, data, system, out):
     made = {"name": "toy", "images": data.images, "labels": labels, "classes": ("a",), "held_out": parts}
     yield sparring.Dataset, made, [*inspect.signature(sparring.Dataset).parameters]
     known = sparring.Dataset(**made)
-    for method in (known.rows, known.of_class, known.hold_out, known.hold_out_last, known.repeated):
+    for method in (known.rows, known.of_class, known.hold_out, known.repeated):
         yield method, {}, [*inspect.signature(method).parameters]
     yield known.labeled_subset, {"count": 5, "seed": 0}, ("count",)
 

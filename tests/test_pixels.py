@@ -375,7 +375,7 @@ def test_who_asks_for_more_than_is_left_of_a_budget_waits():
 
 
 @pytest.mark.parametrize(
-    "read", [pixels.has_color, pixels.value_range, lambda image: pixels.decode(image, size=4, channels=1)]
+    "read", [pixels.has_color, pixels.value_range, lambda image: pixels.decode_image(image, size=4, channels=1)]
 )
 def test_pixels_are_decoded_within_the_budget(monkeypatch, read):
     held = []

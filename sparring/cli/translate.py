@@ -14,7 +14,7 @@ from sparring.options import Device
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from sparring.data.listing import Listing
+    from sparring.data.file_index import FileIndex
     from sparring.system import System
 
 MAX_ASPECT_RATIO = 16
@@ -34,7 +34,7 @@ def translate(
     from rich.console import Console
     from rich.progress import track
 
-    from sparring.data.loading import listing_of
+    from sparring.data.loading import index_of
     from sparring.data.pixels import BadImage, normalize_orientation, open_image
     from sparring.durable import Disk, write_file
     from sparring.run import Run
@@ -46,24 +46,24 @@ def translate(
     spec = opened.spec
     if to not in spec.classes:
         raise unknown_name_error("domain", to, spec.classes)
-    listing = listing_of(images)
-    _check_names(listing, images, out)
-    _check_headers(listing, spec.size)
+    index = index_of(images)
+    _check_names(index, images, out)
+    _check_headers(index, spec.size)
 
     disk, console = Disk(), Console(stderr=True)
-    with listing.opener() as open_name:
-        for name in track(
-            listing.names, "translating", console=console, transient=True, disable=not console.is_terminal
-        ):
+    with index.opener() as open_file:
+        numbers = range(len(index))
+        for number in track(numbers, "translating", console=console, transient=True, disable=not console.is_terminal):
+            name = index.name(number)
             try:
-                with open_image(open_name(name)) as image:
+                with open_image(open_file(number)) as image:
                     picture = normalize_orientation(image, channels=spec.channels)
             except BadImage as bad:
                 raise SparringError(f"cannot read {shown(name)} ({bad}); the images before it are translated") from None
             translation = translated(system, picture, spec.size, spec.classes.index(to))
             disk.mkdir((out / name).parent)
             write_file(disk, out / name, _encoded(translation, name))
-    print(f"{len(listing.names):,} images translated to {to}: {out}")
+    print(f"{len(index):,} images translated to {to}: {out}")
 
 
 def translated(system: "System", picture: "Image", size: int, to: int) -> "Image":
@@ -88,42 +88,44 @@ def translated(system: "System", picture: "Image", size: int, to: int) -> "Image
     return to_pil(y).resize(picture.size, Image.Resampling.LANCZOS)
 
 
-def _check_names(listing: "Listing", images: Path, out: Path) -> None:
+def _check_names(index: "FileIndex", images: Path, out: Path) -> None:
     """Raises SparringError for names that lead out of `out`, and if originals would be overwritten."""
-    for name in listing.names:
+    for name in index.names():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise SparringError(f"'{shown(str(images))}' contains a file with a path outside of it: {shown(name)}")
     if out.exists() and not out.is_dir():
         raise SparringError(f"--out {out} is a file: give a folder")
-    if listing.source.is_dir() and out.resolve() == listing.source.resolve():
+    if index.source.is_dir() and out.resolve() == index.source.resolve():
         raise SparringError(f"--out {out} is the folder of the images, which would be overwritten: give another folder")
 
 
-def _check_headers(listing: "Listing", size: int) -> None:
+def _check_headers(index: "FileIndex", size: int) -> None:
     """Read all headers. Raises SparringError for bad images; reports on stderr how many images are resized."""
-    from sparring.data.decode_cache import format_bad_files, in_parallel
+    from sparring.data.decode import format_bad_files, in_parallel
     from sparring.data.pixels import BadImage, read_header
 
-    for note in listing.notes:
+    for note in index.notes:
         print(f"sparring: {note}", file=sys.stderr)
-    bad: dict[str, str] = {}
+    bad: dict[int, str] = {}
     n_resized, example = 0, ""
-    with listing.opener() as open_name:
-        for name, header in in_parallel(lambda name: read_header(open_name(name)), listing.names, "reading sizes"):
+    with index.opener() as open_file:
+        headers = in_parallel(lambda number: read_header(open_file(number)), range(len(index)), "reading sizes")
+        for number, header in headers:
             if isinstance(header, BadImage):
-                bad[name] = str(header)
+                bad[number] = str(header)
                 continue
             width, height = header.width, header.height
             if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-                bad[name] = f"{width} x {height} pixels: one side is more than {MAX_ASPECT_RATIO} times the other"
+                bad[number] = f"{width} x {height} pixels: one side is more than {MAX_ASPECT_RATIO} times the other"
             elif min(width, height) != size:
                 n_resized += 1
-                example = example or f"{shown(name)} ({width} x {height})"
+                example = example or f"{shown(index.name(number))} ({width} x {height})"
     if bad:
-        raise SparringError(f"cannot translate {len(bad)} of {len(listing.names)} images: {format_bad_files(bad)}")
+        files = format_bad_files(index.by_name(bad))
+        raise SparringError(f"cannot translate {len(bad)} of {len(index)} images: {files}")
     if n_resized:
         print(
-            f"sparring: {n_resized:,} of {len(listing.names):,} images, e.g. {example}, do not have the training size "
+            f"sparring: {n_resized:,} of {len(index):,} images, e.g. {example}, do not have the training size "
             f"{size}: their short side is resized to {size}, and the translation back",
             file=sys.stderr,
         )

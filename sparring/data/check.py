@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sparring.data.builtin import celeba_folder
 from sparring.data.dataset import MIN_HELD_OUT, Dataset, held_out_of
-from sparring.data.decode_cache import (
+from sparring.data.decode import (
     FALLBACK_SIZE,
     MAX_BAD_FRACTION,
     SetScale,
@@ -30,7 +30,7 @@ from sparring.data.decode_cache import (
     natural_channels,
     natural_size,
 )
-from sparring.data.listing import Listing, list_images
+from sparring.data.file_index import FileIndex
 from sparring.data.loading import (
     NAMES,
     cache_folder,
@@ -43,7 +43,8 @@ from sparring.data.loading import (
     resolve_path,
     search_roots,
 )
-from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode, inspect, open_image, require_shape
+from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode_image, inspect, open_image, require_shape
+from sparring.data.scan import scan
 from sparring.errors import require_int, shown
 
 DECODE_ALL = 20_000  # of larger sets, all headers and the pixels of a sample of this size
@@ -174,7 +175,7 @@ def check(
         return _check_dataset(load(source, root=root, held_out=0, cache=cache, labels_from=labels_from), held_out)
     flags = f" --labels-from {shlex.quote(shown(str(labels_from)))}" if labels_from is not None else ""
     flags += f" --held-out {held_out:g}" if held_out != HELD_OUT else ""
-    return _check_files(list_images(path, labels_from=labels_place(labels_from)), held_out, flags)
+    return _check_files(scan(path, labels_from=labels_place(labels_from)), held_out, flags)
 
 
 def preview(
@@ -197,12 +198,12 @@ def preview(
         count = min(count, len(data))
         return data.rows(torch.arange(count) * len(data) // count)
     labels = labels_place(labels_from)
-    listing = list_images(path, labels_from=labels)
-    side = size or natural_size(listing) or FALLBACK_SIZE
+    index = scan(path, labels_from=labels)
+    side = size or natural_size(index) or FALLBACK_SIZE
     side = side if side <= MAX_SIZE else FALLBACK_SIZE
-    return load_images(path, size=side, channels=channels or natural_channels(listing), most=count, labels_from=labels)[
-        0
-    ]
+    channels = channels or natural_channels(index)
+    data, _ = load_images(path, size=side, channels=channels, most=count, labels_from=labels)
+    return data
 
 
 def files_of(source: object, root: str | Path | None, cache: str | Path | None) -> Path | None:
@@ -215,59 +216,61 @@ def files_of(source: object, root: str | Path | None, cache: str | Path | None) 
     return None
 
 
-def _check_files(listing: Listing, held_out: float, flags: str) -> CheckReport:
+def _check_files(index: FileIndex, held_out: float, flags: str) -> CheckReport:
     """Check image files. `flags` are the options to repeat in the suggested training command.
 
     Keeps at most 16 bytes per file, and the reason for each bad one, so that millions of files fit into memory.
     """
-    step = -(-len(listing.names) // DECODE_ALL)
-    sample = set(listing.names[::step])
-    size_counts = Counter(listing.sizes)  # only files of equal size can be duplicates
+    step = -(-len(index) // DECODE_ALL)
+    sizes, counts = np.unique(index.sizes, return_counts=True)
+    unique = sizes[counts == 1]  # only files of equal size can be duplicates
     headers: Counter[Header] = Counter()
-    bad: dict[str, str] = {}
+    bad: dict[int, str] = {}
     digests, digested, decoded = bytearray(), array("q"), 0
 
-    with listing.opener() as open_name:
+    with index.opener() as open_file:
 
-        def inspect_file(name: str) -> tuple[Header, bytes]:
-            source = open_name(name)
+        def inspect_file(number: int) -> tuple[Header, bytes]:
+            source = open_file(number)
             with open_image(source) as image:
                 header = inspect(image)
-                if name in sample:
-                    decode(image, size=FALLBACK_SIZE, channels=3)
-                if size_counts[listing.files.entry(name).size] == 1:
+                if number % step == 0:
+                    decode_image(image, size=FALLBACK_SIZE, channels=3)
+                if is_unique[number]:
                     return header, b""
                 content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
                 return header, blake2b(content, digest_size=DIGEST).digest()
 
-        for row, (name, result) in enumerate(in_parallel(inspect_file, listing.names, "checking images")):
+        is_unique = np.isin(index.sizes, unique)
+        for number, result in in_parallel(inspect_file, range(len(index)), "checking images"):
             if isinstance(result, BadImage):
-                bad[name] = str(result)
+                bad[number] = str(result)
                 continue
             headers[result[0]] += 1
             digests += result[1]
-            digested.extend([row] if result[1] else [])
-            decoded += name in sample
+            digested.extend([number] if result[1] else [])
+            decoded += number % step == 0
 
     copies = _copies(np.frombuffer(digests, f"V{DIGEST}"))
     rows = {digested[copy]: digested[earlier] for copy, earlier in islice(copies.items(), MAX_COPIES)}
-    scaled = SetScale(listing).notes() if any(header.values for header in headers) else []
-    classes = Counter(listing.classes[label] for label in listing.labels or [])
+    scaled = SetScale(index).notes() if any(header.values for header in headers) else []
+    of_classes = np.bincount(index.labels, minlength=len(index.classes)).tolist() if index.labels is not None else []
+    classes = Counter(dict(zip(index.classes, of_classes, strict=True)))
     return CheckReport(
-        source=str(listing.source),
-        images=len(listing.names),
+        source=str(index.source),
+        images=len(index),
         decoded=decoded,
-        bad=bad,
+        bad=index.by_name(bad),
         sizes=_counted((f"{header.width} x {header.height}", n) for header, n in headers.items()),
         formats=_counted((header.format, n) for header, n in headers.items()),
         modes=_counted((header.mode, n) for header, n in headers.items()),
         conversions=_counted((kind, n) for header, n in headers.items() for kind in header.conversions),
-        classes={name: classes[name] for name in listing.classes},
-        skipped=listing.skipped,
+        classes={name: classes[name] for name in index.classes},
+        skipped=index.skipped,
         duplicates=len(copies),
-        copies={listing.names[copy]: listing.names[earlier] for copy, earlier in rows.items()},
-        notes=(*listing.notes, *scaled, _split_note(headers.total(), held_out)),
-        advice=tuple(_advice(listing, headers, len(bad), len(copies), classes, held_out, flags)),
+        copies={index.name(copy): index.name(earlier) for copy, earlier in rows.items()},
+        notes=(*index.notes, *scaled, _split_note(headers.total(), held_out)),
+        advice=tuple(_advice(index, headers, len(bad), len(copies), classes, held_out, flags)),
     )
 
 
@@ -284,7 +287,7 @@ def _split_note(images: int, held_out: float) -> str:
 
 
 def _advice(
-    listing: Listing,
+    index: FileIndex,
     headers: Counter[Header],
     bad: int,
     copies: int,
@@ -294,7 +297,7 @@ def _advice(
 ) -> Iterator[str]:
     good = headers.total()
     if bad:
-        share = bad / len(listing.names)
+        share = bad / len(index)
         limit = (
             f"more than {MAX_BAD_FRACTION:.0%} stop the training"
             if share > MAX_BAD_FRACTION
@@ -324,8 +327,8 @@ def _advice(
         yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be upscaled{by_two}"
     if not same:
         yield "images are cropped to their center square: crop them yourself if the subject is off-center"
-    path = shlex.quote(shown(str(listing.source)))
-    yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(listing)}{flags}"
+    path = shlex.quote(shown(str(index.source)))
+    yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(index)}{flags}"
 
 
 def _small_set_advice(good: int, held_out: float) -> Iterator[str]:

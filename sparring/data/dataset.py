@@ -1,9 +1,9 @@
-"""Images in memory or memory-mapped: one uint8 tensor, optional labels and a held-out part."""
+"""Images in memory or memory-mapped: one uint8 tensor, optional labels, and parts that are rows of it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -59,7 +59,8 @@ def held_out_of(images: int, part: float) -> int:
 class Dataset:
     """Training images, and held-out images that training never sees.
 
-    images    (M, C, S, S) uint8; for toy games (M, D) float points, which the feed does not rescale
+    pixels    (N, C, H, W) uint8, in memory or memory-mapped: the images of the whole source, shared by its parts; for
+              toy games (N, D) float points, which the feed does not rescale
     labels    (M,) int64 into `classes`, or None
     values    (M, K) float32 measurements of each image, or None; the feed returns them instead of labels
     augment   augmentation by the feed: images (B, C, S, S) in [-1, 1] and (B, 3) from U(0, 1) -> images; or None
@@ -68,10 +69,11 @@ class Dataset:
     notes     sentences for the user about conversions and skipped files
     source    the arguments of `sparring.load` that reload this data set; None for arrays and for subsets
     modality  "images", or "molecules" for fingerprints: recipes are for one of them
+    index     (M,) int64 rows of `pixels`: the images of this part; None: all
     """
 
     name: str
-    images: Tensor
+    pixels: Tensor
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
     held_out: Dataset | None = None
@@ -81,18 +83,21 @@ class Dataset:
     augment: Callable[[Tensor, Tensor], Tensor] | None = None
     source: Mapping[str, Any] | None = None
     modality: Modality = "images"
+    index: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Validate types, and that labels and values have one row per image. Raises SparringError."""
-        images = self.images
+        images, index = self.pixels, self.index
         if not isinstance(self.name, str):
             raise SparringError(f"name is {abbreviated(self.name)}: it must be a string")
         if not isinstance(images, Tensor) or images.ndim < 1 or images.is_meta or images.layout != torch.strided:
             raise SparringError(
                 f"images are {abbreviated(images)}: give a (N, C, S, S) uint8 tensor, as sparring.load returns"
             )
+        if index is not None and (not isinstance(index, Tensor) or index.ndim != 1 or index.dtype != torch.int64):
+            raise SparringError(f"index is {abbreviated(index)}: give the rows of the images, or None")
         for what, numbers in (("labels", self.labels), ("values", self.values)):
-            if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != images.shape[:1]):
+            if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != (len(self),)):
                 raise SparringError(f"{what} are {abbreviated(numbers)}: give a tensor with one row per image, or None")
         for what, texts in (("classes", self.classes), ("notes", self.notes)):
             if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
@@ -111,7 +116,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         """One line."""
-        shape = " x ".join(map(str, self.images.shape[1:]))
+        shape = " x ".join(map(str, self.pixels.shape[1:]))
         parts = [f"{len(self):,} images of {shape}"]
         parts += [f"{len(self.classes):,} classes"] if self.classes else []
         parts += [f"{len(self.held_out):,} held out"] if self.held_out is not None else []
@@ -119,12 +124,25 @@ class Dataset:
         return f"<Dataset '{shown(self.name)}': {', '.join(parts)}>"
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.pixels if self.index is None else self.index)
+
+    @property
+    def images(self) -> Tensor:
+        """(M, C, H, W) uint8: all images of this part, copied if it is not the whole source."""
+        return self.pixels if self.index is None else self.pixels[self.index]
+
+    def images_at(self, rows: Tensor | slice) -> Tensor:
+        """Some images of this part; no others are read."""
+        return self.pixels[rows if self.index is None else self.index[rows]]
+
+    def blocks(self, images: int) -> Iterator[Tensor]:
+        """All images of this part, at most `images` at a time."""
+        return (self.images_at(slice(start, start + images)) for start in range(0, len(self), images))
 
     @property
     def spec(self) -> Spec:
         """The shape of one image, and the class names of labeled data."""
-        channels, height, width = self.images.shape[1:]
+        channels, height, width = self.pixels.shape[1:]
         return Spec(channels, height, width, self.classes if self.labels is not None else (), self.modality)
 
     def require_images(self) -> None:
@@ -132,12 +150,13 @@ class Dataset:
         for part in (self, self.held_out, self.test):
             if part is None:
                 continue
-            shape, kind = tuple(part.images.shape), str(part.images.dtype).removeprefix("torch.")
-            if part.images.dtype != torch.uint8 or len(shape) != 4 or shape[2] != shape[3] or not all(shape[1:]):
+            shape = (len(part), *part.pixels.shape[1:])
+            kind = str(part.pixels.dtype).removeprefix("torch.")
+            if part.pixels.dtype != torch.uint8 or len(shape) != 4 or shape[2] != shape[3] or not all(shape[1:]):
                 raise SparringError(
                     f"'{shown(part.name)}' has images {shape} {kind}: give (N, C, S, S) uint8, as sparring.load returns"
                 )
-            if shape[1:] != self.images.shape[1:]:
+            if shape[1:] != tuple(self.pixels.shape[1:]):
                 raise SparringError(
                     f"the parts of '{shown(self.name)}' have images of different shapes: give all parts the same shape"
                 )
@@ -162,24 +181,20 @@ class Dataset:
 
     @typed
     def rows(self, index: Tensor | slice) -> Dataset:
-        """The subset with these rows, without held-out part and test set; a slice does not copy."""
+        """The subset with these rows, without held-out part and test set; images are not copied."""
         labels = None if self.labels is None else self.labels[index]
         values = None if self.values is None else self.values[index]
-        images = self.images[index]
-        return replace(
-            self, images=images, labels=labels, values=values, held_out=None, test=None, notes=(), source=None
-        )
+        rows = (torch.arange(len(self)) if self.index is None else self.index)[index]
+        return replace(self, index=rows, labels=labels, values=values, held_out=None, test=None, notes=(), source=None)
 
     @typed
     def of_class(self, label: int) -> Dataset:
-        """The images of one class, in all three parts; contiguous rows are not copied."""
+        """The images of one class, in all three parts."""
         if self.labels is None:
             raise SparringError(f"'{shown(self.name)}' has no labels")
-        rows = (self.labels == label).nonzero().flatten()
-        contiguous = len(rows) > 0 and int(rows[-1] - rows[0]) + 1 == len(rows)
-        part = self.rows(slice(int(rows[0]), int(rows[-1]) + 1) if contiguous else rows)
-        held_out, test = (other and other.of_class(label) for other in (self.held_out, self.test))
-        return replace(part, held_out=held_out, test=test)
+        held_out = None if self.held_out is None else self.held_out.of_class(label)
+        test = None if self.test is None else self.test.of_class(label)
+        return replace(self.rows((self.labels == label).nonzero().flatten()), held_out=held_out, test=test)
 
     @typed
     def labeled_subset(self, count: int, seed: int) -> Dataset:
@@ -244,34 +259,41 @@ class Dataset:
         train, rest = order[:n_train].sort().values, order[n_train:].sort().values
         return replace(self.rows(train), held_out=self.rows(rest), test=self.test, notes=self.notes)
 
-    @typed
-    def hold_out_last(self, number: int) -> Dataset:
-        """Move the last `number` images into `held_out`, without copying."""
-        require_int("number", number, least=0, most=len(self))
-        train, rest = self.rows(slice(0, len(self) - number)), self.rows(slice(len(self) - number, None))
-        return replace(train, held_out=rest, test=self.test, notes=self.notes)
-
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of pixels, labels, values and class names of all parts."""
-        shapes = [part and tuple(part.images.shape) for part in (self, self.held_out)]
-        digest = hashlib.sha256(repr((shapes, self.classes, self.pixels)).encode(errors="surrogatepass"))
-        for part in (self, self.held_out):
-            for numbers in (part.labels, part.values) if part else ():
-                digest.update(b"none" if numbers is None else _bytes(numbers))
+        """SHA-256 of pixels, labels, values and class names of all parts, and of the split."""
+        shape = tuple(self.pixels.shape[1:])
+        digest = hashlib.sha256(repr((shape, self.classes, self.pixel_digest)).encode(errors="surrogatepass"))
+        parts = [part for part in (self, self.held_out) if part is not None]
+        for part, places in zip(parts, self._stored[1], strict=True):
+            for numbers in (places, part.labels, part.values):
+                digest.update(b"none" if numbers is None else repr(tuple(numbers.shape)).encode())
+                digest.update(b"" if numbers is None else _bytes(numbers))
         if self.test is not None:
             digest.update(self.test.fingerprint.encode())
         return digest.hexdigest()
 
     @cached_property
-    def pixels(self) -> str:
-        """SHA-256 of the pixels: training images, then held-out images."""
+    def pixel_digest(self) -> str:
+        """SHA-256 of the pixels of training and held-out images, in the order of the source."""
         digest = hashlib.sha256()
-        for part in (self, self.held_out):
-            if part is not None and part.images.numel():
-                for images in part.images.split(max(1, BLOCK // part.images[0].numel())):
-                    digest.update(_bytes(images))
+        for pixels, rows in self._stored[0]:
+            size = max(1, BLOCK // max(1, pixels[:1].numel()))
+            for start in range(0, len(rows), size):
+                digest.update(_bytes(pixels[rows[start : start + size]]))
         return digest.hexdigest()
+
+    @cached_property
+    def _stored(self) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+        """Pixels and their rows that the parts use, and the places of the images of each part among these rows."""
+        parts = [part for part in (self, self.held_out) if part is not None]
+        rows = [torch.arange(len(part)) if part.index is None else part.index for part in parts]
+        if all(part.pixels is self.pixels for part in parts):
+            used, places = torch.unique(torch.cat(rows), return_inverse=True)
+            return [(self.pixels, used)], [*places.split([len(part) for part in rows])]
+        return [(part.pixels, part_rows) for part, part_rows in zip(parts, rows, strict=True)], [
+            torch.arange(len(part)) for part in rows
+        ]
 
 
 def _bytes(numbers: Tensor) -> memoryview:

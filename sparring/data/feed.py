@@ -58,7 +58,7 @@ class Feed:
         k = self.positions[stream]
         rows = self.rows(stream, k)
         self.positions[stream] += 1
-        x = to_device(data.images[rows], self.device)
+        x = to_device(data.images_at(rows), self.device)
         x = (x if x.is_floating_point() else to_float(x)).to(self.dtype)
         if data.augment is not None:
             draws = torch.rand(self.batch, 3, generator=make_generator(self.seed, "augment", stream, k))

@@ -1,191 +1,245 @@
-"""An index of the files of a folder or archive in a temporary SQLite database, so that a million need little memory."""
+"""The files of a folder or archive: names, sizes, labels. A million need about 60 MB.
+
+Their names are one block of bytes, everything else is a table of numpy.
+"""
 
 from __future__ import annotations
 
-import re
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
-from threading import Lock
-from typing import Any, Generic, TypeVar, overload
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from sparring.data.labels import natural_key, sort_key
+from sparring.data.zip_members import gunzipped, kind_of, read_member, regular
+
+KEY_BYTES = 32  # of a sort key that are compared by numpy; equal ones are compared whole
+
+FILE = np.dtype([("start", "i8"), ("folder", "i4"), ("size", "i8"), ("mtime", "i8")])
+MEMBER_COLUMNS = ("offset", "i8"), ("packed", "i8"), ("method", "i4"), ("checksum", "u4"), ("flags", "u2")
+MEMBER = np.dtype([("start", "i8"), ("folder", "i4"), ("size", "i8"), *MEMBER_COLUMNS])
+"""Columns of a file and of a member of an archive: where its name starts, the number of its folder, sizes in bytes."""
+
 T = TypeVar("T")
+Open = Callable[[int], Path | BytesIO]
+
+
+class FileTable:
+    """Files of a source in the order of the scan. `columns`: FILE, or MEMBER for archives."""
+
+    def __init__(self, columns: np.dtype[Any]) -> None:
+        self.rows, self.names, self.folders = np.zeros(1024, columns), bytearray(), list[str]()
+        self._count, self._numbers = 0, dict[str, int]()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, name: str, size: int, *values: int) -> None:
+        """Add a file; `values`: the columns after `size`."""
+        folder, _, base = name.rpartition("/")
+        number = self._numbers.setdefault(folder, len(self.folders))
+        if number == len(self.folders):
+            self.folders.append(folder)
+        if self._count == len(self.rows):
+            self.rows.resize(self._count * 5 // 4, refcheck=False)
+        self.rows[self._count] = (len(self.names), number, size, *values)
+        self.names += base.encode(errors="surrogatepass")  # names may not be valid UTF-8
+        self._count += 1
+
+    def fill(self, rows: np.ndarray, names: bytes, folders: list[str]) -> None:
+        """Take the files of another table."""
+        self.rows, self.names, self.folders, self._count = rows, bytearray(names), folders, len(rows)
+
+    def close(self) -> None:
+        """Free what is left for more files."""
+        self.rows.resize(self._count, refcheck=False)
+        self._numbers.clear()
+
+    def base(self, row: int) -> str:
+        """The name of a file without its folder."""
+        stop = int(self.rows["start"][row + 1]) if row + 1 < self._count else len(self.names)
+        return bytes(self.names[int(self.rows["start"][row]) : stop]).decode(errors="surrogatepass")
+
+    def name(self, row: int) -> str:
+        """The path of a file inside the source, with '/'."""
+        folder = self.folders[int(self.rows["folder"][row])]
+        return f"{folder}/{self.base(row)}" if folder else self.base(row)
+
+    def member(self, row: int) -> zipfile.ZipInfo:
+        """Where a file is in its archive."""
+        _, _, size, offset, packed, method, checksum, flags = self.rows[row].item()
+        info = zipfile.ZipInfo(self.name(row))
+        info.file_size, info.header_offset, info.compress_size = size, offset, packed
+        info.compress_type, info.CRC, info.flag_bits = method, checksum, flags
+        return info
+
+    def sorted(self) -> tuple[np.ndarray, list[str]]:
+        """Rows by folder and in natural order, and the names that occur more than once: the last file of a name counts.
+
+        Keys are compared by their first bytes, in numpy; a Python list of all keys would take 100 bytes per file.
+        """
+        keys = np.fromiter(
+            (sort_key(self.base(row)).encode(errors="surrogatepass")[:KEY_BYTES] for row in range(len(self))),
+            f"S{KEY_BYTES}",
+            len(self),
+        )
+        rank = np.zeros(len(self.folders), np.int32)
+        rank[sorted(range(len(rank)), key=lambda folder: natural_key(self.folders[folder]))] = np.arange(len(rank))
+        place = rank[self.rows["folder"]]
+        order = np.argsort(keys, kind="stable").astype(np.int32)
+        order = order[np.argsort(place[order], kind="stable")]
+        equal = np.flatnonzero((keys[order[1:]] == keys[order[:-1]]) & (place[order[1:]] == place[order[:-1]]))
+        keep, repeated = np.ones(len(order), bool), dict[str, None]()
+        for run in np.split(equal, np.flatnonzero(np.diff(equal) > 1) + 1) if len(equal) else ():
+            first, stop = int(run[0]), int(run[-1]) + 2
+            rows = sorted(order[first:stop].tolist(), key=lambda row: (*natural_key(self.base(row)), row))
+            order[first:stop] = rows
+            for at, (row, following) in enumerate(pairwise(rows), first):
+                if self.base(row) == self.base(following):
+                    keep[at] = False
+                    repeated[self.name(row)] = None
+        return order[keep], list(repeated)
+
+    def digest(self, rows: np.ndarray, more: str) -> str:
+        """A hash of the columns of these files, and of `more`."""
+        digest = blake2b(more.encode(), digest_size=10)
+        for start in range(0, len(rows), 1 << 16):
+            block = rows[start : start + (1 << 16)]
+            digest.update("\0".join(map(self.name, block.tolist())).encode(errors="surrogatepass"))
+            for column in self.rows.dtype.names[2:]:
+                digest.update(self.rows[column][block].tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
-class FileEntry:
-    """A file of the source: name inside the source, size in bytes, mtime in ns.
-
-    member  for archives: offset, compressed size, compression method, checksum, flags
-    """
-
-    name: str
-    size: int
-    mtime: int
-    member: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
-
-
 class FileIndex:
-    """All image files, and the selected ones, numbered from 0 in natural order.
+    """The images of a folder, a zip or a tar, by folder and in natural order (2.png before 10.png).
 
-    SQLite deletes its temporary file. Raises sqlite3.Error if there is no space for it.
+    files     all image files of the source
+    rows      (n,) rows of `files`: the selected images
+    labels    (n,) int32 into `classes`, or None
+    classes   class names; () if the images have no labels
+    notes     sentences about skipped files
+    skipped   number of other images in the source: in other places, without a label, or of an unsupported format
+    test      the source's own test set, with the same classes, or None
+    archive   size and mtime of an archive; '' for folders
+    unpacked  the uncompressed content of a .tar.gz
     """
 
-    def __init__(self, entries: Iterable[FileEntry]) -> None:
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._lock = Lock()
-        self._database.executescript(
-            """
-            PRAGMA journal_mode = OFF;
-            CREATE TABLE files (
-                name BLOB PRIMARY KEY, key BLOB, folder BLOB, size INT, mtime INT,
-                offset INT, compressed INT, method INT, checksum INT, flags INT, times INT
-            ) WITHOUT ROWID;
-            CREATE TABLE folders (folder BLOB PRIMARY KEY, label INT) WITHOUT ROWID;
-            CREATE TABLE labels (name BLOB PRIMARY KEY, label INT) WITHOUT ROWID;
-            CREATE TABLE images (number INTEGER PRIMARY KEY, name BLOB, label INT);
-            BEGIN;
-            """
-        )
-        rows = (
-            (_bytes(f.name), _bytes(_key(f.name)), _bytes(folder(f.name)), f.size, f.mtime, *f.member) for f in entries
-        )
-        self._database.executemany(
-            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1, "
-            "size = excluded.size, offset = excluded.offset, compressed = excluded.compressed, "
-            "method = excluded.method, checksum = excluded.checksum, flags = excluded.flags",
-            rows,
-        )
-
-    def select(self, labels: Mapping[str, int | None]) -> int:
-        """Select the files of these folders, in natural order, with the label of their folder. Returns their number."""
-        rows = ((_bytes(name), label) for name, label in labels.items())
-        self._database.executemany("INSERT INTO folders VALUES (?, ?)", rows)
-        return self._insert_images("SELECT name, key, folders.label FROM files JOIN folders USING (folder)")
-
-    def select_labeled(self, labels: Mapping[str, int]) -> int:
-        """Select these files, in natural order, with these labels. Returns their number."""
-        rows = ((_bytes(name), label) for name, label in labels.items())
-        self._database.executemany("INSERT INTO labels VALUES (?, ?)", rows)
-        return self._insert_images("SELECT name, key, labels.label FROM files JOIN labels USING (name)")
-
-    def _insert_images(self, query: str) -> int:
-        self._database.execute(
-            f"INSERT INTO images SELECT row_number() OVER (ORDER BY key, name) - 1, name, label FROM ({query})"
-        )
-        return int(self._query("SELECT count(*) FROM images")[0])
+    source: Path
+    files: FileTable
+    rows: np.ndarray
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    skipped: int = 0
+    test: FileIndex | None = None
+    archive: str = ""
+    unpacked: BinaryIO | None = None
 
     def __len__(self) -> int:
-        return int(self._query("SELECT count(*) FROM files")[0])
+        return len(self.rows)
 
-    def folders(self) -> dict[str, int]:
-        """{folder: number of files in it}; '' is the source itself."""
-        rows = self._database.execute("SELECT folder, count(*) FROM files GROUP BY folder")
-        return {_text(name): count for name, count in rows}
-
-    def first_in(self, folder: str) -> str:
-        """The first file of a folder, in natural order."""
-        return _text(
-            self._query("SELECT name FROM files WHERE folder = ? ORDER BY key, name LIMIT 1", _bytes(folder))[0]
-        )
+    def name(self, image: int) -> str:
+        """Path of an image inside the source, with '/'."""
+        return self.files.name(int(self.rows[image]))
 
     def names(self) -> Iterator[str]:
-        """The names of all files."""
-        return (_text(name) for (name,) in self._database.execute("SELECT name FROM files"))
+        """The paths of all images."""
+        return map(self.files.name, self.rows.tolist())
 
-    def repeated_names(self) -> tuple[int, str]:
-        """The number of names that occur more than once, and the first of them; the last file of a name is kept."""
-        count, name = self._query("SELECT count(*), min(name) FROM files WHERE times > 1")
-        return count, _text(name or b"")
+    def by_name(self, values: Mapping[int, T]) -> dict[str, T]:
+        """{path: value} of {number of an image: value}."""
+        return {self.name(image): value for image, value in values.items()}
 
-    def total_size(self) -> int:
-        """Uncompressed size of all files, in bytes."""
-        return int(self._query("SELECT total(size) FROM files")[0])
+    @property
+    def sizes(self) -> np.ndarray:
+        """(n,) bytes of each file, uncompressed."""
+        sizes: np.ndarray = self.files.rows["size"]
+        return sizes[self.rows]
 
-    def overlapping(self, header: int) -> str | None:
-        """A member that overlaps its predecessor, or None; `header`: bytes before the data of each member."""
-        row = self._query(
-            "SELECT name FROM (SELECT name, offset, lag(offset + compressed) OVER (ORDER BY offset, compressed) "
-            "AS stop FROM files) WHERE offset < stop + ? LIMIT 1",
-            header,
-        )
-        return row and _text(row[0])
-
-    def name(self, number: int) -> str:
-        """The name of an image, by its number; so are `label` and `size`."""
-        return _text(self._query("SELECT name FROM images WHERE number = ?", number)[0])
-
-    def label(self, number: int) -> int:
-        return int(self._query("SELECT label FROM images WHERE number = ?", number)[0])
-
-    def size(self, number: int) -> int:
-        return int(self._query("SELECT size FROM images JOIN files USING (name) WHERE number = ?", number)[0])
-
-    def entry(self, name: str) -> FileEntry:
-        """The entry of a file. Raises KeyError for an unknown name."""
-        row = self._query(
-            "SELECT size, mtime, offset, compressed, method, checksum, flags FROM files WHERE name = ?", _bytes(name)
-        )
-        if row is None:
-            raise KeyError(name)
-        return FileEntry(name, row[0], row[1], row[2:])
-
+    @cached_property
     def digest(self) -> str:
-        """A hash of name, size, mtime and label of all images."""
-        digest = blake2b(digest_size=16)
-        for row in self._database.execute(
-            "SELECT name, size, mtime, label FROM images JOIN files USING (name) ORDER BY number"
-        ):
-            digest.update(repr(row).encode())
-        return digest.hexdigest()
+        """A hash of the names, sizes and times of the images; it is independent of their labels."""
+        return self.files.digest(self.rows, self.archive)
 
-    def _query(self, query: str, *arguments: Any) -> Any:
-        """The first row of the result, or None. Thread-safe."""
-        with self._lock:
-            return self._database.execute(query, arguments).fetchone()
+    @property
+    def state(self) -> str:
+        """The state of the source, which changes with any of its images."""
+        return self.archive or "-".join(str(int(self.files.rows[name].sum())) for name in ("size", "mtime"))
 
-
-class LazyColumn(Sequence[T], Generic[T]):
-    """A lazy sequence of one value per image; a slice is again a LazyColumn."""
-
-    def __init__(self, read: Callable[[int], T], numbers: np.ndarray) -> None:
-        self.read, self.numbers = read, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @overload
-    def __getitem__(self, at: int) -> T: ...
-    @overload
-    def __getitem__(self, at: slice) -> LazyColumn[T]: ...
-    def __getitem__(self, at: int | slice) -> T | LazyColumn[T]:
-        return LazyColumn(self.read, self.numbers[at]) if isinstance(at, slice) else self.read(int(self.numbers[at]))
-
-    def __iter__(self) -> Iterator[T]:
-        return (self.read(int(number)) for number in self.numbers)
+    @contextmanager
+    def opener(self) -> Iterator[Open]:
+        """A thread-safe function from the number of an image to a path or stream for `open_image`."""
+        with open_rows(self.source, self.files, self.unpacked) as open_row:
+            yield lambda image: open_row(int(self.rows[image]))
 
 
-def natural_key(name: str) -> tuple[str, str]:
-    """A sort key that compares digits inside names as numbers; ties are broken by the plain name."""
-    return _key(name), name
+@contextmanager
+def open_rows(source: Path, files: FileTable, unpacked: BinaryIO | None = None) -> Iterator[Open]:
+    """A thread-safe function from a row of the table to a path or stream; `unpacked`: the content of a .tar.gz."""
+    if source.is_dir():
+        yield lambda row: source / files.name(row)
+        return
+    opened: AbstractContextManager[BinaryIO] = nullcontext(unpacked) if unpacked else _archive(source)
+    with opened as archive:
+        yield lambda row: read_member(archive.fileno(), files.member(row))
 
 
-def folder(name: str) -> str:
-    """The folder of a file, '' if it has none."""
-    return name.rpartition("/")[0]
+def archive_state(source: Path) -> str:
+    """Size and mtime of an archive."""
+    status = source.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _key(name: str) -> str:
-    parts = (part.zfill(20) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name))
-    return "\0".join(parts)  # sorts before every character of a name, so parts are compared one by one
+def _archive(source: Path) -> BinaryIO:
+    return gunzipped(source) if kind_of(source) == "tar.gz" else regular(source)
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")  # names may not be valid UTF-8; keeps the order of the text
+def one_file(path: Path) -> FileIndex:
+    """The index of one image file."""
+    files = FileTable(FILE)
+    status = path.stat()
+    files.append(path.name, status.st_size, status.st_mtime_ns)
+    files.close()
+    return FileIndex(path.parent, files, np.zeros(1, np.int32))
 
 
-def _text(stored: bytes) -> str:
-    return stored.decode(errors="surrogatepass")
+def write_index(file: Any, index: FileIndex, key: str) -> None:
+    """Write the index of an archive as .npz, without `unpacked`."""
+    arrays: dict[str, Any] = {"files": index.files.rows, "names": np.frombuffer(index.files.names, np.uint8)}
+    for name, part in (("", index), ("test_", index.test)):
+        if part is not None:
+            arrays[f"{name}rows"] = part.rows
+            if part.labels is not None:
+                arrays[f"{name}labels"] = part.labels
+    names = ("classes", "notes", "skipped", "archive", "digest")
+    values = {"key": key, "folders": index.files.folders, **{name: getattr(index, name) for name in names}}
+    np.savez(file, **arrays, values=np.array(json.dumps(values)))
+
+
+def read_index(file: BinaryIO, source: Path, key: str) -> FileIndex:
+    """Read an index that `write_index` wrote with this key. Raises ValueError, KeyError or BadZipFile for others."""
+    with np.load(file, allow_pickle=False) as arrays:
+        values = json.loads(str(arrays["values"]))
+        if values.pop("key") != key:
+            raise ValueError("the index of another archive")
+        files = FileTable(MEMBER)
+        files.fill(arrays["files"], arrays["names"].tobytes(), values.pop("folders"))
+        digest, classes, notes = values.pop("digest"), tuple(values.pop("classes")), tuple(values.pop("notes"))
+        labels = {name: arrays[name] for name in ("labels", "test_labels") if name in arrays}
+        test = None
+        if "test_rows" in arrays:
+            test = FileIndex(source, files, arrays["test_rows"], labels.get("test_labels"), classes, **values)
+        index = FileIndex(source, files, arrays["rows"], labels.get("labels"), classes, notes, test=test, **values)
+    vars(index)["digest"] = digest
+    return index

@@ -1,15 +1,15 @@
-"""Read labels from a file: StyleGAN's dataset.json, or a table with one file and label per line."""
+"""Labels of image files: from their folders, StyleGAN's dataset.json, or a table with one file and label per line."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from sparring.data.file_index import FileIndex, natural_key
 from sparring.errors import SparringError, shown
 
 FILE_COLUMNS = (
@@ -27,6 +27,37 @@ FILE_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "species", "breed")
 SUFFIXES = (".csv", ".tsv", ".json")
+
+SPLITS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("val", "valid", "validation", "dev"),
+}
+"""Folder names of a data set that comes split."""
+
+SHARD, SHARD_IMAGE = re.compile(r"\d{5}"), re.compile(r"img\d{8}\.")
+"""Folder and file names of StyleGAN's dataset_tool.py: 00000/img00000000.png."""
+
+MASKS = {"mask", "masks", "annotation", "annotations", "segmentation", "segmentations", "groundtruth", "ground_truth"}
+MAX_SKIPPED = 0.2  # largest share of images that is skipped for its location; otherwise the user must choose
+
+
+def natural_key(name: str) -> tuple[str, str]:
+    """A sort key that compares digits inside names as numbers; ties are broken by the plain name."""
+    return sort_key(name), name
+
+
+def sort_key(name: str) -> str:
+    """`natural_key` without the plain name: text in lower case, then the length and digits of each number."""
+    parts = re.split(r"(\d+)", name)
+    for i in range(1, len(parts), 2):
+        digits = parts[i].lstrip("0")
+        parts[i] = f"\0{chr(len(digits))}{digits}"  # NUL sorts before every character of a name
+    parts[::2] = map(str.lower, parts[::2])
+    return "".join(parts)
+
+
+# Tables.
 
 
 def read_labels(text: bytes, name: str, what: str) -> list[tuple[str, str]] | None:
@@ -53,14 +84,14 @@ def read_labels(text: bytes, name: str, what: str) -> list[tuple[str, str]] | No
 
 
 def assign(
-    files: FileIndex, base: str, pairs: Iterable[tuple[str, str]], what: str
+    names: Iterable[str], base: str, pairs: Iterable[tuple[str, str]], what: str
 ) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
-    """Match (file, label) pairs to images. Returns {image: label index}, the class names, and notes.
+    """Match (file, label) pairs to the `names` of images. Returns {name: label index}, the class names, and notes.
 
     A file is identified by its path inside the source (relative to `base`), or by its name or stem if that is unique.
     Raises `SparringError` if two lines contradict each other or no image has a label.
     """
-    by_path = {name.removeprefix(base): name for name in files.names()}
+    by_path = {name.removeprefix(base): name for name in names}
     by_name: dict[str, str | None] = {}
     for name in by_path.values():
         for short in {PurePosixPath(name).name, PurePosixPath(name).stem}:
@@ -109,7 +140,9 @@ def _of_table(rows: list[list[str]], what: str) -> list[tuple[str, str]]:
     if not rows:
         raise SparringError(f"{what} is empty: give one line per image, with its file and label")
     header = [field.strip().lower() for field in rows[0]]
-    file, label = (next((header.index(name) for name in names if name in header), None) for names in _COLUMNS)
+    file, label = (
+        next((header.index(name) for name in names if name in header), None) for names in (FILE_COLUMNS, LABEL_COLUMNS)
+    )
     if len(header) == 2 and file is None and label is None:
         file, label = 0, 1  # no header
     elif len(header) == 2 and (file is None or label is None):
@@ -131,4 +164,94 @@ def _of_table(rows: list[list[str]], what: str) -> list[tuple[str, str]]:
     return [(row[file].strip(), row[label].strip()) for row in rows if row[label].strip()]
 
 
-_COLUMNS = (FILE_COLUMNS, LABEL_COLUMNS)
+# Folders.
+
+
+def classes_of_folders(
+    counts: Mapping[str, int], labels_from: str | None, place: str, first_in: Callable[[str], str]
+) -> tuple[dict[str, str | None], list[str]]:
+    """{selected folder: class, or None for unlabeled images}, and notes about skipped images.
+
+    counts       {folder: number of images in it}; '' is the source itself
+    labels_from  "folders": the top-level folders are the classes; "none": all images, without classes; None: the
+                 folders if there are any, unless that would skip many images
+    place        how messages refer to the source
+    first_in     the path of the first image in a folder
+
+    Raises `SparringError` if it is ambiguous which images to use.
+    """
+    if labels_from == "none" or _are_shards(counts, first_in):
+        return dict.fromkeys(counts), []
+    direct, nested = counts.get("", 0), sum(counts.values()) - counts.get("", 0)
+    if not nested and labels_from == "folders":
+        raise SparringError(f"labels_from is 'folders', but all images are directly in {place}: use --labels-from none")
+    if not nested:
+        return {"": None}, []
+    tops = {name.partition("/")[0] for name in counts if name}
+    few_direct = (
+        not direct or nested > (1 - MAX_SKIPPED) * (direct + nested) or (len(tops) > 1 and 2 * direct <= nested)
+    )
+    if labels_from != "folders" and not few_direct:
+        return _without_folders(counts, place, tops, first_in)
+    deep = {name: count for name, count in counts.items() if "/" in name}
+    example = first_in(min(deep, key=natural_key)) if deep else ""
+    if labels_from is None and len(deep) == len(counts):
+        better = shown(f"{place.strip(chr(39))}/{PurePosixPath(example).parent.parent}")
+        raise SparringError(
+            f"the images in {place} are nested too deep, e.g. {shown(example)}: give the folder whose subfolders are "
+            f"the classes, perhaps '{better}'; or choose --labels-from folders (the top-level folder) or none"
+        )
+    notes = []
+    if direct:
+        notes.append(
+            f"skipped {direct:,} images outside the class folders, e.g. {shown(first_in(''))}: --labels-from none uses "
+            "all images, without classes"
+        )
+    if deep:
+        notes.append(
+            f"{sum(deep.values()):,} images in nested folders take the top-level folder as class, e.g. {shown(example)}"
+        )
+    return {name: name.partition("/")[0] for name in counts if name}, notes
+
+
+def _are_shards(counts: Mapping[str, int], first_in: Callable[[str], str]) -> bool:
+    """Whether folders and files are named as by StyleGAN's dataset_tool.py."""
+    return all(SHARD.fullmatch(name) for name in counts) and all(
+        SHARD_IMAGE.match(PurePosixPath(first_in(name)).name) for name in counts
+    )
+
+
+def _without_folders(
+    counts: Mapping[str, int], place: str, tops: Iterable[str], first_in: Callable[[str], str]
+) -> tuple[dict[str, str | None], list[str]]:
+    """Only the images that are directly in the source. Raises `SparringError` if that would skip many."""
+    direct, nested = counts[""], sum(counts.values()) - counts[""]
+    if nested > MAX_SKIPPED * (direct + nested):
+        folders = ", ".join(map(shown, sorted(tops, key=natural_key)[:5]))
+        raise SparringError(
+            f"{direct:,} images are directly in {place} and {nested:,} in its folders ({folders}): choose "
+            "--labels-from folders (images in folders; the folders are the classes) or none (all images, no classes)"
+        )
+    example = first_in(min((name for name in counts if name), key=natural_key))
+    return {"": None}, [
+        f"skipped {nested:,} images in deeper folders, e.g. {shown(example)}: most are directly in the source; "
+        "--labels-from none uses all"
+    ]
+
+
+def split_of_folders(counts: Mapping[str, int]) -> dict[str, str]:
+    """{"train" | "test" | "validation": folder}; {} if the top-level folders are not a split."""
+    tops = {name.partition("/")[0] for name in counts}
+    meaning = {top: kind for top in tops for kind, names in SPLITS.items() if top.lower() in names}
+    split = {kind: top for top, kind in meaning.items()}
+    return split if len(meaning) == len(tops) == len(split) and "train" in split else {}
+
+
+def folder_warnings(classes: Iterable[str], folders: set[str]) -> Iterator[str]:
+    """Notes about class folders without images, and about folders that are probably masks."""
+    empty = sorted((name for name in folders - {*classes} if name and "/" not in name), key=natural_key)
+    if empty:
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        yield f"no images in {len(empty)} folders: {', '.join(map(shown, empty[:5]))}{more}"
+    if masks := [name for name in classes if name.lower() in MASKS]:
+        yield f"{', '.join(map(shown, masks))} sounds like masks but is used as a class: give the folder of images"

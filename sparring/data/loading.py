@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from numbers import Integral, Real
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,10 +17,11 @@ from sparring.data import arrays, molecules
 from sparring.data.builtin import DATASETS, celeba_folder
 from sparring.data.chosen import number_of, numbers_of
 from sparring.data.dataset import Dataset, held_out_of
-from sparring.data.decode_cache import SetScale, decode_files, format_bad_files, in_parallel, natural_size
+from sparring.data.decode import SetScale, cached_scan, decode, format_bad_files, in_parallel, natural_size
 from sparring.data.domains import merge_domains, require_one_shape
-from sparring.data.listing import Listing, list_images, one_image
-from sparring.data.pixels import BadImage, decode, inspect, open_image, require_shape, resize
+from sparring.data.file_index import FileIndex, one_file
+from sparring.data.pixels import BadImage, decode_image, inspect, open_image, require_shape, resize
+from sparring.data.scan import scan
 from sparring.data.zip_members import kind_of
 from sparring.errors import SparringError, abbreviated, require_path, shown, unknown_name_error
 from sparring.seeds import standard_defaults
@@ -57,8 +57,7 @@ def load(
               the folders, if there are any. Folders train/ and test/ (or val/) are not classes: the second is the
               test set
     root      a folder to search for built-in data sets, before SPARRING_DATA and the cache folder
-    held_out  images that training never sees: a share (0.1), or a number (500, counted before bad files are skipped);
-              0: none
+    held_out  images that training never sees: a share (0.1), or a number (500); 0: none
     cache     the folder for decoded images and downloads; default: SPARRING_CACHE, else ~/.cache/sparring
 
     Bad files and molecules are skipped and listed in `.notes`. `.source` contains the arguments to reload the data set
@@ -71,74 +70,84 @@ def load(
     if isinstance(source, Mapping):
         if classes is not None or labels_from is not None:
             raise SparringError("the domains are the classes: omit classes and labels_from")
-        if len(source) < 2 or not all(isinstance(name, str) for name in source):
-            raise SparringError('give at least two domains, as {"a": X, "b": Y}')
-        load_one = partial(load, size=size, channels=channels, root=root, held_out=held_out, cache=cache)
-        parts = {name: load_one(part) for name, part in source.items()}
-        records = {name: part.source for name, part in parts.items() if part.source}
-        record = next(iter(records.values()), None)
-        if record and len(records) == len(parts):
-            record = {**record, "source": {name: part["source"] for name, part in records.items()}}
-            return replace(merge_domains(parts), source=record)
-        return merge_domains(parts)
-    cache_argument = cache
-    cache = cache_folder(cache)
-
-    n_held_out: int | None = None
-    pixels = ""
-    by_name = isinstance(source, str) and source in NAMES
-    path = None if by_name or isinstance(source, np.ndarray | Tensor) else resolve_path(source)
-    of_files = path is not None and not is_table(path)
-    if labels_from is not None and not (of_files or source == "celeba"):
+        return _load_domains(source, size=size, channels=channels, root=root, held_out=held_out, cache=cache)
+    in_memory = isinstance(source, np.ndarray | Tensor)
+    path = None if in_memory or _is_built_in(source) else resolve_path(source)
+    if labels_from is not None and (is_table(path) if path else in_memory or source != "celeba"):
         raise SparringError("labels_from is for image files: omit it")
     labels_from = labels_place(labels_from)
-    read = partial(_from_files, cache=cache, held_out=held_out, labels_from=labels_from)
     if isinstance(source, np.ndarray | Tensor):
-        data = arrays.from_array("array", source)
-    elif path is None and source == "celeba":
-        folder = celeba_folder(search_roots(root, cache), cache)
-        data, n_held_out, pixels = read(folder, size or 64, channels or 3)
-        data = replace(data, name="celeba")
-    elif path is None and source == "nci":
-        data = molecules.nci()
+        read = arrays.from_array("array", source)
     elif path is None:
-        data = DATASETS[str(source)](search_roots(root, cache), cache)
-    elif of_files:
-        data, n_held_out, pixels = read(path, size, channels)
-    elif path.suffix.lower() in molecules.SUFFIXES:
-        data = molecules.from_file(path)
+        read = _built_in(str(source), size, channels, labels_from, root, cache_folder(cache))
     else:
-        data = arrays.from_file(path)
-
-    if by_name and os.path.lexists(str(source)):
-        note = f"'{source}' is the built-in data set; use './{source}' for the file or folder of that name"
-        data = replace(data, notes=(note, *data.notes))
+        read = _from_path(path, size, channels, labels_from, cache_folder(cache))
+    data = read
     if classes is not None:
         classes = classes if isinstance(classes, str) else [str(name) for name in classes]
-        data, n_held_out = _select_classes(data, classes), None
+        data = _select_classes(data, classes)
     data = _resized(data, size, channels)
-    if data.test is not None:
-        data = replace(data, test=_resized(data.test, size, channels))
-    data = _held_out(data, held_out, n_held_out)
-    if isinstance(source, np.ndarray | Tensor):
-        return data
-    root = root or os.environ.get("SPARRING_DATA")  # recorded, so that it is found again without the variable
-    data = replace(
-        data,
-        source={
+    is_as_read = data is read
+    data = _held_out(data, held_out)
+    if not in_memory:
+        root = root or os.environ.get("SPARRING_DATA")  # recorded, so that it is found again without the variable
+        record = {
             "source": str(path.resolve()) if path else str(source),
             "size": None if size is None else int(size),
             "channels": None if channels is None else int(channels),
             "classes": classes,
             "labels_from": labels_from,
-            "root": str(Path(root).resolve()) if root and by_name else None,
+            "root": str(Path(root).resolve()) if root and path is None else None,
             "held_out": int(held_out) if isinstance(held_out, Integral) else float(held_out),
-            "cache": str(Path(cache_argument).resolve()) if cache_argument else None,
-        },
-    )
-    if n_held_out is not None:  # all images in decoded order, so the hash is known
-        vars(data)["pixels"] = pixels
+            "cache": str(Path(cache).resolve()) if cache else None,
+        }
+        data = replace(data, source=record)
+    if is_as_read and "pixel_digest" in vars(read):
+        vars(data)["pixel_digest"] = read.pixel_digest  # computed while decoding
     return data
+
+
+def _load_domains(sources: Mapping[str, Any], **options: Any) -> Dataset:
+    """Load unpaired domains and merge them: the label of an image is its domain."""
+    if len(sources) < 2 or not all(isinstance(name, str) for name in sources):
+        raise SparringError('give at least two domains, as {"a": X, "b": Y}')
+    parts = {name: load(source, **options) for name, source in sources.items()}
+    data = merge_domains(parts)
+    records = {name: part.source for name, part in parts.items() if part.source}
+    if len(records) < len(parts):
+        return data
+    locations = {name: record["source"] for name, record in records.items()}
+    return replace(data, source={**next(iter(records.values())), "source": locations})
+
+
+def _is_built_in(source: object) -> bool:
+    return isinstance(source, str) and source in NAMES
+
+
+def _built_in(
+    name: str, size: int | None, channels: int | None, labels_from: str | None, root: str | Path | None, cache: Path
+) -> Dataset:
+    """A built-in data set; a note if there is a file or folder of that name."""
+    if name == "celeba":
+        folder = celeba_folder(search_roots(root, cache), cache)
+        data = replace(_from_files(folder, size or 64, channels or 3, labels_from, cache), name=name)
+    elif name == "nci":
+        data = molecules.nci()
+    else:
+        data = DATASETS[name](search_roots(root, cache), cache)
+    if os.path.lexists(name):
+        note = f"'{name}' is the built-in data set; use './{name}' for the file or folder of that name"
+        data = replace(data, notes=(note, *data.notes))
+    return data
+
+
+def _from_path(path: Path, size: int | None, channels: int | None, labels_from: str | None, cache: Path) -> Dataset:
+    """The data of a folder or file."""
+    if not is_table(path):
+        return _from_files(path, size, channels, labels_from, cache)
+    if path.suffix.lower() in molecules.SUFFIXES:
+        return molecules.from_file(path)
+    return arrays.from_file(path)
 
 
 def reload_data(source: Mapping[str, Any], own_size: int | None) -> Dataset:
@@ -178,10 +187,10 @@ def require_texts(classes: object = None, **paths: object) -> None:
         raise SparringError(f"classes is {abbreviated(classes)}; give names or indices: 'cat,dog' or [3, 5]")
 
 
-def listing_of(path: Path, labels_from: str | None = None) -> Listing:
-    """List the images of a file, a folder or an archive. Raises `SparringError` if there are none."""
+def index_of(path: Path, labels_from: str | None = None) -> FileIndex:
+    """The images of a file, a folder or an archive. Raises `SparringError` if there are none."""
     path = resolve_path(path)
-    return list_images(path, labels_from=labels_from) if path.is_dir() or kind_of(path) else one_image(path)
+    return scan(path, labels_from=labels_from) if path.is_dir() or kind_of(path) else one_file(path)
 
 
 def load_images(
@@ -192,28 +201,28 @@ def load_images(
     Nothing is held out or cached. Raises `SparringError` if there are no images, or if one of them cannot be decoded;
     bad files are listed.
     """
-    listing = listing_of(path, labels_from)
-    total, count = len(listing.names), min(most, len(listing.names))
-    rows = [i * total // count for i in range(count)]
-    set_scale = SetScale(listing)
-    with listing.opener() as open_name:
+    index = index_of(path, labels_from)
+    count = min(most, len(index))
+    rows = [i * len(index) // count for i in range(count)]
+    set_scale = SetScale(index)
+    with index.opener() as open_file:
 
-        def read(name: str) -> np.ndarray:
-            with open_image(open_name(name)) as image:
+        def read(row: int) -> np.ndarray:
+            with open_image(open_file(row)) as image:
                 scale = set_scale() if inspect(image).values else None
-                return decode(image, size=size, channels=channels, scale=scale)
+                return decode_image(image, size=size, channels=channels, scale=scale)
 
-        names = [listing.names[row] for row in rows]
-        results = dict(in_parallel(read, names, "reading images"))
-    bad = {name: str(result) for name, result in results.items() if isinstance(result, BadImage)}
+        results = dict(in_parallel(read, rows, "reading images"))
+    bad = {row: str(result) for row, result in results.items() if isinstance(result, BadImage)}
     if bad:
         raise SparringError(
-            f"cannot read {len(bad)} of {count} images in '{shown(str(path))}': {format_bad_files(bad)}"
+            f"cannot read {len(bad)} of {count} images in '{shown(str(path))}': {format_bad_files(index.by_name(bad))}"
         )
     images = torch.from_numpy(np.stack([result for result in results.values() if not isinstance(result, BadImage)]))
-    labels = None if listing.labels is None else torch.tensor([listing.labels[row] for row in rows])
-    notes = listing.notes if count == total else (*listing.notes, f"only {count:,} of {total:,} images, evenly spaced")
-    return Dataset(path.resolve().stem, images, labels, listing.classes, notes=notes), names
+    labels = None if index.labels is None else torch.from_numpy(index.labels[rows].astype(np.int64))
+    note = f"only {count:,} of {len(index):,} images, evenly spaced"
+    notes = index.notes if count == len(index) else (*index.notes, note)
+    return Dataset(path.resolve().stem, images, labels, index.classes, notes=notes), [*map(index.name, rows)]
 
 
 def load_pairs(a: Path, b: Path, *, size: int, channels: int) -> tuple[Dataset, Dataset]:
@@ -243,7 +252,7 @@ def require_one_size(domains: Mapping[str, str | Path], root: str | Path | None 
         if source in DATASETS:
             sides[name] = load(source, root=root, held_out=0).spec.size
         elif source not in NAMES and not is_table(path := resolve_path(source)):
-            sides[name] = natural_size(list_images(path))
+            sides[name] = natural_size(scan(path))
     require_one_shape({name: (0, side, side) for name, side in sides.items() if side})
 
 
@@ -282,48 +291,43 @@ def resolve_path(source: Any) -> Path:
     raise unknown_name_error("data set", source, [*NAMES, "or the path of a folder, zip, tar, npy, npz, smi or csv"])
 
 
-def _from_files(
-    path: Path, size: int | None, channels: int | None, *, cache: Path, held_out: float, labels_from: str | None
-) -> tuple[Dataset, int, str]:
-    """The images of a folder or archive with the held-out ones last, the number of these, and the hash of all pixels.
+def _from_files(path: Path, size: int | None, channels: int | None, labels_from: str | None, cache: Path) -> Dataset:
+    """The images of a folder or archive, and its own test set."""
+    index = cached_scan(path, labels_from=labels_from, cache=cache)
+    data = _decoded(index, size, channels, cache)
+    if index.test is None:
+        return data
+    try:
+        test = _decoded(index.test, data.spec.size, data.spec.channels, cache)
+    except SparringError as error:
+        return replace(data, notes=(*data.notes, f"the source's test set is not used: {error}"))
+    with_test = replace(data, test=replace(test, name=f"{data.name} test", notes=()))
+    vars(with_test)["pixel_digest"] = data.pixel_digest
+    return with_test
 
-    Images are decoded in this order, so both parts of a large set stay in one memory-mapped file.
-    """
-    read = partial(decode_files, path, cache=cache, labels_from=labels_from)
-    pixels, labels_array, report = read(size=size, channels=channels, held_out=held_out)
-    notes = [*report.passed, *report.notes]
+
+def _decoded(index: FileIndex, size: int | None, channels: int | None, cache: Path) -> Dataset:
+    pixels, numbers, report = decode(index, size=size, channels=channels, cache=cache)
+    notes = [*index.notes, *report.notes]
     if report.bad:
-        notes.append(f"skipped {len(report.bad)} of {report.files} images: {format_bad_files(report.bad)}")
+        files = format_bad_files(index.by_name(report.bad))
+        notes.append(f"skipped {len(report.bad)} of {report.files} images: {files}")
     if report.conversions:
         notes.append("converted: " + ", ".join(f"{count} {kind}" for kind, count in report.conversions.items()))
-    labels = None if labels_array is None else torch.from_numpy(labels_array)
-    classes = tuple(report.classes)
-    test = None
-    if report.test is not None:
-        try:
-            shape = {"size": pixels.shape[2], "channels": pixels.shape[1]}
-            test_pixels, test_array, test_report = read(**shape, held_out=0, part=report.test)
-            indices = [classes.index(name) for name in test_report.classes]
-            if classes and not indices:
-                raise ValueError("it has no labels")
-            test_labels: Tensor | None = None
-            if classes and test_array is not None:
-                test_labels = torch.tensor(indices)[torch.from_numpy(test_array)]
-            test = Dataset(f"{path.resolve().stem} test", torch.from_numpy(test_pixels), test_labels, classes)
-            vars(test)["pixels"] = test_report.pixels
-        except (SparringError, ValueError) as error:
-            notes.append(f"the test set in {shown(report.test)} is not used: {error}")
-    data = Dataset(path.resolve().stem, torch.from_numpy(pixels), labels, classes, test=test, notes=tuple(notes))
-    return data, report.last, report.pixels
+    labels = None if index.labels is None else torch.from_numpy(index.labels[numbers].astype(np.int64))
+    data = Dataset(index.source.resolve().stem, torch.from_numpy(pixels), labels, index.classes, notes=tuple(notes))
+    vars(data)["pixel_digest"] = report.sha256
+    return data
 
 
 def _resized(data: Dataset, size: int | None, channels: int | None) -> Dataset:
     """The images at this size and with these channels; None keeps the native ones. Always square."""
-    depth, height, width = data.images.shape[1:]
-    images = resize(data.images, size=size or min(height, width), channels=channels or depth)
-    shape = tuple(images.shape[1:])
+    depth, height, width = data.spec.shape
+    side = size or min(height, width)
+    shape = (channels or depth, side, side)
+    test = data.test and _resized(data.test, size, channels)
     if shape == (depth, height, width):
-        return data
+        return data if test is data.test else replace(data, test=test)
     if data.modality != "images":
         raise SparringError(
             f"'{shown(data.name)}' contains {data.modality}, which cannot be resized from "
@@ -333,7 +337,8 @@ def _resized(data: Dataset, size: int | None, channels: int | None) -> Dataset:
     note = f"images resized from {depth} x {height} x {width} to {shape[0]} x {shape[1]} x {shape[2]} (C x H x W)"
     if shape[1] > 2 * min(height, width):
         note += ", upscaled by more than a factor of 2"
-    return replace(data, images=images, notes=(*data.notes, note))
+    images = resize(data.images, size=side, channels=shape[0])
+    return replace(data, pixels=images, index=None, test=test, notes=(*data.notes, note))
 
 
 def _select_classes(data: Dataset, classes: str | Iterable[str | int]) -> Dataset:
@@ -365,19 +370,16 @@ def _select_classes(data: Dataset, classes: str | Iterable[str | int]) -> Datase
     return replace(select(data), test=test, notes=data.notes)
 
 
-def _held_out(data: Dataset, held_out: float, n_last: int | None) -> Dataset:
-    """Hold out part of the images: the last ones if they are already in that order."""
-    number = held_out_of(len(data), held_out) if n_last is None else n_last
+def _held_out(data: Dataset, held_out: float) -> Dataset:
+    """Hold out part of the images. Raises `SparringError` if fewer than two remain."""
+    number = held_out_of(len(data), held_out)
     amount = f"{held_out:,}" if isinstance(held_out, Integral) else f"{held_out:.0%}"
-    left = max(0, len(data) - number)
     if len(data) - number < 2:
         raise SparringError(
-            f"'{shown(data.name)}' has {len(data)} usable images, {left} after holding out {amount}; "
-            "at least 2 are needed to train"
+            f"'{shown(data.name)}' has {len(data)} usable images, {max(0, len(data) - number)} after holding out "
+            f"{amount}; at least 2 are needed to train"
         )
     if held_out and not number:
         note = f"nothing is held out: {amount} of {len(data)} images rounds to 0"
         return replace(data, notes=(*data.notes, note))
-    if not number:
-        return data
-    return data.hold_out(number) if n_last is None else data.hold_out_last(number)
+    return data.hold_out(number) if number else data

@@ -22,7 +22,7 @@ from rich.progress import track
 from torch import Tensor
 
 from sparring.data.dataset import Dataset, Spec
-from sparring.data.decode_cache import MAX_BAD_FRACTION, format_bad_files
+from sparring.data.decode import MAX_BAD_FRACTION, format_bad_files
 from sparring.data.zip_members import regular
 from sparring.errors import SparringError, shown
 from sparring.seeds import make_generator

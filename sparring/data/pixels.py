@@ -152,7 +152,7 @@ def read_image(
     """
     require_shape(size, channels)
     with open_image(source) as image:
-        return decode(image, size=size, channels=channels, background=background, scale=scale)
+        return decode_image(image, size=size, channels=channels, background=background, scale=scale)
 
 
 def read_header(source: str | Path | BinaryIO) -> Header:
@@ -183,7 +183,7 @@ def open_image(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
 
 
 def inspect(image: Image.Image) -> Header:
-    """The header of an opened image; call it before `decode`."""
+    """The header of an opened image; call it before `decode_image`."""
     is_16_bit = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     kinds = {
         "16-bit scaled to 8 bits": image.mode.startswith("I;16") or is_16_bit,
@@ -199,7 +199,7 @@ def inspect(image: Image.Image) -> Header:
     return Header(image.format or "?", image.mode, image.width, image.height, conversions, _values(image))
 
 
-def decode(
+def decode_image(
     image: Image.Image, *, size: int, channels: int, background: int = 255, scale: Scale | None = None
 ) -> np.ndarray:
     """Decode an opened image to (channels, size, size) uint8; see `read_image`."""
@@ -309,11 +309,11 @@ def _is_transparent(image: Image.Image) -> bool:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 is upright. Pillow rotates a TIFF on loading and removes the tag."""
     if image.format == "TIFF":
-        return getattr(image, "tag_v2", {}).get(ORIENTATION, 1)
+        return int(getattr(image, "tag_v2", {}).get(ORIENTATION, 1))
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
-        return exif.get(ORIENTATION, 1)
+        return int(exif.get(ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):  # broken EXIF, valid pixels
         return 1
 

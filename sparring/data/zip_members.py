@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -36,6 +37,8 @@ CHUNK = 1 << 16  # bytes read and unpacked at a time
 MAX_RATIO = 200  # of unpacked to packed bytes ...
 FREE_BYTES = 64_000_000  # ... of what unpacks to more than this
 DEFLATE_RATIO = 1032  # the maximum of deflate: 258 bytes for 2 bits
+
+UNUSUAL_NAME = re.compile(r"\\|:|^/|//|/$|(^|/)\.\.?(/|$)")
 
 RAW = -1
 """Compression method of a tar member: no compression, no local header."""
@@ -119,6 +122,14 @@ def tar_members(file: BinaryIO) -> Iterator[ZipInfo]:
                 info.CRC = 0
                 info.header_offset, info.compress_type = member.offset_data, RAW
                 yield info
+
+
+def plain_name(name: str) -> str:
+    """A member's name as a relative path with '/', whichever system and program wrote it."""
+    if not UNUSUAL_NAME.search(name):
+        return name
+    name = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/"))
+    return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
 
 
 def gunzipped(path: Path) -> BinaryIO:

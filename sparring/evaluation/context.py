@@ -24,7 +24,7 @@ from sparring.evaluation.splits import (
     range_of,
     split_of,
 )
-from sparring.metrics.data_driven import pixels_pca64
+from sparring.metrics.data_driven import FITTED_ON, pixels_pca64
 from sparring.metrics.extractors import SHIPPED, Extractor, accuracy_on, knows
 from sparring.metrics.extractors import extractor as shipped
 from sparring.seeds import derive_seed
@@ -124,7 +124,7 @@ class Context:
         """The samples, and the statistics of the real images they are compared with."""
         n, classes = len(self.reference), self.recognized.classes
         n_train = min(len(self.others), FLOORS * n) if self.extractor.slow else len(self.others)
-        training = describe(self.others.images[:n_train], self.extractor)
+        training = describe(self.others.images_at(slice(n_train)), self.extractor)
         floors = [subset(training, rows) for rows in floor_rows(n_train, n)]
         panel = Panel.fit(describe(self.reference.images, self.extractor), floors, self.extractor, classes)
         sets, ranges = [], []
@@ -143,7 +143,7 @@ class Context:
         if held_out is None or len(held_out) < 2:
             return None
         sets, training = self.samples.sets, self.samples.training
-        pca = pixels_pca64(self.others.images)
+        pca = pixels_pca64(self.others.images_at(slice(FITTED_ON)))
         fakes = torch.cat([one.images for one in sets])
         pixels = pca.features(fakes)[0], pca.features(training.images)[0], pca.features(held_out.images)[0]
         reals = describe(held_out.images, self.extractor)

@@ -32,10 +32,10 @@ def parzen_window(context: Context) -> Sequence[Measurement]:
         return ()
     if data.held_out is None or len(data.held_out) < 2:
         raise SparringError(f"the Parzen window needs held-out images, but data '{data.name}' has none")
-    held_out = data.held_out.images[shuffled(data.held_out, "parzen")]
+    held_out = data.held_out.images_at(shuffled(data.held_out, "parzen"))
     validation = held_out[: min(VALIDATION, len(held_out) if data.test else len(held_out) // 2)]
     test = data.test.images if data.test else held_out[len(validation) :]
-    centers = data.images[shuffled(data, "parzen")[:CENTERS]]
+    centers = data.images_at(shuffled(data, "parzen")[:CENTERS])
     samples = context.sample(len(centers), seed=derive_seed("evaluate", context.seed, "parzen"))
     fake, real = (
         parzen_log_likelihood(real=test / 255, fake=images / 255, chosen_on=validation / 255)

@@ -49,7 +49,8 @@ def reconstruction_error(context: Context) -> Sequence[Measurement]:
     """Mean squared error per pixel, pixels from 0 to 1; the baseline is the mean training image for every image."""
     part, others = context.reference, context.others
     errors = squared_errors(real=part.images, fake=context.reconstructed)
-    mean_image = (others.images.sum(0) / len(others)).round().to(torch.uint8)
+    total = torch.stack([block.sum(0) for block in others.blocks(CHUNK)]).sum(0)
+    mean_image = (total / len(others)).round().to(torch.uint8)
     baseline = squared_errors(real=part.images, fake=mean_image.expand_as(part.images))
     return [
         Measurement(
@@ -74,7 +75,7 @@ def blur_of_reconstructions(context: Context) -> Sequence[Measurement]:
     sharp = laplacian_variance(context.reference.images)
     if not float(sharp.mean()) > 0:
         return ()
-    others = laplacian_variance(context.others.images[: len(sharp)])
+    others = laplacian_variance(context.others.images_at(slice(len(sharp))))
     floor, floor_interval = blur_ratio(real=sharp, fake=others)
     ratio, interval = blur_ratio(real=sharp, fake=laplacian_variance(context.reconstructed), paired=True)
     words = "no significant difference from real images"
@@ -108,7 +109,7 @@ def distance_to_prior(context: Context) -> Sequence[Measurement]:
         return ()
     noisy = accepts(system, "encode", "seed")
     options = {"seed": derive_seed("evaluate", seed, "codes")} if noisy else {}
-    codes = system.encode(to_float(context.reference.images[:MAX_CODES]), **options)
+    codes = system.encode(to_float(context.reference.images_at(slice(MAX_CODES))), **options)
     priors = [_prior(system, len(codes), derive_seed("evaluate", seed, "prior", i)) for i in range(context.repeats)]
     values = [energy_distance(real=prior, fake=codes) for prior in priors]
     pairs = [

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
 from sparring.errors import SparringError, unknown_name_error
-from sparring.metrics.data_driven import PIXELS, SELF, pixels_pca64, simclr64
+from sparring.metrics.data_driven import FITTED_ON, PIXELS, SELF, pixels_pca64, simclr64
 from sparring.metrics.extractors import EXTRACTORS, Extractor, extractor, extractor_for
 from sparring.metrics.pretrained import PRETRAINED, load_pretrained
 from sparring.seeds import make_generator
@@ -184,7 +184,7 @@ def choose_extractor(data: Dataset, name: str | None = None, weights: Path | Non
         images = classifier_check_images(data)
         return extractor_for(images.images, images.labels, images.classes)
     if name == PIXELS:
-        return pixels_pca64(data.images[shuffled(data, "pixels")])
+        return pixels_pca64(data.images_at(shuffled(data, "pixels")[:FITTED_ON]))
     if name == SELF:
         if data.held_out is None:
             raise SparringError(f"{SELF} learns from held-out images, and data '{data.name}' has none")

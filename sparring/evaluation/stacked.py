@@ -33,9 +33,9 @@ def read_digits(images: Tensor) -> Tensor:
 def stacked_modes(context: Context) -> Sequence[Measurement]:
     """Modes and reverse KL of 26,000 samples, with training images as the baseline; () for other data or images."""
     data = context.data
-    if data.classes != STACKED or data.images.shape[1] != 3 or isinstance(context.system, Images):
+    if data.classes != STACKED or data.spec.channels != 3 or isinstance(context.system, Images):
         return ()
-    real = data.images[shuffled(data, "modes")[:SAMPLES]]
+    real = data.images_at(shuffled(data, "modes")[:SAMPLES])
     samples = context.sample(len(real), seed=derive_seed("evaluate", context.seed, "modes"))
     fake = pixels_of(samples, len(real), data)
     counts, real_counts = (torch.bincount(read_digits(images), minlength=len(STACKED)) for images in (fake, real))

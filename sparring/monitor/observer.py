@@ -98,7 +98,7 @@ class Observer:
             return
         rows = torch.randperm(len(data), generator=make_generator("health", "reference"))[:N_REFERENCE]
         labels = data.labels[rows] if live.classes and data.labels is not None else None
-        self.real = ImageStatistics(to_network_range(data.images[rows]), labels, live.classes)
+        self.real = ImageStatistics(to_network_range(data.images_at(rows)), labels, live.classes)
 
     def spacing(self, round_number: int) -> int:
         """Number of rounds between observations around a round."""

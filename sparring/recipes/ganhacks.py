@@ -299,4 +299,4 @@ def set_reference_batches(system: "NoiseModel", dataset: "Dataset", *, packing: 
         norm.reference.copy_(draw_noise(system.noise_distribution, g, tuple(norm.reference.shape)))
     for norm in (m for m in system.get_submodule("D").modules() if isinstance(m, WithReferenceBatch)):
         chosen = torch.randint(len(dataset), (len(norm.reference) * packing,), generator=g)
-        norm.reference.copy_(to_float(dataset.images[chosen]).view_as(norm.reference))
+        norm.reference.copy_(to_float(dataset.images_at(chosen)).view_as(norm.reference))

@@ -70,7 +70,7 @@ def improved_gan(
     T, D = improved_gan.trunk(data.shape), improved_gan.head(classes)
 
     def initialize(dataset: "Dataset") -> None:
-        improved_gan.init_from_data([*T, *D], to_float(dataset.images[:500]))
+        improved_gan.init_from_data([*T, *D], to_float(dataset.images_at(slice(500))))
 
     def streams(dataset: "Dataset", seed: int) -> Mapping[str, "Dataset"]:
         return {"labeled": dataset.labeled_subset(n_labeled, seed).repeated(batch), "unlabeled": dataset}
