@@ -6,9 +6,10 @@ Their names are one block of bytes, everything else is a table of numpy.
 from __future__ import annotations
 
 import json
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -34,11 +35,16 @@ Open = Callable[[int], Path | BytesIO]
 
 
 class FileTable:
-    """Files of a source in the order of the scan. `columns`: FILE, or MEMBER for archives."""
+    """Files of a source in the order of the scan.
+
+    columns   FILE, or MEMBER for archives
+    unpacked  the uncompressed content of a .tar.gz, if there is one
+    """
 
     def __init__(self, columns: np.dtype[Any]) -> None:
         self.rows, self.names, self.folders = np.zeros(1024, columns), bytearray(), list[str]()
         self._count, self._numbers = 0, dict[str, int]()
+        self.unpacked: BinaryIO | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -58,6 +64,12 @@ class FileTable:
     def fill(self, rows: np.ndarray, names: bytes, folders: list[str]) -> None:
         """Take the files of another table."""
         self.rows, self.names, self.folders, self._count = rows, bytearray(names), folders, len(rows)
+
+    def unpack(self, source: Path) -> BinaryIO:
+        """Decompress a .tar.gz into a temporary file, which lives as long as this table."""
+        self.unpacked = gunzipped(source)
+        weakref.finalize(self, self.unpacked.close)
+        return self.unpacked
 
     def close(self) -> None:
         """Free what is left for more files."""
@@ -132,7 +144,6 @@ class FileIndex:
     skipped   number of other images in the source: in other places, without a label, or of an unsupported format
     test      the source's own test set, with the same classes, or None
     archive   size and mtime of an archive; '' for folders
-    unpacked  the uncompressed content of a .tar.gz
     """
 
     source: Path
@@ -144,7 +155,6 @@ class FileIndex:
     skipped: int = 0
     test: FileIndex | None = None
     archive: str = ""
-    unpacked: BinaryIO | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -180,18 +190,19 @@ class FileIndex:
     @contextmanager
     def opener(self) -> Iterator[Open]:
         """A thread-safe function from the number of an image to a path or stream for `open_image`."""
-        with open_rows(self.source, self.files, self.unpacked) as open_row:
+        with open_rows(self.source, self.files) as open_row:
             yield lambda image: open_row(int(self.rows[image]))
 
 
 @contextmanager
-def open_rows(source: Path, files: FileTable, unpacked: BinaryIO | None = None) -> Iterator[Open]:
-    """A thread-safe function from a row of the table to a path or stream; `unpacked`: the content of a .tar.gz."""
+def open_rows(source: Path, files: FileTable) -> Iterator[Open]:
+    """A thread-safe function from a row of the table to a path or stream for `open_image`."""
     if source.is_dir():
         yield lambda row: source / files.name(row)
         return
-    opened: AbstractContextManager[BinaryIO] = nullcontext(unpacked) if unpacked else _archive(source)
-    with opened as archive:
+    if files.unpacked is None and kind_of(source) == "tar.gz":
+        files.unpack(source)
+    with nullcontext(files.unpacked) if files.unpacked else regular(source) as archive:
         yield lambda row: read_member(archive.fileno(), files.member(row))
 
 
@@ -199,10 +210,6 @@ def archive_state(source: Path) -> str:
     """Size and mtime of an archive."""
     status = source.stat()
     return f"{status.st_size}-{status.st_mtime_ns}"
-
-
-def _archive(source: Path) -> BinaryIO:
-    return gunzipped(source) if kind_of(source) == "tar.gz" else regular(source)
 
 
 def one_file(path: Path) -> FileIndex:
@@ -215,7 +222,7 @@ def one_file(path: Path) -> FileIndex:
 
 
 def write_index(file: Any, index: FileIndex, key: str) -> None:
-    """Write the index of an archive as .npz, without `unpacked`."""
+    """Write the index of an archive as .npz."""
     arrays: dict[str, Any] = {"files": index.files.rows, "names": np.frombuffer(index.files.names, np.uint8)}
     for name, part in (("", index), ("test_", index.test)):
         if part is not None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from sparring.data.labels import assign, classes_of_folders, folder_warnings, na
 from sparring.data.pixels import MAX_BYTES
 from sparring.data.zip_members import (
     LOCAL,
-    gunzipped,
+    RAW,
     kind_of,
     members,
     plain_name,
@@ -42,6 +41,9 @@ UNSUPPORTED = {
 """Image formats that are not supported, by suffix."""
 
 MASK = re.compile(r"[-_ ](mask|seg|segmentation|gt)\.\w+$", re.IGNORECASE)
+DAMAGED = zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, OverflowError, ValueError, NotImplementedError
+"""What reading a damaged archive may raise."""
+
 MAX_DEPTH = 8  # levels of folders to scan
 
 
@@ -111,7 +113,6 @@ class _Contents:
     source: Path
     files: FileTable
     archive: str = ""
-    unpacked: BinaryIO | None = None
     unreadable: list[str] = field(default_factory=list)
     too_deep: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -167,30 +168,29 @@ class _Contents:
                 f"{place} is neither a folder nor an archive; give a folder, zip, tar, .npy or .npz file"
             )
         self.archive = archive_state(self.source)
-        if kind != "zip":
-            self.unpacked = gunzipped(self.source) if kind == "tar.gz" else regular(self.source)
-        folder = ""
         try:
-            for info in members(self.source) if self.unpacked is None else tar_members(self.unpacked):
-                name = plain_name(info.filename)
-                if not name or any(_is_hidden(part) for part in name.split("/")):
-                    continue
-                is_folder = info.is_dir() or info.filename.endswith("\\")
-                if (inside := name if is_folder else name.rpartition("/")[0]) != folder:
-                    self.add_folder(folder := inside)
-                if not is_folder:
-                    values = info.header_offset, info.compress_size, info.compress_type, info.CRC, info.flag_bits
-                    self.add_file(name, info.file_size, *values)
-        except (
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            EOFError,
-            OSError,
-            ValueError,
-            OverflowError,
-            NotImplementedError,
-        ) as error:
+            if kind == "zip":
+                self._add_members(members(self.source))
+            elif kind == "tar":
+                with regular(self.source) as file:
+                    self._add_members(tar_members(file))
+            else:
+                self._add_members(tar_members(self.files.unpack(self.source)))
+        except DAMAGED as error:
             raise SparringError(f"cannot read the archive {place}: {error}") from error
+
+    def _add_members(self, infos: Iterator[zipfile.ZipInfo]) -> None:
+        folder = ""
+        for info in infos:
+            name = plain_name(info.filename)
+            if not name or any(_is_hidden(part) for part in name.split("/")):
+                continue
+            is_folder = info.is_dir() or info.filename.endswith("\\")
+            if (inside := name if is_folder else name.rpartition("/")[0]) != folder:
+                self.add_folder(folder := inside)
+            if not is_folder:
+                values = info.header_offset, info.compress_size, info.compress_type, info.CRC, info.flag_bits
+                self.add_file(name, info.file_size, *values)
 
     def add_folder(self, folder: str) -> None:
         """Record a folder, for the names of empty ones."""
@@ -227,7 +227,7 @@ class _Contents:
         rows = self.files.rows[self.order]
         by_offset = np.lexsort((rows["packed"], rows["offset"]))
         start, stop = rows["offset"][by_offset], (rows["offset"] + rows["packed"])[by_offset]
-        header = 0 if self.unpacked else LOCAL.size
+        header = 0 if (rows["method"] == RAW).all() else LOCAL.size
         overlaps = np.flatnonzero(start[1:] < stop[:-1] + header)
         if len(overlaps):
             name = self.files.name(int(self.order[by_offset[overlaps[0] + 1]]))
@@ -283,7 +283,6 @@ class _Contents:
             tuple(notes),
             skipped,
             archive=self.archive,
-            unpacked=self.unpacked,
         )
 
     def _label_table(self, base: str, labels_from: str | None) -> tuple[list[tuple[str, str]] | None, str]:
@@ -303,7 +302,8 @@ class _Contents:
             return None, ""
         table = FileTable(self.files.rows.dtype)
         table.append(f"{base}dataset.json", *values)
-        with open_rows(self.source, table, self.unpacked) as open_row:
+        table.unpacked = self.files.unpacked
+        with open_rows(self.source, table) as open_row:
             opened = open_row(0)
             with regular(opened) if isinstance(opened, Path) else opened as file:
                 return read_labels(file.read(MAX_BYTES), "dataset.json", "dataset.json"), "dataset.json"
