@@ -5,7 +5,7 @@
 Stride 2 with kernels 3, 4 and 5, and nearest or bilinear resizing followed by a 3x3 convolution. "ones": all weights
 equal, which is what the geometry alone does: constant exactly where the kernel's size is a multiple of the stride.
 "random": weights N(0, .02), 1 channel from 64, as a generator starts; mean over 200 draws. The number is the power at
-the Nyquist frequencies inside the image (sparring.metrics.nyquist_energy), divided by the output's mean square.
+the Nyquist frequencies inside the image (sparring.monitor.observer.checkerboard), divided by the output's mean square.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sparring.image_grid import grid
-from sparring.metrics import nyquist_energy
+from sparring.monitor.observer import checkerboard
 
 CHANNELS, SIDE, MARGIN = 64, 16, 8
 
@@ -55,7 +55,7 @@ def inside(make: Callable[[], nn.Module], *, ones: bool) -> Tensor:
 
 
 def relative_energy(image: Tensor) -> float:
-    return nyquist_energy(image) / float(image.square().mean())
+    return checkerboard(image) / float(image.square().mean())
 
 
 def main() -> None:

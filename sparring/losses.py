@@ -308,14 +308,6 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     return (F.softplus(logits) - logits * (x + 1) / 2).flatten(1).sum(1)
 
 
-def gaussian_nll(mean: Tensor, x: Tensor, *, std: float) -> Tensor:
-    """(B,) -log p(x) in nats, every pixel of [0, 1] drawn from N(mean, std^2); both (B, C, H, W) in [-1, 1]."""
-    if not 0 < std < math.inf:
-        raise SparringError(f"std is {std:g}: it must be a positive number")
-    pixels = mean[0].numel()
-    return half_squared_error(mean, x) / std**2 + pixels * math.log(std * math.sqrt(2 * math.pi))
-
-
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """(B, d) KL(N(mean, variance) || N(0, 1)) of each unit in nats (Kingma and Welling 2014, appendix B)."""
     require_alike(mean, log_variance)

@@ -261,13 +261,13 @@ def test_truncation_in_w_is_a_way_to_the_mean():
         system.sample(2, truncation=1.5)
 
 
-def test_levels_of_truncation_are_rows():
-    system = linear_gan()
-    rows = latent.truncations(latent.latent_decoder(system), [0.5, 2.0], 3, seed=1)
-    torch.testing.assert_close(rows[3:], system.sample(3, seed=1, truncation=2.0))
-    big = biggan_like()
-    rows = latent.truncations(latent.latent_decoder(big, 1), [0.5, 2.0], 3, seed=1)
-    torch.testing.assert_close(rows[:3], big.sample(3, seed=1, labels=1, truncation=0.5))
+def test_a_decoder_truncates_codes_as_the_system_does():
+    decoder = latent.latent_decoder(system := linear_gan())
+    images = decoder.decode(decoder.codes(3, seed=1, truncation=2.0), truncation=2.0)
+    torch.testing.assert_close(images, system.sample(3, seed=1, truncation=2.0))
+    decoder = latent.latent_decoder(big := biggan_like(), 1)
+    images = decoder.decode(decoder.codes(3, seed=1, truncation=0.5), truncation=0.5)
+    torch.testing.assert_close(images, big.sample(3, seed=1, labels=1, truncation=0.5))
 
 
 def test_standing_statistics_are_measured_again_when_weights_change_and_only_then():

@@ -26,7 +26,6 @@ from sparring.latent.interpolation import (
 )
 from sparring.latent.inversion import INITS, Inversion, invert, total_steps
 from sparring.latent.neighbors import nearest
-from sparring.latent.truncation import truncations
 
 __all__ = [
     "INITS",
@@ -55,5 +54,4 @@ __all__ = [
     "slerp",
     "total_steps",
     "traverse",
-    "truncations",
 ]

@@ -68,7 +68,6 @@ from sparring.metrics.spectrum import (
     checkerboard_ratio,
     high_frequency_ratio,
     high_frequency_share,
-    nyquist_energy,
     power_spectrum,
     prominence,
 )
@@ -139,7 +138,6 @@ __all__ = [
     "nearest_modes",
     "nearest_other",
     "nearest_train_test",
-    "nyquist_energy",
     "one_nn_accuracy",
     "parzen_log_likelihood",
     "pixels_pca64",

@@ -1,4 +1,4 @@
-"""The networks of Gulrajani et al. 2017 (igul222/improved_wgan_training): MNIST, the CIFAR-10 ResNet and the toys.
+"""The networks of Gulrajani et al. 2017 (igul222/improved_wgan_training): MNIST and the CIFAR-10 ResNet.
 
 Initial weights are those of the authors' code (`init.glorot_he`): uniform, zero biases, with He's gain in convolutions;
 Glorot's in linear layers, shortcuts of the ResNet and the last convolution of its generator.
@@ -6,13 +6,12 @@ Glorot's in linear layers, shortcuts of the ResNet and the last convolution of i
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparring.networks.init import glorot_he, uniform
+from sparring.networks.init import glorot_he
 from sparring.networks.mlp import FromUnitRange, ToUnitRange
 from sparring.networks.resample import Crop
 
@@ -62,24 +61,6 @@ def mnist_critic(width: int = 64, channels: int = 1) -> nn.Sequential:
         nn.Flatten(),
         glorot_he(nn.Linear(4 * width * 4 * 4, 1), he=False),
     )
-
-
-def toy_generator(latent_dim: int = 2, width: int = 512, outputs: int = 2) -> nn.Sequential:
-    """(B, latent) -> (B, outputs): the paper's 2-D toys (figure 1); three ReLU layers and a linear one."""
-    return _toy([latent_dim, width, width, width, outputs])
-
-
-def toy_critic(inputs: int = 2, width: int = 512) -> nn.Sequential:
-    """(B, inputs) -> (B, 1): three ReLU layers. The paper's penalty weight for the toys is .1."""
-    return _toy([inputs, width, width, width, 1])
-
-
-def _toy(widths: list[int]) -> nn.Sequential:
-    """Linear layers with ReLU between them; initialized as He et al. 2015, the last as Glorot and Bengio 2010."""
-    layers: list[nn.Module] = []
-    for wide, narrow in pairwise(widths[:-1]):
-        layers += [uniform(nn.Linear(wide, narrow), (6 / wide) ** 0.5), nn.ReLU()]
-    return nn.Sequential(*layers, glorot_he(nn.Linear(widths[-2], widths[-1]), he=False))
 
 
 class Residual(nn.Module):
