@@ -185,7 +185,9 @@ def _require_alike(first: Run, a: Mapping[str, Any], other: Run, b: Mapping[str,
         )
 
 
-def _grouped(runs: Sequence[Run], evaluations: Sequence[Mapping]) -> tuple[list[Group], dict[str, dict[str, float]]]:
+def _grouped(
+    runs: Sequence[Run], evaluations: Sequence[Mapping[str, Any]]
+) -> tuple[list[Group], dict[str, dict[str, float]]]:
     """Groups in the order given, and run directory -> metric name -> value."""
     methods: list[dict[str, Any]] = []
     members: list[dict[int, Run]] = []
@@ -223,7 +225,7 @@ def _names(methods: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
-def _shared(evaluations: Sequence[Mapping]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _shared(evaluations: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Metrics that every run has, in the order of the first run: name, and the first run's record."""
     records = [{record["name"]: record for record in e["metrics"]} for e in evaluations]
     for name, record in records[0].items():
@@ -277,7 +279,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
     return mean(b) - mean(a) - half, mean(b) - mean(a) + half
 
 
-def _notes(groups: Sequence[Group], evaluations: Sequence[Mapping]) -> Iterator[str]:
+def _notes(groups: Sequence[Group], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     first = groups[0]
     shared = {group.name: [seed for seed in first.runs if seed in group.runs] for group in groups[1:]}
     single = [group.name for group in groups[1:] if 1 in (len(first.runs), len(group.runs), len(shared[group.name]))]

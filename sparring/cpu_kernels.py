@@ -52,7 +52,8 @@ class MatMulConv2d(nn.Conv2d):
         y = MatMul.apply(patches, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.out_channels, -1).t())
         if self.bias is not None:
             y = y + _cast(self.bias)
-        return y.view(len(x), height, width, self.out_channels).permute(0, 3, 1, 2)
+        out: Tensor = y.view(len(x), height, width, self.out_channels).permute(0, 3, 1, 2)
+        return out
 
 
 class MatMulConvTranspose2d(nn.ConvTranspose2d):
@@ -75,7 +76,8 @@ class MatMulConvTranspose2d(nn.ConvTranspose2d):
     def _patches(self, x: Tensor) -> Tensor:
         """(B * h * w, kernel * kernel * out): what every pixel adds to the output."""
         pixels = _cast(x).permute(0, 2, 3, 1).reshape(-1, self.in_channels)
-        return MatMul.apply(pixels, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.in_channels, -1))
+        out: Tensor = MatMul.apply(pixels, _cast(self.weight).permute(0, 2, 3, 1).reshape(self.in_channels, -1))
+        return out
 
     def _with_bias(self, y: Tensor) -> Tensor:
         return y if self.bias is None else y + _cast(self.bias)[:, None, None]

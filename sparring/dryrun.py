@@ -38,9 +38,9 @@ class Storages(TorchDispatchMode):
     """Count the bytes of live tensors created inside: currently (`now`) and at peak. `.item()` always returns 0."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
-        self._alive: dict[int, weakref.ref] = {}
+        self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
@@ -152,7 +152,7 @@ def _memory(make: Callable[[], Recipe], data: Dataset, images: int, grad_accum: 
     slots = {player: _slots(recipe.optimizers[player]) for player in system.players}
     state = sum(slots[player] * _bytes(_weights(system, networks)) for player, networks in system.players.items())
     state += _bytes(_weights(system, system.ema_networks)) if recipe.ema_decay else 0
-    return max(storages.peak + state, 2 * (_bytes([*system.parameters(), *system.buffers()]) + state))
+    return int(max(storages.peak + state, 2 * (_bytes([*system.parameters(), *system.buffers()]) + state)))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

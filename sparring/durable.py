@@ -105,7 +105,7 @@ def sealed(config: Mapping[str, Any]) -> bytes:
 def unsealed(data: bytes) -> dict[str, Any]:
     """The inverse of `sealed`. Raises CorruptCheckpointError, without a file name, if the content was changed."""
     try:
-        config = json.loads(data)
+        config: dict[str, Any] = json.loads(data)
         sha256 = config.pop("sha256", None)
         changed = sha256 != digest(config)
     except (ValueError, RecursionError, AttributeError, TypeError):
@@ -219,7 +219,7 @@ def read_json(path: Path) -> bytes:
     return read_file(path, MAX_JSON_BYTES)
 
 
-def read_folder(folder: Path) -> tuple[dict[str, bytes], dict]:
+def read_folder(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The files of `folder` and its manifest. Raises CorruptCheckpointError if a file is missing or was changed."""
     try:
         manifest = json.loads(read_json(folder / MANIFEST))

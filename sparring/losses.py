@@ -271,9 +271,11 @@ def gradient_penalty(
     `torch.func.grad` keeps the second-order term in eager mode and under torch.compile.
     """
     gradient = torch.func.grad(lambda images: critic(images).sum())(x).flatten(1)
-    if target == 0:
-        return scale**2 * gradient.square().sum(1).mean()
-    return (scale * gradient.norm(dim=1) - target).square().mean()
+    if target == 0:  # the norm has no gradient at 0
+        penalty: Tensor = scale**2 * gradient.square().sum(1).mean()
+    else:
+        penalty = (scale * gradient.norm(dim=1) - target).square().mean()
+    return penalty
 
 
 def orthogonal_penalty(weights: Sequence[Tensor]) -> Tensor:

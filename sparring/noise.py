@@ -33,7 +33,8 @@ def truncated(g: Generator, shape: tuple[int, ...]) -> Tensor:
 def spherical(g: Generator, shape: tuple[int, ...]) -> Tensor:
     """Uniform on the sphere of radius sqrt(d), near which N(0, 1) in d dimensions concentrates."""
     z = torch.randn(shape, generator=g)
-    return z * (shape[-1] ** 0.5 / z.norm(dim=-1, keepdim=True))
+    on_sphere: Tensor = z * (shape[-1] ** 0.5 / z.norm(dim=-1, keepdim=True))
+    return on_sphere
 
 
 NOISE_DISTRIBUTIONS: dict[str, Callable[[Generator, tuple[int, ...]], Tensor]] = {
@@ -71,4 +72,5 @@ def truncated_normal(g: Generator, shape: tuple[int, ...], threshold: float) -> 
     """
     mass = torch.special.erf(torch.tensor(threshold, dtype=torch.float64) / 2**0.5)
     u = torch.rand(shape, generator=g, dtype=torch.float64) * 2 - 1
-    return (torch.special.erfinv(u * mass) * 2**0.5).float()
+    z: Tensor = (torch.special.erfinv(u * mass) * 2**0.5).float()
+    return z

@@ -86,7 +86,8 @@ def gaussian_mixture(components: int = 10, *, shift: float = 1.4, long: float = 
 
     def each(g: torch.Generator, n: int) -> Tensor:
         u, v = torch.randn(2, n, components, 1, generator=g)
-        return (shift + long * u) * along + short * v * across
+        out: Tensor = (shift + long * u) * along + short * v * across
+        return out
 
     def traversals() -> Mapping[str, Tensor]:
         steps = shift + long * torch.linspace(-2, 2, 15)

@@ -401,7 +401,7 @@ class Referee:
             "recent": {player: list(norms) for player, norms in self._recent.items()},
         }
 
-    def load_state(self, files: Mapping[str, Mapping[str, Tensor]], numbers: Mapping) -> None:
+    def load_state(self, files: Mapping[str, Mapping[str, Tensor]], numbers: Mapping[str, Any]) -> None:
         """Restore `state_tensors` and `state_numbers`. Raises SparringError if names or shapes differ."""
         expected = {"system", *(f"optimizer-{player}" for player in self.optimizers)}
         expected |= {"ema"} if self._ema.networks else set()

@@ -187,7 +187,7 @@ def _evaluation(run: Run) -> tuple[dict[str, Any] | None, str]:
     return evaluation, ""
 
 
-def _summary(run: Run, log: list[dict], metrics: list[dict], errors: list[dict]) -> str:
+def _summary(run: Run, log: list[dict[str, Any]], metrics: list[dict[str, Any]], errors: list[dict[str, Any]]) -> str:
     """One paragraph: data, rounds, duration, and how the main metric changed."""
     config = run.config
     played = log[-1]["round"] if log else 0
@@ -463,12 +463,12 @@ def _in_batches(function: Callable[[Tensor], Tensor], part: Dataset) -> Tensor:
 # Curves.
 
 
-def _mean_scores(log: list[dict]) -> Markup | str:
+def _mean_scores(log: list[dict[str, Any]]) -> Markup | str:
     title = "Mean score of real and generated images"
     return plots.mean_scores(log, "real", "fake", title=title, names=("real", "generated"))
 
 
-def _mean_code_scores(log: list[dict]) -> Markup | str:
+def _mean_code_scores(log: list[dict[str, Any]]) -> Markup | str:
     title = "Mean score of codes"
     return plots.mean_scores(log, "prior", "code", title=title, names=("from the prior", "of images"))
 

@@ -130,7 +130,8 @@ class _DeviceGenerator:
         self.current = getattr(self.module, "device", lambda device: nullcontext())(device)
 
     def state(self) -> torch.Tensor:
-        return self.module.get_rng_state(*self.place)
+        state: Tensor = self.module.get_rng_state(*self.place)
+        return state
 
     def restore(self, state: torch.Tensor) -> None:
         self.module.set_rng_state(state, *self.place)
@@ -153,7 +154,7 @@ class Drawing(TorchDispatchMode):
     """
 
     def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.generator = generator
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

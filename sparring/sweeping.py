@@ -105,7 +105,8 @@ class Sweep:
 
     def config(self) -> dict[str, Any]:
         """As JSON values."""
-        return json.loads(json.dumps(asdict(self), default=str))
+        config: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return config
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ def _study(sweep: Sweep, journal: Path) -> optuna.Study:
     """The journal's study, created by the first worker. Raises SparringError if it belongs to another sweep."""
     pruner = _optuna().pruners.MedianPruner(n_startup_trials=4)
     journal.parent.mkdir(parents=True, exist_ok=True)
-    study = _optuna().create_study(
+    study: optuna.Study = _optuna().create_study(
         study_name="sweep", storage=_storage(journal), direction="minimize", load_if_exists=True, pruner=pruner
     )
     stored = study.user_attrs.get("sweep")
@@ -252,7 +253,8 @@ def _study(sweep: Sweep, journal: Path) -> optuna.Study:
 
 
 def _load(journal: Path) -> optuna.Study:
-    return _optuna().load_study(study_name="sweep", storage=_storage(journal))
+    study: optuna.Study = _optuna().load_study(study_name="sweep", storage=_storage(journal))
+    return study
 
 
 def _storage(journal: Path) -> Any:

@@ -149,9 +149,9 @@ def count_flops(name: str) -> int:
     """Floating-point operations of one round: matrix products and convolutions, forward and backward."""
     rounds, _ = start(name, "bare")
     next(rounds)
-    with FlopCounter() as counter:
+    with FlopCounter() as counter:  # type: ignore[no-untyped-call]
         next(rounds)
-    return counter.total
+    return int(counter.total)
 
 
 class FlopCounter(TorchDispatchMode):

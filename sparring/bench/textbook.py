@@ -25,10 +25,10 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 Loop = Callable[[Any, Mapping[str, Optimizer], Mapping[str, Batches]], Iterator[None]]
 
 
-class ImageDataset(torch.utils.data.Dataset):
+class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Single images as in torchvision's data sets: a PIL image, then a transform."""
 
-    def __init__(self, data: Dataset, transform: Callable) -> None:
+    def __init__(self, data: Dataset, transform: Callable[[Image.Image], Tensor]) -> None:
         self.images = data.images.permute(0, 2, 3, 1).squeeze(-1).numpy()
         self.labels = data.labels
         self.transform = transform
@@ -43,7 +43,7 @@ class ImageDataset(torch.utils.data.Dataset):
 
 def batches(data: Dataset, batch: int) -> Batches:
     """Endless shuffled batches: images in [-1, 1] and labels."""
-    steps: list[Callable] = []
+    steps: list[Callable[..., Any]] = []
     if data.augment is not None:  # CycleGAN: resize, crop, flip
         side = data.images.shape[-1]
         steps += [transforms.Resize(side * 286 // 256), transforms.RandomCrop(side), transforms.RandomHorizontalFlip()]

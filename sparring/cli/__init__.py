@@ -162,7 +162,8 @@ def find_verb(name: str) -> Callable[..., None]:
             raise SparringError(f"unknown verb '{name}': {hint} (all verbs: sparring help)")
         raise unknown_name_error("verb", name, VERBS)
     module, _, function = VERBS[name].target.partition(":")
-    return getattr(import_module(f"sparring.cli.{module}"), function)
+    verb: Callable[..., None] = getattr(import_module(f"sparring.cli.{module}"), function)
+    return verb
 
 
 def overview() -> str:

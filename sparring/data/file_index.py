@@ -174,8 +174,8 @@ class FileIndex:
     @property
     def sizes(self) -> np.ndarray:
         """(n,) bytes of each file, uncompressed."""
-        sizes: np.ndarray = self.files.rows["size"]
-        return sizes[self.rows]
+        sizes: np.ndarray = self.files.rows["size"][self.rows]
+        return sizes
 
     @cached_property
     def digest(self) -> str:

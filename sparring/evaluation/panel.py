@@ -163,7 +163,7 @@ def floor_interval(floors: Sequence[float], n: int, total: int) -> float | None:
         return None
     overlap = 1 - n / total if total < FLOORS * n else 1.0
     correction = t_quantile(len(floors) - 1) / Z * (1 + n / total) ** 0.5
-    return stdev(floors) / overlap**0.5 * correction
+    return float(stdev(floors) / overlap**0.5 * correction)
 
 
 def panel_measurements(

@@ -144,7 +144,8 @@ def _prior(system: Any, n: int, seed: int) -> Tensor:
     the classes.
     """
     codes = system.sample_latents(10 * n, seed=seed)
-    return codes[torch.randperm(len(codes), generator=make_generator("evaluate", "prior", seed))[:n]]
+    out: Tensor = codes[torch.randperm(len(codes), generator=make_generator("evaluate", "prior", seed))[:n]]
+    return out
 
 
 def kl_and_means(system: Any, images: Tensor) -> tuple[Tensor, Tensor]:

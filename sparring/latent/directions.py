@@ -187,7 +187,7 @@ def latent_weights(decoder: LatentDecoder, d: int) -> Tensor:
     one_class.decode(torch.zeros(1, d))  # computes what is cached at the first image (standing statistics)
     columns: dict[nn.Module, list[Tensor]] = {}
 
-    def record(layer: nn.Module, inputs: tuple, out: object) -> None:
+    def record(layer: nn.Module, inputs: tuple[Tensor, ...], out: object) -> None:
         weight = getattr(layer, "weight", None)
         if not isinstance(weight, Tensor) or weight.ndim < 2 or not isinstance(out, Tensor):
             return

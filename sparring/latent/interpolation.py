@@ -62,7 +62,8 @@ def lerp_gaussian(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     the precision of float64.
     """
     start, end = (torch.special.ndtr(code.double()) for code in (a, b))
-    return torch.special.ndtri(lerp(start, end, t).clamp(1e-16, 1 - 1e-16)).to(a)
+    out: Tensor = torch.special.ndtri(lerp(start, end, t).clamp(1e-16, 1 - 1e-16)).to(a)
+    return out
 
 
 INTERPOLATIONS: dict[str, Interpolation] = {"lerp": lerp, "slerp": slerp, "lerp-gaussian": lerp_gaussian}

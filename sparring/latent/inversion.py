@@ -104,7 +104,7 @@ def total_steps(decoder: LatentDecoder, *, init: str, steps: int, restarts: int)
 
 
 def _descend(
-    decoder: LatentDecoder, target: Tensor, start: Tensor, steps: int, lr: float, on_progress: Callable
+    decoder: LatentDecoder, target: Tensor, start: Tensor, steps: int, lr: float, on_progress: Callable[[int], object]
 ) -> Tensor:
     """(n, d) the codes with the least squared error during Adam from `start` (n, d)."""
     code = start.clone().requires_grad_()

@@ -208,7 +208,8 @@ class Supervised(nn.Module):
         return pooled(maps.each[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.maps(x))
+        out: Tensor = self.head(self.maps(x))
+        return out
 
 
 def supervised(
@@ -290,4 +291,4 @@ def _network(system: System, images: Tensor) -> nn.Module:
     score(system, images)
     for handle in handles:
         handle.remove()
-    return getattr(system, used[0]).requires_grad_(True)
+    return system.get_submodule(used[0]).requires_grad_(True)

@@ -110,4 +110,5 @@ def _augmented(x: Tensor, stream: torch.Generator) -> Tensor:
     moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     contrast, brightness = torch.rand(2, n, 1, 1, 1, generator=stream)
     noise = 0.05 * torch.randn(x.shape, generator=stream)
-    return moved * (0.6 + 0.8 * contrast) + 0.4 * (brightness - 0.5) + noise
+    out: Tensor = moved * (0.6 + 0.8 * contrast) + 0.4 * (brightness - 0.5) + noise
+    return out

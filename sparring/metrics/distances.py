@@ -39,7 +39,7 @@ def frechet_distance(*, real: Tensor, fake: Tensor) -> float:
     root = _symmetric_root(covariance_real)
     cross = torch.linalg.eigvalsh(root @ covariance_fake @ root).clamp(min=0).sqrt().sum()
     distance = mean @ mean + covariance_real.trace() + covariance_fake.trace() - 2 * cross
-    return max(0.0, distance.item())
+    return float(max(0.0, distance.item()))
 
 
 @typed
@@ -167,11 +167,12 @@ def _covariance(features: Tensor) -> Tensor:
 
 def _symmetric_root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    out: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return out
 
 
 def _kernel_sum(x: Tensor, y: Tensor) -> float:
-    return sum((rows @ y.T / x.shape[1] + 1).pow_(3).sum().item() for rows in x.split(BLOCK))
+    return float(sum((rows @ y.T / x.shape[1] + 1).pow_(3).sum().item() for rows in x.split(BLOCK)))
 
 
 def _kernel_mean(x: Tensor) -> float:

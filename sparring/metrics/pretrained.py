@@ -30,7 +30,8 @@ class Inception(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network(((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+        features, logits = self.network(((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
+        return features, logits
 
 
 class Transformer(nn.Module):

@@ -76,4 +76,5 @@ class Encoder(nn.Module):
         self.code = nn.Sequential(Linear(width, latent_dim), nn.LeakyReLU(0.01))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.code(self.features(x))
+        out: Tensor = self.code(self.features(x))
+        return out

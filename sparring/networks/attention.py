@@ -38,4 +38,5 @@ class NonLocal(nn.Module):
         values = F.max_pool2d(self.g(x), 2).flatten(2)
         weights = torch.softmax(queries.transpose(1, 2) @ keys, dim=2)  # (B, HW, HW/4)
         attended = (values @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
-        return x + self.gamma * self.o(attended)
+        out: Tensor = x + self.gamma * self.o(attended)
+        return out

@@ -87,7 +87,8 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = F.interpolate(F.relu(self.norm1(x, condition)), scale_factor=2)
         h = self.conv2(F.relu(self.norm2(self.conv1(h), condition)))
-        return self.attention(h + F.interpolate(self.shortcut(x), scale_factor=2))
+        out: Tensor = self.attention(h + F.interpolate(self.shortcut(x), scale_factor=2))
+        return out
 
 
 class Generator(nn.Module):
@@ -140,7 +141,8 @@ class Generator(nn.Module):
         """(B,) int64 -> (B, embed_dim) class embeddings, or (B, classes) one-hot vectors without embedding."""
         if self.embedding is None:
             return F.one_hot(y, self.classes).to(self.linear.weight)
-        return self.embedding(y)
+        out: Tensor = self.embedding(y)
+        return out
 
     def from_embedding(self, z: Tensor, e: Tensor) -> Tensor:
         """(B, latent), (B, embed_dim) or (B, classes) -> images; allows interpolation between classes."""
@@ -149,7 +151,8 @@ class Generator(nn.Module):
         h = self.unflatten(self.linear(first))
         for block, condition in zip(self.blocks, conditions, strict=True):
             h = block(h, condition)
-        return self.ending(h)
+        out: Tensor = self.ending(h)
+        return out
 
 
 def _chunk(latent_dim: int, chunks: int) -> int:
@@ -189,7 +192,8 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x if self.first else F.relu(x))
         h = self.resize(self.conv2(F.relu(h)))
-        return self.attention(h + self.shortcut(self.resize(x)))
+        out: Tensor = self.attention(h + self.shortcut(self.resize(x)))
+        return out
 
 
 class ProjectionHead(nn.Module):
@@ -205,7 +209,8 @@ class ProjectionHead(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h = F.relu(x).sum((2, 3))
-        return self.linear(h) + (self.embedding(y) * h).sum(1, keepdim=True)
+        out: Tensor = self.linear(h) + (self.embedding(y) * h).sum(1, keepdim=True)
+        return out
 
 
 class Discriminator(nn.Module):
@@ -237,4 +242,5 @@ class Discriminator(nn.Module):
         orthogonal(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.ending(self.blocks(x), y)
+        out: Tensor = self.ending(self.blocks(x), y)
+        return out

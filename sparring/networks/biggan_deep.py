@@ -51,7 +51,8 @@ class GeneratorBlock(nn.Module):
         h = self.conv1(self.resize(F.relu(self.norm2(h, condition))))
         h = self.conv2(F.relu(self.norm3(h, condition)))
         h = self.widen(F.relu(self.norm4(h, condition)))
-        return self.attention(h + self.resize(x[:, : self.after]))
+        out: Tensor = self.attention(h + self.resize(x[:, : self.after]))
+        return out
 
 
 class Generator(nn.Module):
@@ -99,7 +100,8 @@ class Generator(nn.Module):
 
     def embed(self, y: Tensor) -> Tensor:
         """(B,) int64 -> (B, embed_dim) class embeddings."""
-        return self.embedding(y)
+        out: Tensor = self.embedding(y)
+        return out
 
     def from_embedding(self, z: Tensor, e: Tensor) -> Tensor:
         """(B, latent), (B, embed_dim) -> images; allows interpolation between classes."""
@@ -107,7 +109,8 @@ class Generator(nn.Module):
         h = self.unflatten(self.linear(condition))
         for block in self.blocks:
             h = block(h, condition)
-        return self.ending(h)
+        out: Tensor = self.ending(h)
+        return out
 
 
 class DiscriminatorBlock(nn.Module):
@@ -133,7 +136,8 @@ class DiscriminatorBlock(nn.Module):
         short = self.resize(x)
         if self.append is not None:
             short = torch.cat([short, self.append(short)], dim=1)
-        return self.attention(h + short)
+        out: Tensor = self.attention(h + short)
+        return out
 
 
 class Discriminator(nn.Module):
@@ -156,7 +160,8 @@ class Discriminator(nn.Module):
         orthogonal(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.ending(self.blocks(x), y)
+        out: Tensor = self.ending(self.blocks(x), y)
+        return out
 
 
 def _check_width(width: int, narrowest: int) -> None:

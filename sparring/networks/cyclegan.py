@@ -36,7 +36,8 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        out: Tensor = x + self.branch(x)
+        return out
 
 
 class ResidualOutput(nn.Module):

@@ -22,7 +22,8 @@ class Maxout(nn.Module):
         self.linear = uniform(nn.Linear(inputs, units * pieces), 0.005)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x).unflatten(1, (self.units, self.pieces)).amax(2)
+        out: Tensor = self.linear(x).unflatten(1, (self.units, self.pieces)).amax(2)
+        return out
 
 
 def generator(latent_dim: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:

@@ -76,4 +76,5 @@ class WithClass(nn.Module):
         self.network, self.classes = network, classes
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        return self.network(torch.cat([z, nn.functional.one_hot(y, self.classes).to(z)], 1))
+        out: Tensor = self.network(torch.cat([z, nn.functional.one_hot(y, self.classes).to(z)], 1))
+        return out

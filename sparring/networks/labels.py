@@ -29,7 +29,8 @@ class LabelAsChannels(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         maps = F.interpolate(self.spread(self.embedding(y)), size=x.shape[2:], mode="bilinear")
-        return self.discriminator(torch.cat([self.preprocess(x), maps.to(x.dtype)], 1))
+        out: Tensor = self.discriminator(torch.cat([self.preprocess(x), maps.to(x.dtype)], 1))
+        return out
 
 
 class LabelEmbeddingInput(nn.Module):
@@ -44,4 +45,5 @@ class LabelEmbeddingInput(nn.Module):
         self.embedding = nn.Embedding(classes, length)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        return self.network(torch.cat([z, self.embedding(y)], 1))
+        out: Tensor = self.network(torch.cat([z, self.embedding(y)], 1))
+        return out

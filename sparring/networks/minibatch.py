@@ -80,4 +80,5 @@ class PacDiscriminator(nn.Module):
             raise SparringError(f"a batch of {len(x)} is not a multiple of the packing {self.m}: change --batch")
         packs = x[cyclic_indices(len(x), self.m, x.device)].reshape(-1, self.m * x.shape[1], *x.shape[2:])
         scores = self.network(packs)
-        return scores if self.training else scores.repeat_interleave(self.m, 0)[: len(x)]
+        out: Tensor = scores if self.training else scores.repeat_interleave(self.m, 0)[: len(x)]
+        return out

@@ -62,7 +62,8 @@ class WithReferenceBatch(nn.Module):
                 layer.reference_size = len(reference)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(torch.cat([self.reference.to(x.dtype), x]))[len(self.reference) :]
+        out: Tensor = self.network(torch.cat([self.reference.to(x.dtype), x]))[len(self.reference) :]
+        return out
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

@@ -41,7 +41,8 @@ class Block(nn.Module):
         self.first, self.second = Activation(wide), Activation(wide)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.narrow(self.second(self.spread(self.first(self.widen(x)))))
+        out: Tensor = x + self.narrow(self.second(self.spread(self.first(self.widen(x)))))
+        return out
 
 
 class Resample(nn.Module):
@@ -71,7 +72,8 @@ class LearnedBasis(nn.Module):
         self.linear = lecun_normal(nn.Linear(latent_dim, width, bias=False))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.basis * self.linear(z)[:, :, None, None]
+        out: Tensor = self.basis * self.linear(z)[:, :, None, None]
+        return out
 
 
 def _stages(size: int, width: int, groups: int) -> int:

@@ -105,7 +105,8 @@ class StyleLayer(StochasticLayer):
         x = F.leaky_relu(x + self.noise * self.normal(x[:, :1]) + self.bias, 0.2)
         mean, deviation = statistics(x, 1e-8)
         scale, shift = self.style(w)[:, :, None, None].chunk(2, 1)
-        return (x - mean) / deviation * (1 + scale) + shift
+        out: Tensor = (x - mean) / deviation * (1 + scale) + shift
+        return out
 
 
 class SynthesisBlock(nn.Module):
@@ -120,7 +121,8 @@ class SynthesisBlock(nn.Module):
         self.second = StyleLayer(latent_dim, outputs)
 
     def forward(self, x: Tensor, style1: Tensor, style2: Tensor) -> Tensor:
-        return self.second(self.conv(self.first(self.widen(x), style1)), style2)
+        out: Tensor = self.second(self.conv(self.first(self.widen(x), style1)), style2)
+        return out
 
 
 class Generator(nn.Module):

@@ -96,7 +96,8 @@ class FirstDown(nn.Module):
         self.shortcut = glorot_he(nn.Conv2d(channels, width, 1), he=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(self.conv2(F.relu(self.conv1(x))), 2) + self.shortcut(F.avg_pool2d(x, 2))
+        out: Tensor = F.avg_pool2d(self.conv2(F.relu(self.conv1(x))), 2) + self.shortcut(F.avg_pool2d(x, 2))
+        return out
 
 
 class MeanPool(nn.Module):

@@ -26,7 +26,7 @@ def on_meta(make: Callable[[], Recipe]) -> Recipe | None:
     Raises SparringError if `make` does, and for networks larger than any machine.
     """
     try:
-        with isolated(0), torch.device("meta"), _SkipNormal():
+        with isolated(0), torch.device("meta"), _SkipNormal():  # type: ignore[no-untyped-call]
             recipe = make()
         if size_of(shapes_of(recipe)) < 1 << 62:
             return recipe

@@ -179,10 +179,11 @@ def variant(
 
 def info(function: RecipeFunction) -> RecipeInfo:
     """The metadata from `@recipe`. Raises SparringError for a function that is not decorated."""
-    if not isinstance(getattr(function, "info", None), RecipeInfo):
+    known = getattr(function, "info", None)
+    if not isinstance(known, RecipeInfo):
         name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', abbreviated(function))}"
         raise SparringError(f"'{name}' is not a recipe: put @recipe(paper=..., size=...) on the function")
-    return function.info  # type: ignore[attr-defined]
+    return known
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def description_of(annotation: Any) -> str:
     return next((note.description for note in notes if isinstance(note, FieldInfo) and note.description), "")
 
 
-def resolve_arguments(function: Callable, values: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """All arguments of the function: `values`, else the defaults, validated and converted to their types.
 
     Raises SparringError that names the argument, the given value and what is possible.
@@ -267,7 +268,7 @@ def resolve_argument(argument: Argument, value: Any) -> Any:
 
 
 @functools.cache
-def _adapter(kind: Any) -> pydantic.TypeAdapter:
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(kind)
 
 
@@ -324,7 +325,7 @@ def load_recipe(name: str, table: Mapping[str, str], *, trusted: bool = True) ->
     if "" not in sys.path and os.getcwd() not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())  # as for `python -m sparring`
     try:
-        function = getattr(importlib.import_module(module), attribute)
+        function: RecipeFunction = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # user code can raise anything
         raise SparringError(
             f"recipe '{name}' cannot be imported: {type(error).__name__}: {error}{_where(error)}"

@@ -689,7 +689,7 @@ class Run:
 
     def is_own(self) -> bool:
         """Whether this user created the run on this machine, with the recorded data source."""
-        return self.config["signature"] == signature(self._provenance())
+        return bool(self.config["signature"] == signature(self._provenance()))
 
 
 def command_line() -> str:

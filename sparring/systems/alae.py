@@ -72,7 +72,8 @@ class ALAE(System):
 
     def score_logits(self, x: Tensor) -> Tensor:
         """(B, 1) scores of (B, C, H, W) images."""
-        return self.D(self.E(x))
+        out: Tensor = self.D(self.E(x))
+        return out
 
     def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
