@@ -11,6 +11,7 @@ import pytest
 import sparring
 from sparring.cli import main
 from sparring.errors import SparringError
+from sparring.recipes.recipe import arguments, load_recipe
 from sparring.run import Run
 from sparring.training import resume, train
 
@@ -99,3 +100,11 @@ def test_annotations_may_be_text_or_missing(folder):
     assert run.config["arguments"]["width"] == 8
     with pytest.raises(SparringError, match=r"latent_dim \(--latent-dim\) is 'many'"):
         train("my_text:tiny", "toy.npy", latent_dim="many", quiet=True)
+
+
+def test_the_variant_of_the_page(folder):
+    (folder / "my_gan.py").write_text(CODE[0] + CODE[2])
+    wide = load_recipe("my_gan:wide", {})
+    assert {a.name: a.default for a in arguments(wide)} == {"latent_dim": 16, "width": 512, "lr": 5e-4, "batch": 32}
+    run = train(wide, "toy.npy", rounds=1, width=8, quiet=True)
+    assert (run.config["recipe"], run.config["arguments"]["lr"]) == ("my_gan:wide", 5e-4)

@@ -55,8 +55,7 @@ def to_keys(images: Tensor) -> Tensor:
 def to_image(keys: Tensor) -> Tensor:
     """(n, 166) keys in [0, 1] -> (n, 1, 13, 13) images in [-1, 1]; the last 3 pixels are -1."""
     cells = torch.nn.functional.pad(2 * keys - 1, (0, SIDE**2 - KEYS), value=-1.0)
-    out: Tensor = cells.unflatten(1, (1, SIDE, SIDE))
-    return out
+    return cells.view(-1, 1, SIDE, SIDE)
 
 
 def tanimoto(a: Tensor, b: Tensor) -> Tensor:

@@ -95,20 +95,20 @@ class BalancedLogits(nn.Module):
     saturated softmax passes no gradient from the discriminator.
     """
 
-    def __init__(self, clusters: int, latent_dim: int) -> None:
+    def __init__(self, clusters: int) -> None:
         super().__init__()
-        self.sizes = [clusters, latent_dim]
+        self.clusters = clusters
         self.norm = nn.BatchNorm1d(clusters, affine=False)
         self.gain = nn.Parameter(torch.ones(()))
 
     def forward(self, codes: Tensor) -> Tensor:
-        logits, z = codes.split(self.sizes, 1)
+        logits, z = codes[:, : self.clusters], codes[:, self.clusters :]
         return torch.cat([self.gain * self.norm(logits), z], 1)
 
 
-def balanced(encoder: nn.Module, clusters: int, latent_dim: int, balance: bool) -> nn.Module:
+def balanced(encoder: nn.Module, clusters: int, balance: bool) -> nn.Module:
     """The encoder, with balanced cluster logits if `balance`."""
-    return nn.Sequential(encoder, BalancedLogits(clusters, latent_dim)) if balance else encoder
+    return nn.Sequential(encoder, BalancedLogits(clusters)) if balance else encoder
 
 
 def decoder(inputs: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:

@@ -22,8 +22,8 @@ class Maxout(nn.Module):
         self.linear = uniform(nn.Linear(inputs, units * pieces), 0.005)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.linear(x).unflatten(1, (self.units, self.pieces)).amax(2)
-        return out
+        y: Tensor = self.linear(x)
+        return y.view(len(x), self.units, self.pieces).amax(2)
 
 
 def generator(latent_dim: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:

@@ -63,7 +63,6 @@ def aae_clustering(
             networks.balanced(
                 encoder_options.network(data, width, clusters + latent_dim, dropout=dropout, norm=True),
                 clusters,
-                latent_dim,
                 balance_clusters,
             ),
             networks.decoder(clusters + latent_dim, width, data.shape),

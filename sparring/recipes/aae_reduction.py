@@ -61,9 +61,7 @@ def aae_reduction(
 
     return optimization.recipe(
         ReductionAAE(
-            networks.balanced(
-                encoder_options.network(data, width, clusters + latent_dim), clusters, latent_dim, balance_clusters
-            ),
+            networks.balanced(encoder_options.network(data, width, clusters + latent_dim), clusters, balance_clusters),
             nn.Linear(clusters, latent_dim, bias=False),
             networks.decoder(latent_dim, width, data.shape),
             networks.discriminator(latent_dim, width),

@@ -67,19 +67,20 @@ def cs231n_mlp(
     )
 
 
-cs231n_lsgan = variant(
+@variant(
     cs231n_mlp,
+    paper="CS231n, GAN notebook; game: Mao et al. 2017, arXiv 1611.04076",
+    size=28,
+    options=GANOptions(game="least-squares"),
+)
+def cs231n_lsgan() -> None:
     """The second GAN of the notebook: cs231n-mlp with the least-squares game.
 
     Differences from the notebook are those of cs231n-mlp.
 
     Measured (docs/results/mnist.md; seed 0, one CPU thread, --xavier --n-images 0): FD-lenet-mnist@10000 219 on MNIST
     after 3,900 rounds in 2 minutes, where real images score 3.1.
-    """,
-    paper="CS231n, GAN notebook; game: Mao et al. 2017, arXiv 1611.04076",
-    size=28,
-    options=GANOptions(game="least-squares"),
-)
+    """
 
 
 @recipe(paper="CS231n, GAN notebook; after Radford et al. 2016 and Chen et al. 2016 (InfoGAN)", size=28)

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
@@ -144,46 +144,56 @@ def recipe(
 
 def variant(
     base: RecipeFunction,
-    about: str,
     *,
     paper: str,
-    size: int,
+    size: int | None = None,
     classes: int = 0,
     measured: Measured | None = None,
     **defaults: Any,
-) -> RecipeFunction:
-    """The recipe `base` with other defaults; flags, types and descriptions stay the same.
+) -> Callable[[Callable[[], None]], RecipeFunction]:
+    """Decorator for a function without arguments and code, which becomes the recipe `base` with other defaults.
 
-    Assign the result to the variable that `RECIPES` names.
+    Name and docstring are those of the decorated function; flags, types and descriptions those of `base`.
 
-    about                 docstring of the variant
-    paper, size, ...      fields of its `RecipeInfo`
-    defaults              argument of `base` -> new default; an option group is replaced as a whole
+    paper, size, classes, measured  fields of its `RecipeInfo`; size: default that of `base`
+    defaults  argument of `base` -> new default; an option group is replaced as a whole
 
     Raises TypeError for an argument that `base` does not have.
     """
-    signature = inspect.signature(base)
-    if unknown := defaults.keys() - signature.parameters.keys():
-        raise TypeError(f"{base.__qualname__} has no arguments {', '.join(sorted(unknown))}")
-
-    @functools.wraps(base)
-    def function(data: Spec, **values: Any) -> Recipe:
-        return base(data, **{**defaults, **values})
-
-    function.__doc__ = about
-    function.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[p.replace(default=defaults.get(p.name, p.default)) for p in signature.parameters.values()]
+    parameters = inspect.signature(base).parameters
+    if unknown := defaults.keys() - parameters.keys():
+        raise TypeError(f"{base.__qualname__} has no argument {', '.join(sorted(unknown))}")
+    signature = inspect.Signature(
+        [
+            p.replace(annotation=_type_of(p, base), default=defaults.get(p.name, p.default))
+            if p.kind is p.KEYWORD_ONLY
+            else p
+            for p in parameters.values()
+        ]
     )
-    return recipe(paper=paper, size=size, classes=classes, domains=info(base).domains, measured=measured)(function)
+
+    def mark(declaration: Callable[[], None]) -> RecipeFunction:
+        @functools.wraps(declaration)
+        def function(data: Spec, **values: Any) -> Recipe:
+            return base(data, **{**defaults, **values})
+
+        function.__signature__ = signature  # type: ignore[attr-defined]
+        of_base = info(base)
+        function.info = replace(  # type: ignore[attr-defined]
+            of_base, paper=paper, size=size or of_base.size, classes=classes, measured=measured
+        )
+        return function
+
+    return mark
 
 
 def info(function: RecipeFunction) -> RecipeInfo:
     """The metadata from `@recipe`. Raises SparringError for a function that is not decorated."""
-    known = getattr(function, "info", None)
-    if not isinstance(known, RecipeInfo):
+    metadata = getattr(function, "info", None)
+    if not isinstance(metadata, RecipeInfo):
         name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', abbreviated(function))}"
         raise SparringError(f"'{name}' is not a recipe: put @recipe(paper=..., size=...) on the function")
-    return known
+    return metadata
 
 
 @dataclass(frozen=True)
@@ -222,7 +232,7 @@ def _type_of(parameter: inspect.Parameter, function: Callable[..., Any]) -> Any:
     if not isinstance(kind, str):
         return kind
     holder = SimpleNamespace(__annotations__={parameter.name: kind})
-    names = getattr(inspect.unwrap(function), "__globals__", {})
+    names = getattr(function, "__globals__", {})
     try:
         return get_type_hints(holder, names, include_extras=True)[parameter.name]
     except NameError as error:

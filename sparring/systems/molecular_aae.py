@@ -175,5 +175,4 @@ def next_measurements(feed: NextBatch) -> tuple[Tensor, Tensor]:
     x, values = feed("train")
     if values is None or values.ndim != 2:
         raise SparringError("the data has no concentration and growth: use molecules (nci, or a file of SMILES)")
-    concentration, growth = values.split(1, 1)
-    return torch.cat([to_keys(x), concentration], 1), growth
+    return torch.cat([to_keys(x), values[:, :1]], 1), values[:, 1:]
