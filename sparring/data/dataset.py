@@ -109,7 +109,7 @@ class Dataset:
             raise SparringError(f"augment is {abbreviated(self.augment)}: give a function, or None")
         if self.source is not None and not isinstance(self.source, Mapping):
             raise SparringError(f"source is {abbreviated(self.source)}: give the arguments of sparring.load, or None")
-        if self.modality not in get_args(Modality):
+        if not isinstance(self.modality, str) or self.modality not in get_args(Modality):
             raise SparringError(
                 f"modality is {abbreviated(self.modality)}: it must be {' or '.join(get_args(Modality))}"
             )

@@ -95,10 +95,12 @@ class Appended:
     sha256: Any
 
     def add(self, data: bytes) -> None:
+        """Update for bytes that were appended."""
         self.length += len(data)
         self.sha256.update(data)
 
     def as_dict(self) -> dict[str, Any]:
+        """As JSON values, for a checkpoint."""
         return {"bytes": self.length, "sha256": self.sha256.hexdigest()}
 
 

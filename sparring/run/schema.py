@@ -31,6 +31,8 @@ class Source(BaseModel, strict=True):
 
 
 class Data(BaseModel, strict=True):
+    """The data: name, source, number of training images, and SHA-256 of all content."""
+
     name: str
     source: Source | None
     count: Count
@@ -38,6 +40,8 @@ class Data(BaseModel, strict=True):
 
 
 class DataSpec(BaseModel, strict=True):
+    """Shape, classes and kind of the data: the fields of `Spec`."""
+
     channels: Count
     height: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     width: Annotated[int, Field(ge=1, le=MAX_SIZE)]
@@ -46,6 +50,8 @@ class DataSpec(BaseModel, strict=True):
 
 
 class Every(BaseModel, strict=True):
+    """Rounds between log lines, sample grids, evaluations and checkpoints."""
+
     log: Count
     sample: Count
     eval: Count
@@ -53,6 +59,8 @@ class Every(BaseModel, strict=True):
 
 
 class Machine(BaseModel, strict=True):
+    """What the last bits of results depend on."""
+
     processor: str
     threads: Count
     processes: Count
@@ -105,6 +113,8 @@ class Log(BaseModel, strict=True):
 
 
 class Logs(BaseModel, strict=True, extra="forbid"):
+    """The logs at the time of a checkpoint."""
+
     log: Log
     metrics: Log
     health: Log
