@@ -44,7 +44,7 @@ class ProcessLostError(SparringError):
     exit_code = 5
 
 
-def shown(text: str, keep: str = "") -> str:
+def printable(text: str, keep: str = "") -> str:
     """`text` with control characters and undecodable bytes escaped, safe to print on one line.
 
     File and class names from elsewhere thus cannot send commands to the terminal.
@@ -60,8 +60,8 @@ def unknown_name_error(kind: str, name: str, possible: Iterable[str]) -> Sparrin
     """An error with the unknown name, the closest valid name, and all valid names."""
     possible = list(possible)
     nearest = difflib.get_close_matches(name, possible, n=1, cutoff=0.5)
-    hint = f"; did you mean '{shown(nearest[0])}'?" if nearest else ""
-    return SparringError(f"unknown {kind} '{shown(name)}'{hint} (possible: {', '.join(map(shown, possible))})")
+    hint = f"; did you mean '{printable(nearest[0])}'?" if nearest else ""
+    return SparringError(f"unknown {kind} '{printable(name)}'{hint} (possible: {', '.join(map(printable, possible))})")
 
 
 MOST = 2**63 - 1

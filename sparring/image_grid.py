@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from sparring.data.pixels import to_float, to_uint8
-from sparring.errors import SparringError, require_int, shown
+from sparring.errors import SparringError, printable, require_int
 from sparring.typed import require_finite, require_images, typed
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def with_row_labels(rows: Sequence[str], picture: Image.Image, *, size: int = 13
     if not rows:
         raise SparringError("rows is empty: give one label per row of the picture")
     font = ImageFont.load_default(size=size)
-    rows = [shown(name) for name in rows]
+    rows = [printable(name) for name in rows]
     margin = 10 + max(int(font.getlength(name)) for name in rows)
     canvas = Image.new("RGB", (margin + picture.width, picture.height), "white")
     canvas.paste(picture, (margin, 0))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sparring.errors import MOST, SparringError, abbreviated, is_number, require_int, require_path, shown
+from sparring.errors import MOST, SparringError, abbreviated, is_number, printable, require_int, require_path
 
 MAX_THREADS = 1024
 
@@ -120,7 +120,7 @@ class TrainOptions:
             str(self.out.absolute()).encode()
         except UnicodeEncodeError:
             raise SparringError(
-                f"out is '{shown(str(self.out))}', which is not valid UTF-8: give another folder"
+                f"out is '{printable(str(self.out))}', which is not valid UTF-8: give another folder"
             ) from None
 
     def _require_int(self, name: str, least: int = 1, most: int = MOST) -> None:

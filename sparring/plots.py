@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from sparring.errors import shown
+from sparring.errors import printable
 
 BLUE, ORANGE, GRAY = "#2f6fb0", "#d9731a", "#8a8f98"
 COLORS = [BLUE, ORANGE, "#3c9a5f", "#9a5fb0", "#b03c4a", "#7a5230", "#e06bb0", "#17a2b8", "#b3a200", "#1d2330"]
@@ -222,7 +222,7 @@ def as_text(name: str, most: int = 30) -> str:
 
     Dollar signs do not start math text, and names that start with an underscore still appear in legends.
     """
-    name = shown(name)
+    name = printable(name)
     name = name if len(name) <= most else f"{name[: most - 1]}…"
     return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 

@@ -26,7 +26,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from sparring.errors import shown
+from sparring.errors import printable
 
 if TYPE_CHECKING:
     from sparring.monitor import Alarm
@@ -180,7 +180,7 @@ class Display:
             self.print(f"round {self.round}/{self.rounds}  {losses}  {measured}  {self._speed()}".rstrip())
 
     def _print(self, text: str, style: str | None = None) -> None:
-        text = shown(text, keep="\n\t")
+        text = printable(text, keep="\n\t")
         if self._notebook:
             self._notebook.sentences.append(text)
             self._notebook.draw(self._picture())
@@ -321,7 +321,7 @@ class Progress:
         self._bar.update(self._task, completed=self.done, description=self.what)
         if not self.console.is_terminal and time.monotonic() > self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY
-            text = shown(f"{self.what}: {self.done:,} of {self.total:,}")
+            text = printable(f"{self.what}: {self.done:,} of {self.total:,}")
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

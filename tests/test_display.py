@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from sparring.cli import main
-from sparring.errors import InterruptedRun, shown
+from sparring.errors import InterruptedRun, printable
 from sparring.progress import Display, Progress, duration, wrapped
 from sparring.recipes.recipe import Measured
 from sparring.run import Run
@@ -177,9 +177,9 @@ def test_lines_are_broken_between_words_only():
 
 
 def test_names_cannot_send_commands_to_the_terminal(capsys):
-    assert shown("café 猫 ±") == "café 猫 ±"
-    assert shown("a\x1b[2Jb\x07\udcff\n\tc", keep="\n\t") == "a\\x1b[2Jb\\x07\\udcff\n\tc"
-    assert shown("a\nb") == "a\\nb"
+    assert printable("café 猫 ±") == "café 猫 ±"
+    assert printable("a\x1b[2Jb\x07\udcff\n\tc", keep="\n\t") == "a\\x1b[2Jb\\x07\\udcff\n\tc"
+    assert printable("a\nb") == "a\\nb"
     Display("run", 0, 1, 1).print("class \x1b]0;owned\x07")
     assert capsys.readouterr().err == "class \\x1b]0;owned\\x07\n"
 

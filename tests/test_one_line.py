@@ -12,7 +12,7 @@ import sparring
 from sparring.cli import VERBS, find_verb, main, parser, sweep, toy, training
 from sparring.comparing import compare
 from sparring.data.check import preview
-from sparring.errors import MOST, SparringError, abbreviated, require_int, shown
+from sparring.errors import MOST, SparringError, abbreviated, printable, require_int
 from sparring.options import TrainOptions
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import arguments, load_recipe, resolve_arguments
@@ -148,7 +148,7 @@ def answer(capsys, argv):
         assert said.startswith("sparring: "), (argv, said)
         assert said.count("\n") == 1, (argv, said)
         assert len(said) < 2500, argv
-        assert shown(said, keep="\n\t") == said, argv
+        assert printable(said, keep="\n\t") == said, argv
     return said if code else ""
 
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from sparring.cli.parser import Command
 from sparring.cli.synonyms import meant
-from sparring.errors import SparringError, shown, unknown_name_error
+from sparring.errors import SparringError, printable, unknown_name_error
 from sparring.machine import version
 
 
@@ -230,7 +230,7 @@ def _run_verb(name: str, function: Callable[..., None], argv: list[str]) -> None
 
 def _fail(message: str, code: int) -> NoReturn:
     """Print one line on stderr, wrapped at spaces on a terminal, and exit."""
-    message = shown(re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", f"sparring: {message}"), keep="\n\t")
+    message = printable(re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", f"sparring: {message}"), keep="\n\t")
     if sys.stderr.isatty():
         from sparring.progress import wrapped
 

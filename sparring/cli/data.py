@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sparring.cli.common import require_png, write
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 from sparring.options import Channels, HeldOut, LabelsFrom
 
 
@@ -36,7 +36,7 @@ def check_data(
     print(report)
     if not report.ok:
         raise SparringError(
-            f"{shown(path)}: not usable for training: more than 1 % of the files are bad, or fewer than 2 are good"
+            f"{printable(path)}: not usable for training: more than 1 % of the files are bad, or fewer than 2 are good"
         )
     if preview is not None:
         from sparring.data.pixels import to_float

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sparring.cli.common import ImagesPath, LabelsOfImages, RecipeName, RunPath, load_run_and_images, require_png, write
-from sparring.errors import shown
+from sparring.errors import printable
 from sparring.options import Device
 
 
@@ -64,5 +64,5 @@ def classify(
     table = Table("file", "class", "probability", box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.columns[0].overflow = "fold"
     for row in rows:
-        table.add_row(shown(str(row["file"])), row["class"], f"{row['probability']:.3f}")
+        table.add_row(printable(str(row["file"])), row["class"], f"{row['probability']:.3f}")
     Console(highlight=False, markup=False).print(table)

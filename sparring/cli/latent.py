@@ -20,7 +20,7 @@ from sparring.cli.common import (
     require_png,
     write,
 )
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 from sparring.options import Device
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _print_errors(names: list[str], rows: list[dict[str, Any]]) -> None:
     if rows[0]["encoder"] is not None:
         table.add_column("encoder alone")
     for name, row in zip(names, rows, strict=True):
-        table.add_row(shown(name), *(f"{error:.4g}" for error in row.values() if error is not None))
+        table.add_row(printable(name), *(f"{error:.4g}" for error in row.values() if error is not None))
     Console(highlight=False, markup=False).print(table)
 
 

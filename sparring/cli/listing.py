@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 
 COLUMNS = ("number", "recipe", "data", "rounds", "FD", "last round", "state")
 
@@ -48,10 +48,10 @@ def runs(
         distance = f"{row['FD']:.3g}" if row.get("FD") is not None else ""
         when = strftime("%Y-%m-%d %H:%M", localtime(row["at"])) if "at" in row else ""
         cells = (str(row["number"]), recipe, row.get("data", ""), progress, distance, when, row["state"])
-        table.add_row(*(Text(shown(cell)) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     Console().print(table)
     if damaged := [row for row in rows if "error" in row]:
-        print("\n".join(shown(f"{row['number']}: {row['error']}") for row in damaged))
+        print("\n".join(printable(f"{row['number']}: {row['error']}") for row in damaged))
 
 
 def _row(run: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from shutil import get_terminal_size
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 from sparring.cli.synonyms import meant_flag
-from sparring.errors import SparringError, shown, unknown_name_error
+from sparring.errors import SparringError, printable, unknown_name_error
 from sparring.recipes.recipe import Argument, arguments, description_of, resolve_argument
 
 INDENT = 26
@@ -129,7 +129,7 @@ class _Parser(argparse.ArgumentParser):
         return self.command.help(get_terminal_size().columns, bold)
 
     def error(self, message: str) -> NoReturn:
-        raise SparringError(f"{shown(message)} (help: {self.prog} --help)")
+        raise SparringError(f"{printable(message)} (help: {self.prog} --help)")
 
 
 def flag(a: Argument) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from sparring.cli.common import ImagesPath, RecipeName, RunPath
-from sparring.errors import SparringError, shown, unknown_name_error
+from sparring.errors import SparringError, printable, unknown_name_error
 from sparring.options import Device
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def translate(
                 with open_image(open_file(number)) as image:
                     picture = normalize_orientation(image, channels=spec.channels)
             except BadImage as bad:
-                raise SparringError(f"cannot read {shown(name)} ({bad}); the images before it are translated") from None
+                raise SparringError(
+                    f"cannot read {printable(name)} ({bad}); the images before it are translated"
+                ) from None
             translation = translated(system, picture, spec.size, spec.classes.index(to))
             disk.mkdir((out / name).parent)
             write_file(disk, out / name, _encoded(translation, name))
@@ -92,7 +94,9 @@ def _check_names(index: "FileIndex", images: Path, out: Path) -> None:
     """Raises SparringError for names that lead out of `out`, and if originals would be overwritten."""
     for name in index.names():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise SparringError(f"'{shown(str(images))}' contains a file with a path outside of it: {shown(name)}")
+            raise SparringError(
+                f"'{printable(str(images))}' contains a file with a path outside of it: {printable(name)}"
+            )
     if out.exists() and not out.is_dir():
         raise SparringError(f"--out {out} is a file: give a folder")
     if index.source.is_dir() and out.resolve() == index.source.resolve():
@@ -119,7 +123,7 @@ def _check_headers(index: "FileIndex", size: int) -> None:
                 bad[number] = f"{width} x {height} pixels: one side is more than {MAX_ASPECT_RATIO} times the other"
             elif min(width, height) != size:
                 n_resized += 1
-                example = example or f"{shown(index.name(number))} ({width} x {height})"
+                example = example or f"{printable(index.name(number))} ({width} x {height})"
     if bad:
         files = format_bad_files(index.by_name(bad))
         raise SparringError(f"cannot translate {len(bad)} of {len(index)} images: {files}")

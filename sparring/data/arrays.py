@@ -17,7 +17,7 @@ from torch import Tensor
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import scale_of
 from sparring.data.zip_members import members, regular, unpacked
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 
 MAX_HEADER_BYTES = 10_000
 """Bytes of a .npy header; numpy has the same limit."""
@@ -28,7 +28,7 @@ def from_file(path: Path) -> Dataset:
 
     Raises `SparringError` that names the file if it cannot be read.
     """
-    place = f"'{shown(str(path))}'"
+    place = f"'{printable(str(path))}'"
     with regular(path) as file:
         try:
             if not zipfile.is_zipfile(file):
@@ -36,7 +36,7 @@ def from_file(path: Path) -> Dataset:
                 return from_array(path.stem, _array(file, os.fstat(file.fileno()).st_size))
             stored = {info.filename.removesuffix(".npy"): info for info in members(path)}
             if "images" not in stored:
-                names = shown(", ".join(stored))[:200] or "nothing"
+                names = printable(", ".join(stored))[:200] or "nothing"
                 raise SparringError(f"{place} contains {names}; it must contain an array 'images'")
             arrays = {}
             for name in ("images", "labels"):

@@ -45,7 +45,7 @@ from sparring.data.loading import (
 )
 from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode_image, inspect, open_image, require_shape
 from sparring.data.scan import scan
-from sparring.errors import require_int, shown
+from sparring.errors import printable, require_int
 
 DECODE_ALL = 20_000  # of larger sets, all headers and the pixels of a sample of this size
 SMALL_SET = 1_000
@@ -100,7 +100,7 @@ class CheckReport:
 
     def __rich__(self) -> RenderableType:
         table = Table(
-            title=f"{escape(shown(self.source))}: {self.images:,} images", title_justify="left", show_header=False
+            title=f"{escape(printable(self.source))}: {self.images:,} images", title_justify="left", show_header=False
         )
         table.add_column(style="bold")
         table.add_column()
@@ -113,7 +113,7 @@ class CheckReport:
         ):
             if counts:
                 table.add_row(title, escape(_frequent(counts)))
-        copies = ", ".join(f"{shown(copy)} = {shown(earlier)}" for copy, earlier in self.copies.items())
+        copies = ", ".join(f"{printable(copy)} = {printable(earlier)}" for copy, earlier in self.copies.items())
         more = ", ..." if self.duplicates > len(self.copies) else ""
         table.add_row("duplicates", escape(f"{self.duplicates:,}" + (f" ({copies}{more})" if copies else "")))
         table.add_row("bad files", f"[red]{len(self.bad):,}[/]" if self.bad else "none")
@@ -123,7 +123,7 @@ class CheckReport:
         if self.bad:
             reasons = Table("bad file", "reason", title_justify="left")
             for name, reason in list(self.bad.items())[:20]:
-                reasons.add_row(escape(shown(name)), escape(reason))
+                reasons.add_row(escape(printable(name)), escape(reason))
             if len(self.bad) > 20:
                 reasons.add_row(f"and {len(self.bad) - 20:,} more", "")
             parts.append(reasons)
@@ -133,7 +133,7 @@ class CheckReport:
         return Group(*parts)
 
     def __repr__(self) -> str:
-        return f"<CheckReport of '{shown(self.source)}': {self.images:,} images, {len(self.bad):,} bad>"
+        return f"<CheckReport of '{printable(self.source)}': {self.images:,} images, {len(self.bad):,} bad>"
 
     def _repr_html_(self) -> str:
         """The same text, for notebooks."""
@@ -173,7 +173,7 @@ def check(
     path = files_of(source, root, cache)
     if path is None:
         return _check_dataset(load(source, root=root, held_out=0, cache=cache, labels_from=labels_from), held_out)
-    flags = f" --labels-from {shlex.quote(shown(str(labels_from)))}" if labels_from is not None else ""
+    flags = f" --labels-from {shlex.quote(printable(str(labels_from)))}" if labels_from is not None else ""
     flags += f" --held-out {held_out:g}" if held_out != HELD_OUT else ""
     return _check_files(scan(path, labels_from=labels_place(labels_from)), held_out, flags)
 
@@ -312,7 +312,7 @@ def _advice(
     if classes and min(classes.values()) * 10 < max(classes.values()):
         rarest = min(classes, key=lambda name: classes[name])
         largest = max(classes.values())
-        yield f"the classes are imbalanced: from {classes[rarest]:,} images ({shown(rarest)}) to {largest:,}"
+        yield f"the classes are imbalanced: from {classes[rarest]:,} images ({printable(rarest)}) to {largest:,}"
     yield from _small_set_advice(good, held_out)
     sides = np.sort(np.repeat([min(header.width, header.height) for header in headers], [*headers.values()]))
     smallest, median = int(sides[0]), int(sides[good // 2])
@@ -327,7 +327,7 @@ def _advice(
         yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be upscaled{by_two}"
     if not same:
         yield "images are cropped to their center square: crop them yourself if the subject is off-center"
-    path = shlex.quote(shown(str(index.source)))
+    path = shlex.quote(printable(str(index.source)))
     yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(index)}{flags}"
 
 
@@ -380,5 +380,5 @@ def _counted(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def _frequent(counts: dict[str, int]) -> str:
     """The first twelve entries, on one line."""
-    first = ", ".join(f"{shown(key)} ({count:,})" for key, count in islice(counts.items(), 12))
+    first = ", ".join(f"{printable(key)} ({count:,})" for key, count in islice(counts.items(), 12))
     return f"{first} and {len(counts) - 12:,} more" if len(counts) > 12 else first

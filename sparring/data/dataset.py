@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, abbreviated, require_int, shown
+from sparring.errors import SparringError, abbreviated, printable, require_int
 from sparring.seeds import make_generator
 from sparring.typed import typed
 
@@ -121,7 +121,7 @@ class Dataset:
         parts += [f"{len(self.classes):,} classes"] if self.classes else []
         parts += [f"{len(self.held_out):,} held out"] if self.held_out is not None else []
         parts += [f"{len(self.test):,} test images"] if self.test is not None else []
-        return f"<Dataset '{shown(self.name)}': {', '.join(parts)}>"
+        return f"<Dataset '{printable(self.name)}': {', '.join(parts)}>"
 
     def __len__(self) -> int:
         return len(self.pixels if self.index is None else self.index)
@@ -154,11 +154,13 @@ class Dataset:
             kind = str(part.pixels.dtype).removeprefix("torch.")
             if part.pixels.dtype != torch.uint8 or len(shape) != 4 or shape[2] != shape[3] or not all(shape[1:]):
                 raise SparringError(
-                    f"'{shown(part.name)}' has images {shape} {kind}: give (N, C, S, S) uint8, as sparring.load returns"
+                    f"'{printable(part.name)}' has images {shape} {kind}: give (N, C, S, S) uint8, as sparring.load "
+                    "returns"
                 )
             if shape[1:] != tuple(self.pixels.shape[1:]):
                 raise SparringError(
-                    f"the parts of '{shown(self.name)}' have images of different shapes: give all parts the same shape"
+                    f"the parts of '{printable(self.name)}' have images of different shapes: give all parts the same "
+                    "shape"
                 )
         self.require_labels()
 
@@ -170,12 +172,12 @@ class Dataset:
                 continue
             if labels.shape != (len(part),) or labels.dtype != torch.int64:
                 raise SparringError(
-                    f"'{shown(part.name)}' has labels of shape {tuple(labels.shape)} and type {labels.dtype}; give "
+                    f"'{printable(part.name)}' has labels of shape {tuple(labels.shape)} and type {labels.dtype}; give "
                     f"{len(part)} int64, one per image"
                 )
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
                 raise SparringError(
-                    f"'{shown(part.name)}' has labels from {int(labels.min())} to {int(labels.max())} and "
+                    f"'{printable(part.name)}' has labels from {int(labels.min())} to {int(labels.max())} and "
                     f"{len(self.classes)} classes; labels are indices into the classes"
                 )
 
@@ -191,7 +193,7 @@ class Dataset:
     def of_class(self, label: int) -> Dataset:
         """The images of one class, in all three parts."""
         if self.labels is None:
-            raise SparringError(f"'{shown(self.name)}' has no labels")
+            raise SparringError(f"'{printable(self.name)}' has no labels")
         held_out = None if self.held_out is None else self.held_out.of_class(label)
         test = None if self.test is None else self.test.of_class(label)
         return replace(self.rows((self.labels == label).nonzero().flatten()), held_out=held_out, test=test)
@@ -206,10 +208,10 @@ class Dataset:
 
     def _balanced_rows(self, count: int, seed: int) -> Tensor:
         if self.labels is None or not self.classes:
-            raise SparringError(f"'{shown(self.name)}' has no labels")
+            raise SparringError(f"'{printable(self.name)}' has no labels")
         if require_int("number of labels", count) < len(self.classes):
             raise SparringError(
-                f"{count} labels are fewer than the {len(self.classes)} classes of '{shown(self.name)}'"
+                f"{count} labels are fewer than the {len(self.classes)} classes of '{printable(self.name)}'"
             )
         per_class = count // len(self.classes)
         order = torch.randperm(len(self), generator=make_generator(seed, "few labels"))
@@ -240,7 +242,7 @@ class Dataset:
         """The images repeated until there are at least that many, so that a batch may be larger than the data set."""
         require_int("at_least", at_least, most=1 << 24)
         if not len(self):
-            raise SparringError(f"'{shown(self.name)}' has no images to repeat")
+            raise SparringError(f"'{printable(self.name)}' has no images to repeat")
         return self.rows(torch.arange(len(self)).repeat(-(-at_least // len(self))))
 
     def hold_out(self, part: float) -> Dataset:

@@ -49,7 +49,7 @@ from sparring.data.pixels import (
     value_range,
 )
 from sparring.data.scan import scan
-from sparring.errors import SparringError, StorageError, shown
+from sparring.errors import SparringError, StorageError, printable
 
 MAX_BAD_FRACTION = 0.01  # above this share of bad files, loading fails
 FALLBACK_SIZE = 64  # side for images of different sizes
@@ -194,7 +194,7 @@ def in_parallel(
 def format_bad_files(bad: Mapping[str, str]) -> str:
     """The first ten of {name: reason}, on one line."""
     names = sorted(bad, key=natural_key)[:10]
-    first = ", ".join(f"{shown(name)} ({bad[name]})" for name in names)
+    first = ", ".join(f"{printable(name)} ({bad[name]})" for name in names)
     return f"{first} and {len(bad) - 10} more" if len(bad) > 10 else first
 
 
@@ -273,7 +273,7 @@ def _write(folder: Path, index: FileIndex, size: int | None, channels: int | Non
         os.fsync(file.fileno())
     if len(done.bad) > MAX_BAD_FRACTION * len(index):
         raise SparringError(
-            f"{len(done.bad)} of {len(index)} images in '{shown(str(index.source))}' cannot be used, more than "
+            f"{len(done.bad)} of {len(index)} images in '{printable(str(index.source))}' cannot be used, more than "
             f"{MAX_BAD_FRACTION:.0%}: {format_bad_files(index.by_name(done.bad))}; repair or remove them"
         )
     if any("scaled to 8 bits" in kind for kind in done.conversions):

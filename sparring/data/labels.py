@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 
 FILE_COLUMNS = (
     "file",
@@ -105,19 +105,22 @@ def assign(
             unknown, first_unknown = unknown + 1, first_unknown or file
         elif labels.setdefault(image, label) != label:
             raise SparringError(
-                f"{what} gives {shown(image)} two labels, {shown(labels[image])} and {shown(label)}: keep one"
+                f"{what} gives {printable(image)} two labels, {printable(labels[image])} and {printable(label)}: keep "
+                "one"
             )
     if not labels:
-        example = f" (e.g. {shown(first_unknown)})" if first_unknown else ""
+        example = f" (e.g. {printable(first_unknown)})" if first_unknown else ""
         raise SparringError(f"no file in {what} is an image of the source{example}: give paths relative to the source")
     classes = tuple(sorted(set(labels.values()), key=natural_key))
     number = {name: label for label, name in enumerate(classes)}
     notes = [f"labels from {what}: {len(labels):,} images, {len(classes):,} classes"]
     if len(labels) < len(by_path):
         missing = next(name for name in sorted(by_path.values(), key=natural_key) if name not in labels)
-        notes.append(f"skipped {len(by_path) - len(labels):,} images without a label, e.g. {shown(missing)}")
+        notes.append(f"skipped {len(by_path) - len(labels):,} images without a label, e.g. {printable(missing)}")
     if unknown:
-        notes.append(f"{what} lists {unknown:,} files that are not images of the source, e.g. {shown(first_unknown)}")
+        notes.append(
+            f"{what} lists {unknown:,} files that are not images of the source, e.g. {printable(first_unknown)}"
+        )
     return {name: number[label] for name, label in labels.items()}, classes, notes
 
 
@@ -131,7 +134,8 @@ def _of_json(content: Any, what: str) -> list[tuple[str, str]] | None:
     for file, label in pairs:
         if not isinstance(file, str) or isinstance(label, bool) or not isinstance(label, int | str):
             raise SparringError(
-                f"{what} gives {shown(str(file))[:60]} the label {shown(str(label))[:60]}; give integers or names"
+                f"{what} gives {printable(str(file))[:60]} the label {printable(str(label))[:60]}; give integers or "
+                "names"
             )
     return [(file, str(label)) for file, label in pairs]
 
@@ -153,13 +157,13 @@ def _of_table(rows: list[list[str]], what: str) -> list[tuple[str, str]]:
         rows = rows[1:]
     if file is None or label is None:
         raise SparringError(
-            f"the columns of {what} are {shown(', '.join(header))[:200]}: name the column of files 'file' and "
+            f"the columns of {what} are {printable(', '.join(header))[:200]}: name the column of files 'file' and "
             "the column of labels 'label'"
         )
     short = next((row for row in rows if len(row) <= max(file, label)), None)
     if short is not None:
         raise SparringError(
-            f"a line of {what} has {len(short)} columns instead of {len(header)}: {shown(str(short))[:80]}"
+            f"a line of {what} has {len(short)} columns instead of {len(header)}: {printable(str(short))[:80]}"
         )
     return [(row[file].strip(), row[label].strip()) for row in rows if row[label].strip()]
 
@@ -196,20 +200,21 @@ def classes_of_folders(
     deep = {name: count for name, count in counts.items() if "/" in name}
     example = first_in(min(deep, key=natural_key)) if deep else ""
     if labels_from is None and len(deep) == len(counts):
-        better = shown(f"{place.strip(chr(39))}/{PurePosixPath(example).parent.parent}")
+        better = printable(f"{place.strip(chr(39))}/{PurePosixPath(example).parent.parent}")
         raise SparringError(
-            f"the images in {place} are nested too deep, e.g. {shown(example)}: give the folder whose subfolders are "
-            f"the classes, perhaps '{better}'; or choose --labels-from folders (the top-level folder) or none"
+            f"the images in {place} are nested too deep, e.g. {printable(example)}: give the folder whose subfolders "
+            f"are the classes, perhaps '{better}'; or choose --labels-from folders (the top-level folder) or none"
         )
     notes = []
     if direct:
         notes.append(
-            f"skipped {direct:,} images outside the class folders, e.g. {shown(first_in(''))}: --labels-from none uses "
-            "all images, without classes"
+            f"skipped {direct:,} images outside the class folders, e.g. {printable(first_in(''))}: --labels-from none "
+            "uses all images, without classes"
         )
     if deep:
         notes.append(
-            f"{sum(deep.values()):,} images in nested folders take the top-level folder as class, e.g. {shown(example)}"
+            f"{sum(deep.values()):,} images in nested folders take the top-level folder as class, e.g. "
+            f"{printable(example)}"
         )
     return {name: name.partition("/")[0] for name in counts if name}, notes
 
@@ -227,14 +232,14 @@ def _without_folders(
     """Only the images that are directly in the source. Raises `SparringError` if that would skip many."""
     direct, nested = counts[""], sum(counts.values()) - counts[""]
     if nested > MAX_SKIPPED * (direct + nested):
-        folders = ", ".join(map(shown, sorted(tops, key=natural_key)[:5]))
+        folders = ", ".join(map(printable, sorted(tops, key=natural_key)[:5]))
         raise SparringError(
             f"{direct:,} images are directly in {place} and {nested:,} in its folders ({folders}): choose "
             "--labels-from folders (images in folders; the folders are the classes) or none (all images, no classes)"
         )
     example = first_in(min((name for name in counts if name), key=natural_key))
     return {"": None}, [
-        f"skipped {nested:,} images in deeper folders, e.g. {shown(example)}: most are directly in the source; "
+        f"skipped {nested:,} images in deeper folders, e.g. {printable(example)}: most are directly in the source; "
         "--labels-from none uses all"
     ]
 
@@ -252,6 +257,6 @@ def folder_warnings(classes: Iterable[str], folders: set[str]) -> Iterator[str]:
     empty = sorted((name for name in folders - {*classes} if name and "/" not in name), key=natural_key)
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        yield f"no images in {len(empty)} folders: {', '.join(map(shown, empty[:5]))}{more}"
+        yield f"no images in {len(empty)} folders: {', '.join(map(printable, empty[:5]))}{more}"
     if masks := [name for name in classes if name.lower() in MASKS]:
-        yield f"{', '.join(map(shown, masks))} sounds like masks but is used as a class: give the folder of images"
+        yield f"{', '.join(map(printable, masks))} sounds like masks but is used as a class: give the folder of images"

@@ -23,7 +23,7 @@ from sparring.data.file_index import FileIndex, one_file
 from sparring.data.pixels import BadImage, decode_image, inspect, open_image, require_shape, resize
 from sparring.data.scan import scan
 from sparring.data.zip_members import kind_of
-from sparring.errors import SparringError, abbreviated, require_path, shown, unknown_name_error
+from sparring.errors import SparringError, abbreviated, printable, require_path, unknown_name_error
 from sparring.seeds import standard_defaults
 
 NAMES = (*DATASETS, "celeba", "nci")
@@ -216,7 +216,8 @@ def load_images(
     bad = {row: str(result) for row, result in results.items() if isinstance(result, BadImage)}
     if bad:
         raise SparringError(
-            f"cannot read {len(bad)} of {count} images in '{shown(str(path))}': {format_bad_files(index.by_name(bad))}"
+            f"cannot read {len(bad)} of {count} images in '{printable(str(path))}': "
+            f"{format_bad_files(index.by_name(bad))}"
         )
     images = torch.from_numpy(np.stack([result for result in results.values() if not isinstance(result, BadImage)]))
     labels = None if index.labels is None else torch.from_numpy(index.labels[rows].astype(np.int64))
@@ -236,7 +237,8 @@ def load_pairs(a: Path, b: Path, *, size: int, channels: int) -> tuple[Dataset, 
     shared = [name for name in rows[0] if name in rows[1]]
     if not shared:
         raise SparringError(
-            f"no image in '{shown(str(a))}' has the same name as one in '{shown(str(b))}': pairs must have equal names"
+            f"no image in '{printable(str(a))}' has the same name as one in '{printable(str(b))}': pairs must have "
+            "equal names"
         )
     first, second = (
         data.rows(torch.tensor([row[name] for name in shared])) for (data, _), row in zip(sides, rows, strict=True)
@@ -272,7 +274,7 @@ def resolve_path(source: Any) -> Path:
         raise SparringError(f"data is a {type(source).__name__}; give a name, a path, a numpy array or a torch tensor")
     if not str(source):
         raise SparringError(f"data is empty; give the path of a folder ('.' is the current one), or {', '.join(NAMES)}")
-    printable = f"'{shown(str(source))}'"
+    quoted = f"'{printable(str(source))}'"
     try:
         path = Path(source).expanduser()
         os.stat(path)
@@ -281,13 +283,13 @@ def resolve_path(source: Any) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except UnicodeEncodeError:
-        raise SparringError(f"the path {printable} is not UTF-8, so a run cannot record it: rename it") from None
+        raise SparringError(f"the path {quoted} is not UTF-8, so a run cannot record it: rename it") from None
     except OSError as error:
-        raise SparringError(f"cannot access {printable[:200]}: {error.strerror}") from None
+        raise SparringError(f"cannot access {quoted[:200]}: {error.strerror}") from None
     except (RuntimeError, ValueError) as error:  # unknown user in ~user; NUL in the path
-        raise SparringError(f"{printable[:200]} is not a valid path: {error}") from None
+        raise SparringError(f"{quoted[:200]} is not a valid path: {error}") from None
     if isinstance(source, Path) or os.sep in source or path.suffix:
-        raise SparringError(f"there is no folder or file {printable}; built-in data sets: {', '.join(NAMES)}")
+        raise SparringError(f"there is no folder or file {quoted}; built-in data sets: {', '.join(NAMES)}")
     raise unknown_name_error("data set", source, [*NAMES, "or the path of a folder, zip, tar, npy, npz, smi or csv"])
 
 
@@ -330,7 +332,7 @@ def _resized(data: Dataset, size: int | None, channels: int | None) -> Dataset:
         return data if test is data.test else replace(data, test=test)
     if data.modality != "images":
         raise SparringError(
-            f"'{shown(data.name)}' contains {data.modality}, which cannot be resized from "
+            f"'{printable(data.name)}' contains {data.modality}, which cannot be resized from "
             f"{depth} x {height} x {width} to {shape[0]} x {shape[1]} x {shape[2]}: omit size and channels, and use a "
             f"recipe for {data.modality}"
         )
@@ -344,7 +346,7 @@ def _resized(data: Dataset, size: int | None, channels: int | None) -> Dataset:
 def _select_classes(data: Dataset, classes: str | Iterable[str | int]) -> Dataset:
     """Keep only these classes, renumbered from 0 in the original order, also in the test set."""
     if data.labels is None:
-        raise SparringError(f"classes is set, but '{shown(data.name)}' has no labels")
+        raise SparringError(f"classes is set, but '{printable(data.name)}' has no labels")
     if isinstance(classes, str):
         indices = numbers_of(classes, data.classes)
     else:
@@ -376,7 +378,7 @@ def _held_out(data: Dataset, held_out: float) -> Dataset:
     amount = f"{held_out:,}" if isinstance(held_out, Integral) else f"{held_out:.0%}"
     if len(data) - number < 2:
         raise SparringError(
-            f"'{shown(data.name)}' has {len(data)} usable images, {max(0, len(data) - number)} after holding out "
+            f"'{printable(data.name)}' has {len(data)} usable images, {max(0, len(data) - number)} after holding out "
             f"{amount}; at least 2 are needed to train"
         )
     if held_out and not number:

@@ -24,7 +24,7 @@ from torch import Tensor
 from sparring.data.dataset import Dataset, Spec
 from sparring.data.decode import MAX_BAD_FRACTION, format_bad_files
 from sparring.data.zip_members import regular
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 from sparring.seeds import make_generator
 
 KEYS, SIDE = 166, 13
@@ -104,7 +104,7 @@ def _reader() -> Callable[[str], np.ndarray]:
         if molecule is None:
             raw = Chem.MolFromSmiles(text, sanitize=False)
             problems = Chem.DetectChemistryProblems(raw) if raw is not None else ()
-            raise ValueError(problems[0].Message() if problems else f"'{shown(text[:60])}' is not a valid SMILES")
+            raise ValueError(problems[0].Message() if problems else f"'{printable(text[:60])}' is not a valid SMILES")
         if not molecule.GetNumAtoms():
             raise ValueError("no atoms")
         cells = np.zeros(SIDE**2, np.uint8)
@@ -153,8 +153,8 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
     has = [column for column in COLUMNS[2:] if column in columns]
     if has == ["growth"]:
         raise SparringError(
-            f"'{shown(str(path))}' has growth but no concentration: add the concentration at which it was measured, "
-            "as log10 of mol/l"
+            f"'{printable(str(path))}' has growth but no concentration: add the concentration at which it was "
+            "measured, as log10 of mol/l"
         )
     lines: list[int] = []
     smiles: list[str] = []
@@ -173,7 +173,7 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
     named = {f"line {line}": bad[line] for line in sorted(bad)}
     if len(bad) > MAX_BAD_FRACTION * len(rows):
         raise SparringError(
-            f"{len(bad):,} of {len(rows):,} molecules in '{shown(str(path))}' cannot be used, more than "
+            f"{len(bad):,} of {len(rows):,} molecules in '{printable(str(path))}' cannot be used, more than "
             f"{MAX_BAD_FRACTION:.0%}: {format_bad_files(named)}; repair or remove them"
         )
     good = [values for line, values in zip(lines, numbers, strict=True) if line not in bad]
@@ -181,7 +181,7 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
     if bad:
         notes = (f"skipped {len(bad)} of {len(rows):,} molecules: {format_bad_files(named)}", *notes)
     if others := [column for column in columns if column not in COLUMNS]:
-        notes = (f"ignored the columns {', '.join(map(shown, others))}", *notes)
+        notes = (f"ignored the columns {', '.join(map(printable, others))}", *notes)
     return Dataset(name or path.resolve().stem, images, values=values, notes=notes, modality="molecules")
 
 
@@ -191,12 +191,14 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     try:
         with regular(path) as file:
             if (size := os.fstat(file.fileno()).st_size) > MAX_TABLE_BYTES:
-                raise SparringError(f"'{shown(str(path))}' has {size:,} bytes, more than {MAX_TABLE_BYTES:,}: split it")
+                raise SparringError(
+                    f"'{printable(str(path))}' has {size:,} bytes, more than {MAX_TABLE_BYTES:,}: split it"
+                )
             text = file.read().decode("utf-8-sig").replace("\r\n", "\n")
         rows = list(_of_csv(text) if is_csv else _of_smi(text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SparringError(f"cannot read '{shown(str(path))}' ({error})") from error
-    place = f"'{shown(str(path))}'"
+        raise SparringError(f"cannot read '{printable(str(path))}' ({error})") from error
+    place = f"'{printable(str(path))}'"
     if not rows:
         raise SparringError(f"there are no molecules in {place}")
     first = [field.strip().lower() for field in rows[0][1]]
@@ -205,7 +207,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     elif is_csv:
         raise SparringError(
             f"the first line of {place} must name a column 'smiles' and optionally {', '.join(COLUMNS[1:])}; "
-            f"it is '{shown(','.join(rows[0][1])[:80])}'"
+            f"it is '{printable(','.join(rows[0][1])[:80])}'"
         )
     else:
         widths = Counter(len(fields) for _, fields in rows if len(fields) > 2 and _is_number(fields[2]))
@@ -239,7 +241,7 @@ def _numbers(columns: list[str], has: list[str], fields: list[str]) -> list[floa
     for column in has:
         text = fields[columns.index(column)].strip()
         if not _is_number(text):
-            raise ValueError(f"{column} '{shown(text[:40])}' is not a number")
+            raise ValueError(f"{column} '{printable(text[:40])}' is not a number")
         value = float(text)
         if column == "concentration" and not -20 <= value <= 0:
             raise ValueError(f"concentration {value:g} is not a log10 of mol/l from -20 to 0")

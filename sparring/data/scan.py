@@ -28,7 +28,7 @@ from sparring.data.zip_members import (
     require_plausible,
     tar_members,
 )
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 
 SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"]
@@ -68,18 +68,18 @@ def scan(source: Path, *, labels_from: str | None = None) -> FileIndex:
     notes: list[str] = []
     train = base
     if split:
-        test_set = f", {shown(other)}/ is the test set" if other else ""
-        notes.append(f"only {shown(split['train'])}/ is used for training{test_set}")
+        test_set = f", {printable(other)}/ is the test set" if other else ""
+        notes.append(f"only {printable(split['train'])}/ is used for training{test_set}")
         train = f"{base}{split['train']}/"
     if "test" in split and "validation" in split:
-        notes.append(f"skipped {shown(split['validation'])}/")
+        notes.append(f"skipped {printable(split['validation'])}/")
     index = contents.select(train, labels_from)
     test = None
     if other:
         try:
             test = _with_classes(contents.select(f"{base}{other}/", labels_from), index.classes)
         except SparringError as error:
-            notes.append(f"the test set in {shown(f'{base}{other}/')} is not used: {error}")
+            notes.append(f"the test set in {printable(f'{base}{other}/')} is not used: {error}")
     return replace(index, notes=(*notes, *index.notes), test=test)
 
 
@@ -90,7 +90,7 @@ def _with_classes(test: FileIndex, classes: tuple[str, ...]) -> FileIndex:
     if test.labels is None:
         raise SparringError("it has no labels")
     if unknown := [name for name in test.classes if name not in classes]:
-        raise SparringError(f"{shown(unknown[0])} is not a class of the training images")
+        raise SparringError(f"{printable(unknown[0])} is not a class of the training images")
     numbers = np.array([classes.index(name) for name in test.classes], np.int32)
     return replace(test, labels=numbers[test.labels], classes=classes)
 
@@ -155,13 +155,13 @@ class _Contents:
             except OSError as error:
                 if not folder:
                     raise SparringError(
-                        f"cannot read the folder '{shown(str(self.source))}': {error.strerror}"
+                        f"cannot read the folder '{printable(str(self.source))}': {error.strerror}"
                     ) from error
                 self.unreadable.append(folder)
 
     def add_archive_members(self) -> None:
         """Add all files of an archive. Raises `SparringError` if it is damaged, or a zip bomb."""
-        place = f"'{shown(str(self.source))}'"
+        place = f"'{printable(str(self.source))}'"
         kind = kind_of(self.source)
         if kind is None:
             raise SparringError(
@@ -216,7 +216,7 @@ class _Contents:
         self.files.close()
         self.order, self.repeated = self.files.sorted()
         if not self.source.is_dir():
-            self._refuse_bombs(f"'{shown(str(self.source))}'")
+            self._refuse_bombs(f"'{printable(str(self.source))}'")
         numbers, at, counts = np.unique(self.files.rows["folder"][self.order], return_index=True, return_counts=True)
         names = [self.files.folders[number] for number in numbers.tolist()]
         self.counts = dict(zip(names, counts.tolist(), strict=True))
@@ -231,7 +231,7 @@ class _Contents:
         overlaps = np.flatnonzero(start[1:] < stop[:-1] + header)
         if len(overlaps):
             name = self.files.name(int(self.order[by_offset[overlaps[0] + 1]]))
-            raise SparringError(f"{place} is not a valid archive: {shown(name)} overlaps another member")
+            raise SparringError(f"{place} is not a valid archive: {printable(name)} overlaps another member")
         require_plausible(int(rows["size"].sum(dtype=float)), self.source.stat().st_size, place)
 
     # Select.
@@ -251,7 +251,7 @@ class _Contents:
 
     def select(self, base: str, labels_from: str | None) -> FileIndex:
         """The images below the folder `base` that are used, with their labels. Raises `SparringError` as `scan`."""
-        place = f"'{shown(str(self.source))}'"
+        place = f"'{printable(str(self.source))}'"
         counts = self.below(base)
         if not counts:
             raise self._no_images_error(place)
@@ -269,10 +269,10 @@ class _Contents:
             rows, labels = self._named(names)
         for name in classes:
             if any("\ud800" <= character <= "\udfff" for character in name):
-                raise SparringError(f"the class {shown(name)} in {place} has a name that is not UTF-8: rename it")
+                raise SparringError(f"the class {printable(name)} in {place} has a name that is not UTF-8: rename it")
         notes += self._notes(base, labels_from)
         if len(classes) == 1:
-            notes.append(f"there is only one class: {shown(classes[0])}")
+            notes.append(f"there is only one class: {printable(classes[0])}")
         skipped = max(0, sum(counts.values()) - len(rows)) + sum(n for kind, n in self.kinds.items() if kind)
         return FileIndex(
             self.source,
@@ -291,7 +291,7 @@ class _Contents:
         (None, "dataset.json") if its labels are null.
         """
         if labels_from not in (None, "folders", "none"):
-            what = f"'{shown(labels_from)}'"
+            what = f"'{printable(labels_from)}'"
             with regular(Path(labels_from)) as file:
                 pairs = read_labels(file.read(MAX_BYTES), labels_from, what)
             if pairs is None:
@@ -331,25 +331,27 @@ class _Contents:
     # Notes.
 
     def _notes(self, base: str, labels_from: str | None) -> Iterator[str]:
-        yield from (f"skipped a folder that cannot be read: {shown(name)}" for name in self.unreadable)
-        yield from (f"skipped a folder more than {MAX_DEPTH} levels deep: {shown(name)}" for name in self.too_deep[:3])
+        yield from (f"skipped a folder that cannot be read: {printable(name)}" for name in self.unreadable)
+        yield from (
+            f"skipped a folder more than {MAX_DEPTH} levels deep: {printable(name)}" for name in self.too_deep[:3]
+        )
         yield from (self._unsupported(kind) for kind in sorted(self.kinds) if kind)
         tables = [name for name in sorted(self.tables, key=natural_key) if name != f"{base}dataset.json"]
         tables = [name for name in tables if name.rpartition("/")[0] in ("", base.removesuffix("/"))]
         if tables and labels_from is None:
-            yield f"{shown(tables[0])} was not read: use --labels-from FILE for labels from a table"
+            yield f"{printable(tables[0])} was not read: use --labels-from FILE for labels from a table"
         others = self.kinds[""] - len(tables) * (labels_from is None) - (f"{base}dataset.json" in self.tables)
         if others > 0:
-            yield f"skipped {others} files without an image suffix, e.g. {shown(self.examples[''])}"
+            yield f"skipped {others} files without an image suffix, e.g. {printable(self.examples[''])}"
         if self.masks and self.masks < len(self.order):
-            yield f"{self.masks:,} files are named like masks, e.g. {shown(self.mask)}: remove them if they are"
+            yield f"{self.masks:,} files are named like masks, e.g. {printable(self.mask)}: remove them if they are"
         if self.repeated:
-            count, name = len(self.repeated), shown(self.repeated[0])
+            count, name = len(self.repeated), printable(self.repeated[0])
             yield f"{count:,} names occur more than once, e.g. {name}: the last file of a name is used"
 
     def _unsupported(self, kind: str) -> str:
         return (
-            f"skipped {self.kinds[kind]} {kind} files, e.g. {shown(self.examples[kind])}: {kind} is not supported, "
+            f"skipped {self.kinds[kind]} {kind} files, e.g. {printable(self.examples[kind])}: {kind} is not supported, "
             "convert them to JPEG or PNG"
         )
 

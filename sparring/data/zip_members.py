@@ -24,7 +24,7 @@ from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from sparring.data.pixels import MAX_BYTES, BadImage
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 
 END = struct.Struct("<4s4H2LH")  # 4.3.16: signature, ..., bytes of the directory, its offset, length of the comment
 END_64 = struct.Struct("<4sQ2H2L4Q")  # 4.3.14
@@ -57,7 +57,7 @@ def kind_of(path: Path) -> str | None:
 
     Raises `SparringError` for irregular or unreadable files, unsupported archives and truncated zips.
     """
-    place = f"'{shown(str(path))}'"
+    place = f"'{printable(str(path))}'"
     with regular(path) as file:
         start = file.read(512)
         if zipfile.is_zipfile(file):
@@ -81,7 +81,7 @@ def regular(path: Path) -> BinaryIO:
 
     Raises `SparringError` with the reason.
     """
-    place = f"'{shown(str(path))}'"
+    place = f"'{printable(str(path))}'"
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         mode = os.fstat(handle).st_mode
@@ -134,7 +134,7 @@ def plain_name(name: str) -> str:
 
 def gunzipped(path: Path) -> BinaryIO:
     """Decompress a .gz file into a temporary file, deleted when closed. Raises `SparringError`."""
-    place = f"'{shown(str(path))}'"
+    place = f"'{printable(str(path))}'"
     size = path.stat().st_size
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparring.data.chosen import folders_of
 from sparring.data.dataset import Dataset
 from sparring.data.loading import load
-from sparring.errors import SparringError, shown
+from sparring.errors import SparringError, printable
 from sparring.seeds import make_generator
 
 
@@ -71,10 +71,11 @@ def _classes_of(samples: Dataset, data: Dataset) -> tuple[Tensor | None, str]:
     if samples.labels is None or data.labels is None:
         return None, ""
     index = {name: y for names in (folders_of(data.classes), data.classes) for y, name in enumerate(names)}
-    if unknown := [shown(name) for name in samples.classes if name not in index]:
+    if unknown := [printable(name) for name in samples.classes if name not in index]:
         folders = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
         return None, (
-            f"class agreement is not measured: the samples' folders {folders} are not classes of '{shown(data.name)}' "
-            f"({', '.join(map(shown, data.classes[:10]))}{', ...' if len(data.classes) > 10 else ''})"
+            f"class agreement is not measured: the samples' folders {folders} are not classes of "
+            f"'{printable(data.name)}' "
+            f"({', '.join(map(printable, data.classes[:10]))}{', ...' if len(data.classes) > 10 else ''})"
         )
     return torch.tensor([index[name] for name in samples.classes])[samples.labels], ""

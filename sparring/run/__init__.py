@@ -72,8 +72,8 @@ from sparring.errors import (
     SparringError,
     StorageError,
     abbreviated,
+    printable,
     require_path,
-    shown,
     unknown_name_error,
 )
 from sparring.machine import signature
@@ -263,7 +263,7 @@ class Run:
             except BlockingIOError:
                 file.seek(0)
                 raise SparringError(
-                    f"{self.path} is being trained by {shown(file.read(200).strip()) or 'another process'}"
+                    f"{self.path} is being trained by {printable(file.read(200).strip()) or 'another process'}"
                 ) from None
             except OSError as error:
                 raise StorageError(f"cannot lock {self.path / 'run.lock'}: {error.strerror}") from None
@@ -474,7 +474,7 @@ class Run:
         if results:
             raise SparringError(
                 f"{self.path} has {', '.join(results)}, but no checkpoint to resume from, and starting again would "
-                f"overwrite them: start a new run with: sparring train {shown(self.config['recipe'])}"
+                f"overwrite them: start a new run with: sparring train {printable(self.config['recipe'])}"
             )
 
     def truncate_logs(self, logs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -671,14 +671,14 @@ class Run:
             location = ",".join(recorded.values()) if isinstance(recorded, dict) else recorded
             raise SparringError(
                 f"{self.path} was not created by you on this machine, so its data source is not used automatically: "
-                f"give --data {shown(location)}, or their location here"
+                f"give --data {printable(location)}, or their location here"
             )
         else:
             data = reload_data(source, self.spec.size)
         if data.fingerprint != config["fingerprint"]:
             raise SparringError(
                 f"these are not the data that {self.path} was trained on, or they have changed: {config['count']:,} "
-                f"images of '{shown(config['name'])}' then, {len(data):,} of '{shown(data.name)}' now"
+                f"images of '{printable(config['name'])}' then, {len(data):,} of '{printable(data.name)}' now"
             )
         return data
 

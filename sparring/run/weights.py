@@ -21,7 +21,7 @@ from sparring.cpu_kernels import use_matmul_convolutions
 from sparring.data.dataset import Spec
 from sparring.device import resolve_device, resolve_precision
 from sparring.durable import digest, read_file
-from sparring.errors import SparringError, abbreviated, shown
+from sparring.errors import SparringError, abbreviated, printable
 from sparring.recipes import RECIPES
 from sparring.recipes.meta import Shapes, on_meta, shapes_of, size_of
 from sparring.recipes.recipe import RecipeFunction, arguments, build_recipe, load_recipe, resolve_arguments
@@ -68,7 +68,7 @@ def system_of(
         built = build_recipe(function, spec, resolved)
     require_fit(state, shapes_of(built), file, config["recipe"])
     if bad := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise SparringError(f"{file} contains weights that are not finite: {', '.join(map(shown, bad[:3]))}")
+        raise SparringError(f"{file} contains weights that are not finite: {', '.join(map(printable, bad[:3]))}")
     system = built.system
     system.load_state_dict(state)
     if device.type == "cpu":
@@ -87,7 +87,7 @@ def expected_shapes(function: RecipeFunction, spec: Spec, resolved: Mapping[str,
 def require_fit(state: Mapping[str, Tensor], expected: Shapes, file: Path, recipe: str) -> None:
     """Raises SparringError unless the file's tensors have the names, shapes and types of the recipe's weights."""
     if {name: (value.shape, value.dtype) for name, value in state.items()} != expected:
-        raise SparringError(f"{file} does not fit the networks of {shown(recipe)}")
+        raise SparringError(f"{file} does not fit the networks of {printable(recipe)}")
 
 
 def read_weights(folder: Path, training: str, limit: int | None = None) -> tuple[dict[str, Tensor], int]:
@@ -143,7 +143,7 @@ def resolved_recipe(
             f"recipe is {abbreviated(confirmed)}: it must be the recipe's name, package.module:function"
         )
     if confirmed is not None and confirmed != config["recipe"]:
-        raise SparringError(f"this was trained with recipe '{shown(config['recipe'])}', not '{confirmed}'")
+        raise SparringError(f"this was trained with recipe '{printable(config['recipe'])}', not '{confirmed}'")
     function = load_recipe(config["recipe"], RECIPES, trusted=confirmed is not None)
     if missing := [a.name for a in arguments(function) if a.name not in config["arguments"]]:
         raise SparringError(f"this was trained with another version of '{config['recipe']}': '{missing[0]}' is missing")
