@@ -46,6 +46,12 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all work so far; a CPU always has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """The dtype of autocast: "fp32", "bf16", or "auto" = bf16 if the hardware supports it natively.
 

@@ -22,37 +22,55 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sparring.bench.workloads import LOOPS, start
-from sparring.device import resolve_precision
+from sparring.device import resolve_precision, synchronize
 from sparring.machine import commit, processor
+from sparring.seeds import CPU
 
 MIN_SECONDS = 0.5
 """Minimum duration of one timing (at least one round)."""
 
 
-def peaks() -> dict[str, float]:
-    """Peak throughput of this machine with all its threads, in TFLOP/s, by operation and precision.
+def peaks(device: torch.device = CPU) -> dict[str, float]:
+    """Peak throughput of the device in TFLOP/s, by operation and precision; on a CPU with all threads.
 
     bf16 only if the hardware supports it natively; emulated bf16 is about a hundred times slower.
     """
     results = {}
-    native = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
+    native = resolve_precision("auto", device) == torch.bfloat16
+    side, batch = (2048, 16) if device.type == "cpu" else (8192, 256)
     for precision, dtype in (("fp32", torch.float32), *([("bf16", torch.bfloat16)] if native else [])):
-        a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-        results[f"matrix_{precision}"] = 2 * 2048**3 / _fastest(partial(torch.matmul, a, b)) / 1e12
-        x = torch.randn(16, 256, 32, 32).to(dtype).to(memory_format=torch.channels_last)
-        layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
-        flops = 2 * 9 * 256 * 256 * 16 * 32 * 32
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        results[f"matrix_{precision}"] = 2 * side**3 / _fastest(partial(torch.matmul, a, b), device) / 1e12
+        x = torch.randn(batch, 256, 32, 32, device=device).to(dtype).to(memory_format=torch.channels_last)
+        layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, dtype).to(memory_format=torch.channels_last)
+        flops = 2 * 9 * 256 * 256 * batch * 32 * 32
         with torch.no_grad():
-            results[f"convolution_{precision}"] = flops / _fastest(partial(layer, x)) / 1e12
+            results[f"convolution_{precision}"] = flops / _fastest(partial(layer, x), device) / 1e12
     return results
 
 
-def _fastest(function: Callable[[], object], times: int = 10) -> float:
-    """Seconds of the fastest of `times` calls."""
+def copy_rates(device: torch.device) -> dict[str, float]:
+    """GB/s within the device's memory (read and written), from the host's pinned memory to it, and back."""
+    n_bytes = 1 << (26 if device.type == "cpu" else 28)
+    on_device, host = torch.ones(n_bytes, dtype=torch.uint8, device=device), torch.ones(n_bytes, dtype=torch.uint8)
+    host = host.pin_memory() if device.type == "cuda" else host
+    target = torch.empty_like(on_device)
+    seconds = {
+        "device": _fastest(partial(target.copy_, on_device), device) / 2,
+        "to_device": _fastest(partial(target.copy_, host, non_blocking=True), device),
+        "to_host": _fastest(partial(host.copy_, on_device, non_blocking=True), device),
+    }
+    return {name: n_bytes / time / 1e9 for name, time in seconds.items()}
+
+
+def _fastest(function: Callable[[], object], device: torch.device = CPU, times: int = 10) -> float:
+    """Seconds of the fastest of `times` calls, until the device has done the work."""
     seconds = []
     for _ in range(times):
+        synchronize(device)
         started = time.perf_counter()
         function()
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
     return min(seconds)
 
@@ -81,9 +99,11 @@ class Timing:
         return [self.batch / max(self.seconds), self.batch / min(self.seconds)]
 
 
-def time_loops(name: str, repeats: int, on_progress: Callable[[], None]) -> dict[str, Timing]:
+def time_loops(
+    name: str, repeats: int, on_progress: Callable[[], None], device: torch.device = CPU
+) -> dict[str, Timing]:
     """Time all loops of a workload in turn, each in its own process. Calls `on_progress` after each repeat."""
-    with _workers(name) as workers:
+    with _workers(name, device) as workers:
         seconds: dict[str, list[float]] = {loop: [] for loop in LOOPS}
         for _ in range(repeats):
             for loop, worker in workers.items():
@@ -98,13 +118,13 @@ def time_loops(name: str, repeats: int, on_progress: Callable[[], None]) -> dict
 
 
 @contextmanager
-def _workers(name: str) -> Iterator[dict[str, Connection]]:
+def _workers(name: str, device: torch.device) -> Iterator[dict[str, Connection]]:
     """A connection to one warmed-up process per loop."""
     context = multiprocessing.get_context("spawn")
     processes, connections = [], {}
     for loop in LOOPS:
         parent, child = context.Pipe()
-        processes.append(context.Process(target=_serve, args=(name, loop, child), daemon=True))
+        processes.append(context.Process(target=_serve, args=(name, loop, device, child), daemon=True))
         processes[-1].start()
         child.close()
         parent.recv()
@@ -117,27 +137,32 @@ def _workers(name: str) -> Iterator[dict[str, Connection]]:
             process.join()
 
 
-def _serve(name: str, loop: str, connection: Connection) -> None:
+def _serve(name: str, loop: str, device: torch.device, connection: Connection) -> None:
     """In a worker process: on each request play some rounds and send the seconds per round."""
-    rounds, batch = start(name, loop)
+    rounds, batch = start(name, loop, device)
     next(rounds)
+    synchronize(device)
     started = time.perf_counter()
     next(rounds)
+    synchronize(device)
     n_rounds = max(1, round(MIN_SECONDS / (time.perf_counter() - started)))
     connection.send("ready")
     while connection.recv() == "play":
         started = time.perf_counter()
         for _ in range(n_rounds):
             next(rounds)
+        synchronize(device)
         connection.send((time.perf_counter() - started) / n_rounds)
-    connection.send((batch, peak_memory()))
+    connection.send((batch, peak_memory(device)))
 
 
-def peak_memory() -> int:
-    """Peak memory of this process in bytes.
+def peak_memory(device: torch.device = CPU) -> int:
+    """Peak memory of this process in bytes; on a GPU, of its tensors there.
 
     On Linux from /proc, because `getrusage` there includes the memory of the parent at the fork.
     """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
         with open("/proc/self/status") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
@@ -169,22 +194,24 @@ class FlopCounter(TorchDispatchMode):
         return out
 
 
-def bench(names: Sequence[str], repeats: int, on_progress: Callable[[str], None]) -> dict[str, Any]:
-    """All results of these workloads as JSON values.
+def bench(
+    names: Sequence[str], repeats: int, on_progress: Callable[[str], None], device: torch.device = CPU
+) -> dict[str, Any]:
+    """All results of these workloads on the device as JSON values.
 
     Calls `on_progress` with the name of the current step: once each for peaks and start-up, `repeats` + 1 times per
     workload.
     """
     on_progress("peaks")
-    peak = peaks()
+    peak = peaks(device)
     workloads = {}
     for name in names:
         on_progress(name)
         flops = count_flops(name)
-        timings = time_loops(name, repeats, partial(on_progress, name))
+        timings = time_loops(name, repeats, partial(on_progress, name), device)
         workloads[name] = _as_dict(timings, flops, peak)
     on_progress("start-up")
-    return {"machine": machine(), "peaks": peak, "startup": startup(), "workloads": workloads}
+    return {"machine": machine(device), "peaks": peak, "startup": startup(), "workloads": workloads}
 
 
 def _as_dict(timings: Mapping[str, Timing], flops: int, peak: Mapping[str, float]) -> dict[str, Any]:
@@ -215,9 +242,10 @@ def startup() -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, Any]:
+def machine(device: torch.device = CPU) -> dict[str, Any]:
     """The machine and software that the results depend on."""
     return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "processor": processor(),
         "commit": commit(),
         "cores": os.cpu_count(),

@@ -15,11 +15,13 @@ from sparring.bench.workloads import WORKLOADS, sparring_loop, textbook_loop
 from sparring.data.dataset import Dataset
 from sparring.data.loading import load
 from sparring.data.pixels import to_uint8
+from sparring.device import synchronize
 from sparring.errors import SparringError
 from sparring.evaluation import choose_extractor
 from sparring.metrics import Extractor, frechet_distance
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import info, load_recipe
+from sparring.seeds import CPU
 from sparring.system import System
 
 N_EVALUATIONS = 20
@@ -29,7 +31,13 @@ LOOPS = ("textbook", "sparring")
 
 
 def time_to_fd(
-    names: Sequence[str], *, target: float, rounds: int, seeds: int, on_progress: Callable[[str], None]
+    names: Sequence[str],
+    *,
+    target: float,
+    rounds: int,
+    seeds: int,
+    on_progress: Callable[[str], None],
+    device: torch.device = CPU,
 ) -> dict[str, dict[str, Any]]:
     """Workload -> final FDs of both loops, and the seconds of training until FD was at most `target`.
 
@@ -50,7 +58,7 @@ def time_to_fd(
         runs: dict[str, list[list[tuple[float, float]]]] = {loop: [] for loop in LOOPS}
         for seed in range(seeds):
             for loop in LOOPS:
-                runs[loop].append(_run(name, loop, data, rounds, seed, partial(_distance, extractor, real)))
+                runs[loop].append(_run(name, loop, data, rounds, seed, partial(_distance, extractor, real), device))
                 on_progress(name)
         results[name] = {
             "target": target,
@@ -63,19 +71,26 @@ def time_to_fd(
 
 
 def _run(
-    name: str, loop: str, data: Dataset, rounds: int, seed: int, distance: Callable[[System], float]
+    name: str,
+    loop: str,
+    data: Dataset,
+    rounds: int,
+    seed: int,
+    distance: Callable[[System], float],
+    device: torch.device,
 ) -> list[tuple[float, float]]:
     """N_EVALUATIONS pairs (seconds of training so far, FD) of one training; the seconds exclude the evaluations."""
     workload = WORKLOADS[name]
     recipe, streams = workload.prepare(data, seed)
     if loop == "textbook":
-        training = textbook_loop(recipe, streams, workload.loop)
+        training = textbook_loop(recipe, streams, workload.loop, device)
     else:
-        training = sparring_loop(recipe, streams, seed)
+        training = sparring_loop(recipe, streams, device, seed)
     seconds, curve = 0.0, []
     for r in range(1, rounds + 1):
         started = time.perf_counter()
         next(training)
+        synchronize(device)
         seconds += time.perf_counter() - started
         if r * N_EVALUATIONS // rounds > (r - 1) * N_EVALUATIONS // rounds:
             curve.append((seconds, distance(recipe.system)))

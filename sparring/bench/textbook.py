@@ -41,8 +41,8 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[index])), label
 
 
-def batches(data: Dataset, batch: int) -> Batches:
-    """Endless shuffled batches: images in [-1, 1] and labels."""
+def batches(data: Dataset, batch: int, device: torch.device) -> Batches:
+    """Endless shuffled batches on the device: images in [-1, 1] and labels."""
     steps: list[Callable[..., Any]] = []
     if data.augment is not None:  # CycleGAN: resize, crop, flip
         side = data.images.shape[-1]
@@ -51,7 +51,8 @@ def batches(data: Dataset, batch: int) -> Batches:
     steps += [transforms.ToTensor(), transforms.Normalize((0.5,) * (1 if gray else 3), (0.5,) * (1 if gray else 3))]
     loader = DataLoader(ImageDataset(data, transforms.Compose(steps)), batch, shuffle=True, drop_last=True)
     while True:
-        yield from loader
+        for x, y in loader:
+            yield x.to(device), y.to(device)
 
 
 def gan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[str, Batches]) -> Iterator[None]:
@@ -81,7 +82,7 @@ def wgan_gp(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[s
         for _ in range(5):
             x, _ = next(streams["train"])
             fake = G(_noise(len(x), system)).detach()
-            epsilon = torch.rand(len(x), 1, 1, 1)
+            epsilon = torch.rand(len(x), 1, 1, 1, device=x.device)
             x_hat = (epsilon * x + (1 - epsilon) * fake).requires_grad_()
             (gradient,) = torch.autograd.grad(D(x_hat).sum(), x_hat, create_graph=True)
             penalty = (2 * gradient.flatten(1).norm(dim=1) - 1).square().mean()
@@ -103,14 +104,14 @@ def biggan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[st
     while True:
         for _ in range(4):
             x, y = next(streams["train"])
-            labels = torch.randint(system.classes, (len(x),))
+            labels = torch.randint(system.classes, (len(x),), device=x.device)
             fake = G(_noise(len(x), system), labels).detach()
             loss = F.relu(1 - D(x, y)).mean() + F.relu(1 + D(fake, labels)).mean()
             optimizers["discriminator"].zero_grad()
             loss.backward()
             optimizers["discriminator"].step()
 
-        labels = torch.randint(system.classes, (len(x),))
+        labels = torch.randint(system.classes, (len(x),), device=x.device)
         loss = -D(G(_noise(len(x), system), labels), labels).mean()
         optimizers["generator"].zero_grad()
         loss.backward()
@@ -141,9 +142,9 @@ def aae_semi_supervised(
         step("autoencoder", error.square().sum() / 2 / len(x))
 
         y, z = encode(x)
-        prior_y = F.one_hot(torch.randint(classes, (len(x),)), classes).float()
+        prior_y = F.one_hot(torch.randint(classes, (len(x),), device=x.device), classes).float()
         prior_z = torch.randn_like(z)
-        ones, zeros = torch.ones(len(x), 1), torch.zeros(len(x), 1)
+        ones, zeros = x.new_ones(len(x), 1), x.new_zeros(len(x), 1)
         loss = bce(Dy(prior_y), ones) + bce(Dy(y.detach()), zeros)
         step("discriminators", loss + bce(Dz(prior_z), ones) + bce(Dz(z.detach()), zeros))
 
@@ -197,4 +198,5 @@ def cyclegan(system: Any, optimizers: Mapping[str, Optimizer], streams: Mapping[
 def _noise(n: int, system: Any) -> Tensor:
     """(n, latent_dim) latent codes from the distribution that the system samples with."""
     uniform = system.noise_distribution == "uniform"
-    return 2 * torch.rand(n, system.latent_dim) - 1 if uniform else torch.randn(n, system.latent_dim)
+    shape, device = (n, system.latent_dim), system.device
+    return 2 * torch.rand(shape, device=device) - 1 if uniform else torch.randn(shape, device=device)

@@ -12,11 +12,12 @@ from sparring.bench import textbook
 from sparring.cpu_kernels import use_matmul_convolutions
 from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
-from sparring.device import resolve_precision
+from sparring.device import resolve_precision, set_tf32
 from sparring.machine import disable_malloc_trim
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import Recipe, build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee, return_float32
+from sparring.seeds import CPU
 
 LOG_EVERY = 10
 """Rounds between log lines, as in `sparring train`."""
@@ -61,17 +62,20 @@ WORKLOADS: dict[str, Workload] = {
 # The three training loops. Each is an endless iterator; one step is one round.
 
 
-def textbook_loop(recipe: Recipe, streams: Mapping[str, Dataset], loop: textbook.Loop) -> Iterator[None]:
+def textbook_loop(
+    recipe: Recipe, streams: Mapping[str, Dataset], loop: textbook.Loop, device: torch.device = CPU
+) -> Iterator[None]:
     """PIL images with one transform each, float32, PyTorch's defaults."""
-    system = recipe.system.train()
+    system = recipe.system.to(device).train()
     optimizers = {
         player: make([p for net in system.players[player] for p in getattr(system, net).parameters()])
         for player, make in recipe.optimizers.items()
     }
-    yield from loop(system, optimizers, {name: textbook.batches(data, recipe.batch) for name, data in streams.items()})
+    batches = {name: textbook.batches(data, recipe.batch, device) for name, data in streams.items()}
+    yield from loop(system, optimizers, batches)
 
 
-def minimal_loop(recipe: Recipe, streams: Mapping[str, Dataset]) -> Iterator[None]:
+def minimal_loop(recipe: Recipe, streams: Mapping[str, Dataset], device: torch.device = CPU) -> Iterator[None]:
     """Our rounds, kernels, layouts and precision in the shortest possible loop: no checks, no EMA, no logs."""
     disable_malloc_trim()
     use_matmul_convolutions(recipe.system)
@@ -85,12 +89,14 @@ def minimal_loop(recipe: Recipe, streams: Mapping[str, Dataset]) -> Iterator[Non
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["fused"] = True
-    precision = resolve_precision("auto" if recipe.precision == "auto" else recipe.precision, system.device)
-    feed = Feed(streams, recipe.batch, seed=0)
+    precision = resolve_precision(recipe.precision, device)
+    if device.type != "cpu":
+        set_tf32(precision != torch.float32)
+    feed = Feed(streams, recipe.batch, seed=0, device=device)
     while True:
         moves = system.round(feed)
         while True:
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
                 move = next(moves, None)
             if move is None:
                 break
@@ -100,7 +106,9 @@ def minimal_loop(recipe: Recipe, streams: Mapping[str, Dataset]) -> Iterator[Non
         yield
 
 
-def sparring_loop(recipe: Recipe, streams: Mapping[str, Dataset], seed: int = 0) -> Iterator[None]:
+def sparring_loop(
+    recipe: Recipe, streams: Mapping[str, Dataset], device: torch.device = CPU, seed: int = 0
+) -> Iterator[None]:
     """As in `sparring train`: checks, EMA, schedules, and logged numbers every LOG_EVERY rounds."""
     referee = Referee(
         recipe.system,
@@ -111,6 +119,7 @@ def sparring_loop(recipe: Recipe, streams: Mapping[str, Dataset], seed: int = 0)
         ema_decay=recipe.ema_decay,
         ema_start=recipe.ema_start,
         precision=recipe.precision,
+        device=device,
         seed=seed,
     )
     while True:
@@ -123,10 +132,10 @@ def sparring_loop(recipe: Recipe, streams: Mapping[str, Dataset], seed: int = 0)
 LOOPS = ("textbook", "bare", "sparring")
 
 
-def start(name: str, loop: str) -> tuple[Iterator[None], int]:
+def start(name: str, loop: str, device: torch.device = CPU) -> tuple[Iterator[None], int]:
     """A workload in one of the LOOPS: an iterator over its rounds, and the batch size."""
     workload = WORKLOADS[name]
     recipe, streams = workload.prepare(workload.data())
     if loop == "textbook":
-        return textbook_loop(recipe, streams, workload.loop), recipe.batch
-    return (minimal_loop if loop == "bare" else sparring_loop)(recipe, streams), recipe.batch
+        return textbook_loop(recipe, streams, workload.loop, device), recipe.batch
+    return (minimal_loop if loop == "bare" else sparring_loop)(recipe, streams, device), recipe.batch

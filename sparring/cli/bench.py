@@ -1,6 +1,5 @@
 """The verb `bench`: throughput."""
 
-from functools import partial
 from json import dumps
 from pathlib import Path
 from statistics import mean, median
@@ -8,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from sparring.cli.common import require_place, write
 from sparring.errors import unknown_name_error
+from sparring.options import Device
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,16 +25,17 @@ def bench(
     ] = None,
     rounds: Annotated[int, Field(ge=20, description="rounds of each training with --fd")] = 400,
     seeds: Annotated[int, Field(ge=1, le=100, description="trainings per loop with --fd")] = 3,
+    device: Device = "auto",
     json: Annotated[Path | None, Field(description="also write all results to this JSON file")] = None,
 ) -> None:
     """Measure throughput versus textbook training loops on this machine."""
     from rich.console import Console
-    from rich.progress import Progress
 
     from sparring.bench.measuring import bench, machine
     from sparring.bench.race import LOOPS, time_to_fd
     from sparring.bench.workloads import WORKLOADS
-    from sparring.cli.common import require_place, write
+    from sparring.device import resolve_device
+    from sparring.progress import Progress
 
     names = [name.strip() for name in only.split(",")] if only else [*WORKLOADS]
     for name in names:
@@ -41,26 +43,35 @@ def bench(
             raise unknown_name_error("workload", name, WORKLOADS)
     if json is not None:
         require_place(json)
+    place = resolve_device(device)
+    total = len(names) * (repeats + 1) + 2 if fd is None else len(names) * seeds * len(LOOPS)
+    with Progress("bench", total) as progress:
 
-    if fd is not None:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            bar = progress.add_task("", total=len(names) * seeds * len(LOOPS))
-            advance = partial(progress.update, bar, advance=1)
-            races = time_to_fd(
-                names, target=fd, rounds=rounds, seeds=seeds, on_progress=lambda name: advance(description=name)
-            )
-        if json is not None:
-            write(json, dumps({"machine": machine(), "races": races}, indent=1).encode())
-        Console().print(_race_table(races))
-        return
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=len(names) * (repeats + 1) + 2)
-        results = bench(names, repeats, lambda step: progress.update(bar, description=step, advance=1))
+        def advance(step: str) -> None:
+            progress.advance(what=step)
+
+        if fd is None:
+            results = bench(names, repeats, advance, place)
+        else:
+            races = time_to_fd(names, target=fd, rounds=rounds, seeds=seeds, on_progress=advance, device=place)
+            results = {"machine": machine(place), "races": races}
     if json is not None:
         write(json, dumps(results, indent=1).encode())
+    if fd is None:
+        _print(results)
+    else:
+        Console().print(_race_table(results["races"]))
+
+
+def _print(results: dict[str, Any]) -> None:
+    from rich.console import Console
+
     console = Console()
     config, peak = results["machine"], results["peaks"]
-    console.print(f"{config['processor']}, {config['threads']} threads, torch {config['torch']}", highlight=False)
+    place = "" if config["device"] == "cpu" else f"{config['device']}; "
+    console.print(
+        f"{place}{config['processor']}, {config['threads']} threads, torch {config['torch']}", highlight=False
+    )
     console.print("peak TFLOP/s: " + ", ".join(f"{n.replace('_', ' ')} {v:.2f}" for n, v in peak.items()))
     console.print("startup seconds: " + ", ".join(f"{n} {v:.2f}" for n, v in results["startup"].items()))
     console.print(_table(results["workloads"]))
