@@ -49,7 +49,7 @@ FD_TOLERANCE = 1e-2
 """Largest relative difference of FD."""
 
 NARROW = {
-    **{"batch": 16, "width": 8, "latent_dim": 8, "blocks": 1, "groups": 2, "attention": 0, "critic_steps": 2},
+    **{"batch": 16, "width": 8, "latent_dim": 12, "blocks": 1, "groups": 2, "attention": 0, "critic_steps": 2},
     **{"warm_start": 2, "n_labeled": 20, "standing_batches": 1, "ema_start": 1, "d_layers": 1, "pool_size": 10},
     **{"max_channels": 16, "mapping_layers": 2, "rounds_per_level": 2},
 }
@@ -134,7 +134,7 @@ def behavior(device: torch.device, names: Sequence[str]) -> Iterator[list[str]]:
     from sparring.errors import DivergedError
     from sparring.evaluation import evaluate
 
-    referee = make_referee("cs231n-dcgan", device)
+    referee = make_referee("dcgan", device)
     referee.play()
     with torch.no_grad():
         next(referee.system.D.parameters()).fill_(math.nan)
@@ -146,17 +146,17 @@ def behavior(device: torch.device, names: Sequence[str]) -> Iterator[list[str]]:
         same = all(torch.equal(p, q) for p, q in zip(before, referee.system.G.parameters(), strict=True))
         yield ["guard", "stops" if same else "FAILED", str(error) if same else "the generator was updated"]
 
-    data = noise("cs231n-dcgan", 1200).hold_out(0.4)
+    data = noise("dcgan", 1200).hold_out(0.4)
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {"monitor": False, "quiet": True, "precision": "fp32", "device": str(device)}
-        run = sparring.train("cs231n-dcgan", data, rounds=30, out=folder, batch=32, **options)
+        run = sparring.train("dcgan", data, rounds=10, out=folder, **narrow("dcgan"), **options)
         systems = {place: run.system(device=place) for place in ("cpu", str(device))}
         images = {place: system.sample(64, seed=1) for place, system in systems.items()}
         worst = float((images["cpu"] - images[str(device)]).abs().max())
         verdict = "equal" if worst <= SAMPLE_TOLERANCE else "DIFFERS"
         yield ["sample", verdict, f"64 images, largest difference of a pixel {worst:.1e}"]
         started = time.perf_counter()
-        distances = {place: evaluate(system, data, n=200)["FD"].value for place, system in systems.items()}
+        distances = {place: evaluate(system, data, n=100, repeats=2)["FD"].value for place, system in systems.items()}
         relative = abs(distances["cpu"] - distances[str(device)]) / distances["cpu"]
         verdict = "equal" if relative <= FD_TOLERANCE else "DIFFERS"
         numbers = ", ".join(f"{place} {value:.6g}" for place, value in distances.items())
@@ -346,35 +346,44 @@ def rows_of(part: str, names: Sequence[str], options: argparse.Namespace, second
     until = time.monotonic() + seconds
     remaining = [*names]
     while remaining or not names:
-        argv = [sys.executable, __file__, "--device", options.device, "--child", part, *remaining]
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(options.threads)}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-        timer = threading.Timer(max(0.0, until - time.monotonic()), process.kill)
         errors: list[str] = []
-        reader = threading.Thread(target=lambda p=process, e=errors: e.extend(p.stderr or ()))
-        timer.start()
-        reader.start()
-        assert process.stdout is not None
-        for line in process.stdout:
-            row = json.loads(line)
+        for row in _rows_of_child(part, remaining, options, until, errors):
             if row[0] in remaining:
                 remaining.remove(row[0])
             yield row
-        code = process.wait()
-        timer.cancel()
-        reader.join()
         if time.monotonic() >= until:
-            yield from ([name, "no time left"] for name in remaining or [part])
+            yield from ([name, "no time left"] for name in remaining or ([] if names else [part]))
             return
-        if code:
-            last = (errors or [f"exit code {code}"])[-1].strip()[:200]
-            yield [remaining.pop(0) if remaining else part, "FAILED", last]
+        if errors:
+            yield [remaining.pop(0) if remaining else part, "FAILED", errors[-1].strip()[:200]]
         elif remaining:
             yield from ([name, "FAILED", "no result"] for name in remaining)
             return
         if not names:
             return
+
+
+def _rows_of_child(
+    part: str, names: Sequence[str], options: argparse.Namespace, until: float, errors: list[str]
+) -> Iterator[list[str]]:
+    """The rows that one child prints before `until`; what it says when it fails is added to `errors`."""
+    argv = [sys.executable, __file__, "--device", options.device, "--child", part, *names]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(options.threads)}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=said, text=True, env=environment) as process,
+    ):
+        timer = threading.Timer(max(0.0, until - time.monotonic()), process.kill)
+        timer.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield json.loads(line)
+        code = process.wait()
+        timer.cancel()
+        if code:
+            said.seek(0)
+            errors += said.readlines()[-1:] or [f"exit code {code}"]
 
 
 # The page.
