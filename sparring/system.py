@@ -10,12 +10,13 @@ import inspect
 import math
 from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sparring.device import to_device
+from sparring.device import to_device, without_tf32
 from sparring.errors import SparringError, abbreviated, require_int, unknown_name_error
 from sparring.machine import require_memory
 from sparring.networks.scheduled import Scheduled
@@ -228,11 +229,12 @@ class System(nn.Module):
         """`network(*inputs)` in evaluation mode, `size` rows at a time, as float32 on the CPU.
 
         Layers that are random in evaluation mode draw from a fixed seed: equal inputs give equal outputs. Gradients are
-        computed only if an input requires them (as in inversion).
+        computed only if an input requires them (as in inversion). On a GPU, float32 is without TF32.
         """
         with_grad = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         autocast = torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
-        with isolated(0, self.device, network), torch.set_grad_enabled(with_grad), autocast:
+        exact = without_tf32() if self.device.type != "cpu" and precision == torch.float32 else nullcontext()
+        with isolated(0, self.device, network), torch.set_grad_enabled(with_grad), autocast, exact:
             was_training = network.training
             network.eval()
             try:
