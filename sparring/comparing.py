@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from itertools import product
 from math import ceil, floor, sqrt
 from pathlib import Path
@@ -13,7 +12,6 @@ from shlex import quote
 from statistics import mean, variance
 from typing import Any
 
-import jinja2
 from rich.markup import escape
 from rich.table import Table
 
@@ -23,6 +21,7 @@ from sparring.evaluation.measurement import as_json, count, format_number
 from sparring.evaluation.schema import require_evaluation
 from sparring.metrics.intervals import mean_interval, t_quantile, wilson_interval
 from sparring.run import Run
+from sparring.templates import render
 from sparring.typed import typed
 
 MIN_SEEDS = 5
@@ -312,16 +311,15 @@ def _notes(groups: Sequence[Group], evaluations: Sequence[Mapping[str, Any]]) ->
 
 def page(comparison: Comparison) -> str:
     """One self-contained HTML page: metrics, and the last sample grids side by side, one row per seed."""
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (files("sparring") / "compare.html.j2").read_text(encoding="utf-8")
-    )
     seeds = sorted({seed for group in comparison.groups for seed in group.runs})
     grids = [[_grid(group.runs.get(seed)) for group in comparison.groups] for seed in seeds]
-    return template.render(
+    return render(
+        "compare.html.j2",
+        title=" vs. ".join(group.name for group in comparison.groups),
         comparison=comparison,
         rows=list(zip(seeds, grids, strict=True)),
         format_probability=format_probability,
-        short=format_number,
+        number=format_number,
         count=count,
         reach={c.metric: _reach(comparison, c.metric) for c in comparison.contrasts},
     )

@@ -65,7 +65,7 @@ def test_the_report_marks_it(run):
     main(["evaluate", str(run.path), "--checkpoint", "best", "--n", "20"])
     page = report(run).read_text()
     best = run.best()
-    words = re.sub(r"<[^>]+>", " ", page)
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     assert f"best: round {best['round']}" in words
     assert f"round {best['round']}, {best['value']:.3g}" in words
     assert f"its KID is {best['held_out_b']:.3g}," in words

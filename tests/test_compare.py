@@ -10,7 +10,8 @@ from sparring.cli import main
 from sparring.comparing import compare, page, welch
 from sparring.durable import Disk
 from sparring.errors import SparringError
-from sparring.evaluation import Measurement
+from sparring.evaluation import METRICS, Measurement
+from sparring.evaluation.metrics import Metric
 from sparring.evaluation.panel import complete
 from sparring.evaluation.result import FORMAT
 from sparring.image_grid import grid, png
@@ -28,7 +29,7 @@ FACTS = {
 }
 
 
-def evaluation(fd, error=None, fingerprint="ff" * 32, **changes):
+def evaluation(fd, error=None, fingerprint="ff" * 32, more=(), **changes):
     values = {"FD": (fd, 3.0), "precision": (0.5 + fd / 1000, 0.9), "KL divergence": (1.0, None)}
     if error is not None:
         values["classification error"] = (error, None)
@@ -40,7 +41,7 @@ def evaluation(fd, error=None, fingerprint="ff" * 32, **changes):
     nothing = {"notes": [], "classes": [], "cells": [], "units": [], "findings": [], "range": {}, "system": {}}
     return {
         **{"format": FORMAT, "data": "toy", "n": numbers[0].n, "repeats": 1, "sampling": {}},
-        "metrics": [{**one.as_dict(), **shared} for one in numbers],
+        "metrics": [{**one, **shared} for one in (*(one.as_dict() for one in numbers), *more)],
         "fingerprint": fingerprint,
         **nothing,
     }
@@ -50,12 +51,12 @@ def evaluation(fd, error=None, fingerprint="ff" * 32, **changes):
 def made(tmp_path):
     """make(recipe, seed, fd, **arguments) -> the directory of an evaluated run."""
 
-    def make(recipe, seed, fd, *, error=None, evaluated=True, card=(), **arguments):
+    def make(recipe, seed, fd, *, error=None, evaluated=True, card=(), more=(), **arguments):
         config = {**FACTS, "recipe": recipe, "arguments": arguments, "seed": seed}
         run = Run.create(tmp_path, recipe, config, "", Disk())
         run.write_sample(100, png(grid(torch.zeros(4, 1, 8, 8), columns=2)))
         if evaluated:
-            run.write_evaluation(evaluation(fd, error, **dict(card)), {})
+            run.write_evaluation(evaluation(fd, error, more=more, **dict(card)), {})
         return run.path
 
     return make
@@ -88,6 +89,15 @@ def test_better_is_nearer_to_real_images_or_as_the_number_says(made):
     assert contrast(found, "classification").words == "worse"
     nowhere = contrast(found, "KL")
     assert (nowhere.better, nowhere.probability, nowhere.words) == ("", None, "no significant difference")
+
+
+def test_a_new_row_of_the_table_is_compared(made, monkeypatch):
+    row = Metric(name="brightness", function=len, needs="encode", meaning="mean gray level", better="lower")
+    monkeypatch.setitem(METRICS, "brightness", row)
+    new = [complete(Measurement(**CARD, metric="brightness", value=value)).as_dict() for value in (3.0, 2.0)]
+    runs = [made("a", s, 1.0, more=new[:1]) for s in (0, 1)] + [made("b", s, 1.0, more=new[1:]) for s in (0, 1)]
+    found = contrast(compare(runs), "brightness")
+    assert (found.first, found.other, found.better, found.words) == (3, 2, "lower", "better")
 
 
 def test_ties_count_half(made):

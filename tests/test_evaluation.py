@@ -455,10 +455,12 @@ def test_a_metric_of_a_capability_is_a_function_of_the_context(digits, monkeypat
         value = float(codes.abs().max())
         return [Measurement(metric="largest code", value=value, n=len(codes), split=context.split)]
 
-    row = Metric(name="largest code", function=largest_code, needs="encode", meaning="largest number in a code")
-    monkeypatch.setitem(METRICS, "largest code", dataclasses.replace(row, section="codes", better="lower"))
-    found = evaluate(Keeper(), data, n=30)["largest code"]
-    assert (found.value, found.section, found.better) == (1, "codes", "lower")
+    row = {"function": largest_code, "needs": "encode", "meaning": "largest number in a code", "better": "lower"}
+    monkeypatch.setitem(METRICS, "largest code", Metric(name="largest code", **row))
+    result = evaluate(Keeper(), data, n=30)
+    found = result["largest code"]
+    assert (found.value, found.section, found.better) == (1, "others", "lower")
+    assert "largest code 1, n = 30" in [str(one) for one in result.others]
     assert "largest code" not in [one.metric for one in evaluate(Namer(data.held_out), data, n=30).measurements]
 
 

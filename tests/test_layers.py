@@ -14,7 +14,7 @@ HOUSE = Path(sparring.__file__).parent
 
 FLOORS = [
     {"errors", "numbers"},
-    {"machine", "device", "seeds", "signals", "typed"},
+    {"machine", "device", "seeds", "signals", "templates", "typed"},
     {
         *("losses", "noise", "cpu_kernels", "priors", "networks", "data", "metrics", "diagnose"),
         *("durable", "image_grid", "plots", "progress", "distributed", "options"),

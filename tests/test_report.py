@@ -18,12 +18,15 @@ from sparring import plots
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float
 from sparring.errors import SparringError
-from sparring.evaluation import Measurement
+from sparring.evaluation import METRICS, Measurement
+from sparring.evaluation.measurement import format_number
+from sparring.evaluation.metrics import Metric
 from sparring.evaluation.panel import complete
 from sparring.evaluation.result import FORMAT
 from sparring.image_grid import grid, png, reconstructions, with_row_labels
 from sparring.recipes.recipe import Recipe, recipe
-from sparring.reporting import plane_of, report
+from sparring.reporting import report
+from sparring.reporting.sections import plane_of
 from sparring.run import Run
 from sparring.seeds import derive_seed, make_generator
 from sparring.system import Move, System
@@ -598,6 +601,20 @@ def test_whatever_an_evaluation_found_is_told(tmp_path):
     assert "Something new depth range 3 1.5 to 2.5" in words
     assert "Parzen" not in words
     assert "samples, 1 repeats" not in words
+
+
+def test_a_new_row_of_the_table_is_on_the_page(copied, monkeypatch):
+    def brightness(*, real, fake):
+        return float(fake.double().mean() / real.double().mean())
+
+    row = Metric(name="brightness", function=brightness, needs="pixels", meaning="mean gray level of samples")
+    monkeypatch.setitem(METRICS, "brightness", row)
+    run = Run.open(copied)
+    result = sparring.evaluate(run.system(), run.data(), n=60, repeats=2)
+    run.write_evaluation(result.as_dict(), {})
+    words = words_of(report(run).read_text())
+    value = re.escape(format_number(result["brightness"].value))
+    assert re.search(rf"brightness {value} .{{0,60}} mean gray level of samples", words)
 
 
 # Whatever is on disk.

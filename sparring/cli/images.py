@@ -52,7 +52,7 @@ def classify(
     from sparring.evaluation.splits import in_chunks
 
     system, data, names, classes = load_run_and_images(run, images, "classify", n, recipe, device)
-    best = in_chunks(system.classify, data.images).max(1)
+    best = in_chunks(system.classify, data).max(1)
     predictions = zip(names, best.indices.tolist(), best.values.exp().tolist(), strict=True)
     rows = [{"file": name, "class": classes[y], "probability": p} for name, y, p in predictions]
     if json:

@@ -25,7 +25,7 @@ EXAMPLES = 10_000
 def classification_error(system: Any, part: Dataset, split: str) -> Measurement:
     """Share of labeled images that `system.classify` assigns to a wrong class."""
     assert part.labels is not None
-    wrong = int((in_chunks(system.classify, part.images).argmax(1) != part.labels).sum())
+    wrong = int((in_chunks(system.classify, part).argmax(1) != part.labels).sum())
     return _share("classification error", wrong, len(part), split)
 
 
@@ -41,8 +41,8 @@ def clustering_error(system: Any, data: Dataset, split: str) -> Measurement:
     part: Dataset = data.rows(order[len(examples) :]) if split == "train" else getattr(data, split)
     assert examples.labels is not None
     assert part.labels is not None
-    names = cluster_to_class(in_chunks(system.cluster, examples.images), examples.labels)
-    wrong = int((names[in_chunks(system.cluster, part.images).argmax(1)] != part.labels).sum())
+    names = cluster_to_class(in_chunks(system.cluster, examples), examples.labels)
+    wrong = int((names[in_chunks(system.cluster, part).argmax(1)] != part.labels).sum())
     single = 1 - float(part.labels.bincount().max()) / len(part)
     words = (
         f"{len(names)} clusters, each named after one of {len(examples):,} "

@@ -157,7 +157,7 @@ class Context:
     @cached_property
     def latents(self) -> tuple[Tensor, Tensor]:
         """KL divergences and mean codes (N, latent_dim) of the reference."""
-        return kl_and_means(self.system, self.reference.images)
+        return kl_and_means(self.system, self.reference)
 
 
 def sample_seed(seed: int, repeat: int) -> int:

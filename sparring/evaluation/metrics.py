@@ -77,7 +77,7 @@ class Metric:
     function  see the docstring of this module; rows that share a function are computed by one call
     needs     a key of `OF_SAMPLES`, or the capability of the system that the function uses
     meaning   in one line
-    section   of the evaluation that shows it
+    section   of the evaluation; "": "samples" for metrics of samples, "others" for the others
     better    "lower", "higher", "floor" (nearer to the floor), or "" if neither direction is better
     field     of the function's result; "" if the result is a number
     pooled    (sum over the sets, images per set, number of sets) -> value and interval; None: the mean over the sets
@@ -99,7 +99,7 @@ class Metric:
     function: Callable[..., Any]
     needs: str
     meaning: str
-    section: str = "samples"
+    section: str = ""
     better: Literal["lower", "higher", "floor", ""] = "floor"
     field: str = ""
     pooled: Callable[[int, int, int], tuple[float, tuple[float, float]]] | None = None
@@ -108,6 +108,11 @@ class Metric:
     ratio: bool = False
     least: int = 0
     plot: bool = False
+
+    def __post_init__(self) -> None:
+        """Fill in the section."""
+        if not self.section:
+            object.__setattr__(self, "section", "samples" if self.needs in OF_SAMPLES else "others")
 
 
 def extrapolated(*, real: Tensor, fake: Tensor) -> float | None:
@@ -308,6 +313,7 @@ METRICS: dict[str, Metric] = {
             function=copied_images,
             needs="sample",
             meaning="share of samples that are copies of training images",
+            section="samples",
             least=400,
         ),
         Metric(
@@ -315,6 +321,7 @@ METRICS: dict[str, Metric] = {
             function=copied_images,
             needs="sample",
             meaning="the same on pixels",
+            section="samples",
             least=400,
         ),
         Metric(
@@ -322,6 +329,7 @@ METRICS: dict[str, Metric] = {
             function=copied_images,
             needs="sample",
             meaning="share of samples farther from their nearest training image than its own nearest neighbor",
+            section="samples",
             least=100,
         ),
         Metric(

@@ -148,9 +148,9 @@ def _prior(system: Any, n: int, seed: int) -> Tensor:
     return out
 
 
-def kl_and_means(system: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """KL divergences (N, latent_dim) from the prior and mean codes (N, latent_dim) of (N, C, S, S) uint8 images."""
-    return in_chunks(system.kl, images), in_chunks(system.encode, images)
+def kl_and_means(system: Any, part: Dataset) -> tuple[Tensor, Tensor]:
+    """KL divergences (N, latent_dim) from the prior and mean codes (N, latent_dim) of images."""
+    return in_chunks(system.kl, part), in_chunks(system.encode, part)
 
 
 def units_of(kl: Tensor, means: Tensor) -> tuple[Unit, ...]:

@@ -151,9 +151,9 @@ def finite(numbers: Tensor, what: str) -> Tensor:
     return numbers.double()
 
 
-def in_chunks(method: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Apply a method of a system to (N, C, S, S) uint8 images in batches."""
-    return torch.cat([method(to_float(rows)) for rows in images.split(CHUNK)])
+def in_chunks(method: Callable[[Tensor], Tensor], part: Dataset) -> Tensor:
+    """Apply a method of a system to all images, in batches."""
+    return torch.cat([method(to_float(images)) for images in part.blocks(CHUNK)])
 
 
 def can(system: Any, capability: str) -> bool:
