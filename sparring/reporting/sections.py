@@ -210,15 +210,14 @@ def training(page: Page) -> Section:
     """Losses, scores, gradients and other logged values."""
     log, equilibrium = page.log, page.run.config["equilibrium"]
     names = plots.extra_names(log)
-    of_images = {"title": "Mean score of real and generated images", "names": ("real", "generated")}
-    of_codes = {"title": "Mean score of codes", "names": ("from the prior", "of images")}
+    titles = ("Mean score of real and generated images", "Mean score of codes")
     content = render(
         "report/training.html.j2",
         losses=plots.loss_curves(log, equilibrium) if log else "",
         log_step=page.log_step,
         equilibrium=equilibrium,
-        scores=plots.mean_scores(log, "real", "fake", **of_images),
-        code_scores=plots.mean_scores(log, "prior", "code", **of_codes),
+        scores=plots.mean_scores(log, "real", "fake", title=titles[0], names=("real", "generated")),
+        code_scores=plots.mean_scores(log, "prior", "code", title=titles[1], names=("from the prior", "of images")),
         histogram=_score_histogram(page),
         gradients=plots.gradient_curves(log) if log else "",
         extra_series=plots.extra_series(log) if names else "",
@@ -345,7 +344,7 @@ def evaluation(page: Page) -> Section | None:
         "report/evaluation.html.j2",
         error=page.evaluation_error,
         evaluation=stored or {"notes": [], "classes": []},
-        best=bool(stored) and stored.get("checkpoint") == "best",
+        best=stored is not None and stored.get("checkpoint") == "best",
         panel=[record for record in records if record["section"] == "samples"],
         others=[record for record in records if record["section"] != "samples"],
         meanings={name: metric.meaning for name, metric in METRICS.items()},
