@@ -98,14 +98,17 @@ class MatMul(Function):
 
     @staticmethod
     def forward(a: Tensor, b: Tensor) -> Tensor:
+        """(M, K) and (K, N) -> (M, N)."""
         return a @ b
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Saves both factors."""
         ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, N) gradient of the product -> (M, K) and (K, N) gradients of the factors."""
         a, b = ctx.saved_tensors
         if a.shape[1] < gradient.shape[1]:
             return gradient @ b.t(), a.t().contiguous() @ gradient
@@ -117,6 +120,7 @@ class Im2Col(Function):
 
     @staticmethod
     def forward(x: Tensor, kernel: int, padding: int) -> Tensor:
+        """(B, C, H, W) -> (B * h * w, kernel * kernel * C), with zero padding and stride 2."""
         batch, channels, *sides = x.shape
         height, width = ((side + 2 * padding - kernel) // 2 + 1 for side in sides)
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, *[padding] * 4)).contiguous()
@@ -126,11 +130,13 @@ class Im2Col(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
+        """Stores the shape of the images, kernel and padding."""
         x, ctx.kernel, ctx.padding = inputs
         ctx.shape = x.shape
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """(B * h * w, kernel * kernel * C) gradient of the patches -> (B, C, H, W) gradient of the images."""
         return Col2Im.apply(gradient, ctx.shape, ctx.kernel, ctx.padding), None, None
 
 
@@ -139,6 +145,7 @@ class Col2Im(Function):
 
     @staticmethod
     def forward(patches: Tensor, shape: tuple[int, int, int, int], kernel: int, padding: int) -> Tensor:
+        """(B * h * w, kernel * kernel * C) -> `shape`, in channels-last memory."""
         batch, channels, *sides = shape
         height, width = ((side + 2 * padding - kernel) // 2 + 1 for side in sides)
         patches = patches.reshape(batch, height, width, kernel, kernel, channels)
@@ -155,8 +162,10 @@ class Col2Im(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Any, int, int], output: Tensor) -> None:
+        """Stores kernel and padding."""
         _, _, ctx.kernel, ctx.padding = inputs
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """(B, C, H, W) gradient of the sums -> (B * h * w, kernel * kernel * C) gradient of the patches."""
         return Im2Col.apply(gradient, ctx.kernel, ctx.padding), None, None, None

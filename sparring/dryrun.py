@@ -1,4 +1,4 @@
-"""Dry run of one round with fake tensors, before training: does the batch size work, and does it fit into memory?"""
+"""Dry run of one round with fake tensors before training: checks that the batch size works and fits into memory."""
 
 from __future__ import annotations
 
@@ -62,8 +62,10 @@ class Storages(TorchDispatchMode):
 
 
 def require_playable(make: Callable[[], Recipe], data: Dataset, *, grad_accum: int, processes: int) -> list[str]:
-    """Raises SparringError if batch norm would see one image at a time, with the smallest batch that works, and if a
-    round takes more memory than is free. Returns warnings to print before training.
+    """Checks that batch norm gets two or more images at a time, and that a round fits into the free memory.
+
+    Returns warnings to print before training. Raises SparringError, with the smallest batch that works, if batch norm
+    would get single images, and if a round takes more memory than is free.
 
     make        builds the recipe with its arguments, for this data
     grad_accum  microbatches per process

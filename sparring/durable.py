@@ -38,9 +38,12 @@ class Disk:
     """The operations that change the disk. OSError becomes StorageError, with path, bytes needed and bytes free."""
 
     def mkdir(self, path: Path) -> None:
+        """Create a folder and its parents, unless they exist."""
         self._do(path, 0, lambda: path.mkdir(parents=True, exist_ok=True))
 
     def write(self, path: Path, data: bytes) -> None:
+        """Write or overwrite a file, without syncing it."""
+
         def in_blocks() -> None:
             with open(path, "wb", buffering=0) as file:
                 view = memoryview(data)
@@ -50,6 +53,8 @@ class Disk:
         self._do(path, len(data), in_blocks)
 
     def sync(self, path: Path) -> None:
+        """Flush a file, or the entries of a folder, to the disk (fsync)."""
+
         def fsync() -> None:
             handle = os.open(path, os.O_RDONLY)
             try:
@@ -60,6 +65,7 @@ class Disk:
         self._do(path, 0, fsync)
 
     def rename(self, old: Path, new: Path) -> None:
+        """Move a file or folder in one atomic step; an existing file of the new name is replaced."""
         self._do(new, 0, lambda: os.replace(old, new))
 
     def remove(self, path: Path) -> None:

@@ -145,8 +145,10 @@ def webp(frames: Sequence[Image.Image], *, milliseconds: int) -> bytes:
 
 @typed
 def interleave_rows(above: Tensor, below: Tensor, columns: int) -> Tensor:
-    """Interleave two batches of images (n, C, H, W) uint8: rows of at most `columns` of `above`, each followed by the
-    corresponding row of `below`. Incomplete last rows are padded with white.
+    """Interleave the rows of two grids of images, (n, C, H, W) uint8 each.
+
+    Rows of at most `columns` images of `above` are followed by the corresponding rows of `below`. Incomplete last rows
+    are padded with white.
     """
     require_images(1, torch.uint8, above=above, below=below)
     if above.shape != below.shape:

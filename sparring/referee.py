@@ -74,6 +74,7 @@ class StepResult:
 
     @property
     def player(self) -> str:
+        """The player whose weights were updated."""
         return self.moves[0].player
 
     @property
@@ -145,7 +146,7 @@ class EMA:
 
 
 def _blend(average: nn.Module, live: nn.Module, weight: float) -> None:
-    """average <- (1 - weight) average + weight live, in place; counters and rounds are copied."""
+    """Update in place: average <- (1 - weight) average + weight live. Counters and rounds are copied."""
     pairs = zip(average.state_dict().values(), live.state_dict().values(), strict=True)
     floats: list[tuple[Tensor, Tensor]] = []
     for old, new in pairs:

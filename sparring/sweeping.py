@@ -34,6 +34,7 @@ class Range:
     choices: tuple[Any, ...] = ()
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        """A value of the argument `name` in this trial: one of `choices`, or from `low` to `high` inclusive."""
         if self.choices:
             return trial.suggest_categorical(name, self.choices)
         if isinstance(self.low, int) and isinstance(self.high, int):
@@ -44,7 +45,9 @@ class Range:
 
 
 def read_space(text: str, recipe: str) -> dict[str, Range]:
-    """ "discriminator_lr=1e-5..1e-3:log, latent_dim=32|64|128" -> ranges by argument; or a file with such lines.
+    """Ranges by argument, from text such as "discriminator_lr=1e-5..1e-3:log, latent_dim=32|64|128".
+
+    `text` may also be the path of a file with such lines.
 
     Raises SparringError for invalid ranges, unknown arguments, and values that the argument does not allow.
     """
@@ -183,7 +186,7 @@ def _tried(study: optuna.Study) -> int:
 
 
 def in_words(chosen: Mapping[str, Any]) -> str:
-    """Arguments as flags: --latent-dim 64 --discriminator-lr 0.0001234"""
+    """Arguments as flags, such as "--latent-dim 64 --discriminator-lr 0.0001234"."""
     flags = {f"--{name.replace('_', '-')}": value for name, value in chosen.items()}
     return " ".join(
         f"{flag} {value:.4g}" if isinstance(value, float) else f"{flag} {value}" for flag, value in flags.items()

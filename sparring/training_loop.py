@@ -260,8 +260,10 @@ class Training:
 
 
 def due(round_number: int, every: int, early: int | None = None) -> bool:
-    """Whether a periodic action is due after this round: in multiples of `every`, and before the first of them in those
-    of the rounds 1, 2, 5, 10, 20, 50, 100 ... that are at least `early` (None: not before).
+    """Whether a periodic action is due after this round.
+
+    It is due in multiples of `every`, and before the first of them in those of the rounds 1, 2, 5, 10, 20, 50, 100 ...
+    that are at least `early` (None: not before).
 
     Depends on the round number only, so that a resumed run does the same as an uninterrupted one.
     """

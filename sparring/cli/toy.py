@@ -64,7 +64,7 @@ def xy(
     json: Json = False,
     out: Out = None,
 ) -> None:
-    """min over x, max over y of x y: iterates and conserved quantity.
+    """The game min over x, max over y of x y: iterates and conserved quantity.
 
     Alternating updates stay on an ellipse (step sizes below 2), simultaneous ones spiral outward; extragradient and
     optimistic updates converge, with step sizes below 1 and below .577: try --step .5 --rounds 30.
@@ -110,7 +110,7 @@ def dirac(
     json: Json = False,
     out: Out = None,
 ) -> None:
-    """the Dirac-GAN: one generated point, one discriminator weight; orbit and eigenvalues.
+    """The Dirac-GAN: one generated point, one discriminator weight; orbit and eigenvalues.
 
     Mescheder et al. 2018. Trains the library's own systems by gradient descent, discriminator first. Without a penalty
     theta and psi circle around (0, 0); zero-centered penalties and instance noise converge to it.
@@ -148,7 +148,7 @@ def line(
     json: Json = False,
     out: Out = None,
 ) -> None:
-    """figure 1 of Goodfellow et al. 2014 in one dimension: densities, discriminator, generator.
+    """Figure 1 of Goodfellow et al. 2014 in one dimension: densities, discriminator, generator.
 
     In the head start D approaches p_d / (p_d + p_g), the optimum for this generator (figure 1b); then the generator
     follows its gradient (1c) until p_g = p_d and D = 1/2 everywhere (1d).
@@ -184,7 +184,7 @@ Rounds = Annotated[int, Field(ge=1, le=1_000_000, description="rounds to play")]
 def ring(
     *, system: Method = "r3gan", seed: Seed = 0, rounds: Rounds = 6000, json: Json = False, out: Out = None
 ) -> None:
-    """eight Gaussians on a circle: modes, high-quality fraction, reverse KL, decision surface.
+    """Eight Gaussians on a circle: modes, high-quality fraction, reverse KL, decision surface.
 
     Centers on a circle of radius 1, std .01 (Lin et al. 2018). A sample is of high quality within 3 std of its nearest
     mode; a mode with a high-quality sample is found; reverse KL compares the mode histogram with the uniform
@@ -196,7 +196,7 @@ def ring(
 def grid(
     *, system: Method = "r3gan", seed: Seed = 0, rounds: Rounds = 6000, json: Json = False, out: Out = None
 ) -> None:
-    """twenty-five Gaussians on a grid: the same metrics.
+    """Twenty-five Gaussians on a grid: the same metrics.
 
     Centers {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}, std .05 (Lin et al. 2018).
     """

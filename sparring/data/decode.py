@@ -235,6 +235,7 @@ class SetScale:
         self._scale: Scale | None = None
 
     def __call__(self) -> Scale:
+        """The scale, by kind of image. The first call reads all images; threads may share the object."""
         with self._lock:
             if self._scale is None:
                 with self._index.opener() as open_file:

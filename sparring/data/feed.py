@@ -52,6 +52,12 @@ class Feed:
         self._orders: dict[str, tuple[int, Tensor]] = {}
 
     def __call__(self, stream: str = "train") -> tuple[Tensor, Tensor | None]:
+        """The next batch of a stream: (batch / shares, C, H, W) images in [-1, 1], and labels, values or None.
+
+        labels  (batch / shares,) int64; values  (batch / shares, K) floats
+
+        Raises SparringError for an unknown stream.
+        """
         if stream not in self.streams:
             raise unknown_name_error("stream", stream, self.streams)
         data = self.streams[stream]

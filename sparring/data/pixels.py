@@ -61,6 +61,7 @@ class Budget:
 
     @contextmanager
     def hold(self, amount: int) -> Iterator[None]:
+        """Takes `amount` of the resource, or all of it, for the duration of a `with` block."""
         amount = min(amount, self.total)
         with self._changed:
             self._changed.wait_for(lambda: self.used + amount <= self.total)

@@ -24,8 +24,9 @@ class ResizeAndCrop:
     hflip: bool
 
     def __call__(self, x: Tensor, draws: Tensor) -> Tensor:
-        """(B, C, S, S) in [-1, 1] -> the same shape; draws: (B, 3) from U(0, 1) on the CPU: top, left, and
-        flip if below 1/2.
+        """(B, C, S, S) in [-1, 1] -> the same shape.
+
+        draws  (B, 3) from U(0, 1) on the CPU: top, left, and flip if below 1/2
         """
         side = x.shape[2]
         larger = round(self.scale * side)

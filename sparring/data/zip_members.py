@@ -53,7 +53,7 @@ UNSUPPORTED = {
 
 
 def kind_of(path: Path) -> str | None:
-    """ "zip", "tar" or "tar.gz", by the file's content; None if it is not an archive.
+    """The kind of archive by the file's content: "zip", "tar", "tar.gz", or None for other files.
 
     Raises `SparringError` for irregular or unreadable files, unsupported archives and truncated zips.
     """

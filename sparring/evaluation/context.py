@@ -115,7 +115,7 @@ class Context:
         return Recognized((), "")
 
     def sample(self, n: int, *, seed: int) -> Tensor:
-        """n samples (n, C, S, S) with the requested arguments."""
+        """(n, C, S, S) samples with the requested arguments."""
         images: Tensor = self.system.sample(n, seed=seed, **self.sampling)
         return images
 

@@ -35,6 +35,7 @@ class Images:
         return len(self.images)
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """(n, C, S, S): the next n images; `seed` is ignored. Raises SparringError if fewer are left."""
         rows = self.images[self.next : self.next + n]
         if len(rows) < n:
             raise SparringError(f"{self.next + n} images are needed, but there are only {len(self)}")

@@ -140,8 +140,9 @@ def distance_to_prior(context: Context) -> Sequence[Measurement]:
 
 
 def _prior(system: Any, n: int, seed: int) -> Tensor:
-    """(n, latent_dim) codes of the prior: a random tenth of a larger set, because `sample_latents` may cycle through
-    the classes.
+    """(n, latent_dim) codes of the prior.
+
+    A random tenth of a larger set, because `sample_latents` may cycle through the classes.
     """
     codes = system.sample_latents(10 * n, seed=seed)
     out: Tensor = codes[torch.randperm(len(codes), generator=make_generator("evaluate", "prior", seed))[:n]]

@@ -55,6 +55,7 @@ class ProbeResult:
 
     @property
     def mean(self) -> float:
+        """Mean test accuracy over draws of labels, in [0, 1]."""
         return mean(self.right)
 
     @property
@@ -201,6 +202,7 @@ class Supervised(nn.Module):
             self.head = nn.Linear(self.maps(example).shape[1], classes).to(example.device)
 
     def maps(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, F): the last convolutional maps, max-pooled to at most 4x4 and flattened."""
         with ConvActivations() as maps:
             self.network(
                 x, torch.zeros(len(x), dtype=torch.long, device=x.device)
@@ -208,6 +210,7 @@ class Supervised(nn.Module):
         return pooled(maps.each[-1])
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, classes) logits."""
         out: Tensor = self.head(self.maps(x))
         return out
 

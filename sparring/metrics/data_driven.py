@@ -36,6 +36,7 @@ class PrincipalComponents(nn.Module):
         self.register_buffer("directions", directions)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, S, S) in [-1, 1] -> (N, 64) or fewer features, and the first of them in place of logits."""
         features = (x.flatten(1) - self.mean) @ self.directions
         return features, features[:, :1]
 

@@ -68,6 +68,7 @@ class LeNet(nn.Module):
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(64, classes))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, channels, size, size) in [-1, 1] -> (N, 64) features and (N, classes) logits."""
         features = self.trunk(x)
         return features, self.head(features)
 
@@ -89,6 +90,7 @@ class SmallConv(nn.Module):
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(128, classes))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, channels, size, size) in [-1, 1] -> (N, 128) features and (N, classes) logits."""
         features = self.trunk(x)
         return features, self.head(features)
 

@@ -79,6 +79,7 @@ class NearestTrainTest(NamedTuple):
 
     @property
     def z(self) -> float:
+        """Deviations by which the share exceeds its expected value; 0 if the deviation is 0."""
         return (self.share - self.expected) / self.deviation if self.deviation > 0 else 0.0
 
     @property
@@ -109,8 +110,12 @@ def nearest_train_test(*, train: Tensor, held_out: Tensor, fake: Tensor) -> Near
 
 
 class Authenticity(NamedTuple):
-    """share: of authentic fakes; distance (M,): to the nearest training image; at (M,): its index; own (M,): its
-    distance to the nearest other training image.
+    """The result of `authenticity` for M fakes.
+
+    share     share of authentic fakes, in [0, 1]
+    distance  (M,) distances to the nearest training image
+    at        (M,) its index
+    own       (M,) its distance to the nearest other training image
     """
 
     share: float

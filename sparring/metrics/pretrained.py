@@ -30,6 +30,7 @@ class Inception(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) in [-1, 1] -> (N, 2048) features and (N, 1008) logits."""
         features, logits = self.network(((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8))
         return features, logits
 
@@ -47,6 +48,7 @@ class Transformer(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, 224, 224) in [-1, 1] -> (N, F) features, and the first of them in place of logits."""
         features = self.network(((x + 1) / 2 - self.mean) / self.deviation)
         return features, features[:, :1]
 
@@ -62,6 +64,11 @@ def inception(weights: dict[str, Tensor]) -> tuple[nn.Module, int | None]:
 
 
 def transformer(name: str) -> Callable[[dict[str, Tensor]], tuple[nn.Module, int | None]]:
+    """A function that builds the timm model `name` from its weights: the network and its input size, 224.
+
+    It raises SparringError if timm is not installed.
+    """
+
     def build(weights: dict[str, Tensor]) -> tuple[nn.Module, int | None]:
         try:
             import timm

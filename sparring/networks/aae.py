@@ -102,6 +102,7 @@ class BalancedLogits(nn.Module):
         self.gain = nn.Parameter(torch.ones(()))
 
     def forward(self, codes: Tensor) -> Tensor:
+        """(B, clusters + latent) codes -> the same shape; only the first `clusters` columns change."""
         logits, z = codes[:, : self.clusters], codes[:, self.clusters :]
         return torch.cat([self.gain * self.norm(logits), z], 1)
 

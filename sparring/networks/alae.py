@@ -17,6 +17,7 @@ class PixelNorm(nn.Module):
     """Karras et al. 2018, section 4.2: (B, d) -> (B, d), rows normalized to mean square 1."""
 
     def forward(self, z: Tensor) -> Tensor:
+        """(B, d) -> (B, d)."""
         return z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
@@ -24,6 +25,7 @@ class FirstColumn(nn.Module):
     """(B, d) -> (B, 1): the first number of each row."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, d) -> (B, 1)."""
         return x[:, :1]
 
 
@@ -76,5 +78,6 @@ class Encoder(nn.Module):
         self.code = nn.Sequential(Linear(width, latent_dim), nn.LeakyReLU(0.01))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) images in [-1, 1] -> (B, latent) codes w."""
         out: Tensor = self.code(self.features(x))
         return out

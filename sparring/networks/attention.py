@@ -33,6 +33,7 @@ class NonLocal(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape; H and W are at least 2."""
         queries = self.theta(x).flatten(2)
         keys = F.max_pool2d(self.phi(x), 2).flatten(2)
         values = F.max_pool2d(self.g(x), 2).flatten(2)

@@ -51,6 +51,7 @@ class Table(nn.Embedding):
     """(B, classes) one-hot vectors -> (B, channels) rows of the table; mixtures of classes give mixtures of rows."""
 
     def forward(self, c: Tensor) -> Tensor:
+        """(B, classes) weights of the rows -> (B, channels)."""
         return c @ self.weight
 
 
@@ -67,6 +68,7 @@ class ConditionalBatchNorm(nn.Module):
         self.bias = linear(condition, channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W) and (B, condition) -> (B, C, H, W)."""
         gain, bias = 1 + self.gain(condition), self.bias(condition)
         return torch.addcmul(bias[:, :, None, None], self.norm(x), gain[:, :, None, None])
 
@@ -85,6 +87,7 @@ class GeneratorBlock(nn.Module):
         self.attention = NonLocal(after) if attend else nn.Identity()
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, before, H, W) and (B, condition) -> (B, after, 2H, 2W)."""
         h = F.interpolate(F.relu(self.norm1(x, condition)), scale_factor=2)
         h = self.conv2(F.relu(self.norm2(self.conv1(h), condition)))
         out: Tensor = self.attention(h + F.interpolate(self.shortcut(x), scale_factor=2))
@@ -135,6 +138,7 @@ class Generator(nn.Module):
         orthogonal(self)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """(B, latent) codes and (B,) int64 classes -> (B, channels, size, size) in [-1, 1]."""
         return self.from_embedding(z, self.embed(y))
 
     def embed(self, y: Tensor) -> Tensor:
@@ -190,6 +194,7 @@ class DiscriminatorBlock(nn.Module):
         self.attention = NonLocal(after) if attend else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, before, H, W) -> (B, after, H, W), or half the size."""
         h = self.conv1(x if self.first else F.relu(x))
         h = self.resize(self.conv2(F.relu(h)))
         out: Tensor = self.attention(h + self.shortcut(self.resize(x)))
@@ -208,6 +213,7 @@ class ProjectionHead(nn.Module):
         self.embedding = SpectralEmbedding(classes, features)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, C, H, W) features and (B,) int64 classes -> (B, 1) scores."""
         h = F.relu(x).sum((2, 3))
         out: Tensor = self.linear(h) + (self.embedding(y) * h).sum(1, keepdim=True)
         return out
@@ -242,5 +248,6 @@ class Discriminator(nn.Module):
         orthogonal(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, channels, size, size) images in [-1, 1] and (B,) int64 classes -> (B, 1) scores."""
         out: Tensor = self.ending(self.blocks(x), y)
         return out

@@ -47,6 +47,7 @@ class GeneratorBlock(nn.Module):
         self.attention = NonLocal(after) if attend else nn.Identity()
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, before, H, W) and (B, condition) -> (B, after, H, W), or twice the size."""
         h = self.narrow(F.relu(self.norm1(x, condition)))
         h = self.conv1(self.resize(F.relu(self.norm2(h, condition))))
         h = self.conv2(F.relu(self.norm3(h, condition)))
@@ -96,6 +97,7 @@ class Generator(nn.Module):
         orthogonal(self)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """(B, latent) codes and (B,) int64 classes -> (B, channels, size, size) in [-1, 1]."""
         return self.from_embedding(z, self.embed(y))
 
     def embed(self, y: Tensor) -> Tensor:
@@ -131,6 +133,7 @@ class DiscriminatorBlock(nn.Module):
         self.attention = NonLocal(after) if attend else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, before, H, W) -> (B, after, H, W), or half the size."""
         h = self.conv1(F.relu(self.narrow(F.relu(x))))
         h = self.widen(self.resize(F.relu(self.conv2(F.relu(h)))))
         short = self.resize(x)
@@ -160,6 +163,7 @@ class Discriminator(nn.Module):
         orthogonal(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, channels, size, size) images in [-1, 1] and (B,) int64 classes -> (B, 1) scores."""
         out: Tensor = self.ending(self.blocks(x), y)
         return out
 

@@ -21,6 +21,7 @@ class ClampInEval(nn.Module):
     """Clamps to [-1, 1] in evaluation mode; the identity in training mode, so that D sees G's raw output."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape; in [-1, 1] in evaluation mode."""
         return x if self.training else x.clamp(-1, 1)
 
 

@@ -17,6 +17,7 @@ class Normalize(nn.Module):
         self.mean, self.std = mean, std
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape."""
         return (x - self.mean) / self.std
 
 

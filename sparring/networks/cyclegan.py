@@ -36,6 +36,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, maps, H, W) -> the same shape; H and W are at least 2."""
         out: Tensor = x + self.branch(x)
         return out
 
@@ -48,6 +49,7 @@ class ResidualOutput(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> the same shape in [-1, 1]."""
         return torch.tanh(self.body(x) + torch.atanh(0.95 * x.float()))
 
 
@@ -70,6 +72,7 @@ class ScaleMatch(nn.Module):
             self.factor.fill_(math.sqrt(target / fraction))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape, in float32."""
         theta = torch.eye(2, 3, device=x.device) / self.factor
         grid = F.affine_grid(theta.expand(len(x), 2, 3), list(x.shape), align_corners=False)
         return F.grid_sample(x.to(grid.dtype), grid, padding_mode="border", align_corners=False)

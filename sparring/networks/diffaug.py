@@ -131,6 +131,7 @@ class DiffAugment(StochasticLayer):
         self.changes = [change for name in names for change in POLICIES[name]]
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape, augmented in training mode."""
         if self.training:
             for change in self.changes:
                 x = change(x, self.generator)
@@ -163,6 +164,7 @@ class AdaptiveAugment(StochasticLayer):
         self.register_buffer("seen", torch.zeros(()))  # number of images in that sum
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> the same shape, augmented in training mode."""
         if not self.training:
             return x
         n, side, g = len(x), x.shape[2], self.generator
@@ -211,6 +213,7 @@ class Distortion(StochasticLayer):
         self.amount = amount
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape, distorted in training mode."""
         if not self.training:
             return x
         draws = torch.rand(5, len(x), device=x.device, dtype=x.dtype, generator=self.generator)

@@ -33,6 +33,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) -> (B, outputs)."""
         return F.linear(self.scale * x, self.weight, self.speed * self.bias)
 
 
@@ -59,6 +60,7 @@ class Conv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(wide)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, narrow, H, W) -> (B, wide, H, W); (B, wide, 2 H, 2 W) if up, (B, wide, H / 2, W / 2) if down."""
         weight, padding = self.scale * self.weight, self.weight.shape[2] // 2
         if self.resize == "up":
             flipped = _box_upsample_kernel(weight).flip(2, 3).transpose(0, 1)

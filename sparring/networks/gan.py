@@ -22,6 +22,7 @@ class Maxout(nn.Module):
         self.linear = uniform(nn.Linear(inputs, units * pieces), 0.005)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) -> (B, units)."""
         y: Tensor = self.linear(x)
         return y.view(len(x), self.units, self.pieces).amax(2)
 

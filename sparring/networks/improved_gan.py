@@ -32,6 +32,7 @@ class WeightNormLinear(nn.Module):
             self.register_buffer("scale", torch.ones(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) -> (B, outputs)."""
         return F.linear(x, self.direction * (self.scale / self.direction.norm(dim=1))[:, None], self.bias)
 
 
@@ -80,6 +81,7 @@ class ShiftedNorm(nn.BatchNorm1d):
         self.shift = nn.Parameter(torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, features) -> (B, features)."""
         return super().forward(x) + self.shift
 
 

@@ -76,5 +76,6 @@ class WithClass(nn.Module):
         self.network, self.classes = network, classes
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """(B, latent) codes and (B,) int64 classes -> the network's output."""
         out: Tensor = self.network(torch.cat([z, nn.functional.one_hot(y, self.classes).to(z)], 1))
         return out

@@ -28,6 +28,7 @@ class LabelAsChannels(nn.Module):
         )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, C, H, W) images and (B,) int64 labels -> the discriminator's scores."""
         maps = F.interpolate(self.spread(self.embedding(y)), size=x.shape[2:], mode="bilinear")
         out: Tensor = self.discriminator(torch.cat([self.preprocess(x), maps.to(x.dtype)], 1))
         return out
@@ -45,5 +46,6 @@ class LabelEmbeddingInput(nn.Module):
         self.embedding = nn.Embedding(classes, length)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """(B, latent) codes and (B,) int64 labels -> the network's images."""
         out: Tensor = self.network(torch.cat([z, self.embedding(y)], 1))
         return out

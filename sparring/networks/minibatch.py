@@ -32,6 +32,7 @@ class MinibatchDiscrimination(nn.Module):
         self.bias = nn.Parameter(torch.full((kernels,), -1.0))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) -> (B, inputs + kernels)."""
         weight = self.direction * (self.log_scale.exp() / self.direction.norm(dim=0))
         with torch.autocast(x.device.type, enabled=False):  # bf16 is too coarse for small distances
             rows = torch.tensordot(x.to(weight.dtype), weight, 1)
@@ -54,6 +55,7 @@ class MinibatchStd(nn.Module):
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C + 1, H, W)."""
         group = min(self.group, len(x))
         groups = x[cyclic_indices(len(x), group, x.device)].unflatten(0, (-1, group))
         groups = groups.to(torch.promote_types(x.dtype, torch.float32))
@@ -76,6 +78,10 @@ class PacDiscriminator(nn.Module):
         self.network, self.m = network, m
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B/m, 1) scores in training mode, (B, 1) in evaluation mode.
+
+        Raises SparringError if m does not divide B in training mode.
+        """
         if self.training and len(x) % self.m:
             raise SparringError(f"a batch of {len(x)} is not a multiple of the packing {self.m}: change --batch")
         packs = x[cyclic_indices(len(x), self.m, x.device)].reshape(-1, self.m * x.shape[1], *x.shape[2:])

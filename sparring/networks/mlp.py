@@ -14,6 +14,7 @@ class FromUnitRange(nn.Module):
     """[0, 1] -> [-1, 1]: for generators that end in a sigmoid."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape in [0, 1] -> the same shape in [-1, 1]."""
         return 2 * x - 1
 
 
@@ -21,6 +22,7 @@ class ToUnitRange(nn.Module):
     """[-1, 1] -> [0, 1]: for discriminators of pixels in [0, 1]."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape in [-1, 1] -> the same shape in [0, 1]."""
         return (x + 1) / 2
 
 

@@ -40,10 +40,11 @@ class InstanceNoise(StochasticLayer, Scheduled):
         self.std, self.over = std, over
 
     def current_std(self) -> float:
-        """s in this round."""
+        """The standard deviation s in this round."""
         return self.std * max(0.0, 1 - self.round_index / self.over)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape, with noise of the current s in training mode."""
         std = self.current_std() if self.training else 0.0
         return x + std * self.normal(x) if std else x
 
@@ -58,6 +59,7 @@ class TrainingNoise(StochasticLayer):
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape, with noise in training mode."""
         return x + self.std * self.normal(x) if self.training else x
 
 
@@ -74,12 +76,14 @@ class GaussianNoise(StochasticLayer):
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape, with noise in both modes."""
         return x + self.std * self.normal(x)
 
 
 class Dropout(StochasticLayer):
-    """Srivastava et al. 2014, as `torch.nn.Dropout`: in training mode zeroes elements with probability `rate`, and
-    scales the others by 1 / (1 - rate).
+    """Srivastava et al. 2014: like `torch.nn.Dropout`, with random numbers from `generator`.
+
+    In training mode zeroes elements with probability `rate`, and scales the others by 1 / (1 - rate).
 
     lasting  also active in evaluation mode, for sampling (Isola et al. 2017, section 3.1; ganhacks 17)
     """
@@ -91,6 +95,7 @@ class Dropout(StochasticLayer):
         self.rate, self.lasting = rate, lasting
 
     def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape."""
         if not self.training and not self.lasting:
             return x
         mask = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)

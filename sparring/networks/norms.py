@@ -25,6 +25,7 @@ class VirtualBatchNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(R + B, C, ...) -> the same shape. Raises SparringError if there is no reference batch."""
         if not self.reference_size:
             raise SparringError("virtual batch norm has no reference batch: wrap the network in WithReferenceBatch")
         flat = x.flatten(2) if x.ndim > 2 else x[:, :, None]
@@ -62,6 +63,7 @@ class WithReferenceBatch(nn.Module):
                 layer.reference_size = len(reference)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, ...) outputs of the network, without those of the reference batch."""
         out: Tensor = self.network(torch.cat([self.reference.to(x.dtype), x]))[len(self.reference) :]
         return out
 

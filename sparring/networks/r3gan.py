@@ -24,6 +24,7 @@ class Activation(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> the same shape."""
         return F.leaky_relu(x + self.bias.view(-1, 1, 1), SLOPE)
 
 
@@ -41,6 +42,7 @@ class Block(nn.Module):
         self.first, self.second = Activation(wide), Activation(wide)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) -> the same shape."""
         out: Tensor = x + self.narrow(self.second(self.spread(self.first(self.widen(x)))))
         return out
 
@@ -58,6 +60,7 @@ class Resample(nn.Module):
         self.register_buffer("kernel", kernel.expand(width, 1, 4, 4).clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) -> (B, width, 2 H, 2 W), or (B, width, H / 2, W / 2)."""
         kernel = self.kernel.to(x.dtype)
         resample = F.conv_transpose2d if self.up else F.conv2d
         return resample(x, kernel, stride=2, padding=1, groups=x.shape[1])
@@ -72,6 +75,7 @@ class LearnedBasis(nn.Module):
         self.linear = lecun_normal(nn.Linear(latent_dim, width, bias=False))
 
     def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) -> (B, width, 4, 4)."""
         out: Tensor = self.basis * self.linear(z)[:, :, None, None]
         return out
 

@@ -23,6 +23,7 @@ class Crop(nn.Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, size, size)."""
         return x[:, :, : self.size, : self.size]
 
 

@@ -29,6 +29,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("u", torch.randn(rows))
 
     def forward(self, weight: Tensor) -> Tensor:
+        """(rows, ...) weights -> the same shape, divided by sigma."""
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.movedim(1, -1).flatten(1)  # a view of channels-last memory; sigma ignores the order
             v = F.normalize(torch.mv(matrix.detach().T, self.u), dim=0)
@@ -47,6 +48,7 @@ class SpectralConv2d(nn.Conv2d):
         self.spectral = SpectralNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H, W)."""
         return F.conv2d(x, self.spectral(self.weight), self.bias, padding=self.padding)
 
 
@@ -58,6 +60,7 @@ class SpectralLinear(nn.Linear):
         self.spectral = SpectralNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) -> (B, outputs)."""
         return F.linear(x, self.spectral(self.weight), self.bias)
 
 
@@ -69,4 +72,5 @@ class SpectralEmbedding(nn.Embedding):
         self.spectral = SpectralNorm(classes)
 
     def forward(self, y: Tensor) -> Tensor:
+        """(B,) int64 -> (B, length)."""
         return F.embedding(y, self.spectral(self.weight))

@@ -85,6 +85,7 @@ class Blur(nn.Module):
         self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> the same shape; zero padding at the border."""
         return F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
 
 
@@ -102,6 +103,7 @@ class StyleLayer(StochasticLayer):
         self.style = Linear(latent_dim, 2 * channels, gain=1.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """(B, channels, H, W) maps and (B, latent) styles -> (B, channels, H, W)."""
         x = F.leaky_relu(x + self.noise * self.normal(x[:, :1]) + self.bias, 0.2)
         mean, deviation = statistics(x, 1e-8)
         scale, shift = self.style(w)[:, :, None, None].chunk(2, 1)
@@ -121,6 +123,7 @@ class SynthesisBlock(nn.Module):
         self.second = StyleLayer(latent_dim, outputs)
 
     def forward(self, x: Tensor, style1: Tensor, style2: Tensor) -> Tensor:
+        """(B, inputs, H, W) maps and two (B, latent) styles -> (B, outputs, 2 H, 2 W)."""
         out: Tensor = self.second(self.conv(self.first(self.widen(x), style1)), style2)
         return out
 
@@ -157,6 +160,7 @@ class Generator(nn.Module):
         return self.growth.now() != (self.growth.levels - 1, 1.0)
 
     def forward(self, w: Tensor) -> Tensor:
+        """(B, latent) or (B, layers, latent) -> (B, channels, s, s): the current size in training mode, else S."""
         level, blend = self.growth.now()
         styles = w.unbind(1) if w.ndim == 3 else [w] * self.layers
         x = before = self.start.expand(len(w), -1, -1, -1)
@@ -181,6 +185,7 @@ class EncoderBlock(nn.Module):
         self.widen = nn.Sequential(Blur(inputs), Conv2d(inputs, outputs, 3, resize="down"))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2) and (B, 2 inputs + 2 outputs) statistics."""
         stats = []
         for layer in (self.conv, self.widen):
             x = F.leaky_relu(layer(x), 0.2)
@@ -205,6 +210,7 @@ class StatsEncoder(nn.Module):
         self.from_image = nn.ModuleList(Conv2d(channels, n, 1) for n in wide[1:])
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, s, s) -> (B, N): images of the current size in training mode, of the full size else."""
         if not self.training:
             x = self.fade(x)
         level, blend = self.growth.now()
@@ -249,6 +255,7 @@ class Encoder(nn.Module):
         return self.features.fade(x)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, s, s) -> (B, latent): images of the current size in training mode, of the full size else."""
         level, blend = self.features.growth.now()
         stats = self.features(x).split(self.sizes[: 2 * (level + 1)], 1)
         codes = [linear(part) for linear, part in zip(self.styles, stats, strict=False)]

@@ -77,6 +77,7 @@ class Residual(nn.Module):
         self.shortcut = nn.Identity() if flat else glorot_he(nn.Conv2d(narrow, wide, 1), he=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, narrow, H, W) -> (B, wide, H, W), or twice or half the size."""
         h, short = F.relu(self.norm1(x)), x
         if self.resize == "up":
             h, short = F.interpolate(h, scale_factor=2), F.interpolate(x, scale_factor=2)
@@ -96,6 +97,7 @@ class FirstDown(nn.Module):
         self.shortcut = glorot_he(nn.Conv2d(channels, width, 1), he=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> (B, width, H / 2, W / 2)."""
         out: Tensor = F.avg_pool2d(self.conv2(F.relu(self.conv1(x))), 2) + self.shortcut(F.avg_pool2d(x, 2))
         return out
 
@@ -104,6 +106,7 @@ class MeanPool(nn.Module):
     """(B, C, H, W) -> (B, C): the mean over the image."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C)."""
         return x.mean((2, 3))
 
 

@@ -38,7 +38,6 @@ def acgan(
     after 2,000 rounds in 7 minutes on MNIST 99.9 % of the samples are of the requested class, FD-lenet-mnist@10000 9.9
     where real images score 3.1.
     """
-
     from sparring.losses import game as game_of
     from sparring.networks import infogan
     from sparring.systems.acgan import ACGAN

@@ -36,7 +36,6 @@ def infogan(
     Measured (docs/results/classes.md; seed 0, one CPU thread, with PyTorch's initial weights): FD-lenet-mnist@10000 9.1
     on MNIST after 4,000 rounds in 28 minutes, where real images score 3.1; 80 % of the categories agree with the digit.
     """
-
     from sparring.losses import game as game_of
     from sparring.networks import infogan
     from sparring.systems.infogan import InfoGAN

@@ -559,7 +559,7 @@ class Run:
         return 0, logged
 
     def state(self) -> str:
-        """ "training" while a process has locked the run; else "done", "diverged" or "stopped"."""
+        """The state: "training" while a process has locked the run, else "done", "diverged" or "stopped"."""
         try:
             with open_file(self.path / "run.lock") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

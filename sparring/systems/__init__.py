@@ -1,0 +1,1 @@
+"""One paper, one file: networks, players and a `round`."""

@@ -32,6 +32,7 @@ class AAE(Autoencoder):
         self.prior, self.game = prior, game
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 2: reconstruction phase, then regularization phase."""
         x, _ = feed("train")
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())  # reconstruction phase
 

@@ -46,6 +46,7 @@ class ClusteringAAE(Autoencoder):
         self.category_prior = categorical(clusters)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 6: reconstruction phase, then regularization phase of both parts of the code."""
         x, _ = feed("train")
         y, z = self.parts(x)
         yield Move("autoencoder", half_squared_error(self.decoder(torch.cat([y, z], 1)), x).mean())

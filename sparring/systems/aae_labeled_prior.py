@@ -38,6 +38,7 @@ class LabeledPriorAAE(AAE):
         self.classes, self.grid_columns = classes, grid_columns_for(classes)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 2.3: as `AAE.round`, with the class next to every code."""
         x, y = next_labeled(feed)
         onehot = one_hot(y, self.classes + 1).to(x)
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())

@@ -47,6 +47,7 @@ class ReductionAAE(ClusteringAAE):
         self.min_distance = min_distance
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 7, without labels: see `moves`."""
         x, _ = feed("train")
         yield from self.moves(x)
 
@@ -117,6 +118,7 @@ class LabeledReductionAAE(ReductionAAE):
         self.classes = classes
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 7, with few labels: `moves` on unlabeled images, then a classification move on labeled ones."""
         x, _ = feed("unlabeled")
         yield from self.moves(x)
 

@@ -53,6 +53,7 @@ class SemiSupervisedAAE(Autoencoder):
         self.category_prior = categorical(classes)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 5: reconstruction, regularization and semi-supervised classification phase."""
         # Reconstruction phase.
         x, _ = feed("unlabeled")
         y, z = self.parts(x)

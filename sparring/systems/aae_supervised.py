@@ -31,6 +31,7 @@ class SupervisedAAE(AAE):
         self.classes, self.grid_columns = classes, grid_columns_for(classes)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 4: as `AAE.round`, with the class next to the code that is decoded."""
         x, y = next_labeled(feed)
         onehot = one_hot(y, self.classes).to(x)
         decoded = self.decoder(torch.cat([onehot, self.encoder(x)], 1))

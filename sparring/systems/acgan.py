@@ -47,6 +47,7 @@ class ACGAN(ConditionalNoiseModel):
         self.d_class_weight, self.g_class_weight = d_class_weight, g_class_weight
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 3: the discriminator maximizes L_S + L_C, the generator L_C - L_S."""
         x, y = next_labeled(feed)
         fake_labels = self.random_labels(len(x))
         with torch.no_grad():

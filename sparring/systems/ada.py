@@ -19,7 +19,8 @@ class Augment(Protocol):
 
     p: Tensor
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) augmented images."""
 
     def observe(self, real_scores: Tensor, images: int) -> None:
         """Accumulates D's scores of this many real images; above 0 means that D classifies them as real."""
@@ -62,6 +63,7 @@ class ADA(GAN):
         self.augment, self.interval = augment, interval
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 3: as `GAN.round`, on augmented images; p is adapted every `interval` rounds."""
         if self.round_index % self.interval == 0:
             self.augment.adapt()
 

@@ -52,6 +52,7 @@ class ALAE(System):
             self.players = {**self.players, "autoencoder": ("E", "G", "F")}
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Algorithm 1: steps I, II and III."""
         # Step I: discriminator.
         x, _ = feed("train")
         with torch.no_grad():

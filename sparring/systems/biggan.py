@@ -46,6 +46,7 @@ class BigGAN(ConditionalGAN):
         self._cached: tuple[float | None, nn.Module] | None = None
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Hinge losses; appendix C: several discriminator moves per generator move."""
         for _ in range(self.critic_steps):
             x, y = next_labeled(feed)
             fake_labels = self.random_labels(len(x))

@@ -30,6 +30,7 @@ class ConditionalGAN(ConditionalNoiseModel):
         self.D, self.game = D, game
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Eq. 2: one discriminator and one generator move on the same classes."""
         x, y = next_labeled(feed)
         with torch.no_grad():
             fake = self.G(self.noise(len(x)), y)

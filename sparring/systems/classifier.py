@@ -24,6 +24,7 @@ class Classifier(System):
         self.C = C
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """One step on the cross-entropy."""
         x, y = next_labeled(feed)
         logits = self.C(x)
         correct = (logits.argmax(1) == y).float().mean()

@@ -51,6 +51,7 @@ class CycleGAN(System):
         self.pool_a, self.pool_b = Pool(pool_size, shape), Pool(pool_size, shape)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 3.3: the full objective, first for both translators, then for both discriminators."""
         a, _ = feed("a")
         b, _ = feed("b")
         if self.lambda_identity:

@@ -42,6 +42,7 @@ class GAN(NoiseModel):
         self.resample_noise, self.joint_batch = resample_noise, joint_batch
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Algorithm 1: one discriminator and one generator move."""
         x, _ = feed("train")
         with torch.set_grad_enabled(not self.resample_noise):
             fake = self.G(self.noise(len(x)))

@@ -30,6 +30,7 @@ class ImprovedGAN(NoiseModel):
         self.T, self.D = T, D
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Section 5 for the discriminator, section 3.1 (feature matching) for the generator."""
         (x, y), (u, _) = next_labeled(feed, "labeled"), feed("unlabeled")
         with torch.no_grad():
             fake = self.G(self.noise(len(u)))

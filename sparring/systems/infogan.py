@@ -56,6 +56,7 @@ class InfoGAN(NoiseModel):
         self.info_weight = info_weight
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Eq. 6: the game, minus lambda L_I for both players."""
         x, _ = feed("train")
         code = self.random_code(len(x))
         with torch.no_grad():

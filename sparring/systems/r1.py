@@ -43,6 +43,7 @@ class R1GAN(GAN):
         self.gamma, self.penalize, self.penalty_interval = gamma, penalize, penalty_interval
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """The game, with the penalty of eq. 9 or 10 in the discriminator's loss."""
         x, _ = feed("train")
         with torch.no_grad():
             fake = self.G(self.noise(len(x)))

@@ -39,6 +39,7 @@ class R3GAN(NoiseModel):
         self.D, self.gamma = D, gamma
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Eq. 2 with R1 and R2: one discriminator and one generator move."""
         x, _ = feed("train")
         with torch.no_grad():
             fake = self.G(self.noise(len(x)))
@@ -64,5 +65,5 @@ class R3GAN(NoiseModel):
         return self.run_batched(self.D, images).flatten()
 
     def equilibrium(self) -> dict[str, float]:
-        """log 2 for both: paired scores are equal and the penalties are 0."""
+        """Both are log 2: paired scores are equal and the penalties are 0."""
         return dict.fromkeys(self.players, math.log(2))

@@ -58,6 +58,7 @@ class Replay(GAN):
         self.register_buffer("filled", torch.zeros(memory * self.slots, dtype=torch.bool))
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """As `GAN.round`, with replayed fakes in the discriminator's batch."""
         x, _ = feed("train")
         with torch.set_grad_enabled(not self.resample_noise):
             fake = self.G(self.noise(len(x)))

@@ -52,6 +52,7 @@ class StyleALAE(ALAE):
         return bool(self.G.growing)
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Algorithm 1 as in `ALAE`, at the current size and with mixed styles."""
         # Step I: discriminator.
         x, _ = feed("train")
         x = self.E.fade(x)

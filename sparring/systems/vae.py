@@ -51,6 +51,7 @@ class VAE(Autoencoder):
         return log_variance if self.bug_variance_as_std else log_variance / 2
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
+        """Eq. 10: one step on the negative bound."""
         x, _ = feed("train")
         mean, log_variance = self.encoder(x).chunk(2, 1)
         z = mean + self.log_std(log_variance).exp() * self.noise(len(x))  # section 2.4, the reparameterization

@@ -72,6 +72,7 @@ class DiracGenerator(nn.Module):
         self.register_buffer("around", around)
 
     def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) -> (n, 1) points, one per offset; the codes are ignored."""
         return self.theta + self.around
 
 
@@ -84,6 +85,7 @@ class LinearDiscriminator(nn.Module):
         self.level = level
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 1) points -> (B, 1) scores."""
         return self.psi * x + self.level
 
 
@@ -127,7 +129,7 @@ def play(
     rounds: int = 200,
     start: Point = (1.0, 1.0),
 ) -> list[Point]:
-    """rounds + 1 points (theta, psi) of alternating gradient descent, discriminator first."""
+    """The path of rounds + 1 points (theta, psi) of alternating gradient descent, discriminator first."""
     return [start, *_play(game, penalty, weight, step, rounds, start)]
 
 

@@ -48,6 +48,7 @@ class Mixture:
 
     @property
     def extent(self) -> float:
+        """The largest absolute coordinate of a center."""
         return float(self.centers.abs().max())
 
     def draw(self, n: int, seed: int) -> Tensor:
@@ -85,6 +86,7 @@ class FourierFeatures(nn.Module):
         self.register_buffer("frequencies", std * torch.randn(inputs, count))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, D) -> (B, D + 2 count)."""
         phase = x @ self.frequencies
         return torch.cat([x, phase.cos(), phase.sin()], 1)
 

@@ -34,7 +34,7 @@ def play(
     rounds: int = 6,
     start: Pair = (1.0, 1.0),
 ) -> list[Pair]:
-    """rounds + 1 pairs (x, y), including the start; x descends x y (gradient y) and y ascends it (gradient x).
+    """The path of rounds + 1 pairs (x, y); x descends x y (gradient y) and y ascends it (gradient x).
 
     first: the player that moves first when they alternate. Raises SparringError for an unknown rule or player.
     """
