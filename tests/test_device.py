@@ -27,6 +27,26 @@ from sparring.seeds import isolated
 ABLE = ("sample", "score", "classify", "cluster", "encode", "reconstruct", "translate", "kl", "log_likelihood")
 
 
+def moving_to(device):
+    """`System.to` for a device without numbers, to which nn.Module.to cannot move weights."""
+
+    def moved(system, to=None, memory_format=None):
+        if to is not None:
+            known = {}  # weights that two networks share stay shared
+            for part in system.modules():
+                for table in (part._parameters, part._buffers):
+                    for name, x in table.items():
+                        if x is not None and id(x) not in known:
+                            there = torch.empty_like(x, device=device)
+                            known[id(x)] = x, nn.Parameter(there) if isinstance(x, nn.Parameter) else there
+                        table[name] = known[id(x)][1] if x is not None else None
+                if "_apply" in type(part).__dict__:  # has a say in what is moved
+                    part._apply(lambda x: x, recurse=False)
+        return system
+
+    return moved
+
+
 def main(names):
     """Plays rounds of the recipes and uses what their systems can do; prints what went wrong, or null, name by name."""
     import warnings
@@ -55,25 +75,11 @@ def main(names):
 
     torch.Generator = Generator
 
-    def moved(system, to=None, memory_format=None):
-        if to is not None:  # nn.Module.to cannot exchange weights for those without numbers
-            known = {}  # weights that two networks share stay shared
-            for part in system.modules():
-                for table in (part._parameters, part._buffers):
-                    for name, x in table.items():
-                        if x is not None and id(x) not in known:
-                            there = torch.empty_like(x, device=device)
-                            known[id(x)] = x, nn.Parameter(there) if isinstance(x, nn.Parameter) else there
-                        table[name] = known[id(x)][1] if x is not None else None
-                if "_apply" in type(part).__dict__:  # has a say in what is moved
-                    part._apply(lambda x: x, recurse=False)
-        return system
-
     def seen(look, plain):  # the CPU's numbers may be looked at; outside of rounds all others, too
         return lambda x: plain(x) if x.device.type == "cpu" or not playing else look(x)
 
     looked, playing = [], []
-    System.to = moved
+    System.to = moving_to(device)
     numbers = {"__int__": 0, "__float__": 1.0, "__bool__": False, "__index__": 0}
     for name, number in numbers.items():
         setattr(torch.Tensor, name, seen(getattr(torch.Tensor, name), lambda x, number=number: number))

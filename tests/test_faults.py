@@ -187,19 +187,22 @@ class Recorder(Disk):
         super().remove(path)
 
 
-def after_power_loss(operations, root, empty, dice):
-    """The disk as it may be found: what was not synced is lost, empty or half there; renames only survive a sync
-    of their folder (or survive anyway, by chance)."""
+def rename(content, synced, old, new):
+    """Renames a file, or a folder with its files, in `content` and `synced`."""
+    for path in [p for p in content if old in [p, *p.parents]]:
+        target = new / path.relative_to(old)
+        content[target] = content.pop(path)
+        if path in synced:
+            synced.remove(path)
+            synced.add(target)
+
+
+def replayed(operations, dice):
+    """The files after the operations, and which of them are synced; renames only survive a sync of their folder (or
+    survive anyway, by chance)."""
     content: dict[Path, bytes] = {}
     synced: set[Path] = set()
     pending: list[tuple[Path, Path]] = []
-
-    def apply(old, new):
-        for path in [p for p in content if old in [p, *p.parents]]:
-            content[new / path.relative_to(old) if path != old else new] = content.pop(path)
-            if path in synced:
-                synced.discard(path)
-                synced.add(new / path.relative_to(old) if path != old else new)
 
     for operation in operations:
         match operation:
@@ -210,7 +213,7 @@ def after_power_loss(operations, root, empty, dice):
                 if path in content:
                     synced.add(path)
                 for old, new in [r for r in pending if r[1].parent == path]:
-                    apply(old, new)
+                    rename(content, synced, old, new)
                     pending.remove((old, new))
             case ("rename", old, new):
                 pending.append((old, new))
@@ -219,7 +222,13 @@ def after_power_loss(operations, root, empty, dice):
                     del content[p]
     for old, new in pending:
         if dice.random() < 0.5:
-            apply(old, new)
+            rename(content, synced, old, new)
+    return content, synced
+
+
+def after_power_loss(operations, root, empty, dice):
+    """The disk as it may be found: what was not synced is lost, empty or half there."""
+    content, synced = replayed(operations, dice)
     shutil.rmtree(empty, ignore_errors=True)
     for path, data in content.items():
         if path not in synced:

@@ -111,6 +111,21 @@ def test_what_a_training_is_not_is_said_before_it_starts():
     )
 
 
+def play_three_rounds(made, data):
+    """The referee of a recipe after three rounds, which move the players' networks and no others."""
+    streams = made.streams(data, 0) if made.streams else {"train": data}
+    options = {"batch": made.batch, "optimizers": made.optimizers, "schedules": made.schedules}
+    referee = Referee(made.system, streams, **options, precision="fp32")
+    for _ in range(3):
+        before = {k: v.clone() for k, v in made.system.named_parameters()}
+        logs = referee.reduce_logs(referee.play())
+        assert {log["player"] for log in logs} == set(made.system.players)
+        assert all(np.isfinite([v for k, v in log.items() if k != "player"]).all() for log in logs)
+        moved = {k.split(".")[0] for k, v in made.system.named_parameters() if not torch.equal(v, before[k])}
+        assert moved == {network for networks in made.system.players.values() for network in networks}
+    return referee
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     extra, _ = small(name)
@@ -120,22 +135,7 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     made = build_recipe(function, data.spec, resolve_arguments(function, extra))
     if made.prepare:
         made.prepare(data)
-    judge = Referee(
-        made.system,
-        made.streams(data, 0) if made.streams else {"train": data},
-        batch=made.batch,
-        optimizers=made.optimizers,
-        schedules=made.schedules,
-        precision="fp32",
-    )
-    for _ in range(3):
-        before = {k: v.clone() for k, v in made.system.named_parameters()}
-        told = judge.reduce_logs(judge.play())
-        assert {t["player"] for t in told} == set(made.system.players)
-        assert all(np.isfinite([v for k, v in t.items() if k != "player"]).all() for t in told)
-        moved = {k.split(".")[0] for k, v in made.system.named_parameters() if not torch.equal(v, before[k])}
-        assert moved == {network for networks in made.system.players.values() for network in networks}
-    shown, shape = judge.ema_system, (5, *data.spec.shape)
+    shown, shape = play_three_rounds(made, data).ema_system, (5, *data.spec.shape)
     can = {ability for ability in CAPABILITIES if shown.supports(ability)}
     assert can - {"equilibrium"} == PROMISED.get(name, PLAYFUL)
     images = to_float(data.images[:5])
@@ -150,10 +150,8 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     if "translate" in can:
         assert shown.translate(images, 1).shape == shape
         assert not torch.equal(shown.translate(images, 0), shown.translate(images, 1))
-    if "classify" in can:
-        torch.testing.assert_close(shown.classify(images).exp().sum(1), torch.ones(5))
-    if "cluster" in can:
-        torch.testing.assert_close(shown.cluster(images).exp().sum(1), torch.ones(5))
+    for ability in can & {"classify", "cluster"}:
+        torch.testing.assert_close(getattr(shown, ability)(images).exp().sum(1), torch.ones(5))
     if "reconstruct" in can:
         assert shown.reconstruct(images).shape == shape
         assert shown.encode(images).shape[0] == 5
