@@ -76,7 +76,7 @@ def evaluations(draw):
     return {"metrics": cards, "system": system, "classes": classes, "units": [{}] * 20}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(evaluations())
 def test_no_diagnosis_contradicts_its_own_numbers(evaluation):
     found = {one["metric"]: one for one in evaluation["metrics"]}

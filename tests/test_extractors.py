@@ -214,6 +214,7 @@ def test_pixels_are_seen_by_their_principal_components(digits):
         pixels_pca64(digits.images[:1])
 
 
+@pytest.mark.slow
 def test_a_self_taught_extractor_sees_more_than_pixels(digits, monkeypatch):
     monkeypatch.setattr(data_driven, "STEPS", 50)
     before = torch.get_rng_state()

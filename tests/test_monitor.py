@@ -89,7 +89,7 @@ def test_a_watched_training_is_bit_for_bit_an_unwatched_one(recipe, options, tmp
     data = shapes(side=options.pop("size", 16))
     left = {}
     for monitor in (True, False):
-        run = train(recipe, data, rounds=9, batch=64, out=tmp_path, quiet=True, monitor=monitor, **options)
+        run = train(recipe, data, rounds=9, batch=32, out=tmp_path, quiet=True, monitor=monitor, **options)
         assert len(run.read("health")) >= 4 * monitor
         assert bool(run.read("health")) == monitor
         left[monitor] = (run.newest_checkpoint().tensors, (run.path / "log.jsonl").read_bytes())

@@ -106,7 +106,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def mnist(sparring_data):
-    return Bench(load("mnist", root=sparring_data, held_out=0), n=1000, train=10_000, held_out=5000)
+    return Bench(load("mnist", root=sparring_data, held_out=0), n=500, train=4500, held_out=2000)
 
 
 def see(bench, fault, *, some_blind):
@@ -129,6 +129,7 @@ def test_a_planted_fault_is_seen_and_grows_and_is_called_by_its_name(digits, fau
     see(digits, fault, some_blind=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_on_mnist(mnist, fault):
     see(mnist, fault, some_blind=False)

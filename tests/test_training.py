@@ -223,7 +223,7 @@ def test_every_recipe_resumes_bit_for_bit(name, tmp_path):
     extra, _ = small(name)
     data = recipe_data(name, 300)
     options = {"quiet": True, "log_every": 1, **extra}
-    straight = train(name, data, rounds=4, save_every=2, out=tmp_path / "a", **options)
+    straight = train(name, data, rounds=4, save_every=2, out=tmp_path / "a", **options, eval_every=4, sample_every=4)
     stopped = train(name, data, rounds=2, out=tmp_path / "b", **options, eval_every=1, sample_every=1)
     resumed = resume(stopped, rounds=4, data=data, quiet=True)
     for file in ("log.jsonl", "weights/model.safetensors", "checkpoints/round-00000004/system.safetensors"):
