@@ -80,7 +80,7 @@ def gradients(name, precision, dtype=torch.float32):
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_faster_kernels_have_the_gradients_of_the_librarys(name, monkeypatch):
-    """In float64 the same (in float32 the input of a ReLU may change its sign); in bf16 as near as the library's own."""
+    """In float64 the same (in float32 a ReLU may change its sign); in bf16 as near as the library's own."""
     same, ours = gradients(name, "fp32", torch.float64), gradients(name, "bf16")
     monkeypatch.setattr("sparring.referee.use_matmul_convolutions", lambda network: None)
     exact, truth, theirs = gradients(name, "fp32", torch.float64), gradients(name, "fp32"), gradients(name, "bf16")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +29,6 @@ class ALAE(System):
     players = {"discriminator": ("E", "D"), "generator": ("F", "G"), "autoencoder": ("E", "G")}
     ema_networks = ("F", "G", "E", "D")
     takes = {"sample": {"truncation"}, "sample_latents": {"truncation"}}
-    E: Any
 
     def __init__(
         self,
@@ -73,8 +71,8 @@ class ALAE(System):
 
     def score_logits(self, x: Tensor) -> Tensor:
         """(B, 1) scores of (B, C, H, W) images."""
-        out: Tensor = self.D(self.E(x))
-        return out
+        scores: Tensor = self.D(self.E(x))
+        return scores
 
     def sample(self, n: int, *, seed: int = 0, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.
@@ -103,7 +101,7 @@ class ALAE(System):
 
     def features(self, images: Tensor) -> Tensor:
         """(n, N) last hidden layer of E of (n, C, H, W) images in [-1, 1]."""
-        return self.run_batched(self.E.features, images)
+        return self.run_batched(self.E.get_submodule("features"), images)
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, C, H, W) images of (n, latent) codes w, clamped to [-1, 1] because G is unbounded."""

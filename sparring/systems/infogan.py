@@ -86,10 +86,9 @@ class InfoGAN(NoiseModel):
         """
         logits, mean = self.Q(features).split([self.n_categories, self.n_continuous], 1)
         onehot, values = code.split([self.n_categories, self.n_continuous], 1)
-        category = (onehot * logits.log_softmax(1)).sum(1).mean() + math.log(self.n_categories)
-        density = -((values - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()
-        out: Tensor = category + density + self.n_continuous * math.log(2)
-        return out
+        category: Tensor = (onehot * logits.log_softmax(1)).sum(1).mean() + math.log(self.n_categories)
+        density: Tensor = -((values - mean).square() / 2 + math.log(2 * math.pi) / 2).sum(1).mean()
+        return category + density + self.n_continuous * math.log(2)
 
     def sample(self, n: int, *, seed: int = 0, codes: Tensor | None = None, truncation: float | None = None) -> Tensor:
         """(n, C, H, W) images in [-1, 1] on the CPU; they depend on the weights and the arguments only.

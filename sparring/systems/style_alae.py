@@ -28,7 +28,8 @@ class StyleALAE(ALAE):
 
     takes = {"sample": {"truncation"}}
 
-    G: Any
+    G: Any  # these two have more methods than `forward`
+    E: Any
 
     def __init__(
         self,
