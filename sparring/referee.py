@@ -172,7 +172,7 @@ class Referee:
                  step. Unless something in the system is `batchwise`, the result is that of the whole batch up to
                  rounding (1e-5 in float32); the same holds for several processes
     ema_decay    decay per round of the EMA weights (0: live weights), from round `ema_start` on: see `EMA`
-    precision    "auto", "fp32" or "bf16" autocast; losses are always in float32
+    precision    "auto", "fp32" or "bf16" autocast; the networks of all players return float32, so losses are in float32
     device       where to compute; None: that of the process group, a GPU if there is one
     """
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from toys import images, referee
 
+import sparring
 from sparring import cpu_kernels
 from sparring.cpu_kernels import Col2Im, Im2Col, MatMulConv2d, MatMulConvTranspose2d, use_matmul_convolutions
 from sparring.losses import game, gradient_penalty
@@ -192,3 +193,9 @@ def test_the_referee_uses_them_and_weights_keep_their_names():
         assert {type(layer) for layer in network if isinstance(layer, nn.ConvTranspose2d)} == {MatMulConvTranspose2d}
     assert {type(layer) for layer in system.D if getattr(layer, "stride", 0) == (2, 2)} == {MatMulConv2d}
     assert [*system.state_dict()] == names
+
+
+def test_a_run_opened_from_disk_uses_them(tmp_path):
+    options = {"rounds": 1, "batch": 8, "latent_dim": 4, "width": 4, "out": tmp_path, "quiet": True}
+    run = sparring.train("dcgan", images(80, shape=(1, 16, 16)), **options)
+    assert MatMulConvTranspose2d in {type(layer) for layer in run.system().G}
