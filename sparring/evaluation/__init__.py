@@ -95,10 +95,41 @@ def evaluate(
     and images with a wrong shape or values that are not finite.
     """
     data.require_images()
-    system, sampling = as_system(system, data), dict(sampling or {})
-    _require_measurable(system, sampling, parzen=parzen, pairs=pairs)
     require_int("repeats", repeats, most=1000)
     require_int("seed", seed, least=0)
+    context = _context(
+        as_system(system, data),
+        data,
+        level=level,
+        n=n,
+        split=split,
+        seed=seed,
+        extractor=extractor,
+        repeats=repeats,
+        sampling=dict(sampling or {}),
+        parzen=parzen,
+        pairs=pairs,
+    )
+    with extracting_on(getattr(context.system, "device", None)):
+        return _evaluation(context, averaged)
+
+
+def _context(
+    system: Any,
+    data: Dataset,
+    *,
+    level: str,
+    n: int | None,
+    split: str,
+    seed: int,
+    extractor: Extractor | None,
+    repeats: int,
+    sampling: Mapping[str, Any],
+    parzen: bool,
+    pairs: tuple[Dataset, Dataset] | None,
+) -> Context:
+    """Check the arguments of `evaluate` and choose the images. Raises SparringError."""
+    _require_measurable(system, sampling, parzen=parzen, pairs=pairs)
     if n is not None and n < FEWEST:
         raise SparringError(f"n (images per measurement) must be at least {FEWEST}; got {n}")
     if level not in LEVELS:
@@ -111,7 +142,7 @@ def evaluate(
         reference, repeats = _fitting(reference, repeats, len(system))
     if can(system, "sample"):
         _require_enough(reference, data, split)
-    context = Context(
+    return Context(
         system=system,
         data=data,
         split=split,
@@ -125,8 +156,6 @@ def evaluate(
         parzen=parzen,
         pairs=pairs,
     )
-    with extracting_on(getattr(system, "device", None)):
-        return _evaluation(context, averaged)
 
 
 def _evaluation(context: Context, averaged: bool | None) -> Evaluation:
@@ -194,7 +223,8 @@ def _require_measurable(
 def _fitting(reference: Dataset, repeats: int, available: int) -> tuple[Dataset, int]:
     """The reference and the number of repeats for so many existing images. Raises SparringError for too few images."""
     if available < FEWEST:
-        raise SparringError(f"{available} images are too few: an evaluation needs at least {FEWEST}")
+        images = "1 image is" if available == 1 else f"{available} images are"
+        raise SparringError(f"{images} too few: an evaluation needs at least {FEWEST}")
     reference = reference.rows(slice(0, min(len(reference), available)))
     return reference, min(repeats, available // len(reference))
 

@@ -129,7 +129,7 @@ def _distance(pair: Direction, extractor: Extractor) -> tuple[Measurement, float
     gain = (copied - value) / (copied - floor) if copied > floor else 0.0
     words = f"untranslated images of {pair.a} {copied:.4g}: "
     if copied <= floor:
-        words += f"{n} images are too few to distinguish {pair.a} and {pair.b} with these features"
+        words += f"too few images ({n}) to distinguish {pair.a} and {pair.b} with these features"
     else:
         words += f"{gain:.0%} of the way to {pair.b}" if gain > 0 else f"translations are not closer to {pair.b}"
     measurement = Measurement(
