@@ -61,7 +61,14 @@ def stubs(path, monkeypatch, tmp_path):
     monkeypatch.setattr(Run, "system", lambda self, **options: system)
     monkeypatch.setattr(Run, "data", lambda self, *given, **options: data)
     for name in (
-        *("training.train", "training.resume", "evaluation.evaluate", "reporting.report", "sweeping.run_worker"),
+        *(
+            "training.train",
+            "training.resume",
+            "evaluation.evaluate",
+            "run_evaluation.evaluate",
+            "reporting.report",
+            "sweeping.run_worker",
+        ),
         *("latent.invert", "probing.probe", "bench.measuring.bench", "bench.race.time_to_fd"),
         *("toys.mixtures.play", "toys.line.play", "toys.xy.play", "toys.dirac.eigenvalues"),
     ):

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,22 +18,48 @@ if TYPE_CHECKING:
     from sparring.evaluation import Evaluation
 
 
-def evaluate(
-    run: RunOrImages,
-    *,
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """Options to evaluate images instead of a run."""
+
     against: Annotated[
         str | None,
         Field(
             description="evaluate a folder, zip or array of images instead of a run, against this data: a name or path"
         ),
-    ] = None,
+    ] = None
     held_out: Annotated[
         Annotated[int | float, BeforeValidator(whole_number), Field(gt=0)] | None,
         Field(description="with --against: images to compare with, a fraction of the data or a number (default: 0.1)"),
-    ] = None,
+    ] = None
     data_root: Annotated[
         Path | None, Field(description="with --against: folder with a local copy of a built-in data set")
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options to evaluate a run."""
+
+    checkpoint: Annotated[
+        Literal["last", "best"],
+        Field(description="best: the round with the smallest KID on one half of the held-out images; uses held_out_b"),
+    ] = "last"
+    truncation: Truncation = None
+    pairs_a: Annotated[
+        Path | None, Field(description="for translations: images of the first domain that have known partners")
+    ] = None
+    pairs_b: Annotated[Path | None, Field(description="the partners of --pairs-a, under the same file names")] = None
+    data: DataPlace = None
+    recipe: RecipeName = None
+
+
+NO_IMAGES, LAST = ImageOptions(), RunOptions()
+
+
+def evaluate(
+    run: RunOrImages,
+    *,
     level: Annotated[
         Literal["quick", "full"],
         Field(description="quick: 2,000 images per measurement; full: 10,000 (at most the number held out)"),
@@ -42,10 +69,6 @@ def evaluate(
         Literal["held_out", "held_out_b", "test", "train"],
         Field(description="real images to compare with; held_out_b: the held-out half not used for selection"),
     ] = "held_out",
-    checkpoint: Annotated[
-        Literal["last", "best"],
-        Field(description="best: the round with the smallest KID on one half of the held-out images; uses held_out_b"),
-    ] = "last",
     extractor: Annotated[
         str | None,
         Field(description="feature extractor: lenet-mnist-2, random-conv64, pixels-pca64 ... (default: by the data)"),
@@ -54,50 +77,63 @@ def evaluate(
         Path | None, Field(description="weights file for inception, dinov2 or clip, which are never downloaded")
     ] = None,
     seed: Annotated[int, Field(ge=0, description="seed of the samples")] = 0,
-    truncation: Truncation = None,
     parzen: Annotated[
         bool,
         Field(description="also the Parzen log-likelihood of Goodfellow et al. 2014, which does not measure quality"),
     ] = False,
-    pairs_a: Annotated[
-        Path | None, Field(description="for translations: images of the first domain that have known partners")
-    ] = None,
-    pairs_b: Annotated[Path | None, Field(description="the partners of --pairs-a, under the same file names")] = None,
-    data: DataPlace = None,
-    recipe: RecipeName = None,
+    of_run: RunOptions = LAST,
+    of_images: ImageOptions = NO_IMAGES,
     device: Device = "auto",
     json: Annotated[bool, Field(description="print eval.json instead of tables")] = False,
 ) -> None:
     """Evaluate a run, or a set of images: each metric beside its floor, the score of real images."""
-    from sparring.data.loading import load
-    from sparring.evaluation import choose_extractor, evaluate
-    from sparring.image_grid import png
-    from sparring.run import Run
-    from sparring.sampling import sampling_options
+    options = {"level": level, "n": n, "split": split, "seed": seed, "parzen": parzen}
+    if of_images.against is None:
+        _evaluate_run(run, of_run, of_images, {**options, "extractor": extractor, "weights": weights}, device, json)
+    else:
+        _evaluate_images(run, of_run, of_images, options, extractor, weights, device, json)
 
-    if against is not None:
-        run_options: dict[str, Any] = {
-            "truncation": truncation,
-            "recipe": recipe,
-            "pairs-a": pairs_a,
-            "pairs-b": pairs_b,
-            "data": data,
-        }
-        run_options["checkpoint"] = None if checkpoint == "last" else checkpoint
-        for flag in [flag for flag, value in run_options.items() if value is not None]:
+
+def _evaluate_images(
+    images: Path,
+    of_run: RunOptions,
+    of_images: ImageOptions,
+    options: dict[str, Any],
+    extractor: str | None,
+    weights: Path | None,
+    device: str,
+    json: bool,
+) -> None:
+    from sparring.data.loading import load
+    from sparring.device import resolve_device
+    from sparring.evaluation import choose_extractor, evaluate
+    from sparring.metrics.extractors import extracting_on
+
+    assert of_images.against is not None
+    for field in fields(RunOptions):
+        if getattr(of_run, field.name) != field.default:
+            flag = field.name.replace("_", "-")
             raise SparringError(f"--{flag} applies to runs only: drop it, or drop --against")
-        real = load(against, held_out=0.1 if held_out is None else held_out, root=data_root)
+    held_out = 0.1 if of_images.held_out is None else of_images.held_out
+    with extracting_on(resolve_device(device)):
+        real = load(of_images.against, held_out=held_out, root=of_images.data_root)
         for note in real.notes:
             print(f"sparring: {note}", file=sys.stderr)
-        chosen = choose_extractor(real, extractor, weights)
-        result = evaluate(run, real, level=level, n=n, split=split, seed=seed, extractor=chosen, parzen=parzen)
-        _show(result, result.as_dict() if json else None)
-        return
-    if held_out is not None:
+        result = evaluate(images, real, extractor=choose_extractor(real, extractor, weights), **options)
+    _show(result, result.as_dict() if json else None)
+
+
+def _evaluate_run(
+    run: Path, of_run: RunOptions, of_images: ImageOptions, options: dict[str, Any], device: str, json: bool
+) -> None:
+    from sparring.run import Run
+    from sparring.run_evaluation import as_record, evaluate_run, store_evaluation
+
+    if of_images.held_out is not None:
         raise SparringError(
             "--held-out requires --against: the held-out images of a run were chosen when it was trained"
         )
-    if data_root is not None:
+    if of_images.data_root is not None:
         raise SparringError("--data-root requires --against; for a run give --data, the place of its data")
     try:
         opened = Run.open(run)
@@ -111,26 +147,21 @@ def evaluate(
     except StorageError as error:
         write_error = error
         print(f"sparring: {error}: results are printed and not stored", file=sys.stderr)
-    system, dataset = opened.system(recipe=recipe, checkpoint=checkpoint, device=device), opened.data(data)
-    result = evaluate(
-        system,
-        dataset,
-        level=level,
-        n=n,
-        split="held_out_b" if checkpoint == "best" and split == "held_out" else split,
-        seed=seed,
-        extractor=choose_extractor(dataset, extractor, weights),
-        averaged=bool(system.ema_networks) and opened.config["arguments"].get("ema_decay") != 0,
-        sampling=sampling_options(system, truncation=truncation),
-        parzen=parzen,
-        pairs=_pairs(pairs_a, pairs_b, opened.spec),
+    result = evaluate_run(
+        opened,
+        data=of_run.data,
+        recipe=of_run.recipe,
+        device=device,
+        checkpoint=of_run.checkpoint,
+        truncation=of_run.truncation,
+        pairs=_pairs(of_run.pairs_a, of_run.pairs_b, opened.spec),
+        **options,
     )
-    record = {**result.as_dict(), "checkpoint": checkpoint}
     try:
-        opened.write_evaluation(record, {name: png(picture) for name, picture in result.pictures.items()})
+        store_evaluation(opened, result, of_run.checkpoint)
     except StorageError as error:
         write_error = error
-    _show(result, record if json else None)
+    _show(result, as_record(result, of_run.checkpoint) if json else None)
     if write_error is not None:
         raise write_error
 

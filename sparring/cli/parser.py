@@ -46,13 +46,22 @@ class Command:
 
     @classmethod
     def of(cls, prog: str, function: Callable[..., None], example: str = "") -> Command:
-        """The command line of a function: positional parameters, then flags for the keyword-only ones."""
+        """The command line of a function: positional parameters, then flags for the keyword-only ones.
+
+        A parameter that is a dataclass stands for its fields, under a heading of their own: the first line of its
+        docstring.
+        """
         positional = []
         for p in inspect.signature(function, eval_str=True).parameters.values():
             if p.kind is not p.KEYWORD_ONLY:
                 kind: Any = tuple[p.annotation, ...] if p.kind is p.VAR_POSITIONAL else p.annotation  # type: ignore[name-defined]
                 positional.append(Argument(p.name, kind, p.default, description_of(p.annotation)))
-        return cls(prog, inspect.getdoc(function) or "", positional, {"options": arguments(function)}, example)
+        flags = {"options": [a for a in arguments(function) if a.group is None]}
+        for a in arguments(function):
+            if a.group is not None:
+                heading = (inspect.getdoc(_type_of_group(function, a.group)) or "").splitlines()[0].rstrip(".")
+                flags.setdefault(heading[:1].lower() + heading[1:], []).append(a)
+        return cls(prog, inspect.getdoc(function) or "", positional, flags, example)
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """Argument name -> validated value; arguments that are not given are left out.
@@ -78,7 +87,11 @@ class Command:
         for argument in self.positional:
             value = values.pop(argument.name, argument.default)
             paths += value if _is_variadic(argument) else [value]
-        function(*paths, **values)
+        groups: dict[str, dict[str, Any]] = {}
+        for argument in self._all_flags():
+            if argument.group is not None and argument.name in values:
+                groups.setdefault(argument.group, {})[argument.name] = values.pop(argument.name)
+        function(*paths, **values, **{name: _type_of_group(function, name)(**own) for name, own in groups.items()})
 
     def _all_flags(self) -> Iterator[Argument]:
         for group in self.flags.values():
@@ -151,6 +164,11 @@ def metavar(kind: Any) -> str:
     if args := [a for a in get_args(kind) if a is not type(None)]:
         return "FLOAT" if float in args else metavar(args[0])
     return {int: "INT", float: "FLOAT", bool: "BOOL", Path: "PATH"}.get(kind, "TEXT")
+
+
+def _type_of_group(function: Callable[..., None], name: str) -> Any:
+    """The dataclass that is the type of this parameter."""
+    return inspect.signature(function, eval_str=True).parameters[name].annotation
 
 
 def _is_required(a: Argument) -> bool:
