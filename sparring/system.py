@@ -21,7 +21,7 @@ from sparring.errors import SparringError, abbreviated, require_int, unknown_nam
 from sparring.machine import require_memory
 from sparring.networks.scheduled import Scheduled
 from sparring.noise import draw_noise
-from sparring.seeds import ShardedRng, isolated, make_generator, standard_defaults
+from sparring.seeds import CPU, ShardedRng, isolated, make_generator, standard_defaults
 
 NextBatch = Callable[[str], tuple[Tensor, Tensor | None]]
 """`feed("train")` returns the next batch of a stream: images (B, C, H, W) in [-1, 1], and labels (B,) int64 or None.
@@ -157,7 +157,7 @@ class System(nn.Module):
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return next(self.parameters()).device
+        return next((weight.device for weight in self.parameters()), CPU)
 
     @property
     def round_index(self) -> int:

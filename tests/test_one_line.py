@@ -61,11 +61,11 @@ def stubs(path, monkeypatch, tmp_path):
     monkeypatch.setattr(Run, "system", lambda self, **options: system)
     monkeypatch.setattr(Run, "data", lambda self, *given, **options: data)
     for name in (
+        "run_evaluation.evaluate",  # first: it is imported from evaluation
         *(
             "training.train",
             "training.resume",
             "evaluation.evaluate",
-            "run_evaluation.evaluate",
             "reporting.report",
             "sweeping.run_worker",
         ),
