@@ -77,7 +77,7 @@ def lreq_adam(weight, coefficient, lr=2e-3, beta=0.99, eps=1e-8):
 @pytest.mark.parametrize(("gain", "speed"), [(math.sqrt(2), 1.0), (1.0, 1.0), (math.sqrt(2), 0.1)])
 def test_plain_adam_on_an_equalized_layer_is_lreq_adam(gain, speed):
     torch.manual_seed(0)
-    layer = Linear(7, 3, gain=gain, speed=speed).double()
+    layer = Linear(7, 3, gain=gain, lr_multiplier=speed).double()
     s = gain * speed / 7**0.5
     weight, bias = (s * layer.weight).detach().clone(), (speed * layer.bias).detach().clone()
     theirs, theirs_bias = lreq_adam(weight, s), lreq_adam(bias, speed)
@@ -113,7 +113,7 @@ def test_plain_adam_on_an_equalized_convolution_is_lreq_adam():
 @pytest.mark.parametrize(("speed", "std"), [(1.0, 1.0), (0.1, 10.0)])
 def test_equalized_weights_start_with_one_variance_and_compute_with_hes(speed, std):
     torch.manual_seed(0)
-    layer = Linear(300, 400, speed=speed)
+    layer = Linear(300, 400, lr_multiplier=speed)
     assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.02)
     assert float(layer.bias.detach().abs().max()) == 0
     assert float(layer(torch.randn(200, 300)).detach().std()) == pytest.approx(2**0.5, rel=0.02)
@@ -150,7 +150,7 @@ def test_the_networks_are_those_of_the_authors():
     made = build_recipe(alae, Spec(1, 28, 28), resolve_arguments(alae, {"width": 8, "latent_dim": 4})).system.double()
 
     def dense(layer, x, slope):
-        y = x @ (layer.scale * layer.weight).T + layer.speed * layer.bias
+        y = x @ (layer.scale * layer.weight).T + layer.lr_multiplier * layer.bias
         return torch.where(y > 0, y, slope * y)
 
     def layers(network):
@@ -161,8 +161,8 @@ def test_the_networks_are_those_of_the_authors():
     for layer in layers(made.F):
         w = dense(layer, w, 0.2)
     torch.testing.assert_close(made.F(z), w)
-    assert {layer.speed for layer in layers(made.F) + layers(made.D)} == {0.1}
-    assert {layer.speed for layer in layers(made.G) + layers(made.E)} == {1.0}
+    assert {layer.lr_multiplier for layer in layers(made.F) + layers(made.D)} == {0.1}
+    assert {layer.lr_multiplier for layer in layers(made.G) + layers(made.E)} == {1.0}
 
     one, two, three = layers(made.G)
     unit = dense(three, dense(two, dense(one, w, 0.01), 0.01), 1.0).view(5, 1, 28, 28)

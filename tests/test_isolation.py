@@ -147,7 +147,7 @@ def disturb(*_):
 
 
 STOCHASTIC = [
-    *(Dropout(0.5), Dropout(0.5, lasting=True), GaussianNoise(0.1), TrainingNoise(0.1), InstanceNoise(0.1, 99)),
+    *(Dropout(0.5), Dropout(0.5, active_in_eval=True), GaussianNoise(0.1), TrainingNoise(0.1), InstanceNoise(0.1, 99)),
     *(DiffAugment("color+translation+cutout"), AdaptiveAugment(), Distortion(1.0)),
 ]
 

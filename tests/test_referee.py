@@ -679,7 +679,7 @@ def test_samples_of_networks_that_stay_random_depend_on_their_seed_only():
     from sparring.networks.noise import Dropout
 
     system = gan()
-    system.G.insert(2, Dropout(0.5, lasting=True))
+    system.G.insert(2, Dropout(0.5, active_in_eval=True))
     torch.manual_seed(1)
     first, state_before = system.sample(4, seed=3), torch.random.get_rng_state()
     torch.manual_seed(2)

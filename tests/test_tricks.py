@@ -81,7 +81,7 @@ def test_instance_noise_is_told_the_time():
     assert present == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0, 0.0])
 
 
-@pytest.mark.parametrize("layer", [GaussianNoise(0.3), Dropout(0.5, lasting=True)])
+@pytest.mark.parametrize("layer", [GaussianNoise(0.3), Dropout(0.5, active_in_eval=True)])
 def test_what_lasts_is_there_in_samples_which_stay_the_same(layer):
     toy = gan()
     system = GAN(nn.Sequential(toy.G[:2], layer, toy.G[2:]), toy.D, latent_dim=5, game=toy.game)
@@ -95,9 +95,9 @@ def test_noise_of_layers_has_its_deviation_in_both_modes():
         assert float(layer(x).std()) == pytest.approx(0.3, rel=0.02)
 
 
-def test_lasting_dropout_drops_in_both_modes():
+def test_dropout_that_is_active_in_eval_drops_in_both_modes():
     x = torch.ones(100, 8, 16, 16)
-    for layer in (Dropout(0.25, lasting=True), Dropout(0.25, lasting=True).eval()):
+    for layer in (Dropout(0.25, active_in_eval=True), Dropout(0.25, active_in_eval=True).eval()):
         y = layer(x)
         assert float((y == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
         assert torch.equal(y[y != 0].unique(), torch.tensor([1 / 0.75]))

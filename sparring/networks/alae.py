@@ -33,7 +33,7 @@ def mapping(latent_dim: int, layers: int) -> nn.Sequential:
     """F: (B, latent) codes z -> (B, latent) codes w; pixel norm, LeakyReLU .2, a tenth of the learning rate."""
     hidden: list[nn.Module] = []
     for _ in range(layers):
-        hidden += [Linear(latent_dim, latent_dim, speed=0.1), nn.LeakyReLU(0.2)]
+        hidden += [Linear(latent_dim, latent_dim, lr_multiplier=0.1), nn.LeakyReLU(0.2)]
     return nn.Sequential(PixelNorm(), *hidden)
 
 
@@ -42,7 +42,7 @@ def discriminator(latent_dim: int, outputs: int) -> nn.Sequential:
 
     Only the first of the `outputs` is used, as the logit; the authors' MNIST code has `latent_dim` of them.
     """
-    first, second, last = (Linear(latent_dim, wide, speed=0.1) for wide in (latent_dim, latent_dim, outputs))
+    first, second, last = (Linear(latent_dim, wide, lr_multiplier=0.1) for wide in (latent_dim, latent_dim, outputs))
     return nn.Sequential(first, second, last, FirstColumn())
 
 

@@ -1,11 +1,11 @@
 """Layers with an equalized learning rate (Karras et al. 2018, section 4.1): weights scaled at run time.
 
-A layer stores V and uses W = s V, where s = gain speed / sqrt(fan in) and V starts as N(0, 1 / speed^2); its
-bias is speed times a parameter that starts at 0. ALAE's authors keep W itself and multiply its step by s, the bias's by
-speed (LREQ-Adam, which has no momentum). With torch.optim.Adam(betas=(0, .99)) on V that is the same W after every
-step: the gradient of V is s times that of W, Adam divides it by its own size, and V's step reaches W times s. Only
-epsilon differs: next to a gradient of W, ours weighs 1 / s times as much, and theirs is added before the correction of
-the running square.
+A layer stores V and uses W = s V, where s = gain m / sqrt(fan in), m is the learning-rate multiplier and V starts as
+N(0, 1 / m^2); its bias is m times a parameter that starts at 0. ALAE's authors keep W itself and multiply its step by
+s, the bias's by m (LREQ-Adam, which has no momentum). With torch.optim.Adam(betas=(0, .99)) on V that is the same W
+after every step: the gradient of V is s times that of W, Adam divides it by its own size, and V's step reaches W times
+s. Only epsilon differs: next to a gradient of W, ours weighs 1 / s times as much, and theirs is added before the
+correction of the running square.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ GAIN = math.sqrt(2)
 class Linear(nn.Module):
     """(B, inputs) -> (B, outputs).
 
-    speed  learning-rate multiplier (lrmul)
+    lr_multiplier  of weights and bias (lrmul)
     """
 
-    def __init__(self, inputs: int, outputs: int, *, gain: float = GAIN, speed: float = 1.0) -> None:
+    def __init__(self, inputs: int, outputs: int, *, gain: float = GAIN, lr_multiplier: float = 1.0) -> None:
         super().__init__()
-        self.speed, self.scale = speed, gain * speed / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / speed)
+        self.lr_multiplier, self.scale = lr_multiplier, gain * lr_multiplier / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) -> (B, outputs)."""
-        return F.linear(self.scale * x, self.weight, self.speed * self.bias)
+        return F.linear(self.scale * x, self.weight, self.lr_multiplier * self.bias)
 
 
 class Conv2d(nn.Module):

@@ -48,13 +48,14 @@ def generator(
     output: str = "tanh",
     noise: float = 0.0,
     dropout: float = 0.0,
-    lasting: bool = True,
+    active_in_eval: bool = True,
     vbn_size: int = 64,
 ) -> nn.Module:
     """(B, latent) -> (B, channels, size, size) in [-1, 1]; `width` feature maps before the last layer.
 
     upsampling, norm, activation, output  keys of UP, NORMS, ACTIVATIONS, OUTPUTS
-    noise, dropout  Gaussian noise after every norm; dropout after every activation, also in sampling if `lasting`
+    noise, dropout  Gaussian noise after every norm; dropout after every activation
+    active_in_eval  also apply dropout in sampling
     vbn_size        size of virtual batch norm's reference batch of codes, N(0, 1) until they are set
     """
     side, doublings = _sides(size)
@@ -62,7 +63,7 @@ def generator(
 
     def finish(maps: int) -> list[nn.Module]:
         layers = [NORMS[norm](maps), *([GaussianNoise(noise)] if noise else []), ACTIVATIONS[activation]()]
-        return [*layers, *([Dropout(dropout, lasting=lasting)] if dropout else [])]
+        return [*layers, *([Dropout(dropout, active_in_eval=active_in_eval)] if dropout else [])]
 
     layers = [nn.Linear(latent_dim, maps * side * side), nn.Unflatten(1, (maps, side, side)), *finish(maps)]
     while maps > width:

@@ -85,18 +85,18 @@ class Dropout(StochasticLayer):
 
     In training mode zeroes elements with probability `rate`, and scales the others by 1 / (1 - rate).
 
-    lasting  also active in evaluation mode, for sampling (Isola et al. 2017, section 3.1; ganhacks 17)
+    active_in_eval  also active in evaluation mode, for sampling (Isola et al. 2017, section 3.1; ganhacks 17)
     """
 
     batchwise: ClassVar[str] = "dropout"
 
-    def __init__(self, rate: float, *, lasting: bool = False) -> None:
+    def __init__(self, rate: float, *, active_in_eval: bool = False) -> None:
         super().__init__()
-        self.rate, self.lasting = rate, lasting
+        self.rate, self.active_in_eval = rate, active_in_eval
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape -> the same shape."""
-        if not self.training and not self.lasting:
+        if not self.training and not self.active_in_eval:
             return x
         mask = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
         return x * mask.div_(1 - self.rate)

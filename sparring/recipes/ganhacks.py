@@ -88,7 +88,7 @@ class GeneratorParts:
             output=self.output,
             noise=self.layer_noise,
             dropout=self.generator_dropout,
-            lasting=self.dropout_at_sampling,
+            active_in_eval=self.dropout_at_sampling,
             vbn_size=vbn_size,
         )
 

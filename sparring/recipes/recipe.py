@@ -301,7 +301,9 @@ def build_recipe(function: RecipeFunction, data: Spec, resolved: Mapping[str, An
     modality = info(function).modality
     if data.modality != modality:
         remedy = "give --data nci, or SMILES" if modality == "molecules" else "choose the recipe molecular-aae"
-        raise SparringError(f"{function.__name__.replace('_', '-')} is for {modality}, the data are {data.modality}: {remedy}")
+        raise SparringError(
+            f"{function.__name__.replace('_', '-')} is for {modality}, the data are {data.modality}: {remedy}"
+        )
     values: dict[str, Any] = {}
     fields: dict[str, dict[str, Any]] = {}  # of each option group
     for argument in arguments(function):
