@@ -87,18 +87,14 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Validate types, and that labels and values have one row per image. Raises SparringError."""
-        images, index = self.pixels, self.index
+        images = self.pixels
         if not isinstance(self.name, str):
             raise SparringError(f"name is {abbreviated(self.name)}: it must be a string")
         if not isinstance(images, Tensor) or images.ndim < 1 or images.is_meta or images.layout != torch.strided:
             raise SparringError(
                 f"images are {abbreviated(images)}: give a (N, C, S, S) uint8 tensor, as sparring.load returns"
             )
-        if index is not None and (not isinstance(index, Tensor) or index.ndim != 1 or index.dtype != torch.int64):
-            raise SparringError(f"index is {abbreviated(index)}: give the rows of the images, or None")
-        for what, numbers in (("labels", self.labels), ("values", self.values)):
-            if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != (len(self),)):
-                raise SparringError(f"{what} are {abbreviated(numbers)}: give a tensor with one row per image, or None")
+        self._require_rows()
         for what, texts in (("classes", self.classes), ("notes", self.notes)):
             if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
                 raise SparringError(f"{what} are {abbreviated(texts)}: give a tuple of strings")
@@ -114,6 +110,15 @@ class Dataset:
                 f"modality is {abbreviated(self.modality)}: it must be {' or '.join(get_args(Modality))}"
             )
 
+    def _require_rows(self) -> None:
+        """Raise SparringError unless `index` has rows, and labels and values have one row per image."""
+        index = self.index
+        if index is not None and (not isinstance(index, Tensor) or index.ndim != 1 or index.dtype != torch.int64):
+            raise SparringError(f"index is {abbreviated(index)}: give the rows of the images, or None")
+        for what, numbers in (("labels", self.labels), ("values", self.values)):
+            if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != (len(self),)):
+                raise SparringError(f"{what} are {abbreviated(numbers)}: give a tensor with one row per image, or None")
+
     def __repr__(self) -> str:
         """One line."""
         shape = " x ".join(map(str, self.pixels.shape[1:]))
@@ -124,6 +129,7 @@ class Dataset:
         return f"<Dataset '{printable(self.name)}': {', '.join(parts)}>"
 
     def __len__(self) -> int:
+        """Number of images in this part."""
         return len(self.pixels if self.index is None else self.index)
 
     @property

@@ -173,18 +173,7 @@ def read_member(handle: int, info: ZipInfo) -> BytesIO:
 
 def unpacked(handle: int, info: ZipInfo) -> Iterator[bytes]:
     """Yield the bytes of a member in chunks, at most its stated size. Raises BadImage; the checksum is checked last."""
-    if info.flag_bits & 1:
-        raise BadImage("it is encrypted")
-    if info.compress_type not in (RAW, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")  # type: ignore[attr-defined]
-        raise BadImage(f"its compression method is {method}; only deflate is supported: compress it again")
-    if info.compress_type != zipfile.ZIP_DEFLATED and info.compress_size != info.file_size:
-        raise BadImage("it is stored uncompressed, but the zip states two different sizes")
-    if info.file_size > DEFLATE_RATIO * (info.compress_size + 1):
-        raise BadImage(
-            f"the zip states {info.file_size:,} bytes, which is impossible for {info.compress_size:,} compressed bytes"
-        )
-    require_plausible(info.file_size, info.compress_size, "it")
+    _require_unpackable(info)
     try:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS) if info.compress_type == zipfile.ZIP_DEFLATED else None
         size, checksum = 0, 0
@@ -206,6 +195,22 @@ def unpacked(handle: int, info: ZipInfo) -> Iterator[bytes]:
         raise BadImage(f"it is cut short: {size:,} of {info.file_size:,} bytes")
     if info.compress_type != RAW and checksum != info.CRC:
         raise BadImage("wrong CRC-32: it is damaged")
+
+
+def _require_unpackable(info: ZipInfo) -> None:
+    """Raise BadImage for encryption, other compression than deflate, and impossible sizes."""
+    if info.flag_bits & 1:
+        raise BadImage("it is encrypted")
+    if info.compress_type not in (RAW, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        method = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")  # type: ignore[attr-defined]
+        raise BadImage(f"its compression method is {method}; only deflate is supported: compress it again")
+    if info.compress_type != zipfile.ZIP_DEFLATED and info.compress_size != info.file_size:
+        raise BadImage("it is stored uncompressed, but the zip states two different sizes")
+    if info.file_size > DEFLATE_RATIO * (info.compress_size + 1):
+        raise BadImage(
+            f"the zip states {info.file_size:,} bytes, which is impossible for {info.compress_size:,} compressed bytes"
+        )
+    require_plausible(info.file_size, info.compress_size, "it")
 
 
 def _stored(handle: int, info: ZipInfo) -> Iterator[bytes]:
