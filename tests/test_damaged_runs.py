@@ -15,6 +15,7 @@ from markupsafe import Markup
 import sparring.evaluation
 from sparring import plots
 from sparring.cli import find_verb, main
+from sparring.data import loading
 from sparring.durable import unsealed
 from sparring.errors import SparringError
 from sparring.evaluation import Evaluation
@@ -195,10 +196,8 @@ def test_a_run_from_elsewhere_is_not_believed_where_its_data_are(house, quickly,
     path = harmed(house, {})
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     loaded = []
-    real = sparring.run.load
-    monkeypatch.setattr(
-        sparring.run, "load", lambda source, **options: loaded.append(source) or real(source, **options)
-    )
+    real = loading.load
+    monkeypatch.setattr(loading, "load", lambda source, **options: loaded.append(source) or real(source, **options))
     for verb in ("evaluate", "resume", "neighbors"):
         flags = ["--out", str(tmp_path / "near.png")] if verb == "neighbors" else []
         with pytest.raises(SystemExit):
