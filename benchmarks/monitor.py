@@ -20,7 +20,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from statistics import mean, median
@@ -38,7 +38,7 @@ from sparring.evaluation import choose_extractor
 from sparring.metrics import frechet_distance, prdc, wilson_interval
 from sparring.monitor import rules
 from sparring.monitor.observer import SMALL_NETWORK, Observer
-from sparring.monitor.rules import CONSECUTIVE, LIMITS, RULES, History, findings
+from sparring.monitor.rules import CONSECUTIVE, RULES, History, Rule, findings
 from sparring.recipes import RECIPES
 from sparring.recipes.recipe import build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
@@ -149,12 +149,12 @@ def play_all(out: Path) -> None:
         )
 
 
-def told(training: Mapping[str, Any], limits: Mapping[str, float] = LIMITS) -> list[tuple[str, int, int]]:
+def told(training: Mapping[str, Any], table: Sequence[Rule] = RULES) -> list[tuple[str, int, int]]:
     """What the monitor says of a training, in order: cause, round it began, round in which it was noticed."""
     said: dict[str, tuple[str, int, int]] = {}
     rows = training["rows"]
     for count in range(1, len(rows) + 1):
-        for one in findings(*seen(training, count), limits).suspicions:
+        for one in findings(*seen(training, count), table).suspicions:
             said.setdefault(one.cause, (one.cause, one.began, rows[count - 1]["round"]))
     if training["failed"]:
         at = training["failed"]["round"]
@@ -218,10 +218,9 @@ FLOORS: dict[str, float] = {
 """Below these nothing is told, however tame the healthy trainings were: they are few."""
 
 
-def worst(training: Mapping[str, Any], cause: str) -> float:
+def worst(training: Mapping[str, Any], rule: Rule) -> float:
     """The largest value that the rule held for a streak."""
-    rule = RULES[cause]
-    values = [rule(History(*seen(training, count))) for count in range(1, len(training["rows"]) + 1)]
+    values = [rule.value(History(*seen(training, count))) for count in range(1, len(training["rows"]) + 1)]
     known = [-math.inf if value is None else value for value in values]
     return max((min(known[i : i + CONSECUTIVE]) for i in range(len(known) - CONSECUTIVE + 1)), default=-math.inf)
 
@@ -243,15 +242,15 @@ def fit(out: Path) -> None:
     healthy = [t for t in trainings if not t["fault"] and not is_broken(t, normal)]
     rules.USUAL, rules.SCALES = ends([t for t in healthy if "separation" in t["rows"][-1]])
     print(f"USUAL = {rules.USUAL}\nSCALES = {rules.SCALES}")
-    limits = {}
-    for cause, floor in FLOORS.items():
-        reached = {Training(t["family"], t["data"], t["seed"]).name: worst(t, cause) for t in healthy}
+    fitted = []
+    for rule in RULES:
+        reached = {Training(t["family"], t["data"], t["seed"]).name: worst(t, rule) for t in healthy}
         top = max(reached, key=lambda name: reached[name])
-        limits[cause] = max(floor, float(f"{MARGIN * reached[top]:.2g}"))
-        print(f'    "{cause}": {limits[cause]:g},  # {reached[top]:.3g} in {top}')
+        fitted.append(replace(rule, limit=max(FLOORS[rule.cause], float(f"{MARGIN * reached[top]:.2g}"))))
+        print(f'    Rule("{rule.cause}", ..., limit={fitted[-1].limit:g}),  # {reached[top]:.3g} in {top}')
     for t in trainings:
         if t["fault"]:
-            said = ", ".join(f"{cause} {began}-{noticed}" for cause, began, noticed in told(t, limits))
+            said = ", ".join(f"{cause} {began}-{noticed}" for cause, began, noticed in told(t, fitted))
             word = "broken  " if is_broken(t, normal) else "harmless"
             print(f"{word} {t['fault']}/{t['family']}/{t['data']}: {said or 'NOTHING'}")
 
@@ -280,7 +279,7 @@ class Verdict:
         return bool({cause for cause, _, _ in self.said[:2]} & set(FAULTS[self.fault].causes))
 
 
-def verdicts(trainings: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> list[Verdict]:
+def verdicts(trainings: Sequence[Mapping[str, Any]], table: Sequence[Rule]) -> list[Verdict]:
     """Of the judged half, as far as it was played; what is broken is known beside healthy trainings of its kind."""
     normal = usual(trainings)
     return [
@@ -288,7 +287,7 @@ def verdicts(trainings: Sequence[Mapping[str, Any]], limits: Mapping[str, float]
             f"{t['fault'] or 'healthy'}/{t['family']}/{t['data']}/{t['seed']}",
             t["fault"],
             is_broken(t, normal),
-            tuple(told(t, limits)),
+            tuple(told(t, table)),
             t["rounds"],
         )
         for t in trainings
@@ -321,7 +320,7 @@ def summary(found: Sequence[Verdict]) -> dict[str, str]:
 def judge(out: Path) -> None:
     """The test half, as docs/results/monitor.md has it."""
     trainings = read(out)
-    found = verdicts(trainings, LIMITS)
+    found = verdicts(trainings, RULES)
     print("| | of trainings (95 % Wilson interval) |\n|---|---|")
     for what, value in summary(found).items():
         print(f"| {what} | {value} |")
@@ -334,8 +333,8 @@ def judge(out: Path) -> None:
         if mine:
             print(f"| {name or 'nothing'} | {len(mine)} | {sum(bool(v.said) for v in mine)} | {right} | {firsts} |")
     print("\n| without the rule | found | false alarms | right in two |\n|---|---|---|---|")
-    for left_out in ("(none)", *RULES):
-        some = summary(verdicts(trainings, {c: limit for c, limit in LIMITS.items() if c != left_out}))
+    for left_out in ("(none)", *(rule.cause for rule in RULES)):
+        some = summary(verdicts(trainings, [rule for rule in RULES if rule.cause != left_out]))
         values = list(some.values())
         print(f"| {left_out} | {values[0]} | {values[3]} | {values[4]} |")
     print("\n| family | round, ms | look, ms | share of time, a look every 25 rounds |\n|---|---|---|---|")

@@ -59,18 +59,20 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     return to_pil(canvas)
 
 
-GRID_ROWS = 8
-"""Rows of a preview."""
+GRID_ROWS, MAX_COLUMNS = 8, 32
+"""Rows of a preview, and limit of the columns of a grid."""
 
 
-def preview(system: System, data: Dataset, *, seed: int) -> Image.Image | None:
+def preview(system: System, data: Dataset | None, *, seed: int) -> Image.Image | None:
     """What shows the state of a system: a grid of samples with this seed, else of reconstructions or translations.
 
-    None for a system that does none of these.
+    None for a system that does none of these, and without data for one that does not sample.
     """
-    columns = system.grid_columns
+    columns = min(system.grid_columns, MAX_COLUMNS)
     if system.supports("sample"):
         return grid(system.sample(GRID_ROWS * columns, seed=seed), columns)
+    if data is None:
+        return None
     if system.supports("reconstruct"):
         return reconstructions(system, data.held_out or data, GRID_ROWS // 2 * columns, columns)
     if system.supports("translate"):

@@ -84,8 +84,8 @@ def test_rules_ask_only_for_known_names():
         f"{player}.{name}": 0.5 for player in PLAYERS for name in (*PER_PLAYER, "loss", "kl", "gradient_penalty")
     }
     history = History(rows(**numbers), dict.fromkeys(PLAYERS, 1.0), 1000, 1000)
-    for rule in RULES.values():
-        rule(history)
+    for rule in RULES:
+        rule.value(history)
     evidence(history)
 
 

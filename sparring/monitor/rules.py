@@ -177,7 +177,18 @@ class History:
         return self.now("distance") or 0.0
 
 
-Rule = Callable[[History], float | None]
+@dataclass(frozen=True)
+class Rule:
+    """A sign of a cause.
+
+    cause  a key of `advice.CAUSES`
+    value  a function of the rows: larger for worse trainings; None if it cannot be computed
+    limit  the value at which the rule turns red
+    """
+
+    cause: str
+    value: Callable[[History], float | None]
+    limit: float
 
 
 def divergence(h: History) -> float | None:
@@ -363,49 +374,27 @@ def no_progress(h: History) -> float | None:
     return None if half is None else 0.0 if h.getting_better else not_improving(h.far, half)
 
 
-RULES: dict[str, Rule] = {
-    "divergence": divergence,
-    "schedule-ended": schedule_ended,
-    "no-update": no_update,
-    "losses-inconsistent": losses_inconsistent,
-    "weak-discriminator": weak_discriminator,
-    "large-steps": large_steps,
-    "posterior-collapse": posterior_collapse,
-    "gradient-penalty": gradient_penalty,
-    "ema-lag": ema_lag,
-    "mode-collapse": mode_collapse,
-    "value-range": value_range,
-    "weak-scores": weak_scores,
-    "strong-discriminator": strong_discriminator,
-    "checkerboard": checkers,
-    "discriminator-overfit": discriminator_overfit,
-    "labels-ignored": labels_ignored,
-    "abnormal-samples": abnormal_samples,
-    "no-progress": no_progress,
-}
-"""Cause -> rule, most mechanical first: if two turn red in the same observation, the first is more likely the cause."""
-
-LIMITS: dict[str, float] = {
-    "divergence": 10.0,
-    "schedule-ended": 1.0,
-    "no-update": 1e8,
-    "losses-inconsistent": 0.5,
-    "weak-discriminator": 0.5,
-    "large-steps": 0.023,
-    "posterior-collapse": 2.0,
-    "gradient-penalty": 2.0,
-    "ema-lag": 0.3,
-    "mode-collapse": 6.3,
-    "value-range": 0.6,
-    "weak-scores": 0.72,
-    "strong-discriminator": 0.7,
-    "checkerboard": 41.0,
-    "discriminator-overfit": 0.25,
-    "labels-ignored": 0.7,
-    "abnormal-samples": 6.6,
-    "no-progress": 0.4,
-}
-"""Cause -> the value at which its rule turns red."""
+RULES: tuple[Rule, ...] = (
+    Rule("divergence", divergence, limit=10.0),
+    Rule("schedule-ended", schedule_ended, limit=1.0),
+    Rule("no-update", no_update, limit=1e8),
+    Rule("losses-inconsistent", losses_inconsistent, limit=0.5),
+    Rule("weak-discriminator", weak_discriminator, limit=0.5),
+    Rule("large-steps", large_steps, limit=0.023),
+    Rule("posterior-collapse", posterior_collapse, limit=2.0),
+    Rule("gradient-penalty", gradient_penalty, limit=2.0),
+    Rule("ema-lag", ema_lag, limit=0.3),
+    Rule("mode-collapse", mode_collapse, limit=6.3),
+    Rule("value-range", value_range, limit=0.6),
+    Rule("weak-scores", weak_scores, limit=0.72),
+    Rule("strong-discriminator", strong_discriminator, limit=0.7),
+    Rule("checkerboard", checkers, limit=41.0),
+    Rule("discriminator-overfit", discriminator_overfit, limit=0.25),
+    Rule("labels-ignored", labels_ignored, limit=0.7),
+    Rule("abnormal-samples", abnormal_samples, limit=6.6),
+    Rule("no-progress", no_progress, limit=0.4),
+)
+"""Most mechanical first: if two turn red in the same observation, the first is more likely the cause."""
 
 
 def evidence(h: History) -> dict[str, str]:
@@ -454,7 +443,7 @@ def findings(
     equilibrium: Mapping[str, float],
     rounds: int,
     length: int,
-    limits: Mapping[str, float] = LIMITS,
+    rules: Sequence[Rule] = RULES,
 ) -> Findings:
     """Causes whose rule was red in all of the last CONSECUTIVE observations, and causes whose rule was red in none.
 
@@ -462,21 +451,20 @@ def findings(
     equilibrium  player -> its loss at equilibrium
     rounds       planned number of rounds
     length       number of rounds the recipe is designed for
-    limits       cause -> the value at which its rule turns red
     """
     histories = [
         History(rows[: len(rows) - back], equilibrium, rounds, length) for back in range(min(CONSECUTIVE, len(rows)))
     ]
     suspects: list[Suspect] = []
     denied = []
-    for cause, limit in limits.items():
-        values = [RULES[cause](h) for h in histories]
-        red = [value is not None and value >= limit for value in values]
+    for rule in rules:
+        values = [rule.value(h) for h in histories]
+        red = [value is not None and value >= rule.limit for value in values]
         infinite = values[0] == math.inf
         if infinite or (len(red) == CONSECUTIVE and all(red)):
             began = rows[-1 if infinite else -CONSECUTIVE]["round"]
             assert values[0] is not None
-            suspects.append(Suspect(cause, began, values[0] / limit, evidence(histories[0])))
+            suspects.append(Suspect(rule.cause, began, values[0] / rule.limit, evidence(histories[0])))
         elif len(red) == CONSECUTIVE and not any(red):
-            denied.append(cause)
+            denied.append(rule.cause)
     return Findings(suspects, denied)

@@ -15,10 +15,10 @@ from torch import Tensor
 from sparring.data.pixels import BadImage, open_image
 from sparring.durable import read_file
 from sparring.evaluation.measurement import count
-from sparring.image_grid import PADDING, grid, png, to_pil
+from sparring.image_grid import MAX_COLUMNS, PADDING, grid, png, to_pil
 
-MAX_COLUMNS, MAX_FRAMES, MAX_PIXELS = 32, 60, 1 << 25
-"""Limits of the columns and rows of a grid (and of clusters), of frames of the animation, and of their total pixels."""
+MAX_FRAMES, MAX_PIXELS = 60, 1 << 25
+"""Limits of the frames of the animation, and of their total pixels."""
 
 
 def embedded(data: bytes, kind: str, alt: str) -> Markup:

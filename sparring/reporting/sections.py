@@ -18,11 +18,11 @@ from sparring.data.pixels import to_float, to_uint8
 from sparring.evaluation.measurement import count, format_number
 from sparring.evaluation.metrics import METRICS
 from sparring.evaluation.splits import in_chunks
-from sparring.image_grid import grid, reconstructions, translations
+from sparring.image_grid import MAX_COLUMNS, grid, preview, reconstructions, translations
 from sparring.latent.neighbors import nearest
 from sparring.metrics.codes import ACTIVE, active_units, posterior_collapsed
 from sparring.numbers import NUMBERS
-from sparring.reporting.images import MAX_COLUMNS, code_grid, from_file, picture, single, timelapse
+from sparring.reporting.images import code_grid, from_file, picture, single, timelapse
 from sparring.reporting.page import Page, Section
 from sparring.seeds import derive_seed, make_generator
 from sparring.system import System
@@ -69,7 +69,7 @@ def samples(page: Page) -> Section | None:
     values = {
         "timelapse": over_rounds,
         "translations": _translations(page),
-        "final": _final(page) if sampling else "",
+        "final": _final(page),
     }
     if not any(values.values()):
         return None
@@ -85,10 +85,9 @@ def _translations(page: Page) -> Markup | str:
     return "" if data is None else picture(translations(page.system, data, 10), alt)
 
 
-def _final(page: Page) -> Markup:
-    columns = min(page.system.grid_columns, MAX_COLUMNS)
-    images = page.system.sample(8 * columns, seed=derive_seed(page.run.config["seed"], "report"))
-    return picture(grid(images, columns=columns), "New samples, not cherry-picked")
+def _final(page: Page) -> Markup | str:
+    image = preview(page.system, None, seed=derive_seed(page.run.config["seed"], "report"))
+    return "" if image is None else picture(image, "New samples, not cherry-picked")
 
 
 # Health monitor and diagnosis.
