@@ -99,6 +99,7 @@ class CheckReport:
         return len(self.bad) <= MAX_BAD_FRACTION * self.images and self.images - len(self.bad) >= 2
 
     def __rich__(self) -> RenderableType:
+        """A table, the notes, the verdict and the advice."""
         table = Table(
             title=f"{escape(printable(self.source))}: {self.images:,} images", title_justify="left", show_header=False
         )
@@ -133,6 +134,7 @@ class CheckReport:
         return Group(*parts)
 
     def __repr__(self) -> str:
+        """One line."""
         return f"<CheckReport of '{printable(self.source)}': {self.images:,} images, {len(self.bad):,} bad>"
 
     def _repr_html_(self) -> str:
@@ -150,6 +152,7 @@ class CheckReport:
         return f"[{color}]ready to train on {good:,} of {total:,} images: {self.skipped:,} ({share}) are skipped[/]"
 
     def __str__(self) -> str:
+        """The same as plain text."""
         text = io.StringIO()
         Console(file=text, width=100).print(self, soft_wrap=True)  # keeps commands on one line for copying
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

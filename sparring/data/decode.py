@@ -112,11 +112,9 @@ def decode(
     source = cache / "images" / _digest(str(index.source.resolve()), size, channels)
     entry = source / _digest(CACHE_VERSION, index.digest)
     try:
-        result = _read(entry, index.state)
+        return _read(entry, index.state)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, EOFError):  # missing or damaged: decode again
         shutil.rmtree(entry, ignore_errors=True)
-    else:
-        return result
     try:
         source.mkdir(parents=True, exist_ok=True)
         with _work_folder(source / f".{entry.name}") as folder:
@@ -133,10 +131,8 @@ def decode(
 
 
 def _storage_error(cache: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot write the decoded images into the cache folder '{cache}': {error.strerror}; "
-        "free some space or set SPARRING_CACHE"
-    )
+    what = f"cannot write the decoded images into the cache folder '{cache}'"
+    return StorageError(f"{what}: {error.strerror}; free some space or set SPARRING_CACHE")
 
 
 @contextmanager
@@ -166,7 +162,6 @@ def in_parallel(
     Shows a progress bar on a terminal.
     """
     console = Console(stderr=True)
-    quick = len(images) < 500 or not console.is_terminal
 
     def attempt(group: Sequence[int]) -> list[tuple[int, T | BadImage]]:
         results: list[tuple[int, T | BadImage]] = []
@@ -179,7 +174,7 @@ def in_parallel(
 
     with (
         warnings.catch_warnings(),
-        Progress(console=console, transient=True, disable=quick) as bar,
+        Progress(console=console, transient=True, disable=len(images) < 500 or not console.is_terminal) as bar,
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
     ):
         warnings.simplefilter("ignore")  # Pillow warns about broken metadata, and about sizes that open_image refuses
@@ -193,8 +188,7 @@ def in_parallel(
 
 def format_bad_files(bad: Mapping[str, str]) -> str:
     """The first ten of {name: reason}, on one line."""
-    names = sorted(bad, key=natural_key)[:10]
-    first = ", ".join(f"{printable(name)} ({bad[name]})" for name in names)
+    first = ", ".join(f"{printable(name)} ({bad[name]})" for name in sorted(bad, key=natural_key)[:10])
     return f"{first} and {len(bad) - 10} more" if len(bad) > 10 else first
 
 
@@ -231,6 +225,7 @@ class SetScale:
     """The common scale of all images of an index with more than 8 bits per pixel, computed on the first call."""
 
     def __init__(self, index: FileIndex) -> None:
+        """Read nothing yet."""
         self._index, self._lock = index, Lock()
         self._scale: Scale | None = None
 
@@ -367,8 +362,7 @@ def _with_numbers(values: dict[str, Any]) -> dict[str, Any]:
 def _shape(index: FileIndex, size: int | None, channels: int | None) -> tuple[int, int, list[str]]:
     """Side and channels of the decoded images, and a note if the fallback size is used."""
     notes = []
-    if size is None:
-        size = natural_size(index)
+    size = natural_size(index) if size is None else size
     if size is None or size > MAX_SIZE:
         size = FALLBACK_SIZE
         notes.append(f"the images have no common size up to {MAX_SIZE} pixels: resized and cropped to {size} x {size}")
@@ -395,9 +389,10 @@ def _state(entry: Path) -> str:
 def _prune(source: Path, state: str) -> None:
     """Remove entries of earlier states of the source, and temporary folders older than a day."""
     for entry in source.iterdir():
-        is_old = time.time() - entry.stat().st_mtime > 86_400
-        if is_old if entry.name.startswith(".") else _state(entry) != state:
-            shutil.rmtree(entry, ignore_errors=True)
+        with suppress(OSError):  # another process may have removed or renamed it
+            is_old = time.time() - entry.stat().st_mtime > 86_400
+            if is_old if entry.name.startswith(".") else _state(entry) != state:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _digest(*parts: object) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from sparring.data.labels import natural_key, sort_key
 from sparring.data.zip_members import gunzipped, kind_of, read_member, regular
 
+BLOCK = 1 << 16  # files that are compared or hashed at a time
 KEY_BYTES = 32  # of a sort key that are compared by numpy; equal ones are compared whole
 
 FILE = np.dtype([("start", "i8"), ("folder", "i4"), ("size", "i8"), ("mtime", "i8")])
@@ -42,11 +43,13 @@ class FileTable:
     """
 
     def __init__(self, columns: np.dtype[Any]) -> None:
+        """An empty table."""
         self.rows, self.names, self.folders = np.zeros(1024, columns), bytearray(), list[str]()
         self._count, self._numbers = 0, dict[str, int]()
         self.unpacked: BinaryIO | None = None
 
     def __len__(self) -> int:
+        """Number of files."""
         return self._count
 
     def append(self, name: str, size: int, *values: int) -> None:
@@ -109,7 +112,7 @@ class FileTable:
         place = rank[self.rows["folder"]]
         order = np.argsort(keys, kind="stable").astype(np.int32)
         order = order[np.argsort(place[order], kind="stable")]
-        equal = np.flatnonzero((keys[order[1:]] == keys[order[:-1]]) & (place[order[1:]] == place[order[:-1]]))
+        equal = np.concatenate([np.zeros(0, np.int64), *_neighbors(order, keys, place)])
         keep, repeated = np.ones(len(order), bool), dict[str, None]()
         for run in np.split(equal, np.flatnonzero(np.diff(equal) > 1) + 1) if len(equal) else ():
             first, stop = int(run[0]), int(run[-1]) + 2
@@ -124,12 +127,20 @@ class FileTable:
     def digest(self, rows: np.ndarray, more: str) -> str:
         """A hash of the columns of these files, and of `more`."""
         digest = blake2b(more.encode(), digest_size=10)
-        for start in range(0, len(rows), 1 << 16):
-            block = rows[start : start + (1 << 16)]
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
             digest.update("\0".join(map(self.name, block.tolist())).encode(errors="surrogatepass"))
             for column in self.rows.dtype.names[2:]:
                 digest.update(self.rows[column][block].tobytes())
         return digest.hexdigest()
+
+
+def _neighbors(order: np.ndarray, keys: np.ndarray, place: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions in `order` of files whose key and folder are those of the next file, block by block to save memory."""
+    for start in range(0, len(order), BLOCK):
+        block = order[start : start + BLOCK + 1]
+        same_key, same_place = (values[block[1:]] == values[block[:-1]] for values in (keys, place))
+        yield start + np.flatnonzero(same_key & same_place)
 
 
 @dataclass(frozen=True)
@@ -157,6 +168,7 @@ class FileIndex:
     archive: str = ""
 
     def __len__(self) -> int:
+        """Number of images."""
         return len(self.rows)
 
     def name(self, image: int) -> str:

@@ -72,39 +72,66 @@ def load(
             raise SparringError("the domains are the classes: omit classes and labels_from")
         return _load_domains(source, size=size, channels=channels, root=root, held_out=held_out, cache=cache)
     in_memory = isinstance(source, np.ndarray | Tensor)
-    path = None if in_memory or _is_built_in(source) else resolve_path(source)
+    path = None if in_memory or (isinstance(source, str) and source in NAMES) else resolve_path(source)
     if labels_from is not None and (is_table(path) if path else in_memory or source != "celeba"):
         raise SparringError("labels_from is for image files: omit it")
     labels_from = labels_place(labels_from)
-    if isinstance(source, np.ndarray | Tensor):
-        read = arrays.from_array("array", source)
-    elif path is None:
-        read = _built_in(str(source), size, channels, labels_from, root, cache_folder(cache))
-    else:
-        read = _from_path(path, size, channels, labels_from, cache_folder(cache))
-    data = read
-    if classes is not None:
-        classes = classes if isinstance(classes, str) else [str(name) for name in classes]
-        data = _select_classes(data, classes)
-    data = _resized(data, size, channels)
-    is_as_read = data is read
+    read = _read(source, path, size, channels, labels_from, root, cache_folder(cache))
+    names = classes if isinstance(classes, str | None) else [str(name) for name in classes]
+    data = _resized(read if names is None else _select_classes(read, names), size, channels)
+    digest = vars(read).get("pixel_digest") if data is read else None  # computed while decoding
     data = _held_out(data, held_out)
     if not in_memory:
-        root = root or os.environ.get("SPARRING_DATA")  # recorded, so that it is found again without the variable
-        record = {
-            "source": str(path.resolve()) if path else str(source),
-            "size": None if size is None else int(size),
-            "channels": None if channels is None else int(channels),
-            "classes": classes,
-            "labels_from": labels_from,
-            "root": str(Path(root).resolve()) if root and path is None else None,
-            "held_out": int(held_out) if isinstance(held_out, Integral) else float(held_out),
-            "cache": str(Path(cache).resolve()) if cache else None,
-        }
-        data = replace(data, source=record)
-    if is_as_read and "pixel_digest" in vars(read):
-        vars(data)["pixel_digest"] = read.pixel_digest  # computed while decoding
+        data = replace(data, source=_record(path or source, size, channels, names, labels_from, root, held_out, cache))
+    if digest is not None:
+        vars(data)["pixel_digest"] = digest
     return data
+
+
+def _record(
+    source: Any,
+    size: int | None,
+    channels: int | None,
+    classes: str | list[str] | None,
+    labels_from: str | None,
+    root: str | Path | None,
+    held_out: float,
+    cache: str | Path | None,
+) -> dict[str, Any]:
+    """The arguments of `load` that reload a data set, as JSON types; paths are absolute."""
+    root = root or os.environ.get("SPARRING_DATA")  # recorded, so that it is found again without the variable
+    is_path = isinstance(source, Path)
+    return {
+        "source": str(source.resolve()) if is_path else str(source),
+        "size": None if size is None else int(size),
+        "channels": None if channels is None else int(channels),
+        "classes": classes,
+        "labels_from": labels_from,
+        "root": str(Path(root).resolve()) if root and not is_path else None,
+        "held_out": int(held_out) if isinstance(held_out, Integral) else float(held_out),
+        "cache": str(Path(cache).resolve()) if cache else None,
+    }
+
+
+def _read(
+    source: str | Path | np.ndarray | Tensor,
+    path: Path | None,
+    size: int | None,
+    channels: int | None,
+    labels_from: str | None,
+    root: str | Path | None,
+    cache: Path,
+) -> Dataset:
+    """All images of a source, before classes are selected and images are resized or held out."""
+    if isinstance(source, np.ndarray | Tensor):
+        return arrays.from_array("array", source)
+    if path is None:
+        return _built_in(str(source), size, channels, labels_from, root, cache)
+    if not is_table(path):
+        return _from_files(path, size, channels, labels_from, cache)
+    if path.suffix.lower() in molecules.SUFFIXES:
+        return molecules.from_file(path)
+    return arrays.from_file(path)
 
 
 def _load_domains(sources: Mapping[str, Any], **options: Any) -> Dataset:
@@ -118,10 +145,6 @@ def _load_domains(sources: Mapping[str, Any], **options: Any) -> Dataset:
         return data
     locations = {name: record["source"] for name, record in records.items()}
     return replace(data, source={**next(iter(records.values())), "source": locations})
-
-
-def _is_built_in(source: object) -> bool:
-    return isinstance(source, str) and source in NAMES
 
 
 def _built_in(
@@ -139,15 +162,6 @@ def _built_in(
         note = f"'{name}' is the built-in data set; use './{name}' for the file or folder of that name"
         data = replace(data, notes=(note, *data.notes))
     return data
-
-
-def _from_path(path: Path, size: int | None, channels: int | None, labels_from: str | None, cache: Path) -> Dataset:
-    """The data of a folder or file."""
-    if not is_table(path):
-        return _from_files(path, size, channels, labels_from, cache)
-    if path.suffix.lower() in molecules.SUFFIXES:
-        return molecules.from_file(path)
-    return arrays.from_file(path)
 
 
 def reload_data(source: Mapping[str, Any], own_size: int | None) -> Dataset:

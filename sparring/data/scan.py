@@ -224,15 +224,16 @@ class _Contents:
 
     def _refuse_bombs(self, place: str) -> None:
         """Members may not overlap, and the archive may not expand too much."""
-        rows = self.files.rows[self.order]
-        by_offset = np.lexsort((rows["packed"], rows["offset"]))
-        start, stop = rows["offset"][by_offset], (rows["offset"] + rows["packed"])[by_offset]
+        rows = self.files.rows
+        order = self.order[np.lexsort((rows["packed"][self.order], rows["offset"][self.order]))]
+        start, stop = rows["offset"][order], rows["packed"][order]
+        stop += start
         header = 0 if (rows["method"] == RAW).all() else LOCAL.size
         overlaps = np.flatnonzero(start[1:] < stop[:-1] + header)
         if len(overlaps):
-            name = self.files.name(int(self.order[by_offset[overlaps[0] + 1]]))
+            name = self.files.name(int(order[overlaps[0] + 1]))
             raise SparringError(f"{place} is not a valid archive: {printable(name)} overlaps another member")
-        require_plausible(int(rows["size"].sum(dtype=float)), self.source.stat().st_size, place)
+        require_plausible(int(rows["size"][self.order].sum(dtype=float)), self.source.stat().st_size, place)
 
     # Select.
 
