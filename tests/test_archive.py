@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparring.data import zip_members
+from sparring.data import file_index, zip_members
+from sparring.data.labels import natural_key
 from sparring.data.pixels import BadImage
 from sparring.data.scan import scan
 from sparring.data.zip_members import members, read_member
@@ -404,3 +405,50 @@ def test_mutated_tars_are_read_or_refused(tmp_path_factory, position, value, end
     except SparringError as error:
         said = str(error)
     assert "\n" not in said
+
+
+WORDS = st.text("aA10.é/\udcff", min_size=1, max_size=7).map(lambda text: text.strip("/").replace("//", "/") or "0")
+
+
+@given(names=st.lists(WORDS, max_size=12), key_bytes=st.integers(1, 4), block=st.integers(1, 3))
+@settings(max_examples=200, deadline=None)
+def test_files_are_sorted_as_by_their_whole_keys(names, key_bytes, block):
+    """By folder and in natural order; of equal names the last. Keys are compared by a few bytes, in blocks."""
+    table = file_index.FileTable(file_index.FILE)
+    for number, name in enumerate(names):
+        table.append(name, number, 0)
+    table.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_index, "KEY_BYTES", key_bytes)
+        patch.setattr(file_index, "BLOCK", block)
+        order, repeated = table.sorted()
+    last = {name: number for number, name in enumerate(names)}
+    keys = {name: tuple(map(natural_key, name.rpartition("/")[::2])) for name in last}
+    expected = sorted(last, key=lambda name: keys[name])
+    assert [table.name(row) for row in order.tolist()] == expected
+    assert table.rows["size"][order].tolist() == [last[name] for name in expected]
+    assert sorted(repeated) == sorted(name for name in last if names.count(name) > 1)
+
+
+def test_an_index_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for name in ("train/b/2.png", "train/a/10.png", "train/a/9.png", "test/b/1.png", "notes.txt"):
+            made.writestr(name, name.encode())
+    index = scan(path)
+    with open(tmp_path / "index.npz", "wb") as file:
+        file_index.write_index(file, index, "key")
+    with open(tmp_path / "index.npz", "rb") as file:
+        again = file_index.read_index(file, path, "key")
+        file.seek(0)
+        with pytest.raises(ValueError, match="another archive"):
+            file_index.read_index(file, path, "other")
+    for one, other in ((index, again), (index.test, again.test)):
+        assert list(other.names()) == list(one.names())
+        assert other.labels.tolist() == one.labels.tolist()
+        assert (other.classes, other.skipped, other.digest, other.state) == (
+            *(one.classes, one.skipped, one.files.digest(one.rows, one.archive), one.state),
+        )
+        with other.opener() as opened:
+            assert [opened(i).getvalue().decode() for i in range(len(other))] == list(one.names())
+    assert (list(index.names()), again.notes) == (["train/a/9.png", "train/a/10.png", "train/b/2.png"], index.notes)

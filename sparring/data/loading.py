@@ -229,14 +229,11 @@ def load_images(
         results = dict(in_parallel(read, rows, "reading images"))
     bad = {row: str(result) for row, result in results.items() if isinstance(result, BadImage)}
     if bad:
-        raise SparringError(
-            f"cannot read {len(bad)} of {count} images in '{printable(str(path))}': "
-            f"{format_bad_files(index.by_name(bad))}"
-        )
+        files = format_bad_files(index.by_name(bad))
+        raise SparringError(f"cannot read {len(bad)} of {count} images in '{printable(str(path))}': {files}")
     images = torch.from_numpy(np.stack([result for result in results.values() if not isinstance(result, BadImage)]))
     labels = None if index.labels is None else torch.from_numpy(index.labels[rows].astype(np.int64))
-    note = f"only {count:,} of {len(index):,} images, evenly spaced"
-    notes = index.notes if count == len(index) else (*index.notes, note)
+    notes = (*index.notes, *(f"only {count:,} of {len(index):,} images, evenly spaced",) * (count < len(index)))
     return Dataset(path.resolve().stem, images, labels, index.classes, notes=notes), [*map(index.name, rows)]
 
 
