@@ -47,7 +47,7 @@ class ReductionAAE(ClusteringAAE):
         self.min_distance = min_distance
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        """Section 7, without labels: see `moves`."""
+        """Section 7, without labels: `moves` on the next batch."""
         x, _ = feed("train")
         yield from self.moves(x)
 

@@ -27,7 +27,7 @@ class Autoencoder(System):
         self.latent_dim = latent_dim
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        """One step on the squared error."""
+        """One move: half the squared error of the reconstructions."""
         x, _ = feed("train")
         yield Move("autoencoder", half_squared_error(self.decoder(self.encoder(x)), x).mean())
 

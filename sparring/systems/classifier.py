@@ -24,7 +24,7 @@ class Classifier(System):
         self.C = C
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        """One step on the cross-entropy."""
+        """One move: the cross-entropy of a labeled batch."""
         x, y = next_labeled(feed)
         logits = self.C(x)
         correct = (logits.argmax(1) == y).float().mean()

@@ -68,7 +68,7 @@ class MolecularAAE(System):
         self.register_buffer("percentiles", torch.zeros(101))
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        """One move of each player, each on molecules of its own."""
+        """One move of each player, each on its own batch of molecules."""
         x, _ = next_measurements(feed)
         with torch.no_grad():
             code = self.code(self.trunk(x))

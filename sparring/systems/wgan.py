@@ -42,7 +42,7 @@ class WGAN(NoiseModel):
         self.critic_steps, self.warm_start, self.clip, self.clip_first = critic_steps, warm_start, clip, clip_first
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        """Algorithm 1."""
+        """Algorithm 1: `critic_steps` critic moves, each followed by clipping, then one generator move."""
         warm = self.round_index < 25 or self.round_index % 500 == 0
         for _ in range(self.warm_start if warm else self.critic_steps):  # line 2
             if self.clip_first:

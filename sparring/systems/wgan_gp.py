@@ -46,7 +46,7 @@ class WGANGP(NoiseModel):
         self.pixel_scale = 2.0 if unit_range else 1.0
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        """Algorithm 1."""
+        """Algorithm 1: `critic_steps` critic moves with the gradient penalty, then one generator move."""
         for _ in range(self.critic_steps):  # line 2
             x, _ = feed("train")
             if self.dequantize:
