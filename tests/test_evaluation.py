@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import re
 import time
@@ -191,7 +192,7 @@ def test_the_cards_are_complete_and_survive_json(digits):
 def test_the_table_says_it_in_words(digits):
     data, fresh = digits
     result = evaluate(Drawer(fresh.images, noise), data, n=60, repeats=2)
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=120, record=True, file=io.StringIO())
     console.print(result.table())
     text = console.export_text()
     assert "digits: 60 samples, 2 times, against 60 held-out images" in text
