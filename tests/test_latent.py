@@ -130,7 +130,7 @@ def test_the_usual_way_follows_the_codes():
     )
     network = nn.Flatten()
     assert latent.default_interpolation(VAE(network, network, latent_dim=2, nll=torch.sub, to_image=network)) == "slerp"
-    assert latent.default_interpolation(ImprovedGAN(network, network, latent_dim=2)) == "lerp"
+    assert latent.default_interpolation(ImprovedGAN(network, network, network, latent_dim=2)) == "lerp"
 
 
 # Arithmetic.
