@@ -682,6 +682,7 @@ def test_a_run_keeps_how_far_its_networks_have_grown(tmp_path):
 # It works.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_both_kinds_of_images_are_made_and_given_back(seed):
     """The two-tone images: samples are of both kinds, and a code keeps which kind its image was."""

@@ -116,6 +116,7 @@ def empty_members(count):
     return b"".join([*pieces, *directory, large, locator, last])
 
 
+@pytest.mark.slow
 def test_more_members_than_16_bits_count_need_little_memory(tmp_path):
     """`zipfile` takes .6 kB for each: 40 MB for these."""
     path = tmp_path / "all.zip"

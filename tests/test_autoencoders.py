@@ -717,6 +717,7 @@ def test_a_system_that_has_both_classes_and_clusters_is_examined_in_classes(tmp_
     assert "Clustering error" not in page
 
 
+@pytest.mark.slow
 def test_a_held_out_digit_is_named(tmp_path):
     """mnist-net on 5,000 digits: above 90 % of the held-out ones after a few seconds."""
     run = train("mnist-net", "digits", rounds=250, out=tmp_path, quiet=True, ema_decay=0.9)

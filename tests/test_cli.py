@@ -256,6 +256,7 @@ def test_a_process_that_is_killed_by_ctrl_c_saves(toy_file, tmp_path):
     assert "continue with: sparring resume" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_two_processes_train_resume_and_write_once(toy_file, tmp_path, capfd):
     """torchrun on two CPU processes: one run directory, the same weights as one process, a new end is heard by both."""
     out = tmp_path / "two"

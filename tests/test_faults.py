@@ -113,6 +113,7 @@ def short(server, data, tmp_path_factory):
     return everything(only_run(out / "runs")), sorted((out / "copies").iterdir())
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(server, data, unharmed, tmp_path):
     """G1: kill -9 at a random moment, three times in a row, then resume: the same bits."""
     expected, seconds = unharmed

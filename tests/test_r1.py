@@ -100,6 +100,7 @@ def test_the_second_derivative_is_right():
     assert torch.autograd.gradgradcheck(penalty, weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_both_kinds_are_made_in_equal_parts(seed):
     torch.manual_seed(seed)

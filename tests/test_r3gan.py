@@ -112,6 +112,7 @@ def test_networks_at_other_sizes(size):
     assert D(image).shape == (3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_both_kinds_are_made_in_equal_parts(seed):
     torch.manual_seed(seed)

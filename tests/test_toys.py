@@ -203,6 +203,7 @@ def test_what_no_system_plays_is_refused():
 # The line.
 
 
+@pytest.mark.slow
 def test_the_discriminator_becomes_the_ratio_and_the_generator_the_data():
     states = list(line.play(rounds=800, head_start=200, every=100))
     start, alone, end = states[0], next(state for state in states if state.round == 200), states[-1]
@@ -283,6 +284,7 @@ def test_reverse_kl():
     assert reverse_kl(counts) == pytest.approx(0.0194, abs=0.003)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_ring_is_found(seed, monkeypatch):
     """All eight modes in equal parts, whatever the seed: on a ring five times as thick as the papers', which takes a

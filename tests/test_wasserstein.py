@@ -191,6 +191,7 @@ def test_in_bf16_the_penalty_and_its_gradient_are_near_those_of_float32():
     assert (gradient - exact_gradient).norm() < 0.05 * exact_gradient.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_wgan_gp_makes_both_kinds_in_equal_parts(seed):
     """The two-tone images on which an unpenalized GAN drops a mode; the distance estimate falls on the way."""
