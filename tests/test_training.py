@@ -237,7 +237,7 @@ def test_a_run_leaves_what_the_design_promises(tmp_path):
     config = json.loads((run.path / "recipe.json").read_text())
     assert config["arguments"]["latent_dim"] == 6
     assert config["arguments"]["generator_lr"] == 1e-3
-    assert config["spec"] == {"channels": 1, "height": 28, "width": 28, "classes": []}
+    assert config["spec"] == {"channels": 1, "height": 28, "width": 28, "classes": [], "modality": "images"}
     assert config["data"]["count"] == 540
     assert config["seed"] == 3
     assert config["equilibrium"] == pytest.approx({"discriminator": 1.386294, "generator": 0.693147})
