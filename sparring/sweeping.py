@@ -94,6 +94,7 @@ class Sweep:
     fixed      other arguments of the recipe, by name
     options    other arguments of `train`, by name
     objective  "FD" or "KID" of `n` samples, measured on held-out images, never on the test set
+    device     of this worker's trainings and evaluations; workers may have different ones
     """
 
     recipe: str
@@ -105,10 +106,12 @@ class Sweep:
     seed: int = 0
     objective: Literal["FD", "KID"] = "FD"
     n: int = 2000
+    device: str = "auto"
 
     def config(self) -> dict[str, Any]:
-        """As JSON values."""
+        """What must be equal for all workers, as JSON values."""
         config: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        del config["device"]
         return config
 
 
@@ -205,11 +208,11 @@ def _play(
         for rounds in sorted(set(ends)):
             if run is None:
                 every = {"sample_every": max(1, sweep.rounds // 10), "eval_every": sweep.rounds}
-                kwargs = {**every, **sweep.options, **sweep.fixed, **chosen}
+                kwargs = {**every, **sweep.options, **sweep.fixed, **chosen, "device": sweep.device}
                 run = train(sweep.recipe, sweep.data, rounds=rounds, out=out, seed=sweep.seed, quiet=quiet, **kwargs)
                 trial.set_user_attr("run", str(run.path))
             else:
-                run = resume(run, rounds=rounds, quiet=quiet)
+                run = resume(run, rounds=rounds, device=sweep.device, quiet=quiet)
             value = _measured(sweep, run)
             trial.report(value, rounds)
             if rounds < sweep.rounds and trial.should_prune():
@@ -222,7 +225,7 @@ def _play(
 def _measured(sweep: Sweep, run: Any) -> float:
     from sparring.evaluation import evaluate
 
-    result = evaluate(run.system(), run.data(), n=sweep.n, split="held_out", repeats=1)
+    result = evaluate(run.system(device=sweep.device), run.data(), n=sweep.n, split="held_out", repeats=1)
     return result[sweep.objective].value
 
 

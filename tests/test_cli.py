@@ -201,7 +201,8 @@ def test_check_data_shows_what_training_will_see(tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "2 images to train on, 1 held out" in out
     assert "3 images, 2 classes" in out
-    assert Image.open("seen.png").size == (24, 24)
+    with Image.open("seen.png") as preview:
+        assert preview.size == (24, 24)
     assert "PATH is empty" in fails(capsys, "check-data", "")[1]
     assert "data is empty" in fails(capsys, *TRAIN, "--data", "")[1]
     assert "held_out" in fails(capsys, *TRAIN, "--data", "./mnist", "--held-out", "1.5")[1]
@@ -305,7 +306,8 @@ def test_classes_are_asked_for_by_name_or_number(told, tmp_path, capsys):
     main(["sample", str(told.path), "--labels", "square,cross", "--out", str(by_name)])
     main(["sample", str(told.path), "--labels", "1, 2", "--out", str(by_number)])
     assert by_name.read_bytes() == by_number.read_bytes()
-    assert Image.open(by_name).width == 2 * 30 + 2  # a column for each
+    with Image.open(by_name) as grid:
+        assert grid.width == 2 * 30 + 2  # a column for each
     main(["sample", str(told.path), "-n", "6", "--truncation", "0.5", "--out", str(by_name)])
     assert by_name.read_bytes() != by_number.read_bytes()
 

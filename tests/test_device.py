@@ -190,7 +190,18 @@ def test_a_device_that_does_not_exist_is_refused(gpus, monkeypatch):
 
 
 COMPUTE = (
-    *("train", "resume", "sample", "evaluate", "sweep", "reconstruct", "classify", "translate", "interpolate"),
+    *(
+        "train",
+        "resume",
+        "sample",
+        "evaluate",
+        "report",
+        "sweep",
+        "reconstruct",
+        "classify",
+        "translate",
+        "interpolate",
+    ),
     *("arithmetic", "directions", "invert", "neighbors", "probe", "bench"),
 )
 

@@ -229,7 +229,7 @@ def calls(path, data, system, out):
     yield system.sample, {"n": 3}, ("n", "seed", "truncation")
     measured = [a for a in inspect.signature(sparring.evaluate).parameters if a not in ("system", "data")]
     yield sparring.evaluate, {"system": system, "data": data, "n": 6, "repeats": 1}, ("system", "data", *measured)
-    yield sparring.report, {"run": path}, ("run", "data", "recipe")
+    yield sparring.report, {"run": path}, ("run", "data", "recipe", "device")
     yield Run.open(path).system, {}, ("recipe", "checkpoint", "device")
     yield compare, {"runs": [path, path]}, ("runs",)
     yield preview, {"source": toy, "size": 8}, ("source", "size", "channels", "labels_from", "root", "cache", "count")

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 
@@ -111,6 +112,12 @@ def test_two_workers_share_one_journal(data, tmp_path):
     assert 4 <= len(trials) <= 5  # the last may be asked for by both at once
     assert {t.state for t in trials} == {"complete"}
     assert len({t.run for t in trials}) == len(trials)
+
+
+def test_workers_on_other_devices_share_a_journal():
+    one = Sweep(RECIPE, "digits", 8, {}, {}, {}, device="cpu")
+    assert one.config() == replace(one, device="cuda:1").config()
+    assert one.config() != replace(one, seed=1).config()
 
 
 def test_a_journal_of_another_sweep_is_refused(data, tmp_path):

@@ -43,7 +43,7 @@ def out(toy_file, tmp_path_factory):
         (["train", "cs231n-mlp", "--lr_g", "1"], "did you mean --generator-lr?"),
         (["train", "goodfellow-mlp", "--learning-rate=1"], "did you mean --lr?"),
         (["train", "cs231n-mlp", "--gpu", "0"], "did you mean --device?"),
-        (["report", "RUN", "--cuda"], "CUDA_VISIBLE_DEVICES"),
+        (["runs", "--cuda"], "CUDA_VISIBLE_DEVICES"),
         (["train", "cs231n-mlp", "--batch-size", "8"], "did you mean --batch?"),
         (["train", "cs231n-mlp", "--resume", "x"], "sparring resume RUN"),
         (["train", "cs231n-mlp", "--latnet", "8"], "did you mean '--latent-dim'"),

@@ -199,8 +199,8 @@ def _pairs(a: Path | None, b: Path | None, spec: "Spec") -> "tuple[Dataset, Data
     return first, second
 
 
-def report(run: RunPath, *, data: DataPlace = None, recipe: RecipeName = None) -> None:
+def report(run: RunPath, *, data: DataPlace = None, recipe: RecipeName = None, device: Device = "auto") -> None:
     """Write report.html, one self-contained page, into the run."""
     from sparring.reporting import report
 
-    print(report(run, data=data, recipe=recipe))
+    print(report(run, data=data, recipe=recipe, device=device))

@@ -88,12 +88,13 @@ def _search(name: str, options: dict[str, Any], train: dict[str, Any], *, fixed:
     space = read_space(options["space"], name)
     if conflicts := sorted(set(space) & set(fixed)):
         raise SparringError(f"{conflicts[0]} is in --space and also given as a flag: remove one of them")
-    data, seed = train.pop("data"), train.pop("seed")
+    data, seed, device = train.pop("data"), train.pop("seed"), train.pop("device")
     data = str(Path(data).resolve()) if Path(data).exists() else data
     if train["labels_from"] is not None:
         train["labels_from"] = labels_place(train["labels_from"])
     train["data_root"] = str(Path(train["data_root"]).resolve()) if train["data_root"] else None
-    sweep = Sweep(name, data, options["rounds"], space, fixed, train, seed, options["objective"], options["n"])
+    objective, n = options["objective"], options["n"]
+    sweep = Sweep(name, data, options["rounds"], space, fixed, train, seed, objective, n, device)
     journal = options["journal"].resolve()
     task = partial(run_worker, sweep, journal, options["trials"], prune=options["prune"])
     if options["slurm"]:

@@ -52,7 +52,8 @@ def train(recipe: str | None, argv: Sequence[str]) -> None:
 
     from sparring.training import train
 
-    finish(partial(train, recipe, data, **values), recipe=None if recipe in RECIPES else recipe)
+    recipe_to_open = None if recipe in RECIPES else recipe
+    finish(partial(train, recipe, data, **values), recipe_to_open, device=values.get("device"))
 
 
 def train_command(recipe: str) -> Command:
@@ -92,10 +93,13 @@ def resume(
     """Resume an interrupted run, bit for bit as if it had not been interrupted."""
     from sparring.training import resume
 
-    finish(partial(resume, run, rounds=rounds, data=data, recipe=recipe, device=device, threads=threads), recipe, data)
+    training = partial(resume, run, rounds=rounds, data=data, recipe=recipe, device=device, threads=threads)
+    finish(training, recipe, data, device)
 
 
-def finish(training: Callable[[], "Run"], recipe: str | None = None, data: str | None = None) -> None:
+def finish(
+    training: Callable[[], "Run"], recipe: str | None = None, data: str | None = None, device: str | None = None
+) -> None:
     """Run a training and write its report, also after an interruption."""
     from sparring.run import Run
 
@@ -104,15 +108,15 @@ def finish(training: Callable[[], "Run"], recipe: str | None = None, data: str |
     except InterruptedRun as stopped:
         if stopped.run is not None:
             with suppress(SparringError, OSError):  # the checkpoint is saved; the terminal may be closed
-                show(Run.open(stopped.run), recipe, data)
+                show(Run.open(stopped.run), recipe, data, device)
         raise
-    show(run, recipe, data)
+    show(run, recipe, data, device)
 
 
-def show(run: "Run", recipe: str | None = None, data: str | None = None) -> None:
+def show(run: "Run", recipe: str | None, data: str | None, device: str | None) -> None:
     """Write the report and print its path, in the main process only."""
     from sparring.distributed import process_group
     from sparring.reporting import report
 
     if process_group().is_main_process:
-        print(f"run     {run.path}\nreport  {report(run, data=data, recipe=recipe)}")
+        print(f"run     {run.path}\nreport  {report(run, data=data, recipe=recipe, device=device or 'auto')}")

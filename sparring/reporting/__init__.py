@@ -32,17 +32,19 @@ def report(
     *,
     data: Dataset | str | Path | Mapping[str, str | Path] | None = None,
     recipe: str | None = None,
+    device: str = "auto",
 ) -> Path:
     """Write RUN/report.html from the files of the run, and return its path.
 
     data    the run's data, as in `training.resume`; without data, sections that need images are omitted
     recipe  required for a recipe that is not built in ("module:function")
+    device  as in `Run.system`
 
     Raises SparringError if the run has no weights or is damaged, and if `data` are not the data it was trained on.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     run.require_writable()
-    page = Page.of(run, data, recipe)
+    page = Page.of(run, data, recipe, device)
     html = render(
         "report.html.j2",
         title=run.path.name,

@@ -40,7 +40,13 @@ class Page:
     missing: str
 
     @classmethod
-    def of(cls, run: Run, data: Dataset | str | Path | Mapping[str, str | Path] | None, recipe: str | None) -> Page:
+    def of(
+        cls,
+        run: Run,
+        data: Dataset | str | Path | Mapping[str, str | Path] | None,
+        recipe: str | None,
+        device: str = "auto",
+    ) -> Page:
         """Open the system and the data. Raises SparringError for weights or given data that do not fit the run."""
         missing, images = "", None
         try:
@@ -49,7 +55,7 @@ class Page:
             if data is not None:
                 raise
             missing = str(error)
-        return cls(run, run.system(recipe=recipe), images, missing)
+        return cls(run, run.system(recipe=recipe, device=device), images, missing)
 
     def images_for(self, capability: str) -> Dataset | None:
         """The images, if there are any and the system has the capability."""
