@@ -22,11 +22,10 @@ class Cause:
     remedy    what usually causes it, and how to fix it
     high      arguments that may be too high: the command resets those above the recipe's default to the default
     low       arguments that may be too low: the command resets those below the recipe's default to the default
-    to        if nothing was reset: the first of these arguments that the recipe has is set to this value
-    fallback  if nothing was set either: a command with the fields {recipe}, {data} and {run}
+    fallback  if nothing was reset: a command with the fields {recipe}, {data} and {run}
 
-    The command never moves an argument beyond the recipe's default, except where measurements show that it helps
-    (docs/results/monitor.md).
+    The command never moves an argument beyond the recipe's default. A cause has arguments to reset only if trainings
+    with that cause were played again with its command, and most of them improved (docs/results/monitor.md).
     """
 
     title: str
@@ -34,7 +33,6 @@ class Cause:
     remedy: str
     high: tuple[str, ...] = ()
     low: tuple[str, ...] = ()
-    to: tuple[tuple[str, Any], ...] = ()
     fallback: str = "sparring report {run}"
 
 
@@ -77,7 +75,6 @@ CAUSES: dict[str, Cause] = {
         "The update steps are too large",
         "In one round the weights of the {player} change by {step} of their norm.",
         "Usually its learning rate is too high.",
-        high=RATES,
     ),
     "posterior-collapse": Cause(
         "Posterior collapse",
@@ -96,8 +93,6 @@ CAUSES: dict[str, Cause] = {
         "Samples of the EMA weights are far from the images ({ema_distance}), those of the live weights near "
         "({distance}).",
         "The EMA decays too slowly for a training of this length; with more rounds it catches up.",
-        high=("ema_half_life",),
-        to=(("ema_decay", 0.99),),
     ),
     "mode-collapse": Cause(
         "Mode collapse",
@@ -126,8 +121,6 @@ CAUSES: dict[str, Cause] = {
         "It separates nearly all samples from images ({separation}; 1: all), and the samples are no longer getting "
         "closer ({distance}).",
         "It learns too fast for the generator, or is not regularized.",
-        high=("discriminator_lr", "critic_steps", "lr"),
-        low=("generator_lr", "gamma", "gp_weight"),
     ),
     "checkerboard": Cause(
         "Checkerboard artifacts",
@@ -183,8 +176,6 @@ def command(cause: str, config: Mapping[str, Any], run: str = "RUN") -> str:
     names = [name for name in values if name in defaults]
     changes = {name: defaults[name] for name in names if name in about.high and values[name] > defaults[name]}
     changes |= {name: defaults[name] for name in names if name in about.low and values[name] < defaults[name]}
-    if not changes:
-        changes = dict([(name, value) for name, value in about.to if name in names and values[name] != value][:1])
     if changes:
         return _train_command(config, {**values, **changes})
     data = "DATA" if source is None else " ".join(map(_quote, _sources(source)))
