@@ -550,16 +550,22 @@ def refusal(capsys, *argv):
     return line
 
 
+def size_of(path):
+    """(width, height) of a picture."""
+    with Image.open(path) as image:
+        return image.size
+
+
 def test_interpolate_draws_rows_and_films(runs, tmp_path, capsys):
     lines = say(capsys, "interpolate", runs["csc321-mlp"], "--rows", 3, "--steps", 5, "--out", tmp_path / "a.png")
     assert lines[0].startswith("slerp: mean norm of the codes ")
-    assert Image.open(tmp_path / "a.png").size == (5 * 30 + 2, 3 * 30 + 2)
+    assert size_of(tmp_path / "a.png") == (5 * 30 + 2, 3 * 30 + 2)
     say(capsys, "interpolate", runs["cgan"], "--rows", 2, "--waypoints", 3, "--steps", 4, "--out", tmp_path / "b.png")
-    assert Image.open(tmp_path / "b.png").size == (7 * 30 + 2, 2 * 30 + 2)
+    assert size_of(tmp_path / "b.png") == (7 * 30 + 2, 2 * 30 + 2)
     say(capsys, "interpolate", runs["csc321-mlp"], "--rows", 3, "--steps", 5, "--out", tmp_path / "c.webp")
-    film = Image.open(tmp_path / "c.webp")
-    assert film.is_animated
-    assert film.n_frames == 4 * 5
+    with Image.open(tmp_path / "c.webp") as film:
+        assert film.is_animated
+        assert film.n_frames == 4 * 5
     for name, words in (
         ("mnist-net", "Classifier does not support latent-space tools: it cannot sample"),
         ("autoencoder", "Autoencoder does not support latent-space tools: it cannot sample"),
@@ -578,7 +584,7 @@ def test_arithmetic_takes_samples_and_classes(runs, tmp_path, capsys):
     three = ["--start", "3,17,25", "--minus", "4,8,9", "--plus", "11,12"]
     lines = say(capsys, "arithmetic", runs["csc321-mlp"], *three, "--seed", 7, *out)
     assert lines[0].startswith("norms: samples ")
-    width, height = Image.open(tmp_path / "a.png").size
+    width, height = size_of(tmp_path / "a.png")
     assert height == 20 + 2 * (3 * 30 + 2)
     assert width > 2 * (7 * 30)
     system = sparring.open(runs["csc321-mlp"]).system()
@@ -650,7 +656,7 @@ def test_directions_are_drawn_and_told(runs, tmp_path, capsys):
         lines = say(capsys, "directions", runs["csc321-mlp"], *flags, *out)
         assert len(lines) == 3
         assert lines[0].startswith(words)
-    width, height = Image.open(tmp_path / "a.png").size
+    width, height = size_of(tmp_path / "a.png")
     assert height == 2 * (2 * 30 + 2)
     assert width > 2 * (3 * 30 + 2)
     line = refusal(capsys, "directions", runs["acgan"], "--method", "classes", *out)
@@ -669,7 +675,7 @@ def test_invert_tells_every_image_and_needs_classes_where_they_are_told(runs, tm
     lines = say(capsys, "invert", runs["vae"], folder, *few)
     assert lines[0].split() == ["file", "error", "worst", "start", "encoder", "alone"]
     assert lines[-2].startswith("reconstruction error ")
-    assert Image.open(tmp_path / "a.png").size == (2 * (3 * 30 + 2), 2 * (2 * 30 + 2))
+    assert size_of(tmp_path / "a.png") == (2 * (3 * 30 + 2), 2 * (2 * 30 + 2))
     line = refusal(capsys, "invert", runs["cgan"], folder, *few)
     assert "ConditionalGAN needs the class of each image: give --labels" in line
     numbers = json.loads("\n".join(say(capsys, "invert", runs["cgan"], folder, "--labels", "3", "--json", *few)))
@@ -683,7 +689,7 @@ def test_invert_tells_every_image_and_needs_classes_where_they_are_told(runs, tm
 def test_neighbors_are_drawn_beside_their_samples(runs, tmp_path, capsys):
     lines = say(capsys, "neighbors", runs["csc321-mlp"], "-n", 2, "--k", 3, "--out", tmp_path / "a.png")
     assert lines[0].startswith("median distance to the nearest training image, in pixels (0 to 1): samples ")
-    assert Image.open(tmp_path / "a.png").size == (2 * (4 * 30 + 2), 2 * (2 * 30 + 2))
+    assert size_of(tmp_path / "a.png") == (2 * (4 * 30 + 2), 2 * (2 * 30 + 2))
     run = sparring.open(runs["csc321-mlp"])
     data, samples = run.data(), to_uint8(run.system().sample(2))
     first = latent.nearest(samples, data.images)
