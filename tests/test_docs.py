@@ -19,7 +19,7 @@ FOREIGN = {
     *("--nnodes", "--nproc-per-node", "--rdzv-id", "--rdzv-backend", "--rdzv-endpoint"),  # torchrun
     *("--multi_gpu", "--num_processes", "--cpu"),  # accelerate
     *("--nodes", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--time", "--signal", "--requeue"),  # Slurm
-    *("--target", "--minutes", "--packages"),  # pip; benchmarks/gpu.py
+    *("--target", "--strict", "--minutes", "--packages"),  # pip, mypy, benchmarks/gpu.py
     *("--resume", "--epochs", "--lr", "--gpu", "--latent", "--average"),  # other tools, and names before a change
 }
 
