@@ -234,7 +234,7 @@ def calls(path, data, system, out):
     yield compare, {"runs": [path, path]}, ("runs",)
     yield preview, {"source": toy, "size": 8}, ("source", "size", "channels", "labels_from", "root", "cache", "count")
     labels, parts = torch.zeros(len(data), dtype=torch.long), data.hold_out(0.5)
-    made = {"name": "toy", "images": data.images, "labels": labels, "classes": ("a",), "held_out": parts}
+    made = {"name": "toy", "pixels": data.images, "labels": labels, "classes": ("a",), "held_out": parts}
     yield sparring.Dataset, made, [*inspect.signature(sparring.Dataset).parameters]
     known = sparring.Dataset(**made)
     for method in (known.rows, known.of_class, known.hold_out, known.repeated):

@@ -131,11 +131,11 @@ def prdc(*, real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
 def scale_of(real: Tensor) -> Tensor:
     """(F,) divisors that standardize features: their standard deviations among real (N, F).
 
-    For features that are constant up to rounding, the root mean square, or 1 if that is 0. Raises SparringError for
-    no features at all.
+    For features that are constant up to rounding, the root mean square, or 1 if that is 0. Raises SparringError if
+    there are no samples or no features.
     """
-    if not len(real):
-        raise SparringError("at least 1 real sample is needed; got 0")
+    if not real.numel():
+        raise SparringError(f"real features must be (N, F), N > 0, F > 0; got {tuple(real.shape)}")
     deviation, rms = real.std(0, correction=0), real.square().mean(0).sqrt()
     return torch.where(deviation > ROUNDING * rms, deviation, torch.where(rms > 0, rms, 1.0))
 
