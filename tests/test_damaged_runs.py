@@ -3,8 +3,8 @@ and every file that it did not have to write is as it was."""
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-import sparring.evaluation
 from sparring import plots
 from sparring.cli import find_verb, main
 from sparring.data import loading
@@ -58,6 +57,13 @@ def data(tmp_path_factory):
     return file
 
 
+@dataclass(repr=False)  # a warning of hypothesis, else: some megabytes
+class House:
+    folder: Path
+    runs: list[dict[str, bytes]]
+    samples: list[bytes]
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory, data):
     """Two whole runs that differ in their seed, and what they sample."""
@@ -72,7 +78,7 @@ def house(tmp_path_factory, data):
         main(["sample", str(run.path), "-n", "2", "--out", str(folder / f"{seed}.png")])
         runs.append(files_of(run.path))
         samples.append((folder / f"{seed}.png").read_bytes())
-    return SimpleNamespace(folder=folder, runs=runs, samples=samples)
+    return House(folder, runs, samples)
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def quickly(monkeypatch):
         seen.append(system)
         return EVALUATION
 
-    monkeypatch.setattr(sparring.evaluation, "evaluate", evaluate)
+    monkeypatch.setattr("sparring.run_evaluation.evaluate", evaluate)
     monkeypatch.setattr(plots, "_svg", lambda figure, alt: Markup(""))
     return seen
 
