@@ -58,7 +58,10 @@ def memorization(
 def _copied(
     metric: str, fake: Tensor, train: Tensor, held_out: Tensor, extractor: Extractor | None, split: str
 ) -> Measurement:
-    """The share of copies that `nearest_train_test` estimates; extractor None: from pixels."""
+    """The share of copies that `nearest_train_test` estimates; extractor None: from pixels.
+
+    Chance can make the estimate negative; the intervals end at 0 and 1.
+    """
     test = nearest_train_test(train=train, held_out=held_out, fake=fake)
     spread = test.deviation / (1 - test.expected)
     return Measurement(
@@ -66,9 +69,9 @@ def _copied(
         value=test.copied,
         n=len(fake),
         split=split,
-        interval=(test.copied - Z * spread, test.copied + Z * spread),
+        interval=(max(min(0.0, test.copied), test.copied - Z * spread), min(1.0, test.copied + Z * spread)),
         floor=0.0,
-        floor_interval=(-Z * spread, Z * spread),
+        floor_interval=(0.0, min(1.0, Z * spread)),
         floor_name="real images",
         extractor="pixels" if extractor is None else extractor.name,
         digest="" if extractor is None else extractor.digest,
