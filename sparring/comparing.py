@@ -15,9 +15,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from sparring.errors import SparringError
+from sparring.errors import SparringError, plural
 from sparring.evaluation.comparison import compare as differences
-from sparring.evaluation.measurement import as_json, count, format_number
+from sparring.evaluation.measurement import as_json, format_number
 from sparring.evaluation.schema import require_evaluation
 from sparring.metrics.intervals import mean_interval, t_quantile, wilson_interval
 from sparring.run import Run
@@ -106,7 +106,7 @@ class Comparison:
         return [self._table(group) for group in self.groups[1:]]
 
     def _table(self, group: Group) -> Table:
-        other, first = (f"{escape(g.name)} ({count(len(g.runs), 'seed')})" for g in (group, self.groups[0]))
+        other, first = (f"{escape(g.name)} ({plural(len(g.runs), 'seed')})" for g in (group, self.groups[0]))
         title = f"{other} vs. {first}"
         table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 1, 0, 0))
         table.add_column("", no_wrap=True)
@@ -320,7 +320,7 @@ def page(comparison: Comparison) -> str:
         rows=list(zip(seeds, grids, strict=True)),
         format_probability=format_probability,
         number=format_number,
-        count=count,
+        count=plural,
         reach={c.metric: _reach(comparison, c.metric) for c in comparison.contrasts},
     )
 

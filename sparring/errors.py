@@ -123,3 +123,8 @@ def abbreviated(value: object, most: int = 60) -> str:
     except ValueError:  # Python does not convert integers of more than 4,300 digits
         return "a number of more than 4,300 digits"
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def plural(number: int, noun: str) -> str:
+    """A number and its noun: "1 image", "1,000 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

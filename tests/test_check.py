@@ -80,7 +80,7 @@ def test_mixed_sizes_get_a_suggestion(tmp_path):
         Image.new("RGB", (side, side + 5), (200, index, 0)).save(tmp_path / f"{index}.jpg")
     report = check(tmp_path)
     assert any("--size 64 --channels 3" in line for line in report.advice)
-    assert any(line.startswith("1 images are smaller than 64 x 64") for line in report.advice)
+    assert any(line.startswith("1 image is smaller than 64 x 64") for line in report.advice)
     assert any("center square" in line for line in report.advice)
     assert report.ok
 
@@ -115,7 +115,7 @@ def test_reports_and_data_are_short_in_a_notebook(zoo):
 def test_uneven_classes_are_pointed_out(zoo):
     (zoo / "owl").mkdir()
     Image.new("L", (16, 16)).save(zoo / "owl/1.png")
-    assert any("1 images (owl) to 155" in line for line in check(zoo).advice)
+    assert any("1 image (owl) to 155" in line for line in check(zoo).advice)
 
 
 def test_a_zip_is_checked_like_its_folder(zoo, tmp_path):

@@ -53,7 +53,7 @@ def test_strays_do_not_hide_the_classes(some, strays):
     folder = some(*names("cat", "dog"), *(f"stray{number}.png" for number in range(strays)))
     index = scan(folder)
     assert (index.classes, len(index)) == (("cat", "dog"), 6)
-    said(index, f"skipped {strays} images outside the class folders", "stray0.png")
+    said(index, f"skipped {plural(strays, 'image')} outside the class folders", "stray0.png")
 
 
 def test_empty_class_folders_are_named(some):
@@ -64,7 +64,7 @@ def test_empty_class_folders_are_named(some):
     index = scan(folder)
     assert index.classes == ("cat", "dog")
     said(index, "no images in 2 folders: owl, phone")
-    said(index, "1 HEIC files", "phone/1.HEIC", "convert")
+    said(index, "1 HEIC file,", "phone/1.HEIC", "convert")
 
 
 def test_images_in_folders_of_a_class_are_of_that_class(some):
@@ -103,7 +103,7 @@ def test_masks_are_named(some):
 )
 def test_pictures_that_are_not_read_are_called_what_they_are(some, suffix, kind):
     (some() / f"1.{suffix}").write_bytes(b"picture")
-    one_line(lambda: load(some()), f"1 {kind} files", "convert them to JPEG or PNG")
+    one_line(lambda: load(some()), f"1 {kind} file,", "convert them to JPEG or PNG")
 
 
 @pytest.mark.parametrize(("brand", "kind"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"avif", "AVIF")])
@@ -227,8 +227,8 @@ def test_a_table_that_fits_in_part_says_so(some, tmp_path):
     (tmp_path / "l.csv").write_text("a.png,dog\nb.png,cat\nnowhere.png,cat\n")
     data = load(some("a.png", "b.png", "c.png"), labels_from=str(tmp_path / "l.csv"), held_out=0)
     assert len(data) == 2
-    said(data, "skipped 1 images without a label", "c.png")
-    said(data, "lists 1 files that are not images of the source", "nowhere.png")
+    said(data, "skipped 1 image without a label", "c.png")
+    said(data, "lists 1 file that is no image of the source", "nowhere.png")
 
 
 @pytest.mark.parametrize(

@@ -510,7 +510,7 @@ def test_neighbors_are_the_nearest_over_all_blocks(monkeypatch):
     assert torch.equal(near.rows, far.argsort(1)[:, :3])
     torch.testing.assert_close(near.distance, far.sort(1).values[:, :3].float(), atol=0.05, rtol=1e-4)
     assert int(near.rows[2, 0]) == 33
-    with pytest.raises(SparringError, match="k is 51: there are only 50 images"):
+    with pytest.raises(SparringError, match="k is 51, but only 50 images can be searched"):
         latent.nearest(these, others, 51)
 
 

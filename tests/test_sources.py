@@ -395,7 +395,7 @@ def test_bad_members_of_a_zip_are_skipped(tmp_path):
     ("make", "words"),
     [
         (lambda path: path.mkdir(), ["no images", "no files"]),
-        (lambda path: (path / "a.txt", path.mkdir())[0].write_text("a"), ["no images", "only 1 other files"]),
+        (lambda path: (path / "a.txt", path.mkdir())[0].write_text("a"), ["no images", "only 1 other file"]),
         (lambda path: picture(path / "1.png", 1), ["1 usable images", "at least 2"]),
         (lambda path: path.write_bytes(b"text"), ["neither a folder nor an archive"]),
         (lambda path: path.write_bytes(b"PK\x05\x06" + bytes(18)), ["no images"]),

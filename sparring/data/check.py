@@ -45,7 +45,7 @@ from sparring.data.loading import (
 )
 from sparring.data.pixels import MAX_SIZE, BadImage, Header, decode_image, inspect, open_image, require_shape
 from sparring.data.scan import scan
-from sparring.errors import printable, require_int
+from sparring.errors import plural, printable, require_int
 
 DECODE_ALL = 20_000  # of larger sets, all headers and the pixels of a sample of this size
 SMALL_SET = 1_000
@@ -315,7 +315,8 @@ def _advice(
     if classes and min(classes.values()) * 10 < max(classes.values()):
         rarest = min(classes, key=lambda name: classes[name])
         largest = max(classes.values())
-        yield f"the classes are imbalanced: from {classes[rarest]:,} images ({printable(rarest)}) to {largest:,}"
+        fewest = plural(classes[rarest], "image")
+        yield f"the classes are imbalanced: from {fewest} ({printable(rarest)}) to {largest:,}"
     yield from _small_set_advice(good, held_out)
     sides = np.sort(np.repeat([min(header.width, header.height) for header in headers], [*headers.values()]))
     smallest, median = int(sides[0]), int(sides[good // 2])
@@ -327,7 +328,9 @@ def _advice(
     )
     if smallest < size:
         by_two = f", {n:,} of them by more than a factor of 2" if (n := int((2 * sides < size).sum())) else ""
-        yield f"{int((sides < size).sum()):,} images are smaller than {size} x {size} and would be upscaled{by_two}"
+        small = int((sides < size).sum())
+        images = f"{plural(small, 'image')} {'is' if small == 1 else 'are'}"
+        yield f"{images} smaller than {size} x {size} and would be upscaled{by_two}"
     if not same:
         yield "images are cropped to their center square: crop them yourself if the subject is off-center"
     path = shlex.quote(printable(str(index.source)))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from sparring.errors import SparringError, printable
+from sparring.errors import SparringError, plural, printable
 
 FILE_COLUMNS = (
     "file",
@@ -116,11 +116,11 @@ def assign(
     notes = [f"labels from {what}: {len(labels):,} images, {len(classes):,} classes"]
     if len(labels) < len(by_path):
         missing = next(name for name in sorted(by_path.values(), key=natural_key) if name not in labels)
-        notes.append(f"skipped {len(by_path) - len(labels):,} images without a label, e.g. {printable(missing)}")
+        skipped = plural(len(by_path) - len(labels), "image")
+        notes.append(f"skipped {skipped} without a label, e.g. {printable(missing)}")
     if unknown:
-        notes.append(
-            f"{what} lists {unknown:,} files that are not images of the source, e.g. {printable(first_unknown)}"
-        )
+        files = "1 file that is no image" if unknown == 1 else f"{unknown:,} files that are not images"
+        notes.append(f"{what} lists {files} of the source, e.g. {printable(first_unknown)}")
     return {name: number[label] for name, label in labels.items()}, classes, notes
 
 
@@ -208,8 +208,8 @@ def classes_of_folders(
     notes = []
     if direct:
         notes.append(
-            f"skipped {direct:,} images outside the class folders, e.g. {printable(first_in(''))}: --labels-from none "
-            "uses all images, without classes"
+            f"skipped {plural(direct, 'image')} outside the class folders, e.g. {printable(first_in(''))}: "
+            "--labels-from none uses all images, without classes"
         )
     if deep:
         notes.append(
@@ -239,8 +239,8 @@ def _without_folders(
         )
     example = first_in(min((name for name in counts if name), key=natural_key))
     return {"": None}, [
-        f"skipped {nested:,} images in deeper folders, e.g. {printable(example)}: most are directly in the source; "
-        "--labels-from none uses all"
+        f"skipped {plural(nested, 'image')} in deeper folders, e.g. {printable(example)}: "
+        "most are directly in the source; --labels-from none uses all"
     ]
 
 
@@ -257,6 +257,6 @@ def folder_warnings(classes: Iterable[str], folders: set[str]) -> Iterator[str]:
     empty = sorted((name for name in folders - {*classes} if name and "/" not in name), key=natural_key)
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        yield f"no images in {len(empty)} folders: {', '.join(map(printable, empty[:5]))}{more}"
+        yield f"no images in {plural(len(empty), 'folder')}: {', '.join(map(printable, empty[:5]))}{more}"
     if masks := [name for name in classes if name.lower() in MASKS]:
         yield f"{', '.join(map(printable, masks))} sounds like masks but is used as a class: give the folder of images"

@@ -28,7 +28,7 @@ from sparring.data.zip_members import (
     require_plausible,
     tar_members,
 )
-from sparring.errors import SparringError, printable
+from sparring.errors import SparringError, plural, printable
 
 SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"]
@@ -343,7 +343,7 @@ class _Contents:
             yield f"{printable(tables[0])} was not read: use --labels-from FILE for labels from a table"
         others = self.kinds[""] - len(tables) * (labels_from is None) - (f"{base}dataset.json" in self.tables)
         if others > 0:
-            yield f"skipped {others} files without an image suffix, e.g. {printable(self.examples[''])}"
+            yield f"skipped {plural(others, 'file')} without an image suffix, e.g. {printable(self.examples[''])}"
         if self.masks and self.masks < len(self.order):
             yield f"{self.masks:,} files are named like masks, e.g. {printable(self.mask)}: remove them if they are"
         if self.repeated:
@@ -352,15 +352,15 @@ class _Contents:
 
     def _unsupported(self, kind: str) -> str:
         return (
-            f"skipped {self.kinds[kind]} {kind} files, e.g. {printable(self.examples[kind])}: {kind} is not supported, "
-            "convert them to JPEG or PNG"
+            f"skipped {plural(self.kinds[kind], f'{kind} file')}, e.g. {printable(self.examples[kind])}: "
+            f"{kind} is not supported, convert them to JPEG or PNG"
         )
 
     def _no_images_error(self, place: str) -> SparringError:
         if kind := next((kind for kind in sorted(self.kinds) if kind), None):
             return SparringError(f"no images in {place}: {self._unsupported(kind)}")
         others = self.kinds.total()
-        content = f"only {others} other files" if others else "no files"
+        content = f"only {plural(others, 'other file')}" if others else "no files"
         return SparringError(f"no images in {place}, {content}; supported suffixes: {' '.join(sorted(SUFFIXES))}")
 
 

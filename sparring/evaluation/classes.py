@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
+from sparring.errors import plural
 from sparring.evaluation.given import Images
-from sparring.evaluation.measurement import Measurement, count
+from sparring.evaluation.measurement import Measurement
 from sparring.evaluation.splits import in_chunks, shuffled
 from sparring.metrics.codes import cluster_to_class
 from sparring.metrics.intervals import wilson_interval
@@ -45,7 +46,7 @@ def clustering_error(system: Any, data: Dataset, split: str) -> Measurement:
     wrong = int((names[in_chunks(system.cluster, part).argmax(1)] != part.labels).sum())
     single = 1 - float(part.labels.bincount().max()) / len(part)
     words = (
-        f"{count(len(names), 'cluster')}, each named after one of {len(examples):,} "
+        f"{plural(len(names), 'cluster')}, each named after one of {len(examples):,} "
         f"{'training' if naming is data else 'held-out'} images; a single cluster has {100 * single:.2f} %"
     )
     return _share("clustering error", wrong, len(part), split, words=words)

@@ -149,8 +149,3 @@ def format_number(number: float) -> str:
 def as_json(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields with tuples as lists, because JSON has no tuples."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
-
-
-def count(number: int, noun: str) -> str:
-    """A number and its noun: "1 image", "1,000 images"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 
 from sparring.diagnose import Diagnosis, diagnose
-from sparring.errors import unknown_name_error
-from sparring.evaluation.measurement import Cell, Measurement, Unit, count, format_number
+from sparring.errors import plural, unknown_name_error
+from sparring.evaluation.measurement import Cell, Measurement, Unit, format_number
 from sparring.evaluation.panel import NO_DIFFERENCE
 from sparring.metrics.classes import ClassShare
 
@@ -134,13 +134,13 @@ class Evaluation:
         return f"{self.data}, n = {self.n:,}: {', '.join(numbers)}" + (f"; {', '.join(causes)}" if causes else "")
 
     def __repr__(self) -> str:
-        return f"<Evaluation of {count(len(self.measurements), 'number')} on {self}>"
+        return f"<Evaluation of {plural(len(self.measurements), 'number')} on {self}>"
 
     @property
     def title(self) -> str:
         """What was compared: data, samples and reference images."""
         if not self.panel:
-            return f"{self.data}: {count(self.n, 'image')}"
+            return f"{self.data}: {plural(self.n, 'image')}"
         split = self.panel[0].split.replace("_", "-")
         times = f"{self.repeats} times, " if self.repeats > 1 else ""
         title = f"{self.data}: {self.n:,} samples, {times}against {self.n:,} {split} images"

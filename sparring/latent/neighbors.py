@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
-from sparring.errors import SparringError, require_int
+from sparring.errors import SparringError, plural, require_int
 from sparring.typed import require_finite, typed
 
 ROWS_PER_BLOCK = 4096  # rows of `others` compared at once, to bound memory
@@ -34,7 +34,7 @@ def nearest(queries: Tensor, others: Tensor | Dataset, k: int = 1) -> Nearest:
         raise SparringError(f"{tuple(queries.shape)} and {tuple(shape)} cannot be compared: shapes differ")
     require_finite(queries=queries, **({"others": others} if isinstance(others, Tensor) else {}))
     if k > len(others):
-        raise SparringError(f"k is {k}: there are only {len(others)} images to search")
+        raise SparringError(f"k is {k}, but only {plural(len(others), 'image')} can be searched")
     flat = queries.flatten(1).float()
     distance, rows = torch.empty(len(flat), 0), torch.empty(len(flat), 0, dtype=torch.long)
     start = 0

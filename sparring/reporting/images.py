@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sparring.data.pixels import BadImage, open_image
 from sparring.durable import read_file
-from sparring.evaluation.measurement import count
+from sparring.errors import plural
 from sparring.image_grid import MAX_COLUMNS, PADDING, grid, png, to_pil
 
 MAX_FRAMES, MAX_PIXELS = 60, 1 << 25
@@ -42,7 +42,7 @@ def timelapse(samples: Mapping[int, Path], side: int) -> tuple[Markup, str]:
             continue
         frames.append(_labeled(frame, f"round {number:,}"))
     frames = [frame for frame in frames if frame.size == frames[-1].size]  # WebP has one size
-    shown = f"{len(frames):,} of {count(len(samples), 'grid')} {'is' if len(frames) == 1 else 'are'} shown."
+    shown = f"{len(frames):,} of {plural(len(samples), 'grid')} {'is' if len(frames) == 1 else 'are'} shown."
     note = shown if len(frames) < len(samples) else ""
     note += f" Grids are scaled down, and cropped to {MAX_COLUMNS} columns and rows." if cut else ""
     if len(frames) < 2:

@@ -15,7 +15,8 @@ from torch import Tensor
 from sparring import plots
 from sparring.data.dataset import Dataset
 from sparring.data.pixels import to_float, to_uint8
-from sparring.evaluation.measurement import count, format_number
+from sparring.errors import plural
+from sparring.evaluation.measurement import format_number
 from sparring.evaluation.metrics import METRICS
 from sparring.evaluation.splits import in_chunks
 from sparring.image_grid import MAX_COLUMNS, grid, preview, reconstructions, translations
@@ -326,7 +327,7 @@ def clusters(page: Page) -> Section | None:
             row |= {"most_common": part.classes[int(labels.argmax())], "share": float(labels.max() / labels.sum())}
         rows.append(row)
     unlabeled = not (page.system.supports("classify") and part.labels is not None)
-    options = {"part": page.part, "max_columns": MAX_COLUMNS, "unlabeled": unlabeled, "count": count}
+    options = {"part": page.part, "max_columns": MAX_COLUMNS, "unlabeled": unlabeled, "count": plural}
     return Section("Clusters", render("report/clusters.html.j2", clusters=rows, **options))
 
 
@@ -351,7 +352,7 @@ def evaluation(page: Page) -> Section | None:
         tables=_tables(stored or {}),
         number=format_number,
         value=format_value,
-        count=count,
+        count=plural,
     )
     return Section("Evaluation", content)
 

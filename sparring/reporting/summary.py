@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparring.evaluation.measurement import count
+from sparring.errors import plural
 from sparring.reporting.page import Page
 from sparring.run import Run
 
@@ -13,8 +13,8 @@ def summary(page: Page) -> str:
     played = log[-1]["round"] if log else 0
     length = f" in {duration}" if (duration := _duration(page.run)) else ""
     text = (
-        f"{config['recipe']}, trained on {count(config['data']['count'], 'image')} of “{config['data']['name']}” with "
-        f"batch size {config['batch']} for {played:,} of {count(config['rounds'], 'round')}{length}."
+        f"{config['recipe']}, trained on {plural(config['data']['count'], 'image')} of “{config['data']['name']}” with "
+        f"batch size {config['batch']} for {played:,} of {plural(config['rounds'], 'round')}{length}."
     )
     if len(distances) > 1:
         first, last = distances[0], distances[-1]
@@ -26,7 +26,7 @@ def summary(page: Page) -> str:
         last = errors[-1]
         clusters = last["metric"] == "clustering error"
         wrong = "assigned to a cluster of another class" if clusters else "misclassified"
-        text += f" {100 * last['value']:.2f} % of {count(last['n'], 'held-out image')} are {wrong}."
+        text += f" {100 * last['value']:.2f} % of {plural(last['n'], 'held-out image')} are {wrong}."
     players = {move["player"] for line in log for move in line["moves"]}
     # Losses of opponents are not informative.
     if not distances and not errors and len(players) == 1 and len(log) > 1:
