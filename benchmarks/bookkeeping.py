@@ -39,7 +39,7 @@ def make(name: str, data: Dataset) -> tuple[Recipe, Referee]:
     function = load_recipe(name, RECIPES)
     torch.manual_seed(0)
     made = build_recipe(function, data.spec, resolve_arguments(function, {}))
-    judge = Referee(
+    referee = Referee(
         made.system,
         {"train": data},
         batch=made.batch,
@@ -47,19 +47,19 @@ def make(name: str, data: Dataset) -> tuple[Recipe, Referee]:
         schedules=made.schedules,
         ema_decay=made.ema_decay,
     )
-    return made, judge
+    return made, referee
 
 
 def bare_loop(name: str, data: Dataset, *, kept: bool) -> Callable[[], None]:
     """One round of GAN training, written out: non-saturating game, fused Adam, autocast as the referee chose it."""
     if not kept:
         sparring.referee.disable_malloc_trim = lambda: None
-    made, judge = make(name, data)
+    made, referee = make(name, data)
     G, D, latent_dim = made.system.G, made.system.D, made.system.latent_dim
     reuse = not made.system.resample_noise
-    step_d, step_g = judge.optimizers["discriminator"], judge.optimizers["generator"]
+    step_d, step_g = referee.optimizers["discriminator"], referee.optimizers["generator"]
     weights_d, weights_g = list(D.parameters()), list(G.parameters())
-    half = judge.precision == torch.bfloat16
+    half = referee.precision == torch.bfloat16
 
     def one_round() -> None:
         rows = torch.randint(0, len(data), (made.batch,))
@@ -85,13 +85,13 @@ def bare_loop(name: str, data: Dataset, *, kept: bool) -> Callable[[], None]:
 
 def refereed(name: str, data: Dataset, folder: str) -> Callable[[], None]:
     """One round as the training loop plays it, with its log."""
-    _, judge = make(name, data)
+    _, referee = make(name, data)
 
     def one_round() -> None:
-        told = judge.play()
-        if judge.round % 10 == 0:
+        results = referee.play()
+        if referee.round % 10 == 0:
             with open(f"{folder}/log.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"round": judge.round, "moves": judge.reduce_logs(told)}) + "\n")
+                file.write(json.dumps({"round": referee.round, "moves": referee.reduce_logs(results)}) + "\n")
 
     return one_round
 
@@ -104,7 +104,7 @@ def seconds(one_round: Callable[[], None], rounds: int) -> float:
 
 
 def worker(loop: str, name: str, wire: Connection) -> None:
-    """Builds a loop, then times as many rounds as it is told, until it is told 0."""
+    """Builds a loop, then times as many rounds as its input asks for, until that is 0."""
     data = sparring.load("digits", size=info(load_recipe(name, RECIPES)).size)
     with tempfile.TemporaryDirectory() as folder:
         one_round = refereed(name, data, folder) if loop == "play" else bare_loop(name, data, kept=loop == "bare-kept")

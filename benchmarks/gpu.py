@@ -8,7 +8,7 @@ the script in a checkout; --packages names a folder with the packages that the m
 limit, so that a part that fails, hangs or leaves the device unusable costs no other part.
 
 1. Recipes: three rounds in float32 without TF32, on the CPU and on the device. The numbers logged in round 1 must agree
-   within TOLERANCE, relative to the larger of the number and .01. Later rounds are shown, not judged: a step of Adam
+   within TOLERANCE, relative to the larger of the number and .01. Later rounds have no verdict: a step of Adam
    turns the sign of a gradient near 0 into a difference of two learning rates. Layers that draw random numbers on the
    device (dropout, noise) draw others there: for these recipes the numbers must be finite.
 2. Resume: 10 rounds, stopped and resumed to 20, against 20 rounds: weights equal to the bit.

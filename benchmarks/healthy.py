@@ -1,7 +1,7 @@
 """Healthy and short trainings of every recipe: what the health monitor and the diagnoses must not complain about.
 
 python benchmarks/healthy.py play  --out runs/healthy     plays what has not been played yet, one JSON line each
-python benchmarks/healthy.py judge --out runs/healthy     false alarms and diagnoses, from the lines alone
+python benchmarks/healthy.py summarize --out runs/healthy     false alarms and diagnoses, from the lines alone
 python benchmarks/healthy.py advice --out runs/healthy    what advised commands make of settings that are wrong
 python benchmarks/healthy.py time  --out runs/healthy     milliseconds a round of each recipe takes
 
@@ -9,10 +9,10 @@ Each recipe has settings small enough for one CPU thread and a length at which t
 played to 40 % of that length; the looks up to 5 and 15 % are those of trainings that were planned to end there, as
 neither looks nor weights depend on the planned end (no recipe of the list has a schedule that does). A line holds the
 looks ("rows"), the alarms at each of the three ends, and a whole `sparring.evaluate` at one of them (each recipe is
-evaluated at each end, on other data with each seed), so that other rules and diagnoses can be judged later without
+evaluated at each end, on other data with each seed), so that other rules and diagnoses can be measured later without
 playing again; grids are PNGs beside them. Looks come as often as for networks and batches of a usual size.
 
-Limits and rules may be changed after a look at seed 0; seeds 1 and 2 are for judging.
+Limits and rules may be changed after a look at seed 0; seeds 1 and 2 are the test.
 
 Data: 5,000 digits, 6,000 images of Fashion-MNIST, and 300 drawn faces in a folder of two classes, as somebody's own
 pictures would be. SPARRING_DATA names a folder with FashionMNIST and faces.zip.
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monitor import rate, told
+from monitor import alarms_of, rate
 
 import sparring
 from sparring.cli.training import train_command
@@ -57,7 +57,7 @@ SHARES = (5, 15, 40)
 
 DATA = ("digits", "fashion-mnist", "faces")
 SEEDS = (0, 1, 2)
-JUDGED = 400
+N_SAMPLES = 400
 """Samples of one evaluation, where so many images are held out."""
 
 
@@ -297,7 +297,7 @@ def measured(training: Training, referee: Referee, data: Dataset, out: Path) -> 
     """An evaluation of the averaged weights, and where the grid of samples is."""
     shown = referee.ema_system
     with torch.random.fork_rng():
-        found = sparring.evaluate(shown, data, n=JUDGED, repeats=2).as_dict()
+        found = sparring.evaluate(shown, data, n=N_SAMPLES, repeats=2).as_dict()
     file = None
     if shown.supports("sample"):
         (out / "grids").mkdir(exist_ok=True)
@@ -313,7 +313,7 @@ def alarms(line: Mapping[str, Any], share: int, length: int | None = None) -> li
     rounds = round(line["length"] * share / 100)
     rows = [row for row in line["rows"] if row["round"] <= rounds]
     failed = line["failed"] if line["failed"] and line["failed"]["round"] <= rounds else None
-    return told({**line, "rows": rows, "rounds": rounds, "failed": failed, "length": length or line["length"]})
+    return alarms_of({**line, "rows": rows, "rounds": rounds, "failed": failed, "length": length or line["length"]})
 
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
@@ -383,7 +383,7 @@ def contradictions(evaluation: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def judge(out: Path) -> None:
+def summarize(out: Path) -> None:
     """Trainings with an alarm, of those planned to end at each share of a length that works: for recipes made for that
     length, and for recipes as they are, made for more rounds; and diagnoses that their own numbers contradict.
     """
@@ -517,7 +517,7 @@ def times(out: Path) -> None:
         print(f"{name}: {1000 * each:.0f} ms, {0.4 * case.rounds * each:.0f} s to 40 %", flush=True)
 
 
-STEPS = {"play": play_all, "judge": judge, "advice": advice, "time": times}
+STEPS = {"play": play_all, "summarize": summarize, "advice": advice, "time": times}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,10 +1,10 @@
-"""The health monitor, measured: the trainings of monitor_bank.py are played, and who noticed what is judged.
+"""The health monitor, measured: the trainings of monitor_bank.py are played, and which faults the monitor finds.
 
-python benchmarks/monitor.py all --out runs/monitor       plays what has not been played yet, and judges
+python benchmarks/monitor.py all --out runs/monitor       plays what has not been played yet, and summarizes
 
-play (about 20 minutes on one thread) and judge do one half of it each; fit gives limits for causes.py from the
+play (about 20 minutes on one thread) and summarize do one half of it each; fit gives limits for causes.py from the
 trainings of the tuning half; late plays the faults longer, as recipes that are made for many rounds, in which samples
-are not judged before round 1,000; cost tells what looking costs. SPARRING_DATA names the folder with MNIST and
+are not observed before round 1,000; cost measures what observing costs. SPARRING_DATA names the folder with MNIST and
 Fashion-MNIST.
 
 Every training is played once and kept as one line: its looks, what an oracle says of its last samples, and how long
@@ -27,7 +27,7 @@ from statistics import mean, median
 from typing import Any
 
 import torch
-from monitor_bank import FAMILIES, FAULTS, JUDGED, Training, bank, data_of
+from monitor_bank import FAMILIES, FAULTS, N_SAMPLES, Training, bank, data_of
 from torch import Tensor
 
 import sparring
@@ -78,14 +78,14 @@ def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
             observer.before_round()
             looking += time.thread_time() - at
         try:
-            told = referee.play()
+            results = referee.play()
         except SparringError as error:
             failed = {"round": referee.round, "reason": str(error)}
             break
         if watched:
             at = time.thread_time()
             observer.ema = referee.ema_system  # brought up to date
-            rows.append(observer.observe(referee.round, referee.reduce_logs(told), referee.rates()))
+            rows.append(observer.observe(referee.round, referee.reduce_logs(results), referee.rates()))
             looking += time.thread_time() - at
     seconds = time.thread_time() - started - looking
     return {
@@ -102,13 +102,13 @@ def play(training: Training, rounds: int | None = None) -> dict[str, Any]:
 
 def oracle(system: Any, data: Dataset) -> dict[str, float | None]:
     """What 1,000 samples are worth, in features; None where they are not numbers."""
-    judge = choose_extractor(data)
-    samples = system.sample(JUDGED, seed=1)
+    extractor = choose_extractor(data)
+    samples = system.sample(N_SAMPLES, seed=1)
     if not bool(samples.isfinite().all()):
         return {"FD": None, "precision": None, "coverage": None, "agreement": None}
-    fake, logits = judge.features(to_uint8(samples))
+    fake, logits = extractor.features(to_uint8(samples))
     near = prdc(real=reference(data.name), fake=fake)
-    asked = torch.arange(JUDGED) % max(system.classes, 1)
+    asked = torch.arange(N_SAMPLES) % max(system.classes, 1)
     assert logits is not None
     agreement = float((logits.argmax(1) == asked).float().mean()) if system.classes else 1.0
     distance = frechet_distance(real=reference(data.name), fake=fake)
@@ -149,7 +149,7 @@ def play_all(out: Path) -> None:
         )
 
 
-def told(training: Mapping[str, Any], table: Sequence[Rule] = RULES) -> list[tuple[str, int, int]]:
+def alarms_of(training: Mapping[str, Any], table: Sequence[Rule] = RULES) -> list[tuple[str, int, int]]:
     """What the monitor says of a training, in order: cause, round it began, round in which it was noticed."""
     said: dict[str, tuple[str, int, int]] = {}
     rows = training["rows"]
@@ -215,7 +215,7 @@ FLOORS: dict[str, float] = {
     "abnormal-samples": 4.0,
     "no-progress": 0.4,
 }
-"""Below these nothing is told, however tame the healthy trainings were: they are few."""
+"""Below these there is no alarm, however tame the healthy trainings were: they are few."""
 
 
 def worst(training: Mapping[str, Any], rule: Rule) -> float:
@@ -250,7 +250,7 @@ def fit(out: Path) -> None:
         print(f'    Rule("{rule.cause}", ..., limit={fitted[-1].limit:g}),  # {reached[top]:.3g} in {top}')
     for t in trainings:
         if t["fault"]:
-            said = ", ".join(f"{cause} {began}-{noticed}" for cause, began, noticed in told(t, fitted))
+            said = ", ".join(f"{cause} {began}-{noticed}" for cause, began, noticed in alarms_of(t, fitted))
             word = "broken  " if is_broken(t, normal) else "harmless"
             print(f"{word} {t['fault']}/{t['family']}/{t['data']}: {said or 'NOTHING'}")
 
@@ -280,14 +280,14 @@ class Verdict:
 
 
 def verdicts(trainings: Sequence[Mapping[str, Any]], table: Sequence[Rule]) -> list[Verdict]:
-    """Of the judged half, as far as it was played; what is broken is known beside healthy trainings of its kind."""
+    """Of the test half, as far as it was played; what is broken is known beside healthy trainings of its kind."""
     normal = usual(trainings)
     return [
         Verdict(
             f"{t['fault'] or 'healthy'}/{t['family']}/{t['data']}/{t['seed']}",
             t["fault"],
             is_broken(t, normal),
-            tuple(told(t, table)),
+            tuple(alarms_of(t, table)),
             t["rounds"],
         )
         for t in trainings
@@ -317,7 +317,7 @@ def summary(found: Sequence[Verdict]) -> dict[str, str]:
     }
 
 
-def judge(out: Path) -> None:
+def summarize(out: Path) -> None:
     """The test half, as docs/results/monitor.md has it."""
     trainings = read(out)
     found = verdicts(trainings, RULES)
@@ -347,7 +347,7 @@ def judge(out: Path) -> None:
         print(f"| {family} | {1000 * round_:.1f} | {1000 * look:.1f} | {100 * look / 25 / round_:.1f} % |")
     for v in found:
         if (not v.fault and (v.said or v.broken)) or (v.fault and v.broken and not (v.said and v.right)):
-            print(f"{v.name}: {'broken' if v.broken else 'healthy'}, told {v.said or 'nothing'}")
+            print(f"{v.name}: {'broken' if v.broken else 'healthy'}, reported {v.said or 'nothing'}")
 
 
 MANY = 1_000_000
@@ -355,7 +355,7 @@ MANY = 1_000_000
 
 
 def late(out: Path) -> None:
-    """The judged faults of one seed, played to round 1,200: when they are found if samples are judged late."""
+    """The faults of one seed, played to round 1,200: when they are found if samples are observed late."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "late.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
@@ -365,8 +365,8 @@ def late(out: Path) -> None:
             lines.append(play(training, 1200))
             with open(file, "a") as stream:
                 stream.write(json.dumps(lines[-1]) + "\n")
-    said = [told({**line, "length": MANY}) for line in lines]
-    print("| fault | first alarm | told in round |\n|---|---|---|")
+    said = [alarms_of({**line, "length": MANY}) for line in lines]
+    print("| fault | first alarm | reported in round |\n|---|---|---|")
     for line, some in zip(lines, said, strict=True):
         cause, _, noticed = some[0] if some else ("nothing", 0, "")
         print(f"| {line['fault']}/{line['family']} | {cause} | {noticed} |")
@@ -410,10 +410,10 @@ def seconds(work: Callable[[], Any]) -> float:
 def everything(out: Path) -> None:
     """All that docs/results/monitor.md has."""
     play_all(out)
-    judge(out)
+    summarize(out)
 
 
-STEPS = {"all": everything, "play": play_all, "fit": fit, "judge": judge, "late": late, "cost": cost}
+STEPS = {"all": everything, "play": play_all, "fit": fit, "summarize": summarize, "late": late, "cost": cost}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The trainings that the health monitor is measured with: small healthy ones, and the same with a planted fault.
 
 Families of systems with settings of the literature or near them; faults by name, with the causes that are right. They
-are played and judged by monitor.py.
+are played and evaluated by monitor.py.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from sparring.systems.wgan_gp import WGANGP
 SIDE = 16
 """Images are MNIST and Fashion-MNIST at 16x16: a round takes a few milliseconds."""
 
-TRAIN, JUDGED = 6000, 1000
+TRAIN, N_SAMPLES = 6000, 1000
 LATENT = 32
 ADAM = partial(torch.optim.Adam, betas=(0.5, 0.999))
 
@@ -52,24 +52,26 @@ def leaky() -> nn.Module:
     return nn.LeakyReLU(0.2)
 
 
-def pair(data: Spec, judge: str = "mlp") -> tuple[nn.Module, nn.Module]:
+def pair(data: Spec, discriminator: str = "mlp") -> tuple[nn.Module, nn.Module]:
     """A convolutional generator, and a discriminator of linear or of convolutional layers."""
     G = dcgan.generator(LATENT, 8, data.channels, data.size)
-    if judge == "conv":
+    if discriminator == "conv":
         return G, dcgan.discriminator(8, data.channels, data.size)
     return G, mlp.discriminator(data.shape, [128, 64], activation=leaky)
 
 
-def both(optimizer: Any, judge: str = "discriminator") -> dict[str, Any]:
-    return {judge: optimizer, "generator": optimizer}
+def both(optimizer: Any, discriminator: str = "discriminator") -> dict[str, Any]:
+    return {discriminator: optimizer, "generator": optimizer}
 
 
 def made(system: Any, optimizers: dict[str, Any], rounds: int = 400, batch: int = 64) -> Recipe:
     return Recipe(system=system, optimizers=optimizers, batch=batch, rounds=rounds, ema_decay=0.99, precision="fp32")
 
 
-def gan(data: Spec, game: str = "non-saturating", judge: str = "mlp", lr: float = 1e-3, **rules: Any) -> Recipe:
-    return made(GAN(*pair(data, judge), latent_dim=LATENT, game=GAMES[game], **rules), both(partial(ADAM, lr=lr)))
+def gan(data: Spec, game: str = "non-saturating", discriminator: str = "mlp", lr: float = 1e-3, **rules: Any) -> Recipe:
+    return made(
+        GAN(*pair(data, discriminator), latent_dim=LATENT, game=GAMES[game], **rules), both(partial(ADAM, lr=lr))
+    )
 
 
 def perceptrons(data: Spec) -> Recipe:
@@ -94,7 +96,7 @@ def r3gan(data: Spec) -> Recipe:
 
 
 def conditional(data: Spec) -> nn.Module:
-    """A generator that is told the class."""
+    """A class-conditional generator."""
     kinds = len(data.classes)
     return WithClass(dcgan.generator(LATENT + kinds, 8, data.channels, data.size), kinds)
 
@@ -102,8 +104,10 @@ def conditional(data: Spec) -> nn.Module:
 def cgan(data: Spec) -> Recipe:
     kinds = len(data.classes)
     D = mlp.discriminator((data.channels + 4, data.size, data.size), [128, 64], activation=leaky)
-    judge = LabelAsChannels(nn.Identity(), D, kinds, 4)
-    system = ConditionalGAN(conditional(data), judge, latent_dim=LATENT, classes=kinds, game=GAMES["non-saturating"])
+    discriminator = LabelAsChannels(nn.Identity(), D, kinds, 4)
+    system = ConditionalGAN(
+        conditional(data), discriminator, latent_dim=LATENT, classes=kinds, game=GAMES["non-saturating"]
+    )
     return made(system, both(partial(ADAM, lr=1e-3)))
 
 
@@ -123,11 +127,11 @@ def vae(data: Spec) -> Recipe:
 
 def adversarial_autoencoder(data: Spec) -> Recipe:
     inwards = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 128), nn.ReLU(), nn.Linear(128, 8))
-    judge = nn.Sequential(nn.Linear(8, 128), nn.ReLU(), nn.Linear(128, 1))
+    discriminator = nn.Sequential(nn.Linear(8, 128), nn.ReLU(), nn.Linear(128, 1))
     system = AAE(
         inwards,
         mlp.generator(8, [128, 256], data.shape, activation=nn.ReLU),
-        judge,
+        discriminator,
         prior=gaussian(8),
         game=GAMES["non-saturating"],
     )
@@ -141,7 +145,7 @@ FAMILIES: dict[str, Callable[[Spec], Recipe]] = {
     "minimax": partial(gan, game="minimax"),
     "lsgan": partial(gan, game="least-squares", lr=5e-4),
     "hinge": partial(gan, game="hinge", lr=5e-4),
-    "dcgan": partial(gan, judge="conv", resample_noise=False),
+    "dcgan": partial(gan, discriminator="conv", resample_noise=False),
     "wgan-gp": wgan_gp,
     "r1": r1gan,
     "r3gan": r3gan,
@@ -159,7 +163,7 @@ def data_of(name: str) -> Dataset:
     full = sparring.load(name, size=SIDE)
     assert full.held_out is not None
     part = full.rows(torch.arange(TRAIN))
-    return replace(part, held_out=full.held_out.rows(torch.arange(JUDGED)))
+    return replace(part, held_out=full.held_out.rows(torch.arange(N_SAMPLES)))
 
 
 # Planted faults.
@@ -222,7 +226,7 @@ class Then(nn.Module):
         return self.after(self.network(self.before(first), *rest))
 
 
-class NotTold(nn.Module):
+class WithoutLabel(nn.Module):
     """The generator hears class 0 whatever it was asked for."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -292,8 +296,10 @@ def wrong_sign(move: Any) -> None:
 
 def swapped_labels(recipe: Recipe, data: Dataset) -> None:
     game: Any = recipe.system.game
-    told = game.discriminator_loss
-    recipe.system.game = replace(game, discriminator_loss=lambda real, fake, labels: told(fake, real, labels))
+    discriminator_loss = game.discriminator_loss
+    recipe.system.game = replace(
+        game, discriminator_loss=lambda real, fake, labels: discriminator_loss(fake, real, labels)
+    )
 
 
 def wrong_weights(recipe: Recipe, data: Dataset) -> None:
@@ -347,7 +353,7 @@ def board(side: int) -> Tensor:
     return 1.0 - 2.0 * ((at[:, None] + at) % 2)
 
 
-def linear_judge(network: nn.Module) -> nn.Module:
+def linear_discriminator(network: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 1))
 
 
@@ -449,14 +455,14 @@ def tenth_codes(recipe: Recipe, data: Dataset) -> None:
 
 
 def flipped(recipe: Recipe, data: Dataset) -> None:
-    """Nearly half of what the discriminator is told is wrong."""
+    """Nearly half of the targets of the discriminator are wrong."""
     game: Any = recipe.system.game
     recipe.system.game = replace(game, targets=replace(game.targets, flip_prob=0.49))
 
 
 FAULTS: dict[str, Fault] = {
     # Limits were fitted beside these.
-    "judge-lr-x30": Fault(
+    "discriminator-lr-x30": Fault(
         rates(30, "discriminator"), ("gan", "dcgan"), ("large-steps", "strong-discriminator", "mode-collapse"), True
     ),
     "generator-lr-x30": Fault(rates(30, "generator"), ("gan", "r1"), ("large-steps", "mode-collapse"), True),
@@ -483,14 +489,16 @@ FAULTS: dict[str, Fault] = {
         True,
     ),
     "divergence-x100": Fault(attribute("beta", 100.0), ("vae",), ("posterior-collapse",), True),
-    "judge-in-noise": Fault(
+    "discriminator-in-noise": Fault(
         inside("D", lambda D: nn.Sequential(GaussianNoise(5.0), D)), ("gan", "r1"), ("weak-scores",), True
     ),
-    "judge-x10-minimax": Fault(rates(10, "discriminator"), ("minimax",), ("strong-discriminator", "large-steps"), True),
-    "judge-lr-/300": Fault(
+    "discriminator-x10-minimax": Fault(
+        rates(10, "discriminator"), ("minimax",), ("strong-discriminator", "large-steps"), True
+    ),
+    "discriminator-lr-/300": Fault(
         rates(1 / 300, "discriminator"), ("gan", "dcgan"), ("weak-discriminator", "weak-scores", "no-update"), True
     ),
-    "judge-frozen": Fault(rates(0, "discriminator"), ("gan", "hinge"), ("no-update",), True),
+    "discriminator-frozen": Fault(rates(0, "discriminator"), ("gan", "hinge"), ("no-update",), True),
     "swapped-labels": Fault(swapped_labels, ("gan", "lsgan"), ("losses-inconsistent",), True),
     "lr-x1000": Fault(rates(1000), ("gan", "dcgan"), ("divergence", "large-steps"), True),
     "norms-in-evaluation": Fault(
@@ -499,7 +507,7 @@ FAULTS: dict[str, Fault] = {
     "wrong-weights": Fault(wrong_weights, ("gan", "r1"), ("no-update",), True),
     "stale-fakes": Fault(stale, ("gan", "dcgan"), ("losses-inconsistent", "divergence", "mode-collapse"), True),
     "one-label": Fault(relabeled(torch.zeros_like), ("cgan", "acgan"), ("labels-ignored",), True),
-    "label-not-told": Fault(inside("G", NotTold), ("cgan", "acgan"), ("labels-ignored",), True),
+    "label-missing": Fault(inside("G", WithoutLabel), ("cgan", "acgan"), ("labels-ignored",), True),
     "dead-units": Fault(
         inside("G", dead), ("gan", "dcgan"), ("mode-collapse", "no-update", "strong-discriminator"), True
     ),
@@ -512,7 +520,7 @@ FAULTS: dict[str, Fault] = {
     "coarse-images": Fault(
         inside("G", lambda G: Then(G, coarse)), ("gan", "r1"), ("abnormal-samples", "strong-discriminator"), True
     ),
-    "code-judge-frozen": Fault(rates(0, "discriminator"), ("aae",), ("no-update",), True),
+    "code-discriminator-frozen": Fault(rates(0, "discriminator"), ("aae",), ("no-update",), True),
     "rates-0-from-10": Fault(
         lambda recipe, data: setattr(
             recipe, "schedules", dict.fromkeys(recipe.optimizers, lambda r: {"lr": 0.0} if r > 10 else {})
@@ -526,12 +534,14 @@ FAULTS: dict[str, Fault] = {
     ),
     "saturated-output": Fault(inside("G", saturated), ("gan", "dcgan"), ("value-range", "strong-discriminator"), True),
     "data-from-0": Fault(other_feed(lambda x, played: (x + 1) / 2), ("gan", "r1"), ("value-range",), True),
-    "linear-judge": Fault(inside("D", linear_judge), ("gan", "r1"), ("weak-scores", "no-progress"), True),
+    "linear-discriminator": Fault(
+        inside("D", linear_discriminator), ("gan", "r1"), ("weak-scores", "no-progress"), True
+    ),
     "one-number-codes": Fault(
         inside("G", lambda G: Then(G, None, one_number)), ("gan", "dcgan"), ("mode-collapse",), True
     ),
     "100-images": Fault(few(100), ("hinge", "r3gan"), ("discriminator-overfit",), True),
-    "judge-x10-gan": Fault(
+    "discriminator-x10-gan": Fault(
         rates(10, "discriminator"), ("hinge", "lsgan"), ("strong-discriminator", "large-steps"), True
     ),
     "generator-decays": Fault(
@@ -544,10 +554,10 @@ FAULTS: dict[str, Fault] = {
     "rates-x30-momentum-.9": Fault(
         hasty, ("dcgan", "hinge"), ("large-steps", "mode-collapse", "strong-discriminator", "divergence"), True
     ),
-    "judge-reborn": Fault(reborn, ("gan", "lsgan"), ("weak-scores", "no-progress", "large-steps"), True),
+    "discriminator-reborn": Fault(reborn, ("gan", "lsgan"), ("weak-scores", "no-progress", "large-steps"), True),
     "same-batch": Fault(other_feed(first_ones), ("gan", "hinge"), ("discriminator-overfit", "mode-collapse"), True),
     "two-codes": Fault(inside("G", lambda G: Then(G, None, two)), ("gan", "dcgan"), ("mode-collapse",), True),
-    "judge-dropout-.97": Fault(
+    "discriminator-dropout-.97": Fault(
         inside("D", lambda D: nn.Sequential(nn.Dropout(0.97), D)), ("gan", "r1"), ("weak-scores", "no-progress"), True
     ),
     "generator-sgd": Fault(
@@ -564,7 +574,7 @@ FAULTS: dict[str, Fault] = {
     "no-negatives": Fault(
         inside("G", lambda G: Then(G, nn.functional.relu)), ("dcgan", "lsgan"), ("value-range",), True
     ),
-    # The monitor had never seen these when it was judged on them: they were written after 01b5557 had frozen it.
+    # The monitor had never seen these when it was measured on them: they were written after 01b5557 had frozen it.
     "gradients-pile-up": Fault(
         lambda recipe, data: None,
         ("gan", "r1"),
@@ -578,7 +588,7 @@ FAULTS: dict[str, Fault] = {
         ("strong-discriminator", "no-progress", "mode-collapse", "abnormal-samples"),
         False,
     ),
-    "judge-decays": Fault(
+    "discriminator-decays": Fault(
         settings("discriminator", weight_decay=10.0), ("gan", "lsgan"), ("weak-scores", "no-progress"), False
     ),
     "real-in-noise": Fault(
@@ -593,7 +603,7 @@ FAULTS: dict[str, Fault] = {
         ("abnormal-samples", "mode-collapse", "strong-discriminator", "no-progress"),
         False,
     ),
-    "short-sighted-judge": Fault(
+    "local-discriminator": Fault(
         inside("D", lambda D: Then(D, None, coarse)),
         ("gan", "r1"),
         ("weak-scores", "abnormal-samples", "checkerboard", "no-progress"),

@@ -98,15 +98,15 @@ def drawn(whole: Features, train: Tensor, fresh: Tensor, n: int, labels: Tensor 
 
 @torch.no_grad()
 def trial(
-    data: Dataset, judge: Extractor, whole: Features, pixels: Tensor, n: int, number: int
+    data: Dataset, extractor: Extractor, whole: Features, pixels: Tensor, n: int, number: int
 ) -> dict[str, dict[str, float]]:
     """Fault -> number -> z."""
     order = torch.randperm(len(data), generator=make_generator("power", n, number))
     unseen, train, fresh = order[:n], order[n : 10 * n], order[10 * n :][: 6 * n * SETS]
-    known = data.labels if judge.classes else None
+    known = data.labels if extractor.classes else None
     real, others = subset(whole, unseen), subset(whole, train)
     floors = [subset(others, rows) for rows in floor_rows(len(train), n)]
-    panel = Panel.fit(real, floors, judge, data.classes if known is not None else ())
+    panel = Panel.fit(real, floors, extractor, data.classes if known is not None else ())
     nulls = [panel.measure(one) for one in floors]
     sets = drawn(whole, train, fresh, n, known)
     made = {name: [subset(whole, rows) for rows in drawn_rows] for name, drawn_rows in sets.items()}
@@ -116,13 +116,13 @@ def trial(
         ("board", lambda x: board(x, 1)),
         ("coarse board", lambda x: board(x, 2)),
     ):
-        made[name] = [describe(change(images), judge) for images in plain]
+        made[name] = [describe(change(images), extractor) for images in plain]
     found = {}
     for name, views in made.items():
         measurements = panel_measurements(panel, views, nulls, len(train), "held_out")
         if name in ("none", "copies"):
             flat = pixels[torch.cat(sets[name])], pixels[train], pixels[unseen]
-            measurements += memorization(views, others, real, judge, flat, "held_out").measurements
+            measurements += memorization(views, others, real, extractor, flat, "held_out").measurements
         found[name] = {one.metric: one.z for one in measurements if one.z is not None}
     return found
 
@@ -130,7 +130,7 @@ def trial(
 def table(lines: list[dict]) -> None:
     kinds = sorted({line["data"] for line in lines})
     for name, fault in SEES.items():
-        needs, told = [], []
+        needs, figures = [], []
         for kind in kinds:
             rates = {}
             for n in SIZES:
@@ -141,11 +141,11 @@ def table(lines: list[dict]) -> None:
             enough = [n for n in rates if all(rates[m] >= ENOUGH for m in rates if m >= n)]
             if rates:
                 needs.append(min(enough, default=None))
-                told.append(f"{kind} {needs[-1]} ({' '.join(f'{rate:.2f}' for rate in rates.values())})")
+                figures.append(f"{kind} {needs[-1]} ({' '.join(f'{rate:.2f}' for rate in rates.values())})")
         wrong = [abs(line["z"]["none"][name]) >= SIGMA_AMBER for line in lines if name in line["z"]["none"]]
         false = sum(wrong) / max(1, len(wrong))
         most = None if None in needs else max(needs, default=None)
-        print(f'    "{name}": {most},  # {fault}; false alarms {false:.3f}; {"; ".join(told)}')
+        print(f'    "{name}": {most},  # {fault}; false alarms {false:.3f}; {"; ".join(figures)}')
 
 
 def main() -> None:
@@ -160,14 +160,14 @@ def main() -> None:
     for name in options.data:
         data = load(name, held_out=0)
         data = data.rows(torch.randperm(len(data), generator=make_generator("power"))[:7_000])
-        judge = choose_extractor(data)
-        whole = describe(data.images, judge)
+        extractor = choose_extractor(data)
+        whole = describe(data.images, extractor)
         pixels = pixels_pca64(data.images).features(data.images)[0]
         sizes = [n for n in SIZES if n <= options.largest and (10 + 3 * SETS) * n <= len(data)]
         for number, n in product(range(TRIALS), sizes):
             if (data.name, n, number) not in done:
                 line = {"data": data.name, "n": n, "trial": number}
-                lines.append({**line, "z": trial(data, judge, whole, pixels, n, number)})
+                lines.append({**line, "z": trial(data, extractor, whole, pixels, n, number)})
                 with options.out.open("a") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
     if options.table:

@@ -12,6 +12,7 @@ from PIL import Image
 from sparring.data import Spec, check, load
 from sparring.data.check import preview
 from sparring.data.scan import scan
+from sparring.errors import plural
 
 
 @pytest.fixture(autouse=True)

@@ -661,7 +661,7 @@ def test_a_training_that_diverges_says_so(tmp_path, monkeypatch):
 
 @pytest.fixture
 def study(monkeypatch):
-    """benchmarks/monitor_bank.py and benchmarks/monitor.py: the trainings, and who plays and judges them."""
+    """benchmarks/monitor_bank.py and benchmarks/monitor.py: the trainings, and what plays and evaluates them."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
     return importlib.import_module("monitor_bank"), importlib.import_module("monitor")
 
@@ -685,7 +685,7 @@ def test_planted_faults_are_found_and_a_healthy_training_is_left_in_peace(study,
     monkeypatch.setattr(bank, "made", lambda system, optimizers: made(system, optimizers, rounds=rounds))
     monkeypatch.setattr(monitor, "data_of", lambda name: sparring.load("digits", size=bank.SIDE))
     monkeypatch.setattr(monitor, "oracle", lambda *_: {})
-    said = monitor.told(monitor.play(bank.Training(family, "digits", 3, fault)))
+    said = monitor.alarms_of(monitor.play(bank.Training(family, "digits", 3, fault)))
     if fault:
         assert {cause for cause, _, _ in said[:2]} & set(bank.FAULTS[fault].causes)
     else:
