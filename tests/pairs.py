@@ -21,21 +21,31 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def pair(work, *, patience=10, within=60, port=None):
+def pair(work, *, patience=10, port=None):
     """Run `work(rank)` in two processes. Returns (exit code, returned or raised text) of each.
 
-    A SparringError gives its own exit code, any other exception 99; after `within` seconds a process is killed (-9).
+    A SparringError gives its own exit code, any other exception 99. A process is killed (-9) after 60 seconds, or if
+    only stopped processes are left.
     """
     children = forked(work, patience=patience, port=port)
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + 60
+    running, ends = {pid for pid, _ in children}, {}
+    while len(ends) < len(children):
+        for pid, _ in children:
+            if pid in ends or (found := os.waitpid(pid, os.WNOHANG | os.WUNTRACED)) == (0, 0):
+                continue
+            running.discard(pid)
+            if not os.WIFSTOPPED(found[1]):
+                ends[pid] = os.waitstatus_to_exitcode(found[1])
+        if not running or time.monotonic() > deadline:
+            for pid, _ in children:
+                if pid not in ends:
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
     results = []
     for pid, reading in children:
-        while (status := os.waitpid(pid, os.WNOHANG)) == (0, 0):
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
         with os.fdopen(reading) as pipe:
-            results.append((os.waitstatus_to_exitcode(status[1]), pipe.read()))
+            results.append((ends[pid], pipe.read()))
     return results
 
 

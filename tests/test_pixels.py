@@ -323,14 +323,14 @@ REFUSED = {
 def test_bad_files_are_refused_with_a_reason(kind, on_disk, tmp_path):
     path = tmp_path / "image.png"
     path.write_bytes(REFUSED[kind])
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(BadImage) as refusal:
         read_image(path if on_disk else io.BytesIO(REFUSED[kind]), size=8, channels=3)
     reason = str(refusal.value)
     assert 3 < len(reason) < 140
     assert "\n" not in reason
     assert "object at 0x" not in reason
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -339,10 +339,10 @@ def test_a_bomb_that_pillow_only_warns_of_is_refused_before_its_pixels_are_decod
     rows = b"".join(packed.compress(bytes(12_001)) for _ in range(12_000)) + packed.flush()
     header = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    before, start = memory(), time.monotonic()
+    before, start = memory(), time.process_time()
     with pytest.raises(BadImage, match="12000 x 12000 pixels are more than the limit of 64 million"):
         read_image(io.BytesIO(bomb), size=8, channels=1)
-    assert time.monotonic() - start < 0.5
+    assert time.process_time() - start < 0.5
     assert memory() - before < 50_000_000
 
 

@@ -79,7 +79,7 @@ def test_afterwards_everything_is_as_it_was():
     with stop_signals(asked.append) as caught:
         assert caught() == 0
         os.kill(os.getpid(), signal.SIGTERM)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while not asked and time.monotonic() < until:
             time.sleep(0.001)
         assert caught() == signal.SIGTERM
@@ -97,8 +97,8 @@ def test_nohup_is_respected():
             say("still here")
 
     pid, reading = child(work)
-    assert heard(reading, 5) == "still here"
-    assert ended(pid, 5)[0] == 0
+    assert heard(reading, 60) == "still here"
+    assert ended(pid, 60)[0] == 0
 
 
 def test_torchrun_may_pass_on_what_the_terminal_sent_to_all(monkeypatch):
@@ -112,8 +112,8 @@ def test_torchrun_may_pass_on_what_the_terminal_sent_to_all(monkeypatch):
             say("still here")
 
     pid, reading = child(work)
-    assert heard(reading, 5) == "still here"
-    assert ended(pid, 5)[0] == 0
+    assert heard(reading, 60) == "still here"
+    assert ended(pid, 60)[0] == 0
 
 
 def test_a_training_whose_terminal_is_closed_saves_and_leaves(toy_file, tmp_path):
