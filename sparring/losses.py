@@ -310,6 +310,12 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     return (F.softplus(logits) - logits * (x + 1) / 2).flatten(1).sum(1)
 
 
+def unit_gaussian_nll(mean: Tensor, x: Tensor) -> Tensor:
+    """(B,) 1/2 |x - mean|^2: -log N(x; mean, I) without its constant (Larsen et al. 2016, eq. 7); both (B, ...)."""
+    require_alike(mean, x)
+    return (x - mean).square().flatten(1).sum(1) / 2
+
+
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """(B, d) KL(N(mean, variance) || N(0, 1)) of each unit in nats (Kingma and Welling 2014, appendix B)."""
     require_alike(mean, log_variance)

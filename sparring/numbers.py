@@ -36,6 +36,7 @@ NUMBERS: dict[str, str] = {
     "repulsion": "penalty on cluster centroids that are closer than the minimum distance",
     # Parts of a loss.
     "nll": "-log p(image | code), in nats",
+    "nll_features": "half the squared difference of the features of images and reconstructions, sum over the features",
     "kl": "KL divergence of the codes from the prior, in nats",
     "reconstruction": "half the squared reconstruction error of an image",
     "category": "adversarial loss of the categorical part of the code",

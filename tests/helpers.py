@@ -44,6 +44,7 @@ SMALL = {
     "mlp-classifier": ({"n_labeled": 20, "width": 16}, 28),
     "autoencoder": ({"width": 16}, 16),
     "vae": ({"width": 16}, 16),
+    "vae-gan": ({"width": 2}, 16),
     "aae": ({"width": 16}, 16),
     "aae-labeled-prior": ({"n_labeled": 20, "width": 16}, 16),
     "aae-supervised": ({"width": 16}, 16),

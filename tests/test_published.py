@@ -98,6 +98,10 @@ CRITIC = ("critic", "generator")
             ("normal", 2),
         ),
         (
+            *("vae-gan", Spec(3, 64, 64), NARROW, 64, 62_500),
+            *(both("RMSprop", 3e-4, 0.9, players=("encoder", "generator", "discriminator")), ("normal", 128)),
+        ),
+        (
             *("alae", GRAY, NARROW, 128, 375_000),
             *(both("Adam", 2e-3, 0.0, 0.99, players=("discriminator", "generator", "autoencoder")), ("normal", 50)),
         ),
@@ -135,6 +139,7 @@ def test_a_recipe_as_it_comes_has_the_numbers_of_its_source(name, spec, argument
         ("acgan", Spec(1, 28, 28, TEN), {}, {"d_class_weight": 1, "g_class_weight": 1}),
         ("cyclegan", Spec(3, 128, 128, ("a", "b")), NARROW, {"lambda_cycle": 10, "lambda_identity": 0.5}),
         ("vae", GRAY, {}, {"beta": 1}),
+        ("vae-gan", Spec(3, 64, 64), NARROW, {"gamma": 2e-6}),
     ],
 )
 def test_weights_of_losses_and_steps_are_those_of_the_source(name, spec, arguments, numbers):

@@ -37,6 +37,7 @@ PROMISED = {
     "vae": GENERATIVE | {"kl", "log_likelihood"},
     "chollet-vae": GENERATIVE | {"kl", "log_likelihood"},
     "smu-vae": GENERATIVE | {"kl", "log_likelihood"},
+    "vae-gan": GENERATIVE | {"kl", "score"},
     "aae": GENERATIVE,
     "aae-labeled-prior": GENERATIVE,
     "aae-supervised": GENERATIVE,
@@ -162,9 +163,9 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
         assert codes.shape == shown.encode(images).shape
         for walk in shown.traversals().values():
             assert shown.decode(walk.flatten(0, 1)).shape[1:] == shape[1:]
-    if "kl" in can:
-        assert shown.kl(images).shape == codes.shape
-        assert shown.log_likelihood(images, draws=3).shape == (5,)
+    for ability, shape in {"kl": (5, shown.latent_dim), "log_likelihood": (5,)}.items():
+        options = {"draws": 3} if ability == "log_likelihood" else {}
+        assert ability not in can or getattr(shown, ability)(images, **options).shape == shape
     if "equilibrium" in can:
         assert set(shown.equilibrium()) <= set(shown.players)
 

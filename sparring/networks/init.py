@@ -131,6 +131,17 @@ def keras(network: nn.Sequential, *, heads: int = 1) -> nn.Sequential:
     return network
 
 
+def deeppy(network: nn.Sequential) -> nn.Sequential:
+    """The initialization of deeppy, the library of VAE/GAN's code: U(-b, b), b^2 = 1 / (3 fan_in), and zero biases."""
+    for layer in network:
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            bound = 1 / math.sqrt(3 * layer.weight[0].numel())
+            nn.init.uniform_(layer.weight, -bound, bound)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
+
+
 def smu(network: nn.Sequential) -> nn.Sequential:
     """The SMU course's frogs: convolutions N(0, .02^2), batch norm gains N(1, .02^2), linear layers Glorot and .01."""
     for layer in network:

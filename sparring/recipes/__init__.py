@@ -33,6 +33,7 @@ RECIPES: dict[str, str] = {
     "vae": "sparring.recipes.vae:vae",
     "chollet-vae": "sparring.recipes.chollet:chollet_vae",
     "smu-vae": "sparring.recipes.smu:smu_vae",
+    "vae-gan": "sparring.recipes.vae_gan:vae_gan",
     "aae": "sparring.recipes.aae:aae",
     "aae-labeled-prior": "sparring.recipes.aae_labeled_prior:aae_labeled_prior",
     "aae-supervised": "sparring.recipes.aae_supervised:aae_supervised",
