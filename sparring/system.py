@@ -116,6 +116,7 @@ class System(nn.Module):
     score: Callable[..., Tensor]
     classify: Callable[[Tensor], Tensor]
     encode: Callable[..., Tensor]
+    infer_codes: Callable[[Tensor], Tensor]
     decode: Callable[..., Tensor]
     reconstruct: Callable[..., Tensor]
     sample_latents: Callable[..., Tensor]
@@ -281,6 +282,7 @@ CAPABILITIES: dict[str, str] = {
     "score": "score(images) -> (n,) scores of the discriminator, higher = more real; may take labels=",
     "classify": "classify(images) -> (n, classes) log-probabilities",
     "encode": "encode(images) -> (n, d) codes of images, without noise; stochastic codes with seed=",
+    "infer_codes": "infer_codes(images) -> (n, d) codes inferred from images, part of what `decode` takes",
     "decode": "decode(codes) -> (n, C, H, W) images in [-1, 1] of codes (n, d); may take labels=",
     "reconstruct": "reconstruct(images) -> decode(encode(images)); may take labels=",
     "sample_latents": "sample_latents(n, *, seed=0) -> (n, d) codes from the prior, the input of `decode`; may take "

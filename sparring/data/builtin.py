@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
+from sparring.data.sprites import sprites
 from sparring.data.zip_members import regular
 from sparring.errors import SparringError, StorageError
 from sparring.seeds import make_generator
@@ -109,6 +110,7 @@ def celeba_folder(roots: list[Path], cache: Path) -> Path:
 DATASETS: dict[str, Callable[[list[Path], Path], Dataset]] = {
     "digits": digits,
     "optdigits": optdigits,
+    "sprites": sprites,
     "mnist": mnist,
     "stacked-mnist": stacked_mnist,
     "fashion-mnist": fashion_mnist,

@@ -56,6 +56,24 @@ def held_out_of(images: int, part: float) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class Factors:
+    """The factors of variation of generated images, for metrics of disentanglement.
+
+    names    of the K factors
+    values   (M, K) int64: the value of each factor in each image, from 0
+    ordered  (K) whether neighboring values are similar, as positions are and shapes are not
+    """
+
+    names: tuple[str, ...]
+    values: Tensor
+    ordered: tuple[bool, ...]
+
+    def rows(self, index: Tensor | slice) -> Factors:
+        """The factors of some of the images."""
+        return replace(self, values=self.values[index])
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Training images, and held-out images that training never sees.
 
@@ -63,6 +81,7 @@ class Dataset:
               toy games (N, D) float points, which the feed does not rescale
     labels    (M,) int64 into `classes`, or None
     values    (M, K) float32 measurements of each image, or None; the feed returns them instead of labels
+    factors   what each image was generated from (`Factors`), or None; training does not use them
     augment   augmentation by the feed: images (B, C, S, S) in [-1, 1] and (B, 3) from U(0, 1) -> images; or None
     held_out  images for evaluation (about 10 %, chosen by a fixed seed)
     test      the source's own test set, or None; used by the final evaluation only
@@ -84,6 +103,7 @@ class Dataset:
     source: Mapping[str, Any] | None = None
     modality: Modality = "images"
     index: Tensor | None = None
+    factors: Factors | None = None
 
     def __post_init__(self) -> None:
         """Validate types, and that labels and values have one row per image. Raises SparringError."""
@@ -115,7 +135,8 @@ class Dataset:
         index = self.index
         if index is not None and (not isinstance(index, Tensor) or index.ndim != 1 or index.dtype != torch.int64):
             raise SparringError(f"index is {abbreviated(index)}: give the rows of the images, or None")
-        for what, numbers in (("labels", self.labels), ("values", self.values)):
+        factors = None if self.factors is None else self.factors.values
+        for what, numbers in (("labels", self.labels), ("values", self.values), ("factors", factors)):
             if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != (len(self),)):
                 raise SparringError(f"{what} are {abbreviated(numbers)}: give a tensor with one row per image, or None")
 
@@ -192,8 +213,10 @@ class Dataset:
         """The subset with these rows, without held-out part and test set; images are not copied."""
         labels = None if self.labels is None else self.labels[index]
         values = None if self.values is None else self.values[index]
+        factors = None if self.factors is None else self.factors.rows(index)
         rows = (torch.arange(len(self)) if self.index is None else self.index)[index]
-        return replace(self, index=rows, labels=labels, values=values, held_out=None, test=None, notes=(), source=None)
+        whole = {"held_out": None, "test": None, "notes": (), "source": None}
+        return replace(self, index=rows, labels=labels, values=values, factors=factors, **whole)
 
     @typed
     def of_class(self, label: int) -> Dataset:

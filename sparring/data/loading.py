@@ -44,11 +44,11 @@ def load(
 ) -> Dataset:
     """Load training images and hold out about 10 % of them.
 
-    source    a built-in name (digits, optdigits, mnist, stacked-mnist, fashion-mnist, cifar10, celeba; takes precedence
-              over files of that name); a folder, zip, tar or tar.gz of images; a .npy file, or a .npz with `images` and
-              optionally `labels`; an array or tensor, uint8 or uint16 of (N, H, W), (N, H, W, C) or (N, C, H, W);
-              molecules: nci, or a .smi or .csv of SMILES; or unpaired domains, {"a": X, "b": Y} with any of these: the
-              classes are then the domains
+    source    a built-in name (digits, optdigits, sprites, mnist, stacked-mnist, fashion-mnist, cifar10, celeba; takes
+              precedence over files of that name); a folder, zip, tar or tar.gz of images; a .npy file, or a .npz with
+              `images` and optionally `labels`; an array or tensor, uint8 or uint16 of (N, H, W), (N, H, W, C) or
+              (N, C, H, W); molecules: nci, or a .smi or .csv of SMILES; or unpaired domains, {"a": X, "b": Y} with any
+              of these: the classes are then the domains
     size      side in pixels; default: the native size (celeba, and files of different sizes: 64)
     channels  1 (gray) or 3 (RGB); default: 3 if any image has color
     classes   keep only these classes, by name or index: "cat,dog" or [3, 5]; renumbered from 0 in the original order

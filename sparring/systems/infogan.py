@@ -116,6 +116,12 @@ class InfoGAN(NoiseModel):
         values = uniform(make_generator("message", seed), (n, self.n_continuous))
         return torch.cat([noise, F.one_hot(category, self.n_categories).to(noise), values.to(noise)], 1)
 
+    def infer_codes(self, images: Tensor) -> Tensor:
+        """(n, 1 + n_continuous): Q's most probable category and means of the continuous codes, for (n, C, H, W)."""
+        predicted = self.run_batched(nn.Sequential(self.T, self.Q), images)
+        logits, means = predicted.split([self.n_categories, self.n_continuous], 1)
+        return torch.cat([logits.argmax(1, keepdim=True).to(means), means], 1)
+
     def score(self, images: Tensor) -> Tensor:
         """(n,) scores of (n, C, H, W) images in [-1, 1], higher = more real, also with inverted targets."""
         return self.game.direction_of_real * self.run_batched(nn.Sequential(self.T, self.D), images).flatten()
