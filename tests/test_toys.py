@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,9 +18,10 @@ from sparring.data.dataset import Dataset
 from sparring.data.feed import Feed
 from sparring.errors import SparringError
 from sparring.metrics import mode_coverage, nearest_modes, reverse_kl
+from sparring.monitor.observer import checkerboard
 from sparring.seeds import make_generator
 from sparring.system import Move, System
-from sparring.toys import dirac, frames, line, mixtures, xy
+from sparring.toys import checkerboards, dirac, frames, line, mixtures, xy
 
 # f(x, y) = x y.
 
@@ -337,6 +339,33 @@ def test_the_surface_lies_as_the_points_do():
     torch.testing.assert_close(surface, side[:, None].expand(-1, mixtures.PIXELS))
 
 
+# Kernels and strides.
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (4, 2), (5, 2), (2, 3), (5, 4), (8, 4)])
+def test_equal_weights_count_the_overlaps(kernel, stride):
+    """Along one axis, the taps of the kernel that reach phase p; the pattern is their product, its variance exact."""
+    taps = np.array([len(range(phase, kernel, stride)) for phase in range(stride)], float)
+    overlaps = np.outer(taps, taps)
+    layer = checkerboards.play(kernel=kernel, stride=stride)[0]
+    assert sorted(layer.ones.flatten().tolist()) == sorted((64 * overlaps).flatten().tolist())
+    assert float(checkerboards.energy(layer.ones)) == pytest.approx(overlaps.var() / (overlaps**2).mean())
+    assert float(checkerboards.energy(layer.random).min()) > 0
+
+
+def test_checkerboards_of_resizing_and_against_the_nyquist_power():
+    *transposed, nearest, bilinear = checkerboards.play(stride=2)
+    assert [layer.name[:14] for layer in transposed] == ["transposed 3x3", "transposed 4x4", "transposed 5x5"]
+    for layer in (nearest, bilinear):
+        assert float(checkerboards.energy(layer.random).max()) < 1e-10
+    for pattern in transposed[0].random[:5]:
+        image = pattern.tile(8, 8)[None, None]
+        expected = checkerboard(image) / float(image.square().mean())
+        assert float(checkerboards.energy(pattern)) == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(SparringError, match="stride is 1"):
+        checkerboards.play(stride=1)
+
+
 # The verb.
 
 
@@ -357,7 +386,7 @@ def test_the_pairs_as_json(capsys):
 
 def test_the_toys_as_tables(capsys):
     listed = said(capsys, "")
-    assert all(f"  {name} " in listed for name in ("xy", "dirac", "line", "ring", "grid"))
+    assert all(f"  {name} " in listed for name in ("xy", "dirac", "line", "ring", "grid", "checkerboards"))
     assert "x² + xy + y²" in said(capsys, "xy")
     assert "by the formula: 0.98375+0.04729i" in said(capsys, "dirac --penalty r1 --weight .3 --rounds 20")
     assert "The game does not converge" in said(capsys, "dirac --game wasserstein --penalty wgan-gp --rounds 5")
@@ -386,6 +415,15 @@ def test_the_animations(command, capsys, tmp_path):
     with Image.open(out) as picture:
         assert picture.format == "WEBP"
         assert picture.n_frames > 1
+        assert min(picture.size) > 300
+
+
+def test_the_picture_of_checkerboards(capsys, tmp_path):
+    out = tmp_path / "checkerboards.webp"
+    told = json.loads(said(capsys, f"checkerboards --kernel 4 --stride 2 --json --out {out}"))
+    assert told["layers"][0]["layer"] == "transposed 4x4, stride 2"
+    assert told["layers"][0]["ones"] == 0 < told["layers"][0]["random"]
+    with Image.open(out) as picture:
         assert min(picture.size) > 300
 
 

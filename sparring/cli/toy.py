@@ -46,7 +46,7 @@ def toy(name: str | None, argv: Sequence[str]) -> None:
 
 def _overview() -> str:
     lines = ["usage: sparring toy NAME [options]", "", "Small games with known solutions.", ""]
-    lines += [f"  {name:<7} {(inspect.getdoc(function) or '').splitlines()[0]}" for name, function in TOYS.items()]
+    lines += [f"  {name:<13} {(inspect.getdoc(function) or '').splitlines()[0]}" for name, function in TOYS.items()]
     return "\n".join([*lines, "", "Help on one toy: sparring toy NAME --help"])
 
 
@@ -231,7 +231,44 @@ def _mixture(name: str, system: str, seed: int, rounds: int, json: bool, out: Pa
     _animate(out, lambda: toy.figures(mixture, states))
 
 
-TOYS: dict[str, Callable[..., None]] = {"xy": xy, "dirac": dirac, "line": line, "ring": ring, "grid": grid}
+def checkerboards(
+    *,
+    kernel: Annotated[
+        int | None,
+        Field(ge=1, le=64, description="side of the kernel: 4 (default: each from stride + 1 to 2 stride + 1)"),
+    ] = None,
+    stride: Annotated[int, Field(ge=2, le=16, description="stride, the factor of upsampling")] = 2,
+    seed: Seed = 0,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """Kernels and strides: what an upsampling layer makes of a constant image.
+
+    Odena et al. 2016. The energy of the pattern, as a share of the output's mean square, for equal weights and for
+    random ones, N(0, .02^2) from 64 channels, mean of 200 draws. A kernel whose size is a multiple of the stride makes
+    the output even for equal weights; only resizing makes it even for all.
+    """
+    from sparring.toys import checkerboards as toy
+
+    layers = toy.play(kernel=kernel, stride=stride, seed=seed)
+    energies = [(layer.name, float(toy.energy(layer.ones)), float(toy.energy(layer.random).mean())) for layer in layers]
+    if json:
+        rows = [dict(zip(("layer", "ones", "random"), row, strict=True)) for row in energies]
+        print(_to_json({"toy": "checkerboards", "kernel": kernel, "stride": stride, "seed": seed, "layers": rows}))
+    else:
+        names, ones, random = zip(*energies, strict=True)
+        _table({"layer": names, "equal weights": ones, "random weights": random})
+    _animate(out, lambda: toy.figures(layers))
+
+
+TOYS: dict[str, Callable[..., None]] = {
+    "xy": xy,
+    "dirac": dirac,
+    "line": line,
+    "ring": ring,
+    "grid": grid,
+    "checkerboards": checkerboards,
+}
 
 
 def _with_progress(states: "Iterable[T]", title: str, rounds: int) -> "Iterator[T]":
@@ -257,7 +294,7 @@ def _to_json(config: Mapping[str, Any]) -> str:
     return dumps(finite(config))
 
 
-def _table(columns: Mapping[str, Iterable[float]]) -> None:
+def _table(columns: Mapping[str, Iterable[float | str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -265,8 +302,12 @@ def _table(columns: Mapping[str, Iterable[float]]) -> None:
     for name in columns:
         table.add_column(name, justify="right")
     for row in zip(*columns.values(), strict=True):
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else f"{value + 0.0:.4g}" for value in row))
+        table.add_row(*map(_cell, row))
     Console().print(table)
+
+
+def _cell(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value + 0.0:.4g}"
 
 
 def _animate(out: Path | None, figures: "Callable[[], Iterable[Figure]]") -> None:
