@@ -215,8 +215,17 @@ class Dataset:
         values = None if self.values is None else self.values[index]
         factors = None if self.factors is None else self.factors.rows(index)
         rows = (torch.arange(len(self)) if self.index is None else self.index)[index]
-        whole = {"held_out": None, "test": None, "notes": (), "source": None}
-        return replace(self, index=rows, labels=labels, values=values, factors=factors, **whole)
+        return replace(
+            self,
+            index=rows,
+            labels=labels,
+            values=values,
+            factors=factors,
+            held_out=None,
+            test=None,
+            notes=(),
+            source=None,
+        )
 
     @typed
     def of_class(self, label: int) -> Dataset:

@@ -67,7 +67,7 @@ def play(*, kernel: int | None = None, stride: int = 2, seed: int = 0) -> list[L
 
 
 @torch.no_grad()
-def _measured(name: str, layer: nn.Module, weight: nn.Parameter, stride: int, g: torch.Generator) -> Layer:
+def _measured(name: str, layer: nn.Module, weight: Tensor, stride: int, g: torch.Generator) -> Layer:
     nn.init.ones_(weight)
     ones = period(layer, stride)
     patterns = []
@@ -81,7 +81,7 @@ def _measured(name: str, layer: nn.Module, weight: nn.Parameter, stride: int, g:
 def period(layer: nn.Module, stride: int) -> Tensor:
     """(s, s): one period of what the layer makes of a constant image, far from its border."""
     reach = 3 + max(size for module in layer.modules() for size in getattr(module, "kernel_size", (0,))) // stride
-    out = layer(torch.ones(1, CHANNELS, 2 * reach, 2 * reach))[0, 0]
+    out: Tensor = layer(torch.ones(1, CHANNELS, 2 * reach, 2 * reach))[0, 0]
     start = out.shape[0] // 2 // stride * stride
     return out[start : start + stride, start : start + stride]
 
