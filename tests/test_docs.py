@@ -10,6 +10,7 @@ import pytest
 
 import sparring
 from sparring.cli import VERBS, main
+from sparring.cli.toy import TOYS
 from sparring.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,7 @@ def ids(path):
 def flags():
     """All flags of the command line."""
     words = [[verb] for verb in VERBS] + [["train", name] for name in RECIPES]
-    words += [["toy", name] for name in ("xy", "dirac", "line", "ring", "grid")] + [["sweep", "dcgan"]]
+    words += [["toy", name] for name in TOYS] + [["sweep", "dcgan"]]
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         for each in words:
