@@ -127,6 +127,26 @@ def with_row_labels(rows: Sequence[str], picture: Image.Image, *, size: int = 13
 
 
 @typed
+def with_headings(picture: Image.Image, title: str, columns: Sequence[str], *, left: int = 0) -> Image.Image:
+    """The picture under a title and one heading for each of its equally wide columns, which begin at pixel `left`."""
+    if not columns:
+        raise SparringError("columns is empty: give one heading per column of the picture")
+    font, small = ImageFont.load_default(size=14), ImageFont.load_default(size=12)
+    lines = [printable(line) for line in title.splitlines()]
+    top = 18 * len(lines) + 24
+    width = max(picture.width, 12 + max(int(font.getlength(line)) for line in lines))
+    canvas = Image.new("RGB", (width, top + picture.height), "white")
+    canvas.paste(picture, (0, top))
+    draw = ImageDraw.Draw(canvas)
+    for i, line in enumerate(lines):
+        draw.text((6, 4 + 18 * i), line, fill="black", font=font)
+    step = (picture.width - left) / len(columns)
+    for i, name in enumerate(map(printable, columns)):
+        draw.text((left + (i + 0.5) * step, top - 9), name, fill="black", font=small, anchor="mm")
+    return canvas
+
+
+@typed
 def upscale(picture: Image.Image, times: int) -> Image.Image:
     """Enlarge by a whole factor, nearest neighbor: every pixel becomes `times` x `times` pixels."""
     require_int("times", times, most=1024)

@@ -127,6 +127,11 @@ VERBS = {
         "linear-probe accuracy of the learned features",
         "sparring probe RUN --data mnist --labels 1000",
     ),
+    "units": Verb(
+        "units:units",
+        "what the units of a layer have learned",
+        "sparring units RUN --layer D.3 --out units.png",
+    ),
     "recipes": Verb(
         "recipes:recipes",
         "list recipes, or show one in detail",

@@ -26,6 +26,17 @@ from sparring.latent.interpolation import (
 )
 from sparring.latent.inversion import INITS, Inversion, invert, total_steps
 from sparring.latent.neighbors import nearest
+from sparring.latent.units import (
+    Layer,
+    Patches,
+    ablation,
+    default_layer,
+    exciting_patches,
+    layers,
+    optimized_images,
+    receptive_field,
+    without_unit,
+)
 
 __all__ = [
     "INITS",
@@ -35,10 +46,15 @@ __all__ = [
     "Direction",
     "Inversion",
     "LatentDecoder",
+    "Layer",
+    "Patches",
+    "ablation",
     "analogy",
     "classifier_for",
     "closed_path",
     "default_interpolation",
+    "default_layer",
+    "exciting_patches",
     "ganspace",
     "interfacegan",
     "interpolate",
@@ -46,12 +62,16 @@ __all__ = [
     "jitter_grid",
     "latent_decoder",
     "latent_weights",
+    "layers",
     "lerp",
     "lerp_gaussian",
     "nearest",
     "open_path",
+    "optimized_images",
+    "receptive_field",
     "sefa",
     "slerp",
     "total_steps",
     "traverse",
+    "without_unit",
 ]
