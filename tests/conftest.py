@@ -2,6 +2,8 @@ import os
 import sys
 import tempfile
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of child processes, too: several tests run at a time
+
 import numpy as np
 import pytest
 import torch

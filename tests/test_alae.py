@@ -683,10 +683,9 @@ def test_a_run_keeps_how_far_its_networks_have_grown(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_both_kinds_of_images_are_made_and_given_back(seed):
+def test_both_kinds_of_images_are_made_and_given_back():
     """The two-tone images: samples are of both kinds, and a code keeps which kind its image was."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     made = ALAE(
         mlp.mapping(8, 2),
         mlp.generator(8, 32, SHAPE),
@@ -695,7 +694,7 @@ def test_both_kinds_of_images_are_made_and_given_back(seed):
         latent_dim=8,
         gamma=0.3,
     )
-    judge = referee(made, two_tone(), batch=64, seed=seed, ema_decay=0.98, optimizers=shared(lr=0.01))
+    judge = referee(made, two_tone(), batch=64, seed=0, ema_decay=0.98, optimizers=shared(lr=0.01))
     for _ in range(500):
         judge.play()
     tone = judge.ema_system.sample(1000).mean((1, 2, 3))

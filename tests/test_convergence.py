@@ -15,10 +15,9 @@ from sparring.system import Move, System
 from sparring.systems.r1 import R1GAN
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_both_kinds_of_images_are_made_in_equal_parts(seed):
+def test_both_kinds_of_images_are_made_in_equal_parts():
     """Non-saturating game with R1 (Mescheder et al. 2018), which converges where the unpenalized game drops a mode."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     G = mlp.generator(5, [64, 64], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     calm = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99))
@@ -26,7 +25,7 @@ def test_both_kinds_of_images_are_made_in_equal_parts(seed):
         R1GAN(G, D, latent_dim=5, game=game("non-saturating")),
         two_tone(),
         batch=64,
-        seed=seed,
+        seed=0,
         ema_decay=0.99,
         optimizers={"discriminator": calm, "generator": calm},
     )

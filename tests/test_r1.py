@@ -101,16 +101,15 @@ def test_the_second_derivative_is_right():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_both_kinds_are_made_in_equal_parts(seed):
-    torch.manual_seed(seed)
+def test_both_kinds_are_made_in_equal_parts():
+    torch.manual_seed(0)
     G = mlp.generator(5, [64, 64], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     judge = referee(
         R1GAN(G, D, latent_dim=5, game=game("non-saturating"), gamma=1.0),
         two_tone(),
         batch=64,
-        seed=seed,
+        seed=0,
         ema_decay=0.99,
     )
     for _ in range(600):

@@ -113,9 +113,8 @@ def test_networks_at_other_sizes(size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_both_kinds_are_made_in_equal_parts(seed):
-    torch.manual_seed(seed)
+def test_both_kinds_are_made_in_equal_parts():
+    torch.manual_seed(0)
     G = mlp.generator(5, [64, 64], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     calm = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99))
@@ -123,7 +122,7 @@ def test_both_kinds_are_made_in_equal_parts(seed):
         R3GAN(G, D, latent_dim=5, gamma=constant(2.0)),
         two_tone(),
         batch=64,
-        seed=seed,
+        seed=0,
         ema_decay=0.99,
         optimizers={"discriminator": calm, "generator": calm},
     )

@@ -192,10 +192,9 @@ def test_in_bf16_the_penalty_and_its_gradient_are_near_those_of_float32():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_wgan_gp_makes_both_kinds_in_equal_parts(seed):
+def test_wgan_gp_makes_both_kinds_in_equal_parts():
     """The two-tone images on which an unpenalized GAN drops a mode; the distance estimate falls on the way."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     G = mlp.generator(5, [64, 64], SHAPE, activation=nn.ReLU)
     D = mlp.discriminator(SHAPE, [64, 64], activation=partial(nn.LeakyReLU, 0.2))
     adam = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9))
@@ -203,7 +202,7 @@ def test_wgan_gp_makes_both_kinds_in_equal_parts(seed):
         WGANGP(G, D, latent_dim=5, gp_weight=1.0),
         two_tone(),
         batch=64,
-        seed=seed,
+        seed=0,
         ema_decay=0.99,
         optimizers={"critic": adam, "generator": adam},
     )
