@@ -12,7 +12,7 @@ demo: .venv/demo
 	echo && echo "What happened, as a page: file://$$(pwd)/$$($(BIN)/sparring report $$run)"
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print(os.cpu_count() + 1)") --dist worksteal
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

@@ -220,6 +220,7 @@ REFUSED = {
     "remarks.smi": (["# nothing", ""], "no molecules"),
     "header.csv": (["smiles,growth"], "only a header"),
     "nameless.csv": (["CCO,-5,0.3", "CC,-5,0.3"], "must name a column 'smiles'"),
+    "labels.csv": (["file,label", "a.png,1"], "table with --labels-from"),
     "wide.smi": (["CCO a -5 0.3 more", "CC b -5 0.3 more"], "line 1 (5 columns instead of 4)"),
     "twice.csv": (["smiles,growth,growth", "CCO,1,1"], "two columns 'growth'"),
     "unplaced.csv": (["smiles,growth", "CCO,1"], "growth but no concentration"),

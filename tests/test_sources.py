@@ -108,8 +108,15 @@ def test_the_full_sets(sparring_data):
 def test_without_files_and_network_one_line_says_what_to_do(name, no_data, tmp_path):
     if name == "fashion-mnist" and os.path.exists("/usr/share/datasets/fashion-mnist"):
         pytest.skip("Debian's package dataset-fashion-mnist is installed")
-    one_line(lambda: load(name, root=tmp_path), name, "SPARRING_DATA", "--data-root")
+    reason = one_line(lambda: load(name, root=tmp_path), name, "SPARRING_DATA", "--data-root")
+    assert ":)" not in reason
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_that_is_not_there_names_the_folder_that_is(no_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    one_line(lambda: load("mnist", root=tmp_path), "mnist was not found", "give ./mnist for the file or folder")
 
 
 def test_fetched_sets_land_in_the_cache(monkeypatch, tmp_path, no_data):

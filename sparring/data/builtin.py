@@ -290,9 +290,10 @@ def _fetch(name: str, kind: str, layout: str, expected: str, cache: Path) -> Pat
             dataset(str(temporary), download=True)
         os.replace(temporary / layout, cache / layout)
     except Exception as error:  # from torchvision, the network or a damaged archive
+        own = f", or give ./{name} for the file or folder of that name" if os.path.lexists(name) else ""
         raise SparringError(
             f"{name} was not found and downloading it failed ({_first_line(error)}); "
-            f"put {expected} into a folder and set --data-root or SPARRING_DATA"
+            f"put {expected} into a folder and set --data-root or SPARRING_DATA{own}"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -300,4 +301,4 @@ def _fetch(name: str, kind: str, layout: str, expected: str, cache: Path) -> Pat
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:160] or type(error).__name__
+    return next(iter(str(error).splitlines()), "")[:160].rstrip(": ") or type(error).__name__

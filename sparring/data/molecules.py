@@ -207,7 +207,8 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     elif is_csv:
         raise SparringError(
             f"the first line of {place} must name a column 'smiles' and optionally {', '.join(COLUMNS[1:])}; "
-            f"it is '{printable(','.join(rows[0][1])[:80])}'"
+            f"it is '{printable(','.join(rows[0][1])[:80])}'; for labels of images, give their folder as data and this "
+            "table with --labels-from"
         )
     else:
         widths = Counter(len(fields) for _, fields in rows if len(fields) > 2 and _is_number(fields[2]))
