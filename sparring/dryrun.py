@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -143,7 +143,9 @@ def _memory(make: Callable[[], Recipe], data: Dataset, images: int, grad_accum: 
         recipe = make()
         system = recipe.system.train()
         system.draws = ShardedRng(make_generator("dry run"))
-        rounds = [system.round(partial(_batch, data, images)) for _ in range(grad_accum)]
+        with unset_fake_temporarily():
+            streams = recipe.streams(data, 0) if recipe.streams else {}
+        rounds = [system.round(partial(_batch, streams, data, images)) for _ in range(grad_accum)]
         while moves := [move for move in (next(r, None) for r in rounds) if move is not None]:
             weights = _weights(system, system.players[moves[0].player])
             for move in moves:
@@ -175,8 +177,11 @@ def _slots(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> int:
     return sum(isinstance(slot, Tensor) and slot.ndim > 0 for slot in optimizer.state[weight].values())
 
 
-def _batch(data: Dataset, images: int, stream: str = "train") -> tuple[Tensor, Tensor | None]:
-    """A batch of zeros with the shapes that a feed yields."""
+def _batch(
+    streams: Mapping[str, Dataset], data: Dataset, images: int, stream: str = "train"
+) -> tuple[Tensor, Tensor | None]:
+    """A batch of zeros with the shapes that a feed yields; `data` for a recipe without streams."""
+    data = streams.get(stream, data)
     x = torch.zeros(images, *data.pixels.shape[1:])
     if data.values is not None:
         return x, torch.zeros(images, *data.values.shape[1:])

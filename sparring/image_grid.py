@@ -97,15 +97,21 @@ def reconstructions(system: System, part: Dataset, count: int, columns: int) -> 
 def translations(system: System, data: Dataset, columns: int) -> Image.Image:
     """Three rows for each of two domains: evenly spaced held-out images, their translations, and the reconstructions.
 
-    For a domain without held-out images, training images.
+    For a system that translates to one domain only: the inputs, the translations and, if the data are pairs, the
+    targets. For a domain without held-out images, training images.
     """
     domains = [domain.held_out or domain for domain in (data.of_class(label) for label in range(2))]
     columns = min(columns, *map(len, domains))
+    a, b = (to_float(domain.images_at(torch.arange(columns) * len(domain) // columns)) for domain in domains)
     rows = []
-    for label, domain in enumerate(domains):
-        images = to_float(domain.images_at(torch.arange(columns) * len(domain) // columns))
-        translated = system.translate(images, 1 - label)
-        rows += [images, translated, system.translate(translated, label)]
+    for to in sorted(system.translates_to, reverse=True):
+        images, targets = (a, b) if to == 1 else (b, a)
+        translated = system.translate(images, to)
+        rows += [images, translated]
+        if len(system.translates_to) > 1:
+            rows.append(system.translate(translated, 1 - to))
+        elif data.paired:
+            rows.append(targets)
     return grid(torch.cat(rows), columns)
 
 

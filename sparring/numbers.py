@@ -44,6 +44,7 @@ NUMBERS: dict[str, str] = {
     "information": "lower bound of the mutual information of codes and images, in nats",
     "adversarial": "adversarial loss, without the other terms",
     "cycle": "mean absolute cycle-consistency error, pixels in [-1, 1], sum of both directions",
+    "l1": "mean absolute difference of the generator's output and its target, pixels in [-1, 1]",
     "identity": "mean absolute change of an image that is already in the target domain",
     "a": "loss of the discriminator of domain a",
     "b": "loss of the discriminator of domain b",

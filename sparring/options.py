@@ -50,6 +50,13 @@ HeldOut = Annotated[
     BeforeValidator(whole_number),
     Field(ge=0, description="images that training never sees, for evaluation: a fraction (0.2) or a number (500)"),
 ]
+Pairs = Annotated[
+    Literal["names", "halves", "edges"] | None,
+    Field(
+        description="pairs of images: names (equal file names in both domains), halves (each image of --data holds a "
+        "on the left and b on the right) or edges (b is --data, a its edges)"
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +68,8 @@ class TrainOptions:
     precision   "auto" (bf16 if the hardware supports it natively, unless the recipe needs fp32), "fp32" or "bf16"
     grad_accum  split each batch into this many microbatches, to save memory; the result is the same up to rounding,
                 except where batch norm, dropout or the like depend on the split, which is reported at the start
-    size, channels, classes, labels_from, held_out, data_root  as in `sparring.load`, which checks them
+    size, channels, classes, labels_from, held_out, pairs, data_root  as in `sparring.load`, which checks them; for a
+                recipe that needs pairs, `pairs` is "names" by default
     log_every, sample_every, eval_every, save_every   rounds between log lines, sample grids (default: rounds / 40, and
                 before that rounds 1, 2, 5, 10, 20, 50 ...), FD evaluations (default: rounds / 10, and before that
                 20, 50, 100 ...) and checkpoints
@@ -86,6 +94,7 @@ class TrainOptions:
     classes: Annotated[str | None, Field(description="keep only these classes: 6 or cat,dog")] = None
     labels_from: LabelsFrom = None
     held_out: HeldOut = 0.1
+    pairs: Pairs = None
     data_root: Annotated[Path | str | None, Field(description="folder with a local copy of a built-in data set")] = None
     log_every: Annotated[int, Field(ge=1, description="rounds between log lines")] = 10
     sample_every: Annotated[
@@ -136,6 +145,7 @@ class TrainOptions:
             "labels_from": self.labels_from,
             "root": self.data_root,
             "held_out": self.held_out,
+            "pairs": self.pairs,
         }
 
     def every(self, rounds: int) -> dict[str, int]:

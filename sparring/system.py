@@ -98,6 +98,8 @@ class System(nn.Module):
     classes       number of classes that `sample(labels=...)` accepts; 0: not class-conditional
     spherical_latent    interpolate between codes along the sphere near which codes of N(0, 1) lie; False: linearly
     grid_columns  columns of a sample grid; for class-conditional systems one per class
+    translates_to  the domains that `translate` accepts as `to`: 0, 1 or both
+    side_multiple  the sides of images for `translate` are multiples of it
     precision     of generated images (`generate_images`): that of training, set by the referee or when a run is opened
     takes         capability -> the optional keyword arguments of its method: {"sample": {"labels", "truncation"}}. Each
                   class declares those of the methods it defines; those of inherited methods are added
@@ -132,6 +134,8 @@ class System(nn.Module):
     classes: int = 0
     grid_columns: int = 8
     spherical_latent: bool = False
+    translates_to: tuple[int, ...] = (0, 1)
+    side_multiple: int = 4
     precision: torch.dtype = torch.float32
     batchwise: str = ""
 
@@ -292,7 +296,8 @@ CAPABILITIES: dict[str, str] = {
     "kl": "kl(images) -> (n, latent_dim) KL divergence of each latent unit from the prior, in nats",
     "log_likelihood": "log_likelihood(images, *, draws=100, seed=0) -> (n,) estimates of log p(x) in nats, biased low",
     "equilibrium": "equilibrium() -> {player: its loss at the equilibrium of the game}",
-    "translate": "translate(images, to) -> the images translated to domain `to`, 0 or 1, as in the data's classes",
+    "translate": "translate(images, to) -> the images translated to domain `to`, one of `translates_to`: 0 or 1, as "
+    "in the data's classes",
 }
 """Optional methods of systems. Reports, evaluation and commands test `system.supports(...)`, never the class."""
 

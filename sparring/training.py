@@ -56,6 +56,7 @@ def train(
     classes: str | None = None,
     labels_from: Path | str | None = None,
     held_out: float = 0.1,
+    pairs: Literal["names", "halves", "edges"] | None = None,
     data_root: Path | str | None = None,
     log_every: int = 10,
     sample_every: int | None = None,
@@ -89,6 +90,7 @@ def train(
         classes=classes,
         labels_from=labels_from,
         held_out=held_out,
+        pairs=pairs,
         data_root=data_root,
         log_every=log_every,
         sample_every=sample_every,
@@ -212,17 +214,18 @@ def _resolved(recipe: str | RecipeFunction, arguments: Mapping[str, Any]) -> tup
 def _load(data: Source, options: TrainOptions, function: RecipeFunction) -> Dataset:
     """The data, loaded on each process. Raises SparringError for options that do not apply to a Dataset."""
     if not isinstance(data, Dataset):
-        if options.size is None and isinstance(data, Mapping):
+        pairs = options.pairs or ("names" if info(function).paired else None)
+        if options.size is None and pairs is None and isinstance(data, Mapping):
             require_one_size(data, options.data_root)
         own_size = None if isinstance(data, np.ndarray | torch.Tensor) else info(function).size
-        source = {"source": data, **options.loading}
+        source = {"source": data, **options.loading, "pairs": pairs}
         data = on_each_process(process_group(), partial(reload_data, source, own_size))
     elif options.held_out != TrainOptions.held_out or any(
         value is not None for name, value in options.loading.items() if name != "held_out"
     ):
         raise SparringError(
-            "size, channels, classes, labels_from, held_out and data_root do not apply to a Dataset: pass them to "
-            "sparring.load"
+            "size, channels, classes, labels_from, held_out, pairs and data_root do not apply to a Dataset: pass them "
+            "to sparring.load"
         )
     data.require_images()
     return data

@@ -26,13 +26,15 @@ MAX_ASPECT_RATIO = 16
 def translate_image(system: System, picture: Image.Image, size: int, to: int) -> Image.Image:
     """Translate a picture to domain `to`, 0 or 1, and return it in its original size.
 
-    The short side is resized to `size`, as in training; the sides are reflection-padded to a multiple of 4.
+    The short side is resized to `size`, as in training; the sides are reflection-padded to multiples of the system's
+    `side_multiple`.
     """
+    multiple = system.side_multiple
     scale = size / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
     small = picture.resize((width, height), Image.Resampling.LANCZOS)
     x = to_float(torch.from_numpy(np.array(small)).reshape(height, width, -1).permute(2, 0, 1)[None])
-    x = F.pad(x, (0, -width % 4, 0, -height % 4), mode="reflect")
+    x = F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="reflect")
     y = to_uint8(system.translate(x, to))[0, :, :height, :width]
     return to_pil(y).resize(picture.size, Image.Resampling.LANCZOS)
 

@@ -33,9 +33,11 @@ class OneSource:
 
 @dataclass(frozen=True, kw_only=True)
 class TwoDomains:
-    """Data options of a recipe for two unpaired domains: one source with both, or one per domain."""
+    """Data options of a recipe for two domains: one source with both, or one per domain."""
 
-    data: Annotated[str | None, Field(description="a folder or zip with two class folders, the domains")] = None
+    data: Annotated[
+        str | None, Field(description="a folder or zip with two class folders, the domains; or as --pairs says")
+    ] = None
     data_a: Annotated[str | None, Field(description="or domain a: a name, folder or zip, as for other recipes")] = None
     data_b: Annotated[str | None, Field(description="and domain b")] = None
 
@@ -59,7 +61,9 @@ def train(recipe: str | None, argv: Sequence[str]) -> None:
 def train_command(recipe: str) -> Command:
     """The command line of `sparring train RECIPE`."""
     function = load_recipe(recipe, RECIPES)
-    run_options = [*arguments(TwoDomains if info(function).domains else OneSource), *arguments(TrainOptions)]
+    two = info(function).domains
+    others = [option for option in arguments(TrainOptions) if two or option.name != "pairs"]
+    run_options = [*arguments(TwoDomains if two else OneSource), *others]
     return Command(
         f"sparring train {recipe}",
         f"{inspect.getdoc(function)}\n\nPaper: {info(function).paper}",

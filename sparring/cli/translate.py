@@ -32,6 +32,9 @@ def translate(
         raise SparringError(f"{type(system).__name__} cannot translate images")
     if to not in spec.classes:
         raise unknown_name_error("domain", to, spec.classes)
+    if spec.classes.index(to) not in system.translates_to:
+        only = spec.classes[system.translates_to[0]]
+        raise SparringError(f"{run} translates to '{only}' only: give --to {only}, or train with the other direction")
     index = index_of(images)
     for note in [*index.notes, *check_files(index, out, spec.size)]:
         print(f"sparring: {note}", file=sys.stderr)

@@ -89,6 +89,8 @@ class Dataset:
     source    the arguments of `sparring.load` that reload this data set; None for arrays and for subsets
     modality  "images", or "molecules" for fingerprints: recipes are for one of them
     index     (M,) int64 rows of `pixels`: the images of this part; None: all
+    paired    whether the images are pairs of two domains, as `sparring.load(..., pairs=...)` returns them: images 2i
+              (label 0) and 2i + 1 (label 1) belong together, in each part
     """
 
     name: str
@@ -104,6 +106,7 @@ class Dataset:
     modality: Modality = "images"
     index: Tensor | None = None
     factors: Factors | None = None
+    paired: bool = False
 
     def __post_init__(self) -> None:
         """Validate types, and that labels and values have one row per image. Raises SparringError."""
@@ -225,6 +228,32 @@ class Dataset:
             test=None,
             notes=(),
             source=None,
+            paired=False,
+        )
+
+    def pairs(self) -> Dataset:
+        """Each pair as one image of 2C channels, those of domain 0 first: (M / 2, 2C, H, W); pixels are not copied.
+
+        Raises SparringError unless the data are pairs.
+        """
+        index = torch.arange(len(self.pixels)) if self.index is None else self.index
+        first, second = index[::2], index[1::2]
+        if not self.paired or len(index) % 2 or (first % 2).any() or not torch.equal(first + 1, second):
+            raise SparringError(
+                f"'{printable(self.name)}' has no pairs of images: load it with pairs='names', 'halves' or 'edges'"
+            )
+        count, channels, height, width = self.pixels.shape
+        return replace(
+            self,
+            pixels=self.pixels.view(count // 2, 2 * channels, height, width),
+            index=first // 2,
+            labels=None,
+            classes=(),
+            held_out=None if self.held_out is None else self.held_out.pairs(),
+            test=None if self.test is None else self.test.pairs(),
+            notes=(),
+            source=None,
+            paired=False,
         )
 
     @typed

@@ -38,6 +38,7 @@ from sparring.data.labels import natural_key
 from sparring.data.pixels import (
     MAX_SIZE,
     BadImage,
+    Half,
     Header,
     Scale,
     decode_image,
@@ -102,14 +103,14 @@ def cached_scan(source: Path, *, labels_from: str | None, cache: Path) -> FileIn
 
 
 def decode(
-    index: FileIndex, *, size: int | None, channels: int | None, cache: Path
+    index: FileIndex, *, size: int | None, channels: int | None, cache: Path, half: Half | None = None
 ) -> tuple[np.ndarray, np.ndarray, DecodeReport]:
-    """Decode the images of an index, or read them from the cache.
+    """Decode the images of an index, or one half of each, or read them from the cache.
 
     Returns (M, C, S, S) uint8 images, memory-mapped copy-on-write; their (M,) numbers in the index; and a report.
     Raises `SparringError` if more than 1 % are bad, and `StorageError` if the disk is full.
     """
-    source = cache / "images" / _digest(str(index.source.resolve()), size, channels)
+    source = cache / "images" / _digest(str(index.source.resolve()), size, channels, *([half] if half else []))
     entry = source / _digest(CACHE_VERSION, index.digest)
     try:
         return _read(entry, index.state)
@@ -118,7 +119,7 @@ def decode(
     try:
         source.mkdir(parents=True, exist_ok=True)
         with _work_folder(source / f".{entry.name}") as folder:
-            _write(folder, index, size, channels)
+            _write(folder, index, size, channels, half)
             (folder / "state").write_text(index.state)
             os.replace(folder, entry)
         for name in ("lock", "progress.json"):
@@ -192,16 +193,17 @@ def format_bad_files(bad: Mapping[str, str]) -> str:
     return f"{first} and {len(bad) - 10} more" if len(bad) > 10 else first
 
 
-def natural_size(index: FileIndex) -> int | None:
-    """The common side if all images are square and of one size, else None; bad files are ignored."""
+def natural_size(index: FileIndex, *, halves: bool = False) -> int | None:
+    """The common side if all images, or their halves, are square and of one size, else None; bad files are ignored."""
     common: int | None = None
     with index.opener() as open_file:
         for _, header in in_parallel(lambda image: read_header(open_file(image)), range(len(index)), "reading sizes"):
             if isinstance(header, BadImage):
                 continue
-            if header.width != header.height or common not in (None, header.width):
+            width = header.width / 2 if halves else header.width
+            if width != header.height or common not in (None, header.height):
                 return None
-            common = header.width
+            common = header.height
     return common
 
 
@@ -252,17 +254,17 @@ class SetScale:
         ]
 
 
-def _write(folder: Path, index: FileIndex, size: int | None, channels: int | None) -> None:
+def _write(folder: Path, index: FileIndex, size: int | None, channels: int | None, half: Half | None) -> None:
     """Decode all images into `folder`, from where a killed process stopped."""
     done = _load_progress(folder)
     if done is None:
-        done = _Progress(*_shape(index, size, channels))
+        done = _Progress(*_shape(index, size, channels, halves=half is not None))
         with open(folder / "images.npy", "wb") as new:
             np.lib.format.write_array_header_1_0(new, done.header(len(index)))
             done.start = new.tell()
     set_scale = SetScale(index)
     with open(folder / "images.npy", "r+b") as file:
-        sha256 = _decode_into(file, done, index, set_scale, partial(_save_progress, folder, file, done))
+        sha256 = _decode_into(file, done, index, set_scale, partial(_save_progress, folder, file, done), half)
         file.seek(0)  # numpy pads the header, so the number of images can be rewritten in place
         np.lib.format.write_array_header_1_0(file, done.header(done.good))
         file.flush()
@@ -279,7 +281,12 @@ def _write(folder: Path, index: FileIndex, size: int | None, channels: int | Non
 
 
 def _decode_into(
-    file: BufferedRandom, done: _Progress, index: FileIndex, set_scale: SetScale, save: Callable[[], None]
+    file: BufferedRandom,
+    done: _Progress,
+    index: FileIndex,
+    set_scale: SetScale,
+    save: Callable[[], None],
+    half: Half | None,
 ) -> str:
     """Append the pixels of the remaining images to the file. Returns the SHA-256 of all pixels in it."""
 
@@ -287,7 +294,7 @@ def _decode_into(
         with open_image(open_file(image)) as opened:
             header = inspect(opened)
             scale = set_scale() if header.values else None
-            return header, decode_image(opened, size=done.size, channels=done.channels, scale=scale)
+            return header, decode_image(opened, size=done.size, channels=done.channels, scale=scale, half=half)
 
     file.truncate(done.start + done.good * done.channels * done.size * done.size)
     file.seek(done.start)
@@ -359,10 +366,10 @@ def _with_numbers(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "bad": {int(image): reason for image, reason in values["bad"].items()}}
 
 
-def _shape(index: FileIndex, size: int | None, channels: int | None) -> tuple[int, int, list[str]]:
-    """Side and channels of the decoded images, and a note if the fallback size is used."""
+def _shape(index: FileIndex, size: int | None, channels: int | None, *, halves: bool) -> tuple[int, int, list[str]]:
+    """Side and channels of the decoded images or halves, and a note if the fallback size is used."""
     notes = []
-    size = natural_size(index) if size is None else size
+    size = natural_size(index, halves=halves) if size is None else size
     if size is None or size > MAX_SIZE:
         size = FALLBACK_SIZE
         notes.append(f"the images have no common size up to {MAX_SIZE} pixels: resized and cropped to {size} x {size}")

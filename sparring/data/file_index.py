@@ -10,7 +10,7 @@ import weakref
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from io import BytesIO
@@ -182,6 +182,12 @@ class FileIndex:
     def by_name(self, values: Mapping[int, T]) -> dict[str, T]:
         """{path: value} of {number of an image: value}."""
         return {self.name(image): value for image, value in values.items()}
+
+    def of_class(self, label: int) -> FileIndex:
+        """The images of one class, without labels; also those of the test set."""
+        assert self.labels is not None
+        test = None if self.test is None else self.test.of_class(label)
+        return replace(self, rows=self.rows[self.labels == label], labels=None, classes=(), test=test)
 
     @property
     def sizes(self) -> np.ndarray:

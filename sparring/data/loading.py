@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -19,11 +19,13 @@ from sparring.data.chosen import number_of, numbers_of
 from sparring.data.dataset import Dataset, held_out_of
 from sparring.data.decode import SetScale, cached_scan, decode, format_bad_files, in_parallel, natural_size
 from sparring.data.domains import merge_domains, require_one_shape
+from sparring.data.edges import edges
 from sparring.data.file_index import FileIndex, one_file
-from sparring.data.pixels import BadImage, decode_image, inspect, open_image, require_shape, resize
+from sparring.data.pairs import PairsFrom, match_names, stack, unstack
+from sparring.data.pixels import BadImage, Half, decode_image, inspect, open_image, require_shape, resize
 from sparring.data.scan import scan
 from sparring.data.zip_members import kind_of
-from sparring.errors import SparringError, abbreviated, printable, require_path, unknown_name_error
+from sparring.errors import SparringError, abbreviated, plural, printable, require_path, unknown_name_error
 from sparring.seeds import standard_defaults
 
 NAMES = (*DATASETS, "celeba", "nci")
@@ -40,6 +42,7 @@ def load(
     labels_from: str | Path | None = None,
     root: str | Path | None = None,
     held_out: float = 0.1,
+    pairs: PairsFrom | None = None,
     cache: str | Path | None = None,
 ) -> Dataset:
     """Load training images and hold out about 10 % of them.
@@ -57,7 +60,11 @@ def load(
               the folders, if there are any. Folders train/ and test/ (or val/) are not classes: the second is the
               test set
     root      a folder to search for built-in data sets, before SPARRING_DATA and the cache folder
-    held_out  images that training never sees: a share (0.1), or a number (500); 0: none
+    held_out  images that training never sees: a share (0.1), or a number (500); 0: none. Of pairs, a number of pairs
+    pairs     load pairs of two domains, a and b, that belong together. "names": {"a": X, "b": Y} with equal file names
+              (arrays: row by row), or one source with two class folders; "halves": one source of images with a on the
+              left and b on the right; "edges": one source of images, which are b, and a are their edges
+              (`sparring.data.edges`)
     cache     the folder for decoded images and downloads; default: SPARRING_CACHE, else ~/.cache/sparring
 
     Bad files and molecules are skipped and listed in `.notes`. `.source` contains the arguments to reload the data set
@@ -67,6 +74,10 @@ def load(
     require_shape(size, channels)
     require_held_out(held_out)
     require_texts(classes=classes, labels_from=labels_from, root=root, cache=cache)
+    if pairs is not None:
+        if classes is not None or labels_from is not None:
+            raise SparringError("the domains of pairs are the classes: omit classes and labels_from")
+        return _load_pairs(source, pairs, size=size, channels=channels, root=root, held_out=held_out, cache=cache)
     if isinstance(source, Mapping):
         if classes is not None or labels_from is not None:
             raise SparringError("the domains are the classes: omit classes and labels_from")
@@ -147,6 +158,145 @@ def _load_domains(sources: Mapping[str, Any], **options: Any) -> Dataset:
     return replace(data, source={**next(iter(records.values())), "source": locations})
 
 
+def _load_pairs(
+    source: Any,
+    kind: str,
+    *,
+    size: int | None,
+    channels: int | None,
+    root: str | Path | None,
+    held_out: float,
+    cache: str | Path | None,
+) -> Dataset:
+    """Load pairs of two domains: images 2i and 2i + 1 of each part belong together."""
+    if not isinstance(kind, str) or kind not in get_args(PairsFrom):
+        raise unknown_name_error("kind of pairs", str(kind), get_args(PairsFrom))
+    if kind == "names":
+        stacked, domains = _pairs_by_name(source, size, channels, cache_folder(cache))
+    elif isinstance(source, Mapping):
+        raise SparringError(f"pairs of {kind} are made from one source, not from two: give --data X")
+    elif kind == "halves":
+        stacked, domains = _pairs_of_halves(source, size, channels, cache_folder(cache)), ("a", "b")
+    else:
+        stacked, domains = _pairs_with_edges(source, size, channels, root, cache_folder(cache)), ("edges", "images")
+    data = unstack(_held_out(stacked, held_out), domains)
+    sources = source if isinstance(source, Mapping) else {"": source}
+    if any(isinstance(one, np.ndarray | Tensor) for one in sources.values()):
+        return data
+    places = [one if one in NAMES else resolve_path(one) for one in sources.values()]
+    first, *others = [_record(place, size, channels, None, None, root, held_out, cache) for place in places]
+    if isinstance(source, Mapping):
+        first["source"] = dict(zip(source, (record["source"] for record in (first, *others)), strict=True))
+    return replace(data, source={**first, "pairs": kind})
+
+
+def _pairs_by_name(source: Any, size: int | None, channels: int | None, cache: Path) -> tuple[Dataset, tuple[str, str]]:
+    """Stacked pairs of two sets with equal file names, or of the two class folders of one source; and the domains."""
+    if isinstance(source, Mapping):
+        if len(source) != 2 or not all(isinstance(name, str) for name in source):
+            raise SparringError('pairs have two domains: give {"a": X, "b": Y}')
+        a, b = source
+        tables = [isinstance(one, np.ndarray | Tensor) or is_table(_place_of_pairs(one)) for one in source.values()]
+        if all(tables):
+            return _stacked_arrays(source, size, channels), (a, b)
+        first, second = (cached_scan(_place_of_pairs(one), labels_from="none", cache=cache) for one in source.values())
+    else:
+        index = cached_scan(_place_of_pairs(source), labels_from="folders", cache=cache)
+        if len(index.classes) != 2:
+            raise SparringError(
+                f"'{printable(str(source))}' has {plural(len(index.classes), 'class folder')}, and pairs by name need "
+                "two: give a folder of two folders, or --data-a X --data-b Y"
+            )
+        a, b = index.classes
+        first, second = index.of_class(0), index.of_class(1)
+    data = _stacked_files({a: first, b: second}, size, channels, cache)
+    if first.test is not None and second.test is not None:
+        channels, side, _ = data.spec.shape
+        test = _stacked_files({a: first.test, b: second.test}, side, channels // 2, cache)
+        data = replace(data, test=replace(test, name=f"{data.name} test", notes=()))
+    return data, (a, b)
+
+
+def _place_of_pairs(source: Any) -> Path:
+    """The path of images that are paired by their file names. Raises `SparringError` for a built-in name."""
+    if isinstance(source, str) and source in NAMES:
+        raise SparringError(
+            f"'{source}' is a built-in data set, without file names to pair: give folders or archives of images"
+        )
+    return resolve_path(source)
+
+
+def _stacked_files(indices: Mapping[str, FileIndex], size: int | None, channels: int | None, cache: Path) -> Dataset:
+    """Stacked pairs of equal names. An image that cannot be decoded is skipped together with its partner."""
+    first, second = indices.values()
+    order = match_names([*first.names()], [*second.names()], tuple(f"domain {printable(name)}" for name in indices))
+    second = replace(second, rows=second.rows[order])
+    (a, good_a), (b, good_b) = (_decoded(index, size, channels, cache) for index in (first, second))
+    return _stacked({name: part for name, part in zip(indices, (a, b), strict=True)}, good_a, good_b)
+
+
+def _pairs_of_halves(source: Any, size: int | None, channels: int | None, cache: Path) -> Dataset:
+    """Stacked pairs: the left half of each image file on its right half."""
+    if isinstance(source, np.ndarray | Tensor) or source in NAMES or is_table(resolve_path(source)):
+        raise SparringError(f"pairs of halves are made from image files: {abbreviated(source)} has none")
+    index = cached_scan(resolve_path(source), labels_from="none", cache=cache)
+
+    def stacked(index: FileIndex, size: int | None, channels: int | None) -> Dataset:
+        (a, good_a), (b, good_b) = (_decoded(index, size, channels, cache, half) for half in get_args(Half))
+        return _stacked({"a": a, "b": b}, good_a, good_b)
+
+    data = stacked(index, size, channels)
+    if index.test is None:
+        return data
+    channels, side, _ = data.spec.shape
+    test = stacked(index.test, side, channels // 2)
+    return replace(data, test=replace(test, name=f"{data.name} test", notes=()))
+
+
+def _pairs_with_edges(
+    source: Any, size: int | None, channels: int | None, root: str | Path | None, cache: Path
+) -> Dataset:
+    """Stacked pairs: the edges of each image on the image."""
+    in_memory = isinstance(source, np.ndarray | Tensor)
+    path = None if in_memory or (isinstance(source, str) and source in NAMES) else resolve_path(source)
+    data = _resized(_read(source, path, size, channels, "none", root, cache), size, channels)
+    if data.modality != "images":
+        raise SparringError(f"'{printable(data.name)}' contains {data.modality}, which have no edges: give images")
+
+    def stacked(part: Dataset) -> Dataset:
+        return stack(replace(part, pixels=edges(part.images), index=None), part)
+
+    return replace(stacked(data), test=None if data.test is None else stacked(data.test))
+
+
+def _stacked_arrays(sources: Mapping[str, Any], size: int | None, channels: int | None) -> Dataset:
+    """Stacked pairs of two arrays, row by row."""
+    parts = {
+        name: _resized(
+            arrays.from_array("array", one) if isinstance(one, np.ndarray | Tensor) else arrays.from_file(Path(one)),
+            size,
+            channels,
+        )
+        for name, one in sources.items()
+    }
+    counts = [len(part) for part in parts.values()]
+    if counts[0] != counts[1]:
+        raise SparringError(f"arrays are paired row by row, and these have {counts[0]:,} and {counts[1]:,} images")
+    return _stacked(parts, np.arange(counts[0]), np.arange(counts[0]))
+
+
+def _stacked(parts: Mapping[str, Dataset], rows_a: np.ndarray, rows_b: np.ndarray) -> Dataset:
+    """Stacked pairs of the images whose numbers are in both lists; if one domain has color, both become RGB."""
+    require_one_shape({name: (0, *part.spec.shape[1:]) for name, part in parts.items()})
+    _, first, second = np.intersect1d(rows_a, rows_b, return_indices=True)
+    channels = max(part.spec.channels for part in parts.values())
+    a, b = (
+        replace(part, pixels=resize(part.images[rows], size=part.spec.size, channels=channels), index=None, labels=None)
+        for part, rows in zip(parts.values(), (first, second), strict=True)
+    )
+    return stack(a, b)
+
+
 def _built_in(
     name: str, size: int | None, channels: int | None, labels_from: str | None, root: str | Path | None, cache: Path
 ) -> Dataset:
@@ -166,7 +316,7 @@ def _built_in(
 
 def reload_data(source: Mapping[str, Any], own_size: int | None) -> Dataset:
     """Load data from a recorded source, the arguments of `load`; `own_size`: image size if it has none."""
-    names = ("channels", "classes", "labels_from", "root", "held_out", "cache")
+    names = ("channels", "classes", "labels_from", "root", "held_out", "pairs", "cache")
     options = {name: source[name] for name in names if name in source}
     return load(source["source"], size=source.get("size") or own_size, **options)
 
@@ -307,11 +457,11 @@ def resolve_path(source: Any) -> Path:
 def _from_files(path: Path, size: int | None, channels: int | None, labels_from: str | None, cache: Path) -> Dataset:
     """The images of a folder or archive, and its own test set."""
     index = cached_scan(path, labels_from=labels_from, cache=cache)
-    data = _decoded(index, size, channels, cache)
+    data, _ = _decoded(index, size, channels, cache)
     if index.test is None:
         return data
     try:
-        test = _decoded(index.test, data.spec.size, data.spec.channels, cache)
+        test, _ = _decoded(index.test, data.spec.size, data.spec.channels, cache)
     except SparringError as error:
         return replace(data, notes=(*data.notes, f"the source's test set is not used: {error}"))
     with_test = replace(data, test=replace(test, name=f"{data.name} test", notes=()))
@@ -319,8 +469,11 @@ def _from_files(path: Path, size: int | None, channels: int | None, labels_from:
     return with_test
 
 
-def _decoded(index: FileIndex, size: int | None, channels: int | None, cache: Path) -> Dataset:
-    pixels, numbers, report = decode(index, size=size, channels=channels, cache=cache)
+def _decoded(
+    index: FileIndex, size: int | None, channels: int | None, cache: Path, half: Half | None = None
+) -> tuple[Dataset, np.ndarray]:
+    """The images of an index, or one half of each, and their (M,) numbers in the index."""
+    pixels, numbers, report = decode(index, size=size, channels=channels, cache=cache, half=half)
     notes = [*index.notes, *report.notes]
     if report.bad:
         files = format_bad_files(index.by_name(report.bad))
@@ -330,7 +483,7 @@ def _decoded(index: FileIndex, size: int | None, channels: int | None, cache: Pa
     labels = None if index.labels is None else torch.from_numpy(index.labels[numbers].astype(np.int64))
     data = Dataset(index.source.resolve().stem, torch.from_numpy(pixels), labels, index.classes, notes=tuple(notes))
     vars(data)["pixel_digest"] = report.sha256
-    return data
+    return data, numbers
 
 
 def _resized(data: Dataset, size: int | None, channels: int | None) -> Dataset:

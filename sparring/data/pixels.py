@@ -16,7 +16,7 @@ from io import BytesIO
 from numbers import Integral
 from pathlib import Path
 from threading import Condition
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ MAX_SCANS = 100  # of a JPEG; a progressive one has about 10, and each is a pass
 
 Scale = Mapping[str, tuple[float, float]]
 """Range of gray values with more than 8 bits: "16-bit", "32-bit" or "float" -> (lowest, highest)."""
+
+Half = Literal["left", "right"]
+"""Of an image that holds a pair side by side: the image of domain a is on the left."""
 
 BITS = (8, 10, 12, 14, 16)  # effective bit depths of 16-bit files
 
@@ -201,12 +204,28 @@ def inspect(image: Image.Image) -> Header:
 
 
 def decode_image(
-    image: Image.Image, *, size: int, channels: int, background: int = 255, scale: Scale | None = None
+    image: Image.Image,
+    *,
+    size: int,
+    channels: int,
+    background: int = 255,
+    scale: Scale | None = None,
+    half: Half | None = None,
 ) -> np.ndarray:
-    """Decode an opened image to (channels, size, size) uint8; see `read_image`."""
-    image.draft(None, (4 * size, 4 * size))  # large JPEGs decode at 1/2, 1/4 or 1/8
+    """Decode an opened image, or one half of it, to (channels, size, size) uint8; see `read_image`.
+
+    Raises `BadImage` for a half of an image with an odd width.
+    """
+    if half and _upright_width(image) % 2:
+        raise BadImage(f"{image.width} x {image.height} pixels: an odd width has no halves")
+    image.draft(None, (8 * size if half else 4 * size, 4 * size))  # large JPEGs decode at 1/2, 1/4 or 1/8
     with PIXELS.hold(image.width * image.height):
         image = normalize_orientation(image, channels=channels, background=background, scale=scale)
+        if half:
+            middle = image.width // 2
+            image = image.crop(
+                (0, 0, middle, image.height) if half == "left" else (middle, 0, 2 * middle, image.height)
+            )
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
@@ -305,6 +324,11 @@ def _eight_bits(image: Image.Image, background: int, scale: Scale | None) -> Ima
 
 def _is_transparent(image: Image.Image) -> bool:
     return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _upright_width(image: Image.Image) -> int:
+    """The width after the EXIF orientation is applied."""
+    return image.height if _orientation(image) in (5, 6, 7, 8) else image.width
 
 
 def _orientation(image: Image.Image) -> int:

@@ -44,7 +44,7 @@ class Direction(NamedTuple):
     a, b      names of the source and of the target domain
     x         (N, C, S, S) source images in [-1, 1]
     forth     their translations
-    back      translates images of b to a
+    back      translates images of b to a; None for a system that does not
     source    source images of the split
     target    images of b of the split
     training  training images of b
@@ -55,7 +55,7 @@ class Direction(NamedTuple):
     b: str
     x: Tensor
     forth: Tensor
-    back: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor] | None
     source: Dataset
     target: Dataset
     training: Dataset
@@ -63,11 +63,17 @@ class Direction(NamedTuple):
 
 
 def translation_errors(context: Context) -> Sequence[Measurement]:
-    """Cycle error, identity distance, Fréchet distance and hidden information, in both directions.
+    """Identity distance and Fréchet distance in each direction that the system translates.
 
-    Raises SparringError if a domain has fewer than two images in the split.
+    If it translates in both, also cycle error and hidden information. Raises SparringError if a domain has fewer than
+    two images in the split.
     """
-    return [one for label in range(2) for one in _errors(_direction(context, label), context.extractor)]
+    return [one for label in _sources(context.system) for one in _errors(_direction(context, label), context.extractor)]
+
+
+def _sources(system: Any) -> list[int]:
+    """The domains that the system translates from."""
+    return sorted(1 - to for to in getattr(system, "translates_to", (0, 1)))
 
 
 def _direction(context: Context, label: int) -> Direction:
@@ -84,7 +90,7 @@ def _direction(context: Context, label: int) -> Direction:
         b=part.classes[1 - label],
         x=x,
         forth=_translate(context.system, x, to=1 - label),
-        back=partial(_translate, context.system, to=label),
+        back=partial(_translate, context.system, to=label) if len(_sources(context.system)) > 1 else None,
         source=source,
         target=target,
         training=training,
@@ -93,15 +99,16 @@ def _direction(context: Context, label: int) -> Direction:
 
 
 def _errors(pair: Direction, extractor: Extractor) -> Iterator[Measurement]:
-    cycle = l1(pair.back(pair.forth), pair.x)
-    yield _mean(
-        "cycle error",
-        f"{pair.a} to {pair.b} to {pair.a}",
-        cycle,
-        baseline=l1(pair.x.roll(1, 0), pair.x),
-        floor_name=f"another image of {pair.a}",
-        split=pair.split,
-    )
+    cycle = None if pair.back is None else l1(pair.back(pair.forth), pair.x)
+    if cycle is not None:
+        yield _mean(
+            "cycle error",
+            f"{pair.a} to {pair.b} to {pair.a}",
+            cycle,
+            baseline=l1(pair.x.roll(1, 0), pair.x),
+            floor_name=f"another image of {pair.a}",
+            split=pair.split,
+        )
     distance, gain = _distance(pair, extractor)
     change = l1(pair.forth, pair.x)
     nearest = _nearest(pair.source.images, pair.training.images)
@@ -116,7 +123,8 @@ def _errors(pair: Direction, extractor: Extractor) -> Iterator[Measurement]:
         words="lazy copy: the translation is almost the image itself" if lazy else "",
     )
     yield distance
-    yield _steganography(pair, cycle)
+    if pair.back is not None and cycle is not None:
+        yield _steganography(pair, pair.back, cycle)
 
 
 def _distance(pair: Direction, extractor: Extractor) -> tuple[Measurement, float]:
@@ -148,14 +156,14 @@ def _distance(pair: Direction, extractor: Extractor) -> tuple[Measurement, float
     return measurement, gain
 
 
-def _steganography(pair: Direction, cycle: Tensor) -> Measurement:
+def _steganography(pair: Direction, back: Callable[[Tensor], Tensor], cycle: Tensor) -> Measurement:
     """Does the backward translation use faint patterns (Chu et al. 2017)? Noise destroys them (Bashkirova et al. 2019).
 
     If it does not, the noise changes the reconstruction about as much as the translation. cycle: (N,) cycle errors.
     """
     noise = 2 * NOISE * torch.randn(pair.forth.shape, generator=make_generator("evaluate", "hidden information"))
     disturbed = (pair.forth + noise).clamp(-1, 1)
-    noisy = l1(pair.back(disturbed), pair.x)
+    noisy = l1(back(disturbed), pair.x)
     rise, applied = float((noisy - cycle).mean()), float(l1(disturbed, pair.forth).mean())
     words = "no hidden information"
     if rise > RISE * applied and rise > float(cycle.mean()) / 2:
@@ -172,26 +180,35 @@ def _steganography(pair: Direction, cycle: Tensor) -> Measurement:
 
 
 def paired_errors(context: Context) -> Sequence[Measurement]:
-    """L1 and SSIM of translations and their targets, in both directions; the baseline is the untranslated image.
+    """L1 and SSIM of translations and their targets, in each direction; the baseline is the untranslated image.
 
-    () without pairs.
+    Of the given pairs, or, if the data are pairs, of those of the split; () without pairs.
     """
-    if context.pairs is None:
-        return ()
+    pairs, split = context.pairs, "pairs"
+    if pairs is None:
+        if not context.part.paired:
+            return ()
+        split = context.split
+        domains = (context.part.of_class(label) for label in range(2))
+        n = min(len(context.part) // 2, context.n, MAX_TRANSLATED)
+        first, second = (domain.rows(torch.arange(n) * len(domain) // n) for domain in domains)
+        pairs = first, second
     measurements = []
-    for label in range(2):
-        x, y = context.pairs[label].images, context.pairs[1 - label].images
+    for label in _sources(context.system):
+        x, y = pairs[label].images, pairs[1 - label].images
         translated = to_uint8(_translate(context.system, to_float(x), to=1 - label))
         direction = f"{context.data.classes[label]} to {context.data.classes[1 - label]}"
         errors = [l1(to_float(z), to_float(y)) for z in (translated, x)]
-        measurements.append(_paired("paired L1", direction, *errors, smaller=True))
+        measurements.append(_paired("paired L1", direction, *errors, smaller=True, split=split))
         if min(x.shape[2:]) >= WINDOW:
             similarities = [structural_similarity(real=y, fake=z) for z in (translated, x)]
-            measurements.append(_paired("paired SSIM", direction, *similarities, smaller=False))
+            measurements.append(_paired("paired SSIM", direction, *similarities, smaller=False, split=split))
     return measurements
 
 
-def _paired(metric: str, direction: str, translated: Tensor, copied: Tensor, *, smaller: bool) -> Measurement:
+def _paired(
+    metric: str, direction: str, translated: Tensor, copied: Tensor, *, smaller: bool, split: str
+) -> Measurement:
     """The numbers (N,) of translations and, as the baseline, of copies; whether smaller numbers are better."""
     interval = mean_interval((copied - translated if smaller else translated - copied).tolist())
     words = "no significant difference from copying"
@@ -205,7 +222,7 @@ def _paired(metric: str, direction: str, translated: Tensor, copied: Tensor, *, 
         translated,
         baseline=copied,
         floor_name="the untranslated image",
-        split="pairs",
+        split=split,
         unit="per pixel" if smaller else "",
         words=words,
     )

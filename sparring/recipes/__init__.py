@@ -45,4 +45,5 @@ RECIPES: dict[str, str] = {
     "style-alae": "sparring.recipes.style_alae:style_alae",
     "molecular-aae": "sparring.recipes.molecular_aae:molecular_aae",
     "cyclegan": "sparring.recipes.cyclegan:cyclegan",
+    "pix2pix": "sparring.recipes.pix2pix:pix2pix",
 }

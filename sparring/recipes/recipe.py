@@ -84,7 +84,8 @@ class RecipeInfo:
     paper     the source
     size      default image side in pixels; None: that of the data
     classes   number of classes in the source's data; 0: no labels needed
-    domains   whether the data are two unpaired domains, which may come from two places
+    domains   whether the data are two domains, which may come from two places
+    paired    whether images of the two domains belong together
     measured  a shorter training and its result, if there is one
     modality  "images", or "molecules" for fingerprints
     """
@@ -95,6 +96,7 @@ class RecipeInfo:
     domains: bool = False
     measured: Measured | None = None
     modality: Modality = "images"
+    paired: bool = False
 
     def spec(self, channels: int | None = None) -> Spec:
         """The shape of the source's data, or of data like them with so many channels (default: gray at 28 pixels)."""
@@ -132,11 +134,12 @@ def recipe(
     domains: bool = False,
     measured: Measured | None = None,
     modality: Modality = "images",
+    paired: bool = False,
 ) -> Callable[[RecipeFunction], RecipeFunction]:
     """Decorator that marks a function as a recipe; the arguments are the fields of `RecipeInfo`."""
 
     def mark(function: RecipeFunction) -> RecipeFunction:
-        function.info = RecipeInfo(paper, size, classes, domains, measured, modality)  # type: ignore[attr-defined]
+        function.info = RecipeInfo(paper, size, classes, domains, measured, modality, paired)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -76,14 +76,21 @@ def samples(page: Page) -> Section | None:
         return None
     title = "Samples" if sampling else "Translations" if translating else "Reconstructions over the rounds"
     domains = page.run.config["spec"]["classes"] if translating else ()
-    options = {"timelapse_note": note, "samples": sampling, "domains": domains, "part": page.part}
+    if translating and len(system.translates_to) == 1:
+        domains = domains if system.translates_to == (1,) else domains[::-1]
+    both = translating and len(system.translates_to) > 1
+    options = {"timelapse_note": note, "samples": sampling, "domains": domains, "both": both, "part": page.part}
     return Section(title, render("report/samples.html.j2", **values, **options))
 
 
 def _translations(page: Page) -> Markup | str:
     data = page.images_for("translate")
+    if data is None:
+        return ""
     alt = "Images of both domains; below each its translation, and below that its reconstruction"
-    return "" if data is None else picture(translations(page.system, data, 10), alt)
+    if len(page.system.translates_to) == 1:
+        alt = "Inputs; below each its translation" + (", and below that its target" if data.paired else "")
+    return picture(translations(page.system, data, 10), alt)
 
 
 def _final(page: Page) -> Markup | str:

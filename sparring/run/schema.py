@@ -11,6 +11,7 @@ import pydantic
 from pydantic import BaseModel, Field
 
 from sparring.data.dataset import Modality, Spec
+from sparring.data.pairs import PairsFrom
 from sparring.data.pixels import MAX_SIZE
 from sparring.durable import CorruptCheckpointError, read_json, unsealed
 from sparring.errors import MOST, SparringError
@@ -28,6 +29,7 @@ class Source(BaseModel, strict=True):
     channels: Literal[1, 3] | None
     classes: str | list[str] | None
     root: str | None
+    pairs: PairsFrom | None = None
 
 
 class Data(BaseModel, strict=True):
