@@ -55,7 +55,16 @@ NARROW = {
 }
 """Arguments, of the recipes that have them, for small networks."""
 
-SIZES = {"biggan": 32, "biggan-deep": 32, "cyclegan": 32, "dcgan": 32, "r3gan": 16, "style-alae": 16, "wgan": 32}
+SIZES = {
+    "biggan": 32,
+    "biggan-deep": 32,
+    "cyclegan": 32,
+    "dcgan": 32,
+    "pix2pix": 32,
+    "r3gan": 16,
+    "style-alae": 16,
+    "wgan": 32,
+}
 """Image sides of recipes whose default is large."""
 
 RESUMED = (
@@ -279,7 +288,7 @@ def noise(name: str, count: int = 200) -> Dataset:
     images = torch.randint(0, 256, shape, generator=g, dtype=torch.uint8)
     if about.modality == "molecules":
         return replace(Dataset("noise", images), values=torch.randn(count, 2, generator=g), modality="molecules")
-    return Dataset("noise", images, labels, tuple(map(str, range(int(labels.max()) + 1))))
+    return Dataset("noise", images, labels, tuple(map(str, range(int(labels.max()) + 1))), paired=about.paired)
 
 
 def make_referee(name: str, device: torch.device) -> Referee:

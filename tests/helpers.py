@@ -54,6 +54,7 @@ SMALL = {
     "aae-labeled-reduction": ({"n_labeled": 20, "width": 16}, 16),
     "alae": ({"width": 16}, 16),
     "cyclegan": ({"width": 4, "blocks": 1, "d_layers": 1, "pool_size": 10}, 16),
+    "pix2pix": ({"width": 4}, 16),
     "style-alae": ({"width": 4, "max_channels": 8, "mapping_layers": 2, "rounds_per_level": 2}, 16),
 }
 """Recipe -> arguments and image size that are small enough for a test, unless the defaults are."""
@@ -95,6 +96,10 @@ def recipe_data(name, count=100, channels=1):
     about = info(load_recipe(name, RECIPES))
     if about.modality == "molecules":
         return molecules(toy_data(about.spec().size, count))
+    if about.paired:
+        shape = (count, channels, small(name)[1], small(name)[1])
+        a, b = np.random.default_rng(1).integers(0, 256, (2, *shape), dtype=np.uint8)
+        return sparring.load({"a": a, "b": b}, pairs="names")
     return toy_data(small(name)[1], count, channels, min(about.classes, 10))
 
 

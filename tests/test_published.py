@@ -110,6 +110,10 @@ CRITIC = ("critic", "generator")
             *(both("Adam", 2e-4, 0.5, 0.999, players=("translators", "discriminators")), ("normal", 0)),
         ),
         (
+            *("pix2pix", Spec(3, 64, 64, ("a", "b")), NARROW, 1, 80_000),
+            *(both("Adam", 2e-4, 0.5, 0.999), ("normal", 0)),
+        ),
+        (
             *("aae-semi-supervised", Spec(1, 28, 28, TEN), {}, 100, 3_000_000),
             *(
                 both("SGD", 0.1, 0.1, players=("discriminators", "encoder"))
@@ -138,6 +142,7 @@ def test_a_recipe_as_it_comes_has_the_numbers_of_its_source(name, spec, argument
         ("infogan", GRAY, {}, {"n_categories": 10, "n_continuous": 2, "info_weight": 1}),
         ("acgan", Spec(1, 28, 28, TEN), {}, {"d_class_weight": 1, "g_class_weight": 1}),
         ("cyclegan", Spec(3, 128, 128, ("a", "b")), NARROW, {"lambda_cycle": 10, "lambda_identity": 0.5}),
+        ("pix2pix", Spec(3, 64, 64, ("a", "b")), NARROW, {"lambda_l1": 100, "lambda_adversarial": 1}),
         ("vae", GRAY, {}, {"beta": 1}),
         ("vae-gan", Spec(3, 64, 64), NARROW, {"gamma": 2e-6}),
     ],

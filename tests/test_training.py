@@ -49,6 +49,7 @@ PROMISED = {
     "alae": GENERATIVE | {"score"},
     "style-alae": GENERATIVE | {"score"},
     "cyclegan": {"translate"},
+    "pix2pix": {"translate"},
     "improved-gan": PLAYFUL | {"classify"},
     "acgan": PLAYFUL | {"classify"},
 }
