@@ -150,8 +150,9 @@ def test_every_recipe_plays_moves_only_its_players_and_samples(name):
     if "score" in can:
         assert shown.score(images).shape == (5,)
     if "translate" in can:
-        assert shown.translate(images, 1).shape == shape
-        assert not torch.equal(shown.translate(images, 0), shown.translate(images, 1))
+        translated = [shown.translate(images, to) for to in shown.translates_to]
+        assert all(made.shape == shape for made in translated)
+        assert not any(torch.equal(made, other) for made, other in zip(translated, [images, *translated], strict=False))
     for ability in can & {"classify", "cluster"}:
         torch.testing.assert_close(getattr(shown, ability)(images).exp().sum(1), torch.ones(5))
     if "reconstruct" in can:

@@ -47,9 +47,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList()
         for i in reversed(range(1, depth)):
             inputs = 2 * maps[i] if skips and i < depth - 1 else maps[i]
-            conv = nn.ConvTranspose2d(inputs, maps[i - 1], 4, stride=2, padding=1, bias=False)
+            up = nn.ConvTranspose2d(inputs, maps[i - 1], 4, stride=2, padding=1, bias=False)
             noise = [Dropout(dropout, active_in_eval=True)] if dropout and i >= depth - DROPOUT_LAYERS else []
-            self.up.append(nn.Sequential(nn.ReLU(), conv, nn.InstanceNorm2d(maps[i - 1], affine=True), *noise))
+            self.up.append(nn.Sequential(nn.ReLU(), up, nn.InstanceNorm2d(maps[i - 1], affine=True), *noise))
         last = nn.ConvTranspose2d(2 * maps[0] if skips else maps[0], channels, 4, stride=2, padding=1)
         self.up.append(nn.Sequential(nn.ReLU(), last, nn.Tanh()))
         _initialize(self)
