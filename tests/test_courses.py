@@ -36,8 +36,8 @@ COLOR = ("cifar10", "celeba", "imagenet/", "lsun-bedrooms/", "my-pictures/")
 LONG = ("dirac", "line", "ring", "grid")
 """Toys that are played for fewer rounds here."""
 
-ELSEWHERE = {"compare", "probe", "--pairs-a"}
-"""Slow even in short form, and played in test_compare.py, test_probe.py and test_cyclegan.py: only parsed here."""
+ELSEWHERE = {"compare", "probe", "units", "--pairs-a"}
+"""Slow even in short form; played in test_compare.py, test_probe.py, test_units.py, test_cyclegan.py: parsed here."""
 
 SHORT = {"evaluate": ["--n", "6"], "check-data": ["--data-root", "."]}
 """Verb -> flags that make it short."""
