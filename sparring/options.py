@@ -43,7 +43,10 @@ Channels = Annotated[
 ]
 LabelsFrom = Annotated[
     str | Path | None,
-    Field(description="labels: a .csv, .tsv or .json with a label per file, 'folders', or 'none' (default: automatic)"),
+    Field(
+        description="labels: a .csv, .tsv or .json with a label per file, 'folders', 'none', or an attribute of faces: "
+        "hat (default: automatic)"
+    ),
 ]
 HeldOut = Annotated[
     int | float,

@@ -91,7 +91,7 @@ def _search(name: str, options: dict[str, Any], train: dict[str, Any], *, fixed:
     data, seed, device = train.pop("data"), train.pop("seed"), train.pop("device")
     data = str(Path(data).resolve()) if Path(data).exists() else data
     if train["labels_from"] is not None:
-        train["labels_from"] = labels_place(train["labels_from"])
+        train["labels_from"] = labels_place(train["labels_from"], data)
     train["data_root"] = str(Path(train["data_root"]).resolve()) if train["data_root"] else None
     objective, n = options["objective"], options["n"]
     sweep = Sweep(name, data, options["rounds"], space, fixed, train, seed, objective, n, device)

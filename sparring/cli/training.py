@@ -27,7 +27,7 @@ class OneSource:
 
     data: Annotated[
         str,
-        Field(description="digits, mnist, fashion-mnist, cifar10, celeba, nci, a folder or zip of images, or SMILES"),
+        Field(description="digits, pixel-faces, mnist, cifar10, celeba ..., a folder or zip of images, or SMILES"),
     ]
 
 

@@ -10,18 +10,21 @@ import pickletools
 import shutil
 import struct
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from sparring.data.dataset import Dataset
 from sparring.data.sprites import sprites
 from sparring.data.zip_members import regular
-from sparring.errors import SparringError, StorageError
+from sparring.errors import SparringError, StorageError, printable
 from sparring.seeds import make_generator
 
 DIGITS = tuple("0123456789")
@@ -102,10 +105,73 @@ def celeba_folder(roots: list[Path], cache: Path) -> Path:
     if root is None and importlib.util.find_spec("gdown") is None:
         raise SparringError(
             "celeba was not found, and downloading it requires the package gdown: pip install 'sparring[celeba]'; "
-            f"or put {layout}/000001.jpg ... into a folder and set --data-root or SPARRING_DATA"
+            f"or put {layout}/000001.jpg ... of https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (for non-commercial "
+            "research only) into a folder and set --data-root or SPARRING_DATA"
         )
     return (root or _fetch("celeba", "CelebA", "celeba", f"{layout}/000001.jpg ...", cache)) / layout
 
+
+def lsun(roots: list[Path], cache: Path) -> Path:
+    """The folder of LSUN's scenes (Yu et al. 2015), or a zip in the cache made of its databases CATEGORY_train_lmdb.
+
+    The values of a database are image files. The zip holds them as train/CATEGORY/KEY.jpg; the databases
+    CATEGORY_val_lmdb become its test set.
+    """
+    folder = next((root / "lsun" for root in roots if os.path.isdir(root / "lsun")), None)
+    if folder is None:
+        raise SparringError(
+            "lsun was not found: download a category with download.py of https://github.com/fyu/lsun (photographs from "
+            "the web, for research), put bedroom_train_lmdb or folders of exported images into a folder lsun/ "
+            "and set --data-root or SPARRING_DATA to the folder above it"
+        )
+    databases = sorted(path for path in folder.glob("*_lmdb") if (path / "data.mdb").is_file())
+    if not databases:
+        return folder
+    if importlib.util.find_spec("lmdb") is None:
+        raise SparringError(
+            f"'{printable(str(folder))}' has databases, and reading them requires the package lmdb: "
+            "pip install 'sparring[lsun]'; or move exported images there in their place"
+        )
+    return _zip_of_databases(databases, cache / "lsun.zip")
+
+
+def _zip_of_databases(databases: list[Path], out: Path) -> Path:
+    """Write the images of LSUN's databases to a zip, unless it is newer than all of them."""
+    files = [path / "data.mdb" for path in databases]
+    if out.is_file() and out.stat().st_mtime > max(file.stat().st_mtime for file in files):
+        return out
+    import lmdb
+
+    console = Console(stderr=True)
+    parts = {"_train_lmdb": "train", "_val_lmdb": "test"}
+    used = [(path, suffix) for path in databases for suffix in parts if path.name.endswith(suffix)]
+    if not any(suffix == "_train_lmdb" for _, suffix in used):
+        raise SparringError(f"'{printable(str(databases[0].parent))}' has no database CATEGORY_train_lmdb")
+    temporary = out.with_name(f".fetch-{out.name}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(temporary, "w") as packed:
+            for path, suffix in used:
+                category = path.name.removesuffix(suffix)
+                with lmdb.open(str(path), readonly=True, lock=False) as database, database.begin() as images:
+                    entries = track(images.cursor(), f"lsun: {category}", images.stat()["entries"], console=console)
+                    for key, value in entries:
+                        packed.writestr(f"{parts[suffix]}/{category}/{key.hex()}{_suffix_of(value)}", value)
+        os.replace(temporary, out)
+    except (OSError, lmdb.Error) as error:
+        raise StorageError(f"cannot copy the databases of lsun to '{out}' ({_first_line(error)})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def _suffix_of(image: bytes) -> str:
+    """The suffix of an image file in LSUN: JPEG in the first edition, WebP in later ones."""
+    return ".webp" if image[:4] == b"RIFF" else ".jpg"
+
+
+IMAGE_FILES: dict[str, Callable[[list[Path], Path], Path]] = {"celeba": celeba_folder, "lsun": lsun}
+"""Data sets that are folders or zips of image files."""
 
 DATASETS: dict[str, Callable[[list[Path], Path], Dataset]] = {
     "digits": digits,

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from sparring.data.builtin import celeba_folder
+from sparring.data.builtin import IMAGE_FILES
 from sparring.data.dataset import MIN_HELD_OUT, Dataset, held_out_of
 from sparring.data.decode import (
     FALLBACK_SIZE,
@@ -211,9 +211,9 @@ def preview(
 
 def files_of(source: object, root: str | Path | None, cache: str | Path | None) -> Path | None:
     """The folder or archive of image files that `load` would read; None for other kinds of sources."""
-    if isinstance(source, str) and source == "celeba":
+    if isinstance(source, str) and source in IMAGE_FILES:
         folder = cache_folder(cache)
-        return celeba_folder(search_roots(root, folder), folder)
+        return IMAGE_FILES[source](search_roots(root, folder), folder)
     if isinstance(source, str | Path) and source not in NAMES and not is_table(path := resolve_path(source)):
         return path
     return None

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from sparring.data import arrays, molecules
-from sparring.data.builtin import DATASETS, celeba_folder
+from sparring.data.builtin import DATASETS, IMAGE_FILES
 from sparring.data.chosen import number_of, numbers_of
 from sparring.data.dataset import Dataset, held_out_of
 from sparring.data.decode import SetScale, cached_scan, decode, format_bad_files, in_parallel, natural_size
 from sparring.data.domains import merge_domains, require_one_shape
 from sparring.data.edges import edges
+from sparring.data.faces import FACES, drawn_faces, require_attribute
 from sparring.data.file_index import FileIndex, one_file
 from sparring.data.pairs import PairsFrom, match_names, stack, unstack
 from sparring.data.pixels import BadImage, Half, decode_image, inspect, open_image, require_shape, resize
@@ -28,7 +29,7 @@ from sparring.data.zip_members import kind_of
 from sparring.errors import SparringError, abbreviated, plural, printable, require_path, unknown_name_error
 from sparring.seeds import standard_defaults
 
-NAMES = (*DATASETS, "celeba", "nci")
+NAMES = (*DATASETS, *FACES, *IMAGE_FILES, "nci")
 NUMPY = (".npy", ".npz")
 
 
@@ -47,18 +48,18 @@ def load(
 ) -> Dataset:
     """Load training images and hold out about 10 % of them.
 
-    source    a built-in name (digits, optdigits, sprites, mnist, stacked-mnist, fashion-mnist, cifar10, celeba; takes
-              precedence over files of that name); a folder, zip, tar or tar.gz of images; a .npy file, or a .npz with
-              `images` and optionally `labels`; an array or tensor, uint8 or uint16 of (N, H, W), (N, H, W, C) or
-              (N, C, H, W); molecules: nci, or a .smi or .csv of SMILES; or unpaired domains, {"a": X, "b": Y} with any
-              of these: the classes are then the domains
-    size      side in pixels; default: the native size (celeba, and files of different sizes: 64)
+    source    a built-in name (digits, faces, pixel-faces, optdigits, sprites, mnist, stacked-mnist, fashion-mnist,
+              cifar10, celeba, lsun; takes precedence over files of that name); a folder, zip, tar or tar.gz of images;
+              a .npy file, or a .npz with `images` and optionally `labels`; an array or tensor, uint8 or uint16 of
+              (N, H, W), (N, H, W, C) or (N, C, H, W); molecules: nci, or a .smi or .csv of SMILES; or unpaired
+              domains, {"a": X, "b": Y} with any of these: the classes are then the domains
+    size      side in pixels; default: the native size (celeba, lsun, and files of different sizes: 64)
     channels  1 (gray) or 3 (RGB); default: 3 if any image has color
     classes   keep only these classes, by name or index: "cat,dog" or [3, 5]; renumbered from 0 in the original order
     labels_from  source of the labels of image files: "folders" (the top-level folder of each); "none"; or the path of a
               .csv, .tsv or .json with a label for each file. Default: StyleGAN's dataset.json if there is one, else
               the folders, if there are any. Folders train/ and test/ (or val/) are not classes: the second is the
-              test set
+              test set. For faces and pixel-faces: an attribute (default: glasses), or "none"
     root      a folder to search for built-in data sets, before SPARRING_DATA and the cache folder
     held_out  images that training never sees: a share (0.1), or a number (500); 0: none. Of pairs, a number of pairs
     pairs     load pairs of two domains, a and b, that belong together. "names": {"a": X, "b": Y} with equal file names
@@ -84,9 +85,9 @@ def load(
         return _load_domains(source, size=size, channels=channels, root=root, held_out=held_out, cache=cache)
     in_memory = isinstance(source, np.ndarray | Tensor)
     path = None if in_memory or (isinstance(source, str) and source in NAMES) else resolve_path(source)
-    if labels_from is not None and (is_table(path) if path else in_memory or source != "celeba"):
-        raise SparringError("labels_from is for image files: omit it")
-    labels_from = labels_place(labels_from)
+    if labels_from is not None and (is_table(path) if path else in_memory or source not in (*FACES, *IMAGE_FILES)):
+        raise SparringError("labels_from is for image files and drawn faces: omit it")
+    labels_from = labels_place(labels_from, "" if in_memory else source)
     read = _read(source, path, size, channels, labels_from, root, cache_folder(cache))
     names = classes if isinstance(classes, str | None) else [str(name) for name in classes]
     data = _resized(read if names is None else _select_classes(read, names), size, channels)
@@ -301,11 +302,13 @@ def _built_in(
     name: str, size: int | None, channels: int | None, labels_from: str | None, root: str | Path | None, cache: Path
 ) -> Dataset:
     """A built-in data set; a note if there is a file or folder of that name."""
-    if name == "celeba":
-        folder = celeba_folder(search_roots(root, cache), cache)
-        data = replace(_from_files(folder, size or 64, channels or 3, labels_from, cache), name=name)
+    if name in IMAGE_FILES:
+        place = IMAGE_FILES[name](search_roots(root, cache), cache)
+        data = replace(_from_files(place, size or 64, channels or 3, labels_from, cache), name=name)
     elif name == "nci":
         data = molecules.nci()
+    elif name in FACES:
+        data = drawn_faces(name, size, labels_from)
     else:
         data = DATASETS[name](search_roots(root, cache), cache)
     if os.path.lexists(name):
@@ -321,8 +324,13 @@ def reload_data(source: Mapping[str, Any], own_size: int | None) -> Dataset:
     return load(source["source"], size=source.get("size") or own_size, **options)
 
 
-def labels_place(labels_from: str | Path | None) -> str | None:
-    """`labels_from` with a file as an absolute path. Raises `SparringError` if the file does not exist."""
+def labels_place(labels_from: str | Path | None, source: Any = "") -> str | None:
+    """`labels_from` with a file as an absolute path; for drawn faces, the name of an attribute.
+
+    Raises `SparringError` if the file or the attribute does not exist.
+    """
+    if isinstance(source, str) and source in FACES:
+        return require_attribute(source, labels_from) if labels_from not in (None, "none") else labels_from and "none"
     if labels_from is None or labels_from in ("folders", "none"):
         return labels_from and str(labels_from)
     return str(resolve_path(labels_from).resolve())
@@ -412,7 +420,7 @@ def require_one_size(domains: Mapping[str, str | Path], root: str | Path | None 
     """Raise SparringError if the native sizes of the domains differ. Reads headers only."""
     sides: dict[str, int | None] = {}
     for name, source in domains.items():
-        if source in DATASETS:
+        if source in (*DATASETS, *FACES):
             sides[name] = load(source, root=root, held_out=0).spec.size
         elif source not in NAMES and not is_table(path := resolve_path(source)):
             sides[name] = natural_size(scan(path))

@@ -95,6 +95,29 @@ class SmallConv(nn.Module):
         return features, self.head(features)
 
 
+class AttributeNet(nn.Module):
+    """Three convolutions with batch normalization and max-pooling for 64x64 images: 64 features, several classifiers.
+
+    (N, channels, 64, 64) in [-1, 1] -> features (N, 64), before the ReLU, and logits (N, classes), where `classes` is
+    the number of classes of all attributes together.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(channels, 24, 5, stride=2, padding=2), nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(24, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(48, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(64 * 4 * 4, 64),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(64, classes))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, channels, 64, 64) in [-1, 1] -> (N, 64) features and (N, classes) logits."""
+        features = self.trunk(x)
+        return features, self.head(features)
+
+
 @dataclass(frozen=True, eq=False)
 class Extractor:
     """A frozen network and its metadata.

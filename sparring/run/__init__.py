@@ -50,6 +50,7 @@ import torch
 from torch import Tensor
 
 from sparring.data.dataset import Dataset, Spec
+from sparring.data.faces import ATTRIBUTES, FACES
 from sparring.data.loading import reload_data
 from sparring.data.pixels import BadImage, open_image
 from sparring.durable import (
@@ -661,6 +662,8 @@ class Run:
                 given = dict(zip(source["source"], given.split(","), strict=False))
             options = source or {"channels": self.spec.channels}
             untrusted = {} if self.is_own() else dict.fromkeys(("root", "cache", "labels_from"))
+            if given in FACES and options.get("labels_from") in ATTRIBUTES:
+                untrusted.pop("labels_from", None)  # the name of an attribute is not a path
             data = reload_data({**options, **untrusted, "source": given}, self.spec.size)
         elif source is None:
             raise SparringError(

@@ -1,0 +1,167 @@
+"""The drawn faces, their attributes, and the photographs of LSUN that a user has on disk."""
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers import one_line
+from PIL import Image
+
+import sparring.data
+from sparring.cli import main
+from sparring.data import Spec, load
+from sparring.data.faces import ATTRIBUTES, ONLY_FACES, attributes_of
+
+CLASSES = ("no glasses", "glasses")
+
+
+@pytest.fixture(scope="module")
+def pixel_faces():
+    return load("pixel-faces", size=32)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return load("faces")
+
+
+def test_both_sets_are_aligned_and_have_a_fixed_split(faces, pixel_faces):
+    for data, size in ((faces, 64), (pixel_faces, 32)):
+        assert data.spec == Spec(3, size, size, CLASSES)
+        assert (len(data), len(data.held_out)) == (7180, 798)
+    assert torch.equal(faces.held_out.index, pixel_faces.held_out.index)
+    assert torch.equal(faces.labels, pixel_faces.labels)
+    assert 0.3 < faces.labels.double().mean() < 0.45
+    # The same persons: the background in the corner of both pictures has the same color.
+    assert torch.equal(faces.images[:, :, 0, 0], pixel_faces.images[:, :, 0, 0])
+    assert any("CC0" in note for note in faces.notes)
+
+
+def test_pixel_art_is_enlarged_exactly(pixel_faces):
+    small = load("pixel-faces", size=16).images
+    assert torch.equal(small.repeat_interleave(2, 2).repeat_interleave(2, 3), pixel_faces.images)
+    assert len(torch.unique(small[0].flatten(1).T, dim=0)) <= 20
+    assert load("pixel-faces", size=28, held_out=0).spec.shape == (3, 28, 28)
+
+
+def test_attributes_are_those_that_can_be_seen(faces):
+    """White backgrounds are white, other ones are not; glasses include sunglasses, beard includes moustache."""
+    table = attributes_of("faces")
+    column = {name: table[:, i] for i, name in enumerate(ATTRIBUTES)}
+    corner = faces.pixels[:, :, 0, 0]
+    assert torch.equal((corner == 255).all(1), column["background"] == 0)
+    assert (column["glasses"] >= column["sunglasses"]).all()
+    assert (column["beard"] >= column["moustache"]).all()
+    assert not (column["smiling"] * column["angry"]).any()
+    for name, classes in ATTRIBUTES.items():
+        assert column[name].unique().tolist() == [*range(len(classes))]
+    hidden = attributes_of("pixel-faces") == -100
+    assert hidden.all(0).tolist() == hidden.any(0).tolist() == [name in ONLY_FACES for name in ATTRIBUTES]
+
+
+def test_labels_are_one_attribute(pixel_faces):
+    hats = load("pixel-faces", size=16, labels_from="hat")
+    assert hats.classes == ("no hat", "hat")
+    assert hats.labels.double().mean() == pytest.approx(0.085, abs=0.01)
+    assert load("pixel-faces", size=16, labels_from="none").labels is None
+    assert hats.fingerprint != load("pixel-faces", size=16).fingerprint
+    again = load(**hats.source)
+    assert again.fingerprint == hats.fingerprint
+    only = load("pixel-faces", size=16, labels_from="skin", classes="skin 1,skin 3")
+    assert only.classes == ("skin 1", "skin 3")
+
+
+def test_other_attributes_are_refused(tmp_path):
+    one_line(lambda: load("pixel-faces", labels_from="sunglasses"), "pixel-faces", "sunglasses", "glasses")
+    one_line(lambda: load("faces", labels_from="hats"), "did you mean 'hat'")
+    one_line(lambda: load("faces", labels_from=tmp_path / "l.csv"), "attribute of faces")
+    one_line(lambda: load("digits", labels_from="hat"), "omit it")
+
+
+def test_a_damaged_file_is_one_line(monkeypatch, tmp_path):
+    whole = (Path(sparring.data.__file__).parent / "drawn/faces.npz").read_bytes()
+    (tmp_path / "drawn").mkdir()
+    monkeypatch.setattr("sparring.data.faces.resources.files", lambda package: tmp_path)
+    one_line(lambda: load("pixel-faces"), "reinstall sparring")
+    damaged = bytearray(whole)
+    damaged[len(whole) - 50_000] ^= 1  # in the attributes or in the pixels of the second set
+    (tmp_path / "drawn/faces.npz").write_bytes(bytes(damaged))
+    one_line(lambda: load("pixel-faces"), "reinstall sparring")
+
+
+def test_check_data_and_domains_know_them(capsys, tmp_path):
+    main(["check-data", "pixel-faces", "--labels-from", "hat", "--preview", str(tmp_path / "seen.png"), "--size", "16"])
+    printed = capsys.readouterr().out
+    assert "Pixel Art by DiceBear, CC0" in printed
+    assert "7,180 images to train on" in printed
+    both = load({"a": "pixel-faces", "b": "digits"}, size=16, channels=3)
+    assert both.classes == ("a", "b")
+
+
+# LSUN.
+
+
+def jpeg(value, size=(24, 16)):
+    content = io.BytesIO()
+    Image.new("RGB", size, (value, 0, 0)).save(content, "JPEG")
+    return content.getvalue()
+
+
+class Databases:
+    """A stand-in for the package lmdb: the content of a database is in data.mdb."""
+
+    class Error(Exception):
+        """Its errors."""
+
+    def open(self, path, *, readonly, lock):
+        assert readonly
+        assert not lock
+        stored = np.load(Path(path) / "data.mdb", allow_pickle=False)
+        entries = [(name.encode(), stored[name].tobytes()) for name in stored.files]
+        transaction = SimpleNamespace(cursor=lambda: iter(entries), stat=lambda: {"entries": len(entries)})
+        return Closing(begin=lambda: Closing(**vars(transaction)))
+
+
+class Closing(SimpleNamespace):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def database(path, count):
+    path.mkdir(parents=True)
+    with (path / "data.mdb").open("wb") as file:
+        np.savez(file, **{f"key{i}": np.frombuffer(jpeg(10 * i), np.uint8) for i in range(count)})
+
+
+def test_lsun_is_found_as_folders_or_databases(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARRING_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SPARRING_DATA", raising=False)
+    one_line(lambda: load("lsun", root=tmp_path / "a"), "github.com/fyu/lsun", "--data-root")
+    folder = tmp_path / "a/lsun/bedroom"
+    folder.mkdir(parents=True)
+    for i in range(4):
+        (folder / f"{i}.jpg").write_bytes(jpeg(i))
+    assert load("lsun", root=tmp_path / "a", held_out=0).classes == ("bedroom",)
+
+    for category, count in (("bedroom", 6), ("church", 3)):
+        database(tmp_path / f"b/lsun/{category}_train_lmdb", count)
+    database(tmp_path / "b/lsun/bedroom_val_lmdb", 2)
+    database(tmp_path / "b/lsun/church_val_lmdb", 2)
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    one_line(lambda: load("lsun", root=tmp_path / "b"), "pip install 'sparring[lsun]'")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    monkeypatch.setitem(sys.modules, "lmdb", Databases())
+    data = load("lsun", root=tmp_path / "b", held_out=0)
+    assert (data.name, data.spec, len(data), len(data.test)) == ("lsun", Spec(3, 64, 64, ("bedroom", "church")), 9, 4)
+    assert sorted(data.images[:, 0].float().mean((1, 2)).round().int().tolist())[-1] == pytest.approx(50, abs=2)
+    made = (tmp_path / "cache/lsun.zip").stat().st_mtime_ns
+    load("lsun", root=tmp_path / "b", held_out=0, size=32)
+    assert (tmp_path / "cache/lsun.zip").stat().st_mtime_ns == made
