@@ -104,7 +104,7 @@ def test_the_full_sets(sparring_data):
     assert fashion.images.double().mean().item() / 255 == pytest.approx(0.2860, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "celeba"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "celeba", "lsun"])
 def test_without_files_and_network_one_line_says_what_to_do(name, no_data, tmp_path):
     if name == "fashion-mnist" and os.path.exists("/usr/share/datasets/fashion-mnist"):
         pytest.skip("Debian's package dataset-fashion-mnist is installed")
