@@ -101,7 +101,10 @@ def _ranks() -> Tensor:
 def _array(name: str) -> Tensor:
     """One array of the file. Raises SparringError if it cannot be read."""
     try:
-        with (resources.files("sparring.data") / "drawn/faces.npz").open("rb") as file, np.load(file) as arrays:
+        with (
+            (resources.files("sparring.data") / "drawn/faces.npz").open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             return torch.from_numpy(arrays[name].astype(np.int64) if name == "numbers" else arrays[name])
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, lzma.LZMAError) as error:
         raise SparringError(f"the drawn faces cannot be read ({error}): reinstall sparring") from error
