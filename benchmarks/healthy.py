@@ -102,12 +102,12 @@ CASES: dict[str, Case] = {
     "style-alae": Case(600, {"width": 8, "max_channels": 16, "mapping_layers": 2, "rounds_per_level": 100}, 16),
     "aae-labeled-prior": Case(1200, {**NARROW, "n_labeled": 0}, 16),
     "mlp-classifier": Case(1000, {"width": 200, "n_labeled": 100}, 16),
-    "biggan-small": Case(400, {"width": 3, "standing_batches": 2, "critic_steps": 1, **SMALLEST}, late=True),
+    "biggan-small": Case(400, {"width": 3, "standing_batches": 2, "discriminator_steps": 1, **SMALLEST}, late=True),
     "aae-semi-supervised": Case(1200, {**NARROW, "n_labeled": 100}, 16),
     "wgan-gp-resnet": Case(400, {"width": 4, "lr": 1e-3, "critic_steps": 1, **SMALLEST}, 32),
     "aae-clustering": Case(1200, {**NARROW, "balance_clusters": True}, 16),
     "biggan-cifar": Case(
-        400, {"width": 4, "standing_batches": 2, "critic_steps": 1, "ema_start": 0, **SMALLEST}, 32, late=True
+        400, {"width": 4, "standing_batches": 2, "discriminator_steps": 1, "ema_start": 0, **SMALLEST}, 32, late=True
     ),
     "aae-reduction": Case(1200, {**NARROW, "balance_clusters": True}, 16),
     "smu-frogs": Case(750, SMALLEST, 16, late=True),

@@ -31,7 +31,7 @@ SMALL = {
     "r1gan": ({"width": 4}, 28),
     "biggan": ({"latent_dim": 6, "width": 4, "attention": 0, "standing_batches": 1, "ema_start": 2}, 28),
     "biggan-small": ({"width": 4, "standing_batches": 1}, 28),
-    "biggan-cifar": ({"width": 4, "standing_batches": 1, "critic_steps": 2}, 28),
+    "biggan-cifar": ({"width": 4, "standing_batches": 1, "discriminator_steps": 2}, 28),
     "biggan-deep": ({"width": 4, "attention": 0, "standing_batches": 1, "ema_start": 2}, 28),
     "r3gan": ({"width": 8, "groups": 2, "blocks": 1}, 16),
     "chollet-frogs": ({"width": 4}, 32),

@@ -42,10 +42,10 @@ class Told(nn.Module):
         return self.judge(torch.cat([x, column], 3))
 
 
-def conditional():
+def conditional(**options):
     torch.manual_seed(3)
     G = WithClass(mlp.generator(5 + CLASSES, [64, 64], SHAPE, activation=nn.ReLU), CLASSES)
-    return ConditionalGAN(G, Told(), latent_dim=5, classes=CLASSES, game=game("non-saturating"))
+    return ConditionalGAN(G, Told(), latent_dim=5, classes=CLASSES, game=game("non-saturating"), **options)
 
 
 def auxiliary(**weights):
@@ -100,6 +100,17 @@ def test_both_players_of_a_conditional_game_are_told_the_same_class():
     D = judge.system.D  # after its step
     fake = again.G(torch.randn(16, 5, generator=draws), y)
     torch.testing.assert_close(told[1].numbers["loss"], -D(fake, y).sigmoid().log().mean().detach())
+
+
+def test_a_conditional_generator_moves_after_k_discriminator_moves():
+    """Goodfellow et al. 2014, algorithm 1: its classes are those of the last of them."""
+    judge = referee(conditional(discriminator_steps=2), with_labels(images()))
+    seen = []
+    judge.system.D.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    assert [move.player for move in judge.play()] == ["discriminator", "discriminator", "generator"]
+    labels = [with_labels(images()).labels[judge.feeds[0].rows("train", k)] for k in (0, 0, 1, 1, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(seen, labels, strict=True))
+    assert not torch.equal(seen[0], seen[2])
 
 
 def test_a_conditional_discriminator_tells_right_classes_from_wrong_ones():
@@ -227,7 +238,7 @@ def test_biggan_plays_two_steps_against_one():
 
 def test_one_pass_of_the_discriminator_sees_real_and_generated_images():
     """As the authors' code has it: spectral norm takes one step of power iteration in each move of D."""
-    system = big(critic_steps=1)
+    system = big(discriminator_steps=1)
     seen = []
     system.D.register_forward_pre_hook(lambda _, given: seen.append((len(given[0]), len(given[1]))))
     referee(system, replace(images(64, (1, 28, 28)), labels=torch.arange(64) % 3, classes=("a", "b", "c"))).play()

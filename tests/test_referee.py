@@ -67,28 +67,35 @@ def test_only_the_named_player_learns_and_the_step_is_taken_when_the_next_line_r
     assert seen == [("discriminator", {"D"}), ("generator", {"G"})]
 
 
-def test_a_round_is_textbook_gan_training():
-    """The same numbers from the plainest loop one can write: algorithm 1 with Adam."""
-    judge = referee(gan())
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("resample_noise", [True, False])
+def test_a_round_is_textbook_gan_training(k, resample_noise):
+    """The same numbers from the plainest loop one can write: algorithm 1 with k steps, with Adam."""
+    judge = referee(gan(discriminator_steps=k, resample_noise=resample_noise))
     plain = gan()
     opt_d = torch.optim.Adam(plain.D.parameters(), lr=1e-3, betas=(0.5, 0.999))
     opt_g = torch.optim.Adam(plain.G.parameters(), lr=1e-3, betas=(0.5, 0.999))
     data = images()
-    for r in range(1, 6):
-        judge.play()
-        rows = judge.feeds[0].rows("train", r - 1)
-        x = data.images[rows].float() / 127.5 - 1
+    bce = nn.functional.binary_cross_entropy_with_logits
+    for r in range(1, 4):
+        results = judge.play()
+        assert [result.player for result in results] == ["discriminator"] * k + ["generator"]
         draws = make_generator(0, "noise", r)
-        bce = nn.functional.binary_cross_entropy_with_logits
-        fake = plain.G(torch.randn(16, 5, generator=draws)).detach()
-        loss = bce(plain.D(x), torch.ones(16, 1)) + bce(plain.D(fake), torch.zeros(16, 1))
-        opt_d.zero_grad()
-        loss.backward()
-        opt_d.step()
-        loss = bce(plain.D(plain.G(torch.randn(16, 5, generator=draws))), torch.ones(16, 1))
+        for step in range(k):
+            rows = judge.feeds[0].rows("train", (r - 1) * k + step)
+            x = data.images[rows].float() / 127.5 - 1
+            fake = plain.G(torch.randn(16, 5, generator=draws))
+            loss = bce(plain.D(x), torch.ones(16, 1)) + bce(plain.D(fake.detach()), torch.zeros(16, 1))
+            opt_d.zero_grad()
+            loss.backward()
+            opt_d.step()
+        if resample_noise:
+            fake = plain.G(torch.randn(16, 5, generator=draws))
+        loss = bce(plain.D(fake), torch.ones(16, 1))
         opt_g.zero_grad()
         loss.backward()
         opt_g.step()
+    assert judge.feeds[0].positions == {"train": 3 * k}
     for a, b in zip(judge.system.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 

@@ -484,8 +484,8 @@ def test_p_follows_the_sign_of_r_minus_its_target():
         assert float(layer.p) == pytest.approx(expected)
 
 
-def ada(images=400):
-    return gan(lambda G, D, **rest: ADA(G, D, AdaptiveAugment(images=images), **rest))
+def ada(images=400, **options):
+    return gan(lambda G, D, **rest: ADA(G, D, AdaptiveAugment(images=images), **rest), **options)
 
 
 def test_p_rises_when_the_discriminator_overfits():
@@ -610,6 +610,14 @@ def test_odd_pieces_share_the_pool_too():
 
 
 @pytest.mark.parametrize("make", [replay, ada])
+def test_several_discriminator_steps_each_take_new_images(make):
+    judge = referee(make(discriminator_steps=3))
+    players = [[move["player"] for move in moves] for moves in play(judge, 2)]
+    assert players == [["discriminator"] * 3 + ["generator"]] * 2
+    assert judge.feeds[0].positions == {"train": 6}
+
+
+@pytest.mark.parametrize("make", [replay, ada])
 def test_what_is_remembered_is_resumed(make):
     straight, stopped, resumed = (referee(make()) for _ in range(3))
     play(straight, 7)
@@ -679,6 +687,7 @@ OTHERS = {
     "label_smoothing": [0.2],
     "label_noise": [0.3],
     "label_flip_prob": [0.1],
+    "discriminator_steps": [1, 2],
 }
 """What is tried of arguments that are numbers; of the others every value is."""
 
@@ -721,7 +730,8 @@ def two_rounds(**given):
     )
     before = {k: v.detach().clone() for k, v in recipe.system.named_parameters()}
     told = play(judge, 2)
-    assert [[t["player"] for t in moves] for moves in told] == [["discriminator", "generator"]] * 2
+    moves = [*["discriminator"] * given.get("discriminator_steps", 1), "generator"]
+    assert [[t["player"] for t in played] for played in told] == [moves] * 2
     moved = {k.split(".")[0] for k, v in recipe.system.named_parameters() if not torch.equal(v, before[k])}
     assert moved == {"G", "D"}
     fake = judge.ema_system.sample(5, seed=1)

@@ -52,6 +52,8 @@ DEVICE_FLAGS = (
     *("--devices", "--local-rank"),
 )
 
+DISCRIMINATOR_STEPS = ("--n-critic", "--ncritic", "--d-steps", "--n-dis", "--disc-iters", "--num-d-steps")
+
 FLAGS = {
     "--device": DEVICE_FLAGS,
     "--rounds": (
@@ -84,7 +86,8 @@ FLAGS = {
     "--precision": ("--amp", "--fp16", "--bf16", "--half", "--mixed-precision", "--dtype", "--fp32"),
     "--grad-accum": ("--accumulate", "--gradient-accumulation-steps", "--accumulation", "--n-accumulate"),
     "--threads": ("--num-threads", "--cores", "--cpus"),
-    "--critic-steps": ("--n-critic", "--ncritic", "--d-steps", "--n-dis", "--disc-iters", "--num-d-steps"),
+    "--critic-steps": (*DISCRIMINATOR_STEPS, "--discriminator-steps"),
+    "--discriminator-steps": (*DISCRIMINATOR_STEPS, "--critic-steps"),
     "--gp-weight": ("--penalty", "--gp", "--lambda-gp", "--gradient-penalty"),
     "--gamma": ("--r1", "--r1-gamma", "--lambda-r1"),
     "--beta1": ("--b1", "--beta-1", "--momentum", "--beta"),

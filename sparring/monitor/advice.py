@@ -69,7 +69,7 @@ CAUSES: dict[str, Cause] = {
         "({distance}; {losses}). A falling generator loss is not a success here: the samples do not improve.",
         "Give the discriminator a higher learning rate, more steps, or more capacity.",
         high=("gamma", "gp_weight"),
-        low=("discriminator_lr", "critic_steps", "lr"),
+        low=("discriminator_lr", "critic_steps", "discriminator_steps", "lr"),
     ),
     "large-steps": Cause(
         "The update steps are too large",
@@ -114,7 +114,7 @@ CAUSES: dict[str, Cause] = {
         "although the distributions are still far apart ({distance}). Balanced losses are not a success here.",
         "It is too small, learns too slowly, or is regularized too strongly.",
         high=("gamma", "gp_weight"),
-        low=("discriminator_lr", "adversarial_lr", "critic_steps", "lr"),
+        low=("discriminator_lr", "adversarial_lr", "critic_steps", "discriminator_steps", "lr"),
     ),
     "strong-discriminator": Cause(
         "The discriminator is too strong",

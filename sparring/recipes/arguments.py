@@ -48,6 +48,9 @@ AffineStrength = Annotated[
         description="random affine distortion in training; 1: 15 degrees, 15 % scale and shear, shifts of 1/14",
     ),
 ]
+DiscriminatorSteps = Annotated[
+    int, Field(ge=1, description="discriminator moves per round, each on new images (k of algorithm 1), e.g. 2")
+]
 CriticSteps = Annotated[int, Field(ge=1, description="critic moves per round")]
 GpWeight = Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight of the gradient penalty (lambda)")]
 Beta1 = Annotated[float, Field(ge=0, lt=1, description="beta 1 of Adam")]
@@ -104,6 +107,7 @@ class GANOptions:
     label_noise: Annotated[float, Field(ge=0, le=0.5, description="moves targets inward by this times U(0, 1)")] = 0.0
     label_flip_prob: Annotated[float, Field(ge=0, le=0.5, description="probability that a target is swapped")] = 0.0
     half_d_loss: Annotated[bool, Field(description="multiply the discriminator's loss by 1/2")] = False
+    discriminator_steps: DiscriminatorSteps = 1
     resample_noise: Annotated[
         bool, Field(description="new latent codes for the generator's step; no: reuse the fakes")
     ] = True
@@ -131,6 +135,7 @@ class GANOptions:
             "latent_dim": latent_dim,
             "game": self.make_game(),
             "noise": noise,
+            "discriminator_steps": self.discriminator_steps,
             "resample_noise": self.resample_noise,
             "joint_batch": self.joint_batch,
         }

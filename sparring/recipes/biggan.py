@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from sparring.recipes.arguments import Batch, EmaDecay, Latent, Rate
+from sparring.recipes.arguments import Batch, DiscriminatorSteps, EmaDecay, Latent, Rate
 from sparring.recipes.recipe import Recipe, recipe, require_classes, variant
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ PAPER = "Brock et al. 2019, Large Scale GAN Training, arXiv 1809.11096"
 class BigGANOptions:
     """Training of BigGAN: discriminator steps, Adam (0, .999), sampling weights."""
 
-    critic_steps: Annotated[int, Field(ge=1, description="discriminator moves per round")] = 2
+    discriminator_steps: DiscriminatorSteps = 2
     discriminator_lr: Rate = 2e-4
     generator_lr: Rate = 5e-5
     standing_batches: Annotated[
@@ -62,7 +62,7 @@ class BigGANOptions:
                 D,
                 latent_dim=latent_dim,
                 classes=classes,
-                critic_steps=self.critic_steps,
+                discriminator_steps=self.discriminator_steps,
                 ortho_weight=ortho_weight,
                 standing_batches=self.standing_batches,
             ),
@@ -148,7 +148,7 @@ def biggan_cifar(
     latent_dim: Latent = 128,
     width: Width = 64,
     batch: Batch = 50,
-    training: BigGANOptions = BigGANOptions(critic_steps=4, generator_lr=2e-4, ema_start=1000),
+    training: BigGANOptions = BigGANOptions(discriminator_steps=4, generator_lr=2e-4, ema_start=1000),
 ) -> Recipe:
     """The authors' CIFAR-10 settings: class-conditional batch norm, no attention, initial weights N(0, .02), 32 pixels.
 

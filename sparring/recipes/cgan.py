@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sparring.errors import require_size
-from sparring.recipes.arguments import Adam, Batch, EmaDecay, Game, Latent, Noise
+from sparring.recipes.arguments import Adam, Batch, DiscriminatorSteps, EmaDecay, Game, Latent, Noise
 from sparring.recipes.recipe import Recipe, recipe, require_classes
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def cgan(
     noise: Noise = "normal",
     batch: Batch = 128,
     game: Game = "non-saturating",
+    discriminator_steps: DiscriminatorSteps = 1,
     adam: Adam = Adam(2e-4, 1e-3),
     ema_decay: EmaDecay = 0.999,
 ) -> Recipe:
@@ -51,6 +52,7 @@ def cgan(
             classes=classes,
             game=game_of(game),
             noise=noise,
+            discriminator_steps=discriminator_steps,
         ),
         optimizers=adam.optimizers(),
         batch=batch,

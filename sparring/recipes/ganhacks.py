@@ -275,6 +275,7 @@ def make_system(
             latent_dim=latent_dim,
             game=options.make_game(),
             noise=noise,
+            discriminator_steps=options.discriminator_steps,
         )
     D = nn.Sequential(preprocess, D)
     kwargs = options.gan_kwargs(latent_dim=latent_dim, noise=noise)

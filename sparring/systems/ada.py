@@ -32,9 +32,9 @@ class Augment(Protocol):
 class ADA(GAN):
     """The discriminator sees only augmented images, real and generated; the probability rises as it overfits.
 
-    G, D, latent_dim, game, noise, resample_noise, joint_batch  as in GAN; the game's scores must have a neutral value
-    (not Wasserstein)
-    augment   observes D's scores of real images in every round
+    G, D, latent_dim, game, noise, discriminator_steps, resample_noise, joint_batch  as in GAN; the game's scores must
+              have a neutral value (not Wasserstein)
+    augment   observes D's scores of real images in every discriminator move
     interval  rounds between adaptations of p (4)
 
     Microbatches are observed together; each process adapts its own p.
@@ -50,11 +50,19 @@ class ADA(GAN):
         game: Game,
         interval: int = 4,
         noise: str = "normal",
+        discriminator_steps: int = 1,
         resample_noise: bool = True,
         joint_batch: bool = False,
     ) -> None:
         super().__init__(
-            G, D, latent_dim=latent_dim, game=game, noise=noise, resample_noise=resample_noise, joint_batch=joint_batch
+            G,
+            D,
+            latent_dim=latent_dim,
+            game=game,
+            noise=noise,
+            discriminator_steps=discriminator_steps,
+            resample_noise=resample_noise,
+            joint_batch=joint_batch,
         )
         if game.name == "wasserstein":
             raise SparringError(
@@ -67,16 +75,17 @@ class ADA(GAN):
         if self.round_index % self.interval == 0:
             self.augment.adapt()
 
-        x, _ = feed("train")
-        with torch.set_grad_enabled(not self.resample_noise):
-            fake = self.G(self.noise(len(x)))
-        real_score, fake_score = self.scores(self.augment(x), self.augment(fake.detach()))
-        loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
-        yield Move(
-            "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), augment_p=self.augment.p.clone()
-        )
+        for _ in range(self.discriminator_steps):
+            x, _ = feed("train")
+            with torch.set_grad_enabled(not self.resample_noise):
+                fake = self.G(self.noise(len(x)))
+            real_score, fake_score = self.scores(self.augment(x), self.augment(fake.detach()))
+            loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
+            yield Move(
+                "discriminator", loss, real=real_score.mean(), fake=fake_score.mean(), augment_p=self.augment.p.clone()
+            )
+            self.augment.observe(self.signed_margin(real_score), len(x))
 
-        self.augment.observe(self.signed_margin(real_score), len(x))
         if self.resample_noise:
             fake = self.G(self.noise(len(x)))
         yield Move("generator", self.game.generator(self.D(self.augment(fake))))

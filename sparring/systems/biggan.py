@@ -19,7 +19,7 @@ class BigGAN(ConditionalGAN):
     """A class-conditional GAN with the hinge loss and several discriminator steps per generator step.
 
     G, D, latent_dim, classes  as in ConditionalGAN; the class embedding is G.embedding
-    critic_steps           discriminator moves per round, each with fresh data (2)
+    discriminator_steps    discriminator moves per round, each with fresh data (2)
     ortho_weight           beta of eq. 3 (1e-4), which makes truncation work; 0: off
     standing_batches       batches of 64 codes and uniform classes on which batch norm statistics are recomputed before
                            sampling (section 4.1: 100; the authors' code: 16 of the training batch size)
@@ -37,17 +37,24 @@ class BigGAN(ConditionalGAN):
         *,
         latent_dim: int,
         classes: int,
-        critic_steps: int = 2,
+        discriminator_steps: int = 2,
         ortho_weight: float = 1e-4,
         standing_batches: int = 16,
     ) -> None:
-        super().__init__(G, D, latent_dim=latent_dim, classes=classes, game=GAMES["hinge"])
-        self.critic_steps, self.ortho_weight, self.standing_batches = critic_steps, ortho_weight, standing_batches
+        super().__init__(
+            G,
+            D,
+            latent_dim=latent_dim,
+            classes=classes,
+            game=GAMES["hinge"],
+            discriminator_steps=discriminator_steps,
+        )
+        self.ortho_weight, self.standing_batches = ortho_weight, standing_batches
         self._cached: tuple[float | None, nn.Module] | None = None
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         """Hinge losses; appendix C: several discriminator moves per generator move."""
-        for _ in range(self.critic_steps):
+        for _ in range(self.discriminator_steps):
             x, y = next_labeled(feed)
             fake_labels = self.random_labels(len(x))
             with torch.no_grad():

@@ -17,6 +17,7 @@ class ConditionalGAN(ConditionalNoiseModel):
 
     D     (B, C, H, W), (B,) int64 -> (B, 1) or (B,) scores (logits)
     game  the pair of losses (sparring.losses.GAMES)
+    discriminator_steps  k of Goodfellow et al. 2014, algorithm 1: discriminator moves per round, each on new images (1)
     G, latent_dim, classes, noise  as in ConditionalNoiseModel
     """
 
@@ -24,19 +25,28 @@ class ConditionalGAN(ConditionalNoiseModel):
     takes = {"score": {"labels"}}
 
     def __init__(
-        self, G: nn.Module, D: nn.Module, *, latent_dim: int, classes: int, game: Game, noise: str = "normal"
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        *,
+        latent_dim: int,
+        classes: int,
+        game: Game,
+        noise: str = "normal",
+        discriminator_steps: int = 1,
     ) -> None:
         super().__init__(G, latent_dim=latent_dim, classes=classes, noise=noise)
-        self.D, self.game = D, game
+        self.D, self.game, self.discriminator_steps = D, game, discriminator_steps
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        """Eq. 2: one discriminator and one generator move on the same classes."""
-        x, y = next_labeled(feed)
-        with torch.no_grad():
-            fake = self.G(self.noise(len(x)), y)
-        real_score, fake_score = self.D(x, y), self.D(fake, y)
-        loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
-        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
+        """Eq. 2: `discriminator_steps` discriminator moves, then a generator move on the classes of the last."""
+        for _ in range(self.discriminator_steps):
+            x, y = next_labeled(feed)
+            with torch.no_grad():
+                fake = self.G(self.noise(len(x)), y)
+            real_score, fake_score = self.D(x, y), self.D(fake, y)
+            loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
+            yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         yield Move("generator", self.game.generator(self.D(self.G(self.noise(len(x)), y), y)))
 

@@ -16,10 +16,10 @@ from sparring.systems.gan import GAN
 class Replay(GAN):
     """Every second fake in the discriminator's batch comes from earlier rounds, to prevent forgetting.
 
-    G, D, latent_dim, game, noise, resample_noise, joint_batch  as in GAN
+    G, D, latent_dim, game, noise, discriminator_steps, resample_noise, joint_batch  as in GAN
     batch   images per optimizer step, over all processes and microbatches
     shape   (C, H, W) of an image
-    memory  number of rounds whose fakes are kept
+    memory  number of rounds whose fakes are kept, those of the last discriminator move
 
     Row r of the pool holds every second fake of the last round whose index is r modulo `memory`, so a fake stays for
     `memory` rounds. The second, fourth, ... fake of a batch is replaced by the one in the same slot of a random row,
@@ -43,11 +43,19 @@ class Replay(GAN):
         shape: tuple[int, int, int],
         memory: int,
         noise: str = "normal",
+        discriminator_steps: int = 1,
         resample_noise: bool = True,
         joint_batch: bool = False,
     ) -> None:
         super().__init__(
-            G, D, latent_dim=latent_dim, game=game, noise=noise, resample_noise=resample_noise, joint_batch=joint_batch
+            G,
+            D,
+            latent_dim=latent_dim,
+            game=game,
+            noise=noise,
+            discriminator_steps=discriminator_steps,
+            resample_noise=resample_noise,
+            joint_batch=joint_batch,
         )
         if batch < 2:
             raise SparringError(
@@ -58,15 +66,16 @@ class Replay(GAN):
         self.register_buffer("filled", torch.zeros(memory * self.slots, dtype=torch.bool))
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
-        """As `GAN.round`, with replayed fakes in the discriminator's batch."""
-        x, _ = feed("train")
-        with torch.set_grad_enabled(not self.resample_noise):
-            fake = self.G(self.noise(len(x)))
-        odd, slot = self.odd_slots(len(x))
-        replayed = self.mix_in_replays(fake.detach(), odd, slot)
-        real_score, fake_score = self.scores(x, replayed)
-        loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
-        yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
+        """As `GAN.round`, with replayed fakes in the discriminator's batches."""
+        for _ in range(self.discriminator_steps):
+            x, _ = feed("train")
+            with torch.set_grad_enabled(not self.resample_noise):
+                fake = self.G(self.noise(len(x)))
+            odd, slot = self.odd_slots(len(x))
+            replayed = self.mix_in_replays(fake.detach(), odd, slot)
+            real_score, fake_score = self.scores(x, replayed)
+            loss = self.game.discriminator(real_score, fake_score, uniform=self.uniform)
+            yield Move("discriminator", loss, real=real_score.mean(), fake=fake_score.mean())
 
         now = self.round_index % self.memory * self.slots + slot
         self.pool[now], self.filled[now] = fake.detach()[odd], True
