@@ -41,61 +41,78 @@ def squared_error(scores: Tensor, target: Target) -> Tensor:
 class Targets:
     """Targets of the discriminator's scores, with optional smoothing, noise and flips.
 
-    real, fake  the targets; CSC321 swaps them (real 0, fake 1)
+    real, fake  the targets; CSC321 swaps them (real 0, fake 1). If they are equal, nothing can be learned
     smoothing   one-sided label smoothing (Salimans et al. 2016): moves the real target this fraction toward fake
-    noise       moves every target inward by noise * U(0, 1) (Chollet 2017 uses .05 outward, beyond the valid range)
+    real_noise, fake_noise  this times U(0, 1) is added to every target of real and of generated images; Chollet 2017:
+                .05 to both, so that his label 1 becomes up to 1.05; ganhacks 6: smoothing .3, then .5 to real (.7 to
+                1.2) and .3 to fake (0 to .3)
     flip_prob   fraction of each batch with flipped targets (ganhacks 6)
     uniform     n -> (n,) numbers from U(0, 1), used for noise and flips
+
+    Raises SparringError for values that are not finite or out of range, and for different labels whose targets are
+    equal or reversed on average.
     """
 
     real: float = 1.0
     fake: float = 0.0
     smoothing: float = 0.0
-    noise: float = 0.0
+    real_noise: float = 0.0
+    fake_noise: float = 0.0
     flip_prob: float = 0.0
     uniform: Callable[[int], Tensor] = field(default=torch.rand, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("real", "fake", "smoothing", "noise", "flip_prob"):
+        least = {"real": -math.inf, "fake": -math.inf, "real_noise": -0.5, "fake_noise": -0.5}
+        for name in ("real", "fake", "smoothing", "real_noise", "fake_noise", "flip_prob"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise SparringError(f"label {name} is {abbreviated(value)}: it must be a finite number")
-        if self.real == self.fake:
-            raise SparringError(f"real and fake labels are both {self.real}: they must differ")
-        for name in ("smoothing", "noise", "flip_prob"):
-            if not 0 <= getattr(self, name) <= 0.5:
-                raise SparringError(f"label {name} is {getattr(self, name)}: it must lie in [0, 0.5]")
+            if name not in ("real", "fake") and not least.get(name, 0) <= value <= 0.5:
+                raise SparringError(f"label {name} is {value}: it must lie in [{least.get(name, 0):g}, 0.5]")
         real, fake = self.means()
-        if math.isclose(real, fake):
+        if self.real == self.fake and real != fake:
+            raise SparringError(f"real and fake labels are both {self.real:g}: label noise must be equal, too")
+        if self.real != self.fake and (math.isclose(real, fake) or (real > fake) != (self.real > self.fake)):
             raise SparringError(
-                f"with flip_prob {self.flip_prob:g} and smoothing {self.smoothing:g} both targets are {real:g} on "
-                "average, which leaves no training signal: lower one of the two"
+                f"with smoothing {self.smoothing:g}, noise {self.real_noise:g} and {self.fake_noise:g}, and flip_prob "
+                f"{self.flip_prob:g} the targets are {real:g} and {fake:g} on average, which leaves no training "
+                "signal: lower one of them"
             )
 
     def for_real(self, scores: Tensor) -> Target:
         """Targets of real images, of the same shape as `scores`, or one number for all."""
         smoothed = self.real + self.smoothing * (self.fake - self.real)
-        return self._perturb(smoothed, self.fake, scores)
+        return self._perturb((smoothed, self.real_noise), (self.fake, self.fake_noise), scores)
 
     def for_fake(self, scores: Tensor) -> Target:
         """Targets of generated images, of the same shape as `scores`, or one number for all."""
-        return self._perturb(self.fake, self.real, scores)
+        return self._perturb((self.fake, self.fake_noise), (self.real, self.real_noise), scores)
 
-    def _perturb(self, target: float, other: float, scores: Tensor) -> Target:
-        if not self.noise and not self.flip_prob:
-            return target
-        flipped, noise = (self.uniform(scores.numel()).to(scores).view_as(scores) for _ in range(2))
-        flipped, noise = flipped < self.flip_prob, self.noise * noise
-        return torch.where(flipped, other + noise * (target - other), target + noise * (other - target))
+    def _perturb(self, target: tuple[float, float], other: tuple[float, float], scores: Tensor) -> Target:
+        """`target`, a pair of label and noise, or `other` where flipped."""
+        if not self.is_random:
+            return target[0]
+        flipped, u = (self.uniform(scores.numel()).to(scores).view_as(scores) for _ in range(2))
+        return torch.where(flipped < self.flip_prob, other[0] + other[1] * u, target[0] + target[1] * u)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether targets have noise or flips."""
+        return bool(self.real_noise or self.fake_noise or self.flip_prob)
 
     def means(self) -> tuple[float, float]:
         """Expected (real, fake) targets, on which the equilibrium depends."""
-        start = self.real + self.smoothing * (self.fake - self.real)
-        gap = self.fake - start
-        to_fake = start + gap * (self.noise / 2 + self.flip_prob * (1 - self.noise))
-        back = self.real - self.fake
-        to_real = self.fake + back * (self.noise / 2 + self.flip_prob * (1 - self.noise))
-        return to_fake, to_real
+        smoothed = self.real + self.smoothing * (self.fake - self.real)
+        real, fake, f = self.real + self.real_noise / 2, self.fake + self.fake_noise / 2, self.flip_prob
+        return (1 - f) * (smoothed + self.real_noise / 2) + f * fake, (1 - f) * fake + f * real
+
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest possible target."""
+        smoothed = self.real + self.smoothing * (self.fake - self.real)
+        flippable = [(self.real, self.real_noise)] if self.flip_prob else []
+        pairs = [(smoothed, self.real_noise), (self.fake, self.fake_noise), *flippable]
+        ends = [label + share * noise for label, noise in pairs for share in (0, 1)]
+        return min(ends), max(ends)
 
 
 @dataclass(frozen=True)
@@ -122,8 +139,7 @@ class Game:
 
         uniform  n -> (n,) numbers from U(0, 1), used for noise and flips of targets
         """
-        random = self.targets.noise or self.targets.flip_prob
-        targets = replace(self.targets, uniform=uniform) if random else self.targets
+        targets = replace(self.targets, uniform=uniform) if self.targets.is_random else self.targets
         loss = self.discriminator_loss(real, fake, targets)
         return loss / 2 if self.half_d_loss else loss
 
@@ -134,11 +150,30 @@ class Game:
     @property
     def direction_of_real(self) -> int:
         """1 if a higher score means "real", -1 if the targets are swapped."""
-        return 1 if self.targets.real > self.targets.fake else -1
+        return 1 if self.targets.real >= self.targets.fake else -1
+
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences to print before a training with these targets."""
+        if not self.uses_targets:
+            return ()
+        real, fake = self.targets.real, self.targets.fake
+        if real == fake:
+            return (
+                f"real and generated images have the same label, {real:g}: D learns one score for all images, G's "
+                "gradient vanishes, and samples will not resemble the images; --real-label 1 --fake-label 0 is a game",
+            )
+        low, high = self.targets.bounds()
+        if self.discriminator_loss is _cross_entropies and not 0 <= low <= high <= 1:
+            return (
+                f"targets reach {low if low < 0 else high:g}, which is not a probability: such a cross-entropy has no "
+                "minimum, so D's scores can grow without bound and its loss can become negative",
+            )
+        return ()
 
     def equilibrium(self) -> tuple[float, float]:
         """(discriminator's, generator's) loss when generated and real images are indistinguishable."""
         score = torch.full((1,), self.neutral_score(self.targets), dtype=torch.float64)
+        score = score.clamp(-1e3, 1e3)  # infinite if both targets are 0 or 1; cross-entropy is then 0, also at 1e3
         real, fake = self.targets.means()
         expected = replace(self, targets=Targets(real, fake)) if self.uses_targets else self
         return float(expected.discriminator(score, score)), float(self.generator(score))
@@ -162,7 +197,7 @@ def _non_saturating(fake: Tensor, targets: Targets) -> Tensor:
 def _neutral_logit(targets: Targets) -> float:
     """log(p / (1 - p)) where p is the mean target: Goodfellow et al. 2014, proposition 1 with p_g = p_data."""
     p = sum(targets.means()) / 2
-    return math.log(p / (1 - p))
+    return math.copysign(math.inf, p - 0.5) if p in (0, 1) else math.log(p / (1 - p))
 
 
 def _squared_errors(real: Tensor, fake: Tensor, targets: Targets) -> Tensor:
@@ -212,28 +247,33 @@ def game(
     real_label: float = 1.0,
     fake_label: float = 0.0,
     label_smoothing: float = 0.0,
-    label_noise: float = 0.0,
+    real_label_noise: float = 0.0,
+    fake_label_noise: float = 0.0,
     label_flip_prob: float = 0.0,
     half_d_loss: bool = False,
 ) -> Game:
     """The game with this name (a key of GAMES), with these targets.
 
-    Raises SparringError for an unknown name, for targets given to a game that does not use them, and for cross-entropy
-    targets other than 0 and 1.
+    Raises SparringError for an unknown name, for targets given to a game that does not use them, for cross-entropy
+    labels other than 0 and 1, and for those whose mean target is not a probability.
     """
     if not isinstance(name, str) or name not in GAMES:
         raise unknown_name_error("game", str(name), GAMES)
-    targets = Targets(real_label, fake_label, label_smoothing, label_noise, label_flip_prob)
+    targets = Targets(real_label, fake_label, label_smoothing, real_label_noise, fake_label_noise, label_flip_prob)
     if targets != Targets() and not GAMES[name].uses_targets:
         raise SparringError(
-            f"the {name} game does not use targets: remove real_label, fake_label, label_smoothing, label_noise and "
-            "label_flip_prob"
+            f"the {name} game does not use targets: remove real_label, fake_label, label_smoothing, real_label_noise, "
+            "fake_label_noise and label_flip_prob"
         )
-    if GAMES[name].discriminator_loss is _cross_entropies and not {real_label, fake_label} <= {0.0, 1.0}:
-        raise SparringError(
-            f"cross-entropy targets are {real_label:g} and {fake_label:g}: they must be 0 and 1 (label_smoothing moves "
-            "them)"
-        )
+    if GAMES[name].discriminator_loss is _cross_entropies:
+        if not {real_label, fake_label} <= {0.0, 1.0}:
+            raise SparringError(
+                f"cross-entropy labels are {real_label:g} and {fake_label:g}: they must be 0 or 1 (label_smoothing and "
+                "label noise move them)"
+            )
+        mean = sum(targets.means()) / 2
+        if not 0 < mean < 1 and not real_label == fake_label == mean:
+            raise SparringError(f"the mean target is {mean:g}: it must be between 0 and 1, so lower the label noise")
     return replace(GAMES[name], targets=targets, half_d_loss=half_d_loss)
 
 

@@ -100,6 +100,7 @@ class System(nn.Module):
     grid_columns  columns of a sample grid; for class-conditional systems one per class
     translates_to  the domains that `translate` accepts as `to`: 0, 1 or both
     side_multiple  the sides of images for `translate` are multiples of it
+    caveats       sentences to print before training, about settings whose effect the user may not expect
     precision     of generated images (`generate_images`): that of training, set by the referee or when a run is opened
     takes         capability -> the optional keyword arguments of its method: {"sample": {"labels", "truncation"}}. Each
                   class declares those of the methods it defines; those of inherited methods are added
@@ -138,6 +139,7 @@ class System(nn.Module):
     side_multiple: int = 4
     precision: torch.dtype = torch.float32
     batchwise: str = ""
+    caveats: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()

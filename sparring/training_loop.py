@@ -289,6 +289,7 @@ def why_no_fd(system: System, data: Dataset) -> str:
 
 def _caveats(referee: Referee, last: int) -> Iterator[str]:
     """Warnings about effects that the user may not expect."""
+    yield from referee.system.caveats
     microbatches, processes = referee.grad_accum, referee.processes.num_processes
     batchwise = referee.batchwise()
     if microbatches * processes > 1 and batchwise:

@@ -345,11 +345,11 @@ def test_the_sigmoid_of_smus_lsgan_is_a_slip_on_request():
 
 def test_the_rules_of_each_game():
     book = recipe("chollet_frogs").system
-    assert book.game.targets == Targets(real=0.0, fake=1.0, noise=0.05)
+    assert book.game.targets == Targets(real=0.0, fake=1.0, real_noise=0.05, fake_noise=-0.05)
     assert (book.joint_batch, book.resample_noise) == (True, True)
     assert book.equilibrium() == pytest.approx({"discriminator": log(2), "generator": log(2)})  # its log: .69, .74
     course = recipe("smu_frogs").system
-    assert course.game.targets == Targets(real=1.0, fake=0.0, noise=0.05)
+    assert course.game.targets == Targets(real=1.0, fake=0.0, real_noise=-0.05, fake_noise=0.05)
     assert (course.joint_batch, course.resample_noise) == (False, False)
     assert course.equilibrium() == pytest.approx({"discriminator": log(2), "generator": log(2)})
     squares = recipe("smu_frogs_lsgan").system

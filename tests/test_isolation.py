@@ -174,7 +174,7 @@ def test_layers_that_draw_are_not_disturbed_by_draws_from_the_global_generator(l
 def test_flips_and_noise_of_labels_are_the_rounds_own_and_the_same_in_pieces():
     def play(grad_accum, disturbed=False):
         system = gan().double()
-        system.game = game("non-saturating", label_flip_prob=0.3, label_noise=0.2)
+        system.game = game("non-saturating", label_flip_prob=0.3, fake_label_noise=0.2)
         if disturbed:
             system.D.register_forward_pre_hook(disturb)
         judge = referee(system, grad_accum=grad_accum)

@@ -72,7 +72,9 @@ def test_equilibrium_of_least_squares_at_score_zero_is_one_half_each():
     assert float(game("least-squares").generator(zero)) == 0.5
 
 
-@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"label_flip_prob": 0.2}, {"label_noise": 0.3}])
+@pytest.mark.parametrize(
+    "options", [{"label_smoothing": 0.1}, {"label_flip_prob": 0.2}, {"real_label_noise": 0.5, "fake_label_noise": 0.3}]
+)
 def test_equilibrium_is_where_an_indifferent_discriminator_stays(options):
     """With equal real and fake images, no constant score has a lower expected loss than the one claimed."""
     torch.manual_seed(0)
@@ -164,10 +166,13 @@ def test_flips_and_noise_have_the_promised_frequency_and_range():
     flipped = Targets(flip_prob=0.2).for_real(many)
     assert set(flipped.unique().tolist()) == {0.0, 1.0}
     assert float((flipped == 0).float().mean()) == pytest.approx(0.2, abs=0.005)
-    noisy = Targets(noise=0.3).for_fake(many)
-    assert 0 <= float(noisy.min()) < 0.01 < 0.29 < float(noisy.max()) <= 0.3
-    mean_real, mean_fake = Targets(smoothing=0.1, noise=0.2, flip_prob=0.3).means()
-    both = Targets(smoothing=0.1, noise=0.2, flip_prob=0.3)
+    soft = Targets(smoothing=0.3, real_noise=0.5, fake_noise=0.3)  # ganhacks 6
+    assert soft.bounds() == pytest.approx((0, 1.2))
+    for noisy, (low, high) in ((soft.for_real(many), (0.7, 1.2)), (soft.for_fake(many), (0, 0.3))):
+        assert low <= float(noisy.min()) < low + 0.01 < high - 0.01 < float(noisy.max()) <= high + 1e-6
+    both = Targets(smoothing=0.1, real_noise=-0.2, fake_noise=0.4, flip_prob=0.3)
+    assert both.bounds() == pytest.approx((0, 1))
+    mean_real, mean_fake = both.means()
     assert float(both.for_real(many).mean()) == pytest.approx(mean_real, abs=0.005)
     assert float(both.for_fake(many).mean()) == pytest.approx(mean_fake, abs=0.005)
 
@@ -181,13 +186,47 @@ def test_flips_and_noise_have_the_promised_frequency_and_range():
         ("non-saturating", {"label_flip_prob": 0.7}, r"\[0, 0.5\]"),
         ("non-saturating", {"label_flip_prob": 0.5}, "leaves no training signal"),
         ("least-squares", {"label_flip_prob": 1 / 3, "label_smoothing": 0.5}, "leaves no training signal"),
-        ("non-saturating", {"real_label": 0.0}, "must differ"),
-        ("minimax", {"real_label": 2.0}, "must be 0 and 1"),
+        ("least-squares", {"label_flip_prob": 0.5, "label_smoothing": 0.4}, "leaves no training signal"),
+        ("least-squares", {"fake_label_noise": 0.6}, r"\[-0.5, 0.5\]"),
+        ("non-saturating", {"real_label": 0.0, "fake_label_noise": 0.1}, "label noise must be equal"),
+        ("minimax", {"real_label": 2.0}, "must be 0 or 1"),
+        ("minimax", {"fake_label": 1.0, "real_label_noise": 0.2, "fake_label_noise": 0.2}, "mean target is 1.1"),
+        (
+            "minimax",
+            {"label_smoothing": 0.5, "real_label_noise": -0.5, "fake_label_noise": -0.5},
+            "mean target is 0: it must be between 0 and 1",
+        ),
     ],
 )
 def test_impossible_games_are_refused(name, options, words):
     with pytest.raises(SparringError, match=words):
         game(name, **options)
+
+
+@pytest.mark.parametrize("name", ["minimax", "non-saturating", "least-squares"])
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_with_equal_labels_there_is_nothing_to_learn(name, label):
+    """The wrong answers of Raschka's exercises: D's loss does not say which images are real."""
+    wrong, right = game(name, real_label=label, fake_label=label), game(name)
+    assert float(wrong.discriminator(SCORES, OTHER)) == pytest.approx(float(wrong.discriminator(OTHER, SCORES)))
+    assert float(right.discriminator(SCORES, OTHER)) != pytest.approx(float(right.discriminator(OTHER, SCORES)))
+
+    assert wrong.equilibrium() == pytest.approx((0, 0))
+    best = label if name == "least-squares" else 40 * (2 * label - 1)  # the same for every image
+    score = torch.full((5,), best, dtype=torch.float64, requires_grad=True)
+    (wrong.discriminator(score, score) + wrong.generator(score)).backward()
+    assert float(score.grad.abs().max()) < 1e-15
+    assert f"have the same label, {label:g}: D learns one score for all images" in wrong.caveats()[0]
+
+
+def test_cross_entropy_with_a_target_above_one_has_no_minimum():
+    soft = game("non-saturating", label_smoothing=0.3, real_label_noise=0.5, fake_label_noise=0.3)
+    assert "targets reach 1.2, which is not a probability" in soft.caveats()[0]
+    scores = torch.tensor([10.0, 100.0, 1000.0], dtype=torch.float64)
+    losses = [float(cross_entropy(score, 1.2)) for score in scores]
+    assert losses == pytest.approx([-0.2 * float(score) for score in scores], abs=1e-4)
+    assert not game("non-saturating", label_smoothing=0.3, real_label_noise=0.3, fake_label_noise=0.3).caveats()
+    assert not game("least-squares", real_label_noise=0.5).caveats()
 
 
 # Penalties.

@@ -90,6 +90,14 @@ def labeled_or_all(dataset: Dataset, n_labeled: int, batch: int, seed: int) -> D
     return dataset.labeled_subset(n_labeled, seed).repeated(batch) if n_labeled else dataset
 
 
+LabelNoise = Annotated[
+    float,
+    Field(
+        ge=-0.5,
+        le=0.5,
+        description="this times U(0, 1) is added to every such target; inward: -0.3 for label 1, 0.3 for label 0",
+    ),
+]
 GameName = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
 Game = Annotated[GameName, Field(description="the pair of losses")]
 
@@ -99,12 +107,15 @@ class GANOptions:
     """Options of the GAN game: losses, targets, fakes and batches."""
 
     game: Game = "non-saturating"
-    real_label: Annotated[float, Field(description="the discriminator's target for real images (CSC321: 0)")] = 1.0
-    fake_label: Annotated[float, Field(description="the discriminator's target for generated images (CSC321: 1)")] = 0.0
+    real_label: Annotated[float, Field(description="D's target for real images (CSC321: 0)")] = 1.0
+    fake_label: Annotated[
+        float, Field(description="D's target for generated images (CSC321: 1); if equal, nothing is learned")
+    ] = 0.0
     label_smoothing: Annotated[
         float, Field(ge=0, le=0.5, description="one-sided label smoothing: moves the real target by this much")
     ] = 0.0
-    label_noise: Annotated[float, Field(ge=0, le=0.5, description="moves targets inward by this times U(0, 1)")] = 0.0
+    real_label_noise: LabelNoise = 0.0
+    fake_label_noise: LabelNoise = 0.0
     label_flip_prob: Annotated[float, Field(ge=0, le=0.5, description="probability that a target is swapped")] = 0.0
     half_d_loss: Annotated[bool, Field(description="multiply the discriminator's loss by 1/2")] = False
     discriminator_steps: DiscriminatorSteps = 1
@@ -124,7 +135,8 @@ class GANOptions:
             real_label=self.real_label,
             fake_label=self.fake_label,
             label_smoothing=self.label_smoothing,
-            label_noise=self.label_noise,
+            real_label_noise=self.real_label_noise,
+            fake_label_noise=self.fake_label_noise,
             label_flip_prob=self.label_flip_prob,
             half_d_loss=self.half_d_loss,
         )

@@ -85,7 +85,12 @@ def chollet_frogs(
     rmsprop: RMSprop = RMSprop(),
     ema_decay: EmaDecay = 0.999,
     options: GANOptions = GANOptions(
-        real_label=0.0, fake_label=1.0, label_noise=0.05, half_d_loss=True, joint_batch=True
+        real_label=0.0,
+        fake_label=1.0,
+        real_label_noise=0.05,
+        fake_label_noise=-0.05,
+        half_d_loss=True,
+        joint_batch=True,
     ),
 ) -> Recipe:
     """Large kernels, no batch norm in G, dropout in D, noisy inverted labels, one joint batch; 32x32 only.
@@ -93,7 +98,7 @@ def chollet_frogs(
     | the book | here | why |
     |---|---|---|
     | real pixels in [0, 1], G's tanh in [-1, 1] | both in [-1, 1] | the book's own first trick; --bug-unit-data |
-    | labels plus .05 U(0, 1), up to 1.05 | noise moves targets inward | 1.05 is not a probability; no option |
+    | labels plus .05 U(0, 1), up to 1.05 | generated: 1 - .05 U(0, 1) | a probability; --fake-label-noise 0.05 |
     | images in fixed order | shuffled in every epoch | standard practice |
     | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 

@@ -48,7 +48,9 @@ def smu_frogs(
     ] = False,
     rmsprop: RMSprop = RMSprop(),
     ema_decay: EmaDecay = 0.999,
-    options: GANOptions = GANOptions(label_noise=0.05, half_d_loss=True, resample_noise=False),
+    options: GANOptions = GANOptions(
+        real_label_noise=-0.05, fake_label_noise=0.05, half_d_loss=True, resample_noise=False
+    ),
 ) -> Recipe:
     """Bilinear upsampling in G, batch norm after LeakyReLU in D; any multiple of 16 pixels.
 
@@ -56,7 +58,7 @@ def smu_frogs(
     |---|---|---|
     | all weights of D within [-1, 1] | both players' gradients | the meaning of Keras's clipvalue; --clip weights |
     | a weight decay of 1e-8 | learning rates / (1 + 1e-8 rounds) | the meaning of Keras's decay; --decay weights |
-    | labels plus .05 U(0, 1), up to 1.05 | noise moves targets inward | 1.05 is not a probability; no option |
+    | labels plus .05 U(0, 1), up to 1.05 | real: 1 - .05 U(0, 1) | a probability; --real-label-noise 0.05 |
     | step of G, then D | D, then G | algorithm 1; both use one batch of fakes |
     | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 
@@ -95,7 +97,7 @@ def smu_frogs(
         result="FD-lenet-mnist@10000 60 (real 2.3)",
         options="--size 32 --batch 64",
     ),
-    options=GANOptions(game="least-squares", label_noise=0.05, resample_noise=False),
+    options=GANOptions(game="least-squares", real_label_noise=-0.05, fake_label_noise=0.05, resample_noise=False),
 )
 def smu_frogs_lsgan() -> None:
     """smu-frogs with the least-squares game; its differences from the notebook apply here, too.

@@ -37,6 +37,7 @@ class ConditionalGAN(ConditionalNoiseModel):
     ) -> None:
         super().__init__(G, latent_dim=latent_dim, classes=classes, noise=noise)
         self.D, self.game, self.discriminator_steps = D, game, discriminator_steps
+        self.caveats = game.caveats()
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         """Eq. 2: `discriminator_steps` discriminator moves, then a generator move on the classes of the last."""

@@ -42,6 +42,7 @@ class GAN(NoiseModel):
         super().__init__(G, latent_dim=latent_dim, noise=noise)
         self.D, self.game, self.discriminator_steps = D, game, discriminator_steps
         self.resample_noise, self.joint_batch = resample_noise, joint_batch
+        self.caveats = game.caveats()
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         """Algorithm 1: `discriminator_steps` discriminator moves, then one generator move."""
