@@ -26,6 +26,7 @@ TRAIN = ["train", "csc321-mlp", "--size", "8", "--rounds", "4", "--latent-dim", 
 
 SMALL = {
     "dcgan": ({"width": 4}, 16),
+    "raschka-dcgan": ({"width": 4}, 16),
     "wgan": ({"width": 4, "warm_start": 3, "critic_steps": 2}, 16),
     "wgan-gp": ({"width": 4, "critic_steps": 2}, 28),
     "r1gan": ({"width": 4}, 28),

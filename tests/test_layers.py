@@ -102,7 +102,7 @@ def test_a_method_has_one_stem_in_systems_networks_and_recipes():
     )
     recipes = {path.partition(":")[0].removeprefix("sparring.recipes.") for path in RECIPES.values()}
     assert networks - SHARED_LAYERS <= recipes
-    assert systems - recipes == {"noise_model", "ada", "replay"}  # a base class, and flags of ganhacks
+    assert systems - recipes == {"noise_model", "ada", "replay", "old_players"}  # a base class, and flags of ganhacks
     assert recipes - systems - networks == {"csc321", "raschka"}  # courses whose networks are plain `mlp`
 
 

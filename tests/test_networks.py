@@ -34,6 +34,7 @@ def system(name, spec=GRAY28, **arguments):
         ("cs231n-dcgan", GRAY28, {}, 1102721, 6675009),
         ("cs231n-dcgan", GRAY28, {"latent_dim": 4}, 1102721, 6580801),
         ("raschka-mlp", GRAY28, {}, 100609, 114064),
+        ("raschka-dcgan", Spec(3, 64, 64), {}, 2765633, 3576704),
         ("csc321-mlp", GRAY28, {}, 265701, 266284),
         ("goodfellow-mlp", GRAY28, {}, 1231441, 2503984),
         ("dcgan", Spec(3, 64, 64), {}, 2765568, 3576704),

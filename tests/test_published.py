@@ -45,6 +45,7 @@ CRITIC = ("critic", "generator")
         ("cs231n-lsgan", GRAY, {}, 128, 3_900, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
         ("cs231n-dcgan", GRAY, {}, 128, 1_950, both("Adam", 1e-3, 0.5, 0.999), ("uniform", 96)),
         ("raschka-mlp", GRAY, {}, 128, 46_900, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
+        ("raschka-dcgan", Spec(3, 16, 16), NARROW, 128, 20 * 1272, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
         ("dcgan", Spec(1, 16, 16), NARROW, 128, 39_575, both("Adam", 2e-4, 0.5, 0.999), ("normal", 100)),
         ("wgan", Spec(1, 16, 16), NARROW, 64, 100_000, both("RMSprop", 5e-5, 0.99, players=CRITIC), ("normal", 100)),
         ("wgan-gp", GRAY, NARROW, 50, 200_000, both("Adam", 1e-4, 0.5, 0.9, players=CRITIC), ("normal", 128)),

@@ -29,7 +29,7 @@ class Maxout(nn.Module):
 
 def generator(latent_dim: int, width: int, shape: tuple[int, int, int]) -> nn.Sequential:
     """(B, latent) -> (B, *shape) in [-1, 1]: two ReLU layers, sigmoid, weights U(-.05, .05)."""
-    network = mlp.generator(latent_dim, [width, width], shape, activation=nn.ReLU, sigmoid=True)
+    network = mlp.generator(latent_dim, [width, width], shape, activation=nn.ReLU, output="sigmoid")
     for layer in network:
         if isinstance(layer, nn.Linear):
             uniform(layer, 0.05)

@@ -26,6 +26,25 @@ class ToUnitRange(nn.Module):
         return (x + 1) / 2
 
 
+ACTIVATIONS: dict[str, tuple[Callable[[float], nn.Module], Callable[[float], nn.Module]]] = {
+    "relu": (lambda slope: nn.ReLU(), lambda slope: nn.ReLU()),
+    "leaky-relu": (nn.LeakyReLU, nn.LeakyReLU),
+    "relu+leaky-relu": (lambda slope: nn.ReLU(), nn.LeakyReLU),
+    "tanh": (lambda slope: nn.Tanh(), lambda slope: nn.Tanh()),
+}
+"""Name -> the activations of generator and discriminator: functions of the slope of LeakyReLU."""
+
+OUTPUTS: dict[str, list[Callable[[], nn.Module]]] = {
+    "tanh": [nn.Tanh],
+    "sigmoid": [nn.Sigmoid, FromUnitRange],
+    "unscaled-sigmoid": [nn.Sigmoid],
+}
+"""Layers that end a generator. "unscaled-sigmoid": pixels in [0, 1], images in [-1, 1], a common error."""
+
+NORMS: dict[str, list[Callable[[int], nn.Module]]] = {"none": [], "batch": [nn.BatchNorm1d], "layer": [nn.LayerNorm]}
+"""Layers after a linear layer with so many outputs, before its activation."""
+
+
 def generator(
     latent_dim: int,
     hidden: Sequence[int],
@@ -33,17 +52,17 @@ def generator(
     *,
     activation: Callable[[], nn.Module],
     dropout: float = 0.0,
-    sigmoid: bool = False,
+    output: str = "tanh",
+    norm: str = "none",
 ) -> nn.Sequential:
-    """(B, latent) -> (B, *shape): linear layers of widths `hidden`, ending in tanh, or a rescaled sigmoid."""
+    """(B, latent) -> (B, *shape): linear layers of widths `hidden`. output, norm: keys of OUTPUTS and NORMS."""
     layers: list[nn.Module] = []
     for inputs, outputs in zip([latent_dim, *hidden], hidden, strict=False):
-        layers += [nn.Linear(inputs, outputs), activation()]
+        layers += [nn.Linear(inputs, outputs), *(make(outputs) for make in NORMS[norm]), activation()]
         if dropout:
             layers.append(Dropout(dropout))
     layers.append(nn.Linear([latent_dim, *hidden][-1], math.prod(shape)))
-    layers += [nn.Sigmoid(), FromUnitRange()] if sigmoid else [nn.Tanh()]
-    return nn.Sequential(*layers, nn.Unflatten(1, shape))
+    return nn.Sequential(*layers, *(make() for make in OUTPUTS[output]), nn.Unflatten(1, shape))
 
 
 def discriminator(
@@ -53,13 +72,18 @@ def discriminator(
     activation: Callable[[], nn.Module],
     dropout: float = 0.0,
     unit_range: bool = False,
+    norm: str = "none",
 ) -> nn.Sequential:
-    """(B, *shape) -> (B, 1) logits: linear layers of widths `hidden`; `unit_range`: rescales pixels to [0, 1]."""
+    """(B, *shape) -> (B, 1) logits: linear layers of widths `hidden`.
+
+    unit_range  rescales pixels to [0, 1]
+    norm        a key of NORMS: after each hidden layer but the first (Radford et al. 2016: none next to the image)
+    """
     layers: list[nn.Module] = [ToUnitRange()] if unit_range else []
     layers.append(nn.Flatten())
     widths = [math.prod(shape), *hidden]
-    for inputs, outputs in zip(widths, hidden, strict=False):
-        layers += [nn.Linear(inputs, outputs), activation()]
+    for i, (inputs, outputs) in enumerate(zip(widths, hidden, strict=False)):
+        layers += [nn.Linear(inputs, outputs), *(make(outputs) for make in NORMS[norm] if i), activation()]
         if dropout:
             layers.append(Dropout(dropout))
     return nn.Sequential(*layers, nn.Linear(widths[-1], 1))

@@ -6,6 +6,7 @@ RECIPES: dict[str, str] = {
     "cs231n-lsgan": "sparring.recipes.cs231n:cs231n_lsgan",
     "cs231n-dcgan": "sparring.recipes.cs231n:cs231n_dcgan",
     "raschka-mlp": "sparring.recipes.raschka:raschka_mlp",
+    "raschka-dcgan": "sparring.recipes.raschka:raschka_dcgan",
     "csc321-mlp": "sparring.recipes.csc321:csc321_mlp",
     "dcgan": "sparring.recipes.dcgan:dcgan",
     "wgan": "sparring.recipes.wgan:wgan",

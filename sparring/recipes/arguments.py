@@ -157,3 +157,66 @@ class GANOptions:
         from sparring.systems.gan import GAN
 
         return GAN(G, D, **self.gan_kwargs(latent_dim=latent_dim, noise=noise))
+
+
+@dataclass(frozen=True)
+class MLPOptions:
+    """Layers of the fully connected networks of a course's GAN."""
+
+    output: Annotated[
+        Literal["tanh", "sigmoid", "unscaled-sigmoid"],
+        Field(
+            description="output of G: tanh; sigmoid, with images rescaled to [0, 1] for D; or unscaled-sigmoid, the "
+            "wrong answer: pixels in [0, 1] and images in [-1, 1]"
+        ),
+    ] = "tanh"
+    activation: Annotated[
+        Literal["relu", "leaky-relu", "relu+leaky-relu", "tanh"],
+        Field(description="activation of the hidden layers; relu+leaky-relu: ReLU in G, LeakyReLU in D"),
+    ] = "leaky-relu"
+    norm: Annotated[
+        Literal["none", "batch", "layer"],
+        Field(description="norm after each hidden layer of G, and of D but for its first, e.g. batch"),
+    ] = "none"
+
+    def networks(
+        self,
+        latent_dim: int,
+        shape: tuple[int, int, int],
+        *,
+        generator: list[int],
+        discriminator: list[int],
+        slope: float,
+        dropout: float = 0.0,
+    ) -> tuple[nn.Module, nn.Module]:
+        """G, (B, latent) -> (B, *shape), and D, (B, *shape) -> (B, 1), with hidden layers of these widths.
+
+        slope    of LeakyReLU
+        dropout  probability, after each hidden layer
+        """
+        from sparring.networks import mlp
+
+        of_g, of_d = (partial(make, slope) for make in mlp.ACTIVATIONS[self.activation])
+        return (
+            mlp.generator(
+                latent_dim, generator, shape, activation=of_g, dropout=dropout, output=self.output, norm=self.norm
+            ),
+            mlp.discriminator(
+                shape,
+                discriminator,
+                activation=of_d,
+                dropout=dropout,
+                unit_range=self.output == "sigmoid",
+                norm=self.norm,
+            ),
+        )
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences to print before a training with these layers."""
+        if self.output != "unscaled-sigmoid":
+            return ()
+        return (
+            "G's pixels are in [0, 1], those of the images in [-1, 1]: no sample is darker than mid-gray, which D "
+            "detects; --output sigmoid rescales both",
+        )

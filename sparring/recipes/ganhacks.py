@@ -168,6 +168,19 @@ class DiscriminatorParts:
         return network if self.packing == 1 else PacDiscriminator(network, self.packing)
 
 
+@dataclass(frozen=True)
+class OldPlayers:
+    """Earlier copies of the players as opponents."""
+
+    old_players: Annotated[
+        int, Field(ge=0, le=50, description="earlier copies of G and D kept as opponents (ganhacks 8); 0: none")
+    ] = 0
+    old_players_every: Annotated[int, Field(ge=2, description="rounds from one such copy to the next")] = 200
+    old_players_rounds: Annotated[
+        int, Field(ge=1, description="the last rounds before each copy are played against the old players")
+    ] = 20
+
+
 @recipe(paper="Chintala et al. 2016, How to Train a GAN (ganhacks); Chollet 2017, section 8.5.2", size=28)
 def ganhacks(
     data: "Spec",
@@ -182,6 +195,7 @@ def ganhacks(
     replay: Annotated[
         int, Field(ge=0, description="size of the replay memory of fakes, in rounds (ganhacks 8); 0: none")
     ] = 0,
+    old: OldPlayers = OldPlayers(),
     label_channels: Annotated[
         int, Field(ge=0, description="class-conditional, with so many label channels (ganhacks 16); 0: unconditional")
     ] = 0,
@@ -192,13 +206,13 @@ def ganhacks(
     """A DCGAN with GAN tricks, one flag each; 28, 32 or 64 pixels.
 
     The defaults are what both lists recommend. To see the effect of a trick, change one flag and compare two runs;
-    docs/tricks.md lists the claims. Replay, labels and adaptive augmentation cannot be combined. With labels the
-    generator's step always draws new noise.
+    docs/tricks.md lists the claims. Replay, old players, labels and adaptive augmentation cannot be combined. With
+    labels the generator's step always draws new noise.
 
     Measured (docs/results/mnist.md; seed 0, 19 minutes on one CPU thread of a busy machine):
     FD-lenet-mnist@10000 131 on MNIST after 6,000 rounds, where real images score 3.1.
     """
-    require_compatible(generator, discriminator, options, replay=replay, label_channels=label_channels)
+    require_compatible(generator, discriminator, options, replay=replay, old=old, label_channels=label_channels)
     system = make_system(
         generator.network(latent_dim + label_channels, width, data, vbn_size),
         discriminator.network(width, data, label_channels, vbn_size),
@@ -209,6 +223,7 @@ def ganhacks(
         noise=noise,
         batch=batch,
         replay=replay,
+        old=old,
         label_channels=label_channels,
     )
     return Recipe(
@@ -227,11 +242,13 @@ def require_compatible(
     options: GANOptions,
     *,
     replay: int,
+    old: OldPlayers,
     label_channels: int,
 ) -> None:
     """Raises SparringError for tricks that cannot be combined."""
     exclusive = {
         "--replay": replay,
+        "--old-players": old.old_players,
         "--label-channels": label_channels,
         "--augment adaptive": discriminator.augment == "adaptive",
     }
@@ -254,13 +271,15 @@ def make_system(
     noise: str,
     batch: int,
     replay: int,
+    old: OldPlayers,
     label_channels: int,
 ) -> "NoiseModel":
-    """The GAN of these networks: conditional, with a replay memory, with adaptive augmentation, or plain."""
+    """The GAN of these networks: conditional, with a replay memory, old players or adaptive augmentation, or plain."""
     from torch import nn
 
     from sparring.networks.diffaug import AdaptiveAugment
     from sparring.networks.labels import LabelAsChannels, LabelEmbeddingInput
+    from sparring.systems import old_players
     from sparring.systems.ada import ADA
     from sparring.systems.cgan import ConditionalGAN
     from sparring.systems.replay import Replay
@@ -281,6 +300,9 @@ def make_system(
     kwargs = options.gan_kwargs(latent_dim=latent_dim, noise=noise)
     if replay:
         return Replay(G, D, batch=batch, shape=data.shape, memory=replay, **kwargs)
+    if old.old_players:
+        every, rounds = old.old_players_every, old.old_players_rounds
+        return old_players.OldPlayers(G, D, copies=old.old_players, every=every, rounds=rounds, **kwargs)
     if discriminator.augment == "adaptive":
         return ADA(G, D, AdaptiveAugment(), **kwargs)
     return options.make_gan(G, D, latent_dim=latent_dim, noise=noise)
