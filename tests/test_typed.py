@@ -140,7 +140,7 @@ def calls(system):
         latent.total_steps: {"decoder": decoder, "init": "both", "steps": 3, "restarts": 2},
         latent.default_interpolation: {"system": system},
         latent.closed_path: {"stops": codes[None], "steps": 3, "how": "lerp"},
-        losses.Targets: {"real": 1.0, "fake": 0.0, "smoothing": 0.0, "noise": 0.0, "flip_prob": 0.0},
+        losses.Targets: {"real": 1.0, "fake": 0.0, "smoothing": 0.0, "real_noise": 0.0, "flip_prob": 0.0},
         losses.game: {"name": "hinge", "real_label": 1.0, "label_smoothing": 0.0, "label_flip_prob": 0.0},
         priors.gaussian: {"latent_dim": 3, "std": 1.0},
         priors.uniform: {"latent_dim": 3, "bound": 1.0},
