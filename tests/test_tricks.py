@@ -877,7 +877,8 @@ def test_every_command_of_the_page_is_one_that_its_recipe_takes(command):
             given[name.replace("-", "_")] = flags.pop(0)
         else:
             given[name.removeprefix("no-").replace("-", "_")] = not name.startswith("no-")
+    size = int(given.pop("size", 28))  # of the images, an option of every training
     known = {a.name: a.default for a in arguments(function)}
     settled = resolve_arguments(function, given)
     assert all(settled[name] != known[name] for name in given), "the command changes nothing"
-    build_recipe(function, Spec(1, 28, 28, tuple("0123456789")), settled)
+    build_recipe(function, Spec(1, size, size, tuple("0123456789")), settled)
