@@ -393,6 +393,10 @@ def test_edges_of_color_follow_the_color_that_changes_most():
 # Refusals.
 
 
+def test_partners_are_matched_whatever_the_order():
+    assert match_names(["1.png", "2.png", "x/1.png"], ["y/x/1.jpg", "y/2.jpg", "y/1.jpg"], ("a", "b")) == [2, 1, 0]
+
+
 def test_partners_that_are_missing_are_named():
     one_line(
         lambda: match_names(["1.png", "2.png"], ["1.png"], ("domain a", "domain b")), "1 of 3 images has no partner"
