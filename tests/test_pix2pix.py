@@ -517,3 +517,28 @@ def test_only_recipes_of_two_domains_take_pairs(capsys):
     with pytest.raises(SystemExit):
         main(["train", "cs231n-mlp", "--data", "digits", "--pairs", "edges"])
     assert "unknown option '--pairs'" in capsys.readouterr().err
+
+
+def test_check_data_knows_pairs(tmp_path, capsys):
+    a, b = (
+        save(tmp_path / "a", ["1.png", "2.png", "3.png"]),
+        save(tmp_path / "b", ["1.bmp", "2.bmp", "3.bmp"], shade=99),
+    )
+    main(["check-data", a, "--pairs", "names", "--pairs-b", b, "--held-out", "1", "--preview", str(tmp_path / "p.png")])
+    out = capsys.readouterr().out
+    assert "a-b: 3 pairs, a and b" in out
+    assert "8 x 8 pixels, gray; 2 pairs to train on, 1 held out" in out
+    with Image.open(tmp_path / "p.png") as picture:
+        shown = np.array(picture)
+    assert shown.shape == (2 * 10 + 2, 2 * 10 + 2)
+    assert (shown[2:10, 2:10] + 99 == shown[12:20, 2:10]).all()
+    for given, words in (
+        (["--pairs-b", b], "requires --pairs names"),
+        (["--pairs", "halves", "--labels-from", "none"], "omit --labels-from"),
+        (["--pairs", "names", "--pairs-b", str(tmp_path / "p.png")], "p.png"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["check-data", a, *given])
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
