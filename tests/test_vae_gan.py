@@ -28,7 +28,7 @@ def test_the_loss_of_features_is_the_density_of_a_unit_gaussian_without_its_cons
     torch.testing.assert_close(unit_gaussian_nll(mean, x), constant - density)
 
 
-def small(gamma=0.3, name="minimax"):
+def small(gamma=0.3, name="minimax", **options):
     """A VAE/GAN of images (1, 2, 2) in float64, with batch norm in every network."""
     torch.manual_seed(0)
     return VAEGAN(
@@ -39,18 +39,23 @@ def small(gamma=0.3, name="minimax"):
         latent_dim=LATENT,
         gamma=gamma,
         game=game(name),
+        **options,
     ).double()
 
 
-def algorithm_1(system, x, noise, z_p, gamma):
+def algorithm_1(system, x, noise, z_p, gamma, *, joint_batch):
     """The three losses of algorithm 1 at one set of weights, written with torch.distributions and log-sigmoids."""
     mean, log_variance = system.encoder(x).split(LATENT, 1)
     q = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
     l_prior = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
     x_tilde, x_p = system.decoder(mean + q.stddev * noise), system.decoder(z_p)
-    features = system.T(torch.cat([x, x_tilde, x_p]))
+    if joint_batch:
+        features = system.T(torch.cat([x, x_tilde, x_p]))
+        real, recon, fake = system.D(features).split(B)
+    else:
+        features = torch.cat([system.T(images) for images in (x, x_tilde, x_p)])
+        real, recon, fake = (system.D(rows) for rows in features.split(B))
     l_llike = 0.5 * (features[:B] - features[B : 2 * B]).pow(2).sum(1).mean()
-    real, recon, fake = system.D(features).split(B)
     of_fakes = (F.logsigmoid(-recon).mean() + F.logsigmoid(-fake).mean()) / 2
     l_gan = F.logsigmoid(real).mean() + of_fakes
     return {"encoder": l_prior + l_llike, "generator": gamma * l_llike + of_fakes, "discriminator": -l_gan}
@@ -64,12 +69,13 @@ def draws(monkeypatch, system):
     return noise, z_p
 
 
-def test_each_network_descends_its_line_of_algorithm_1_at_the_weights_before_the_round(monkeypatch):
+@pytest.mark.parametrize("joint_batch", [True, False])
+def test_each_network_descends_its_line_of_algorithm_1_at_the_weights_before_the_round(monkeypatch, joint_batch):
     """Three steps of gradient descent equal one simultaneous step of all networks, each on its own loss."""
-    system, reference = small(), small()
+    system, reference = small(joint_batch=joint_batch), small()
     x = torch.randn(B, 1, 2, 2, dtype=torch.float64)
     noise, z_p = draws(monkeypatch, system)
-    losses = algorithm_1(reference, x, noise, z_p, 0.3)
+    losses = algorithm_1(reference, x, noise, z_p, 0.3, joint_batch=joint_batch)
     expected = {}
     for player, names in system.players.items():
         weights = {f"{n}.{k}": w for n in names for k, w in getattr(reference, n).named_parameters()}

@@ -26,6 +26,9 @@ def vae_gan(
     ] = 2e-6,
     beta: Beta = 1.0,
     game: Game = "minimax",
+    joint_batch: Annotated[
+        bool, Field(description="images, reconstructions and samples in one batch of D; no: three batches")
+    ] = True,
     batch: Batch = 64,
     lr: Rate = 3e-4,
     ema_decay: EmaDecay = 0.999,
@@ -41,8 +44,8 @@ def vae_gan(
     | samples of the live weights | of the EMA weights | less noise in the samples; --ema-decay 0 |
 
     The features are those of the discriminator's fourth convolution. Their loss is a sum over features: with images or
-    a `--width` of another size `--gamma` needs another value. `--game non-saturating` helps where the discriminator
-    wins early.
+    a `--width` of another size `--gamma` needs another value. `--game non-saturating` and `--no-joint-batch` help where
+    the discriminator wins early.
     """
     import torch
 
@@ -59,6 +62,7 @@ def vae_gan(
         gamma=gamma,
         beta=beta,
         game=losses.game(game),
+        joint_batch=joint_batch,
     )
     rmsprop = partial(torch.optim.RMSprop, lr=lr, alpha=0.9)
     return Recipe(

@@ -22,6 +22,8 @@ class VAEGAN(VAE):
     D        features -> (B, 1) scores (logits): the discriminator's other layers
     gamma    weight of the reconstruction in the decoder's loss (eq. 9)
     beta     weight of the KL divergence in the encoder's loss; 1: the paper's
+    joint_batch  the discriminator sees images, reconstructions and samples in one batch, so they share batch norm
+             statistics; False: in three, which makes it harder to tell them apart
     game     the pair of losses (sparring.losses.GAMES); the paper's is "minimax"
 
     The three networks use the gradients of one set of weights, as in algorithm 1: no move uses a network that an
@@ -43,12 +45,13 @@ class VAEGAN(VAE):
         gamma: float,
         game: Game,
         beta: float = 1.0,
+        joint_batch: bool = True,
     ) -> None:
         super().__init__(
             encoder, decoder, latent_dim=latent_dim, nll=unit_gaussian_nll, to_image=nn.Identity(), beta=beta
         )
         self.T, self.D = T, D
-        self.gamma, self.game = gamma, game
+        self.gamma, self.game, self.joint_batch = gamma, game, joint_batch
 
     def round(self, feed: NextBatch) -> Generator[Move, None, None]:
         """Algorithm 1."""
@@ -74,13 +77,13 @@ class VAEGAN(VAE):
     def compare(self, x: Tensor, reconstructed: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """L_llike of eq. 7, a scalar; scores (B, 1) of images and (2 B, 1) of reconstructions and samples.
 
-        All images are one batch of the discriminator, as in the authors' code, so they share batch norm statistics. A
-        loss is the mean over reconstructions and samples, where eq. 10 has the sum: real and generated images weigh
+        A loss is the mean over reconstructions and samples, where eq. 10 has the sum: real and generated images weigh
         the same, as in the authors' code.
         """
-        features = self.T(torch.cat([x, reconstructed, fake]))
-        of_images, of_reconstructions, _ = features.chunk(3)
-        scores = self.D(features)
+        batches = [torch.cat([x, reconstructed, fake])] if self.joint_batch else [x, reconstructed, fake]
+        features = [self.T(images) for images in batches]
+        of_images, of_reconstructions, _ = torch.cat(features).chunk(3)
+        scores = torch.cat([self.D(part) for part in features])
         return self.nll(of_reconstructions, of_images).mean(), scores[: len(x)], scores[len(x) :]
 
     def score(self, images: Tensor) -> Tensor:
