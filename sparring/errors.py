@@ -67,6 +67,9 @@ def unknown_name_error(kind: str, name: str, possible: Iterable[str]) -> Sparrin
 MOST = 2**63 - 1
 """The largest 64-bit signed integer: the limit of tensors, seeds and files."""
 
+ROWS = r"^[0-9]{1,12}:[0-9]{1,12}$"
+"""Rows of a data set as text: START:END."""
+
 
 def require_int(what: str, value: object, least: int = 1, most: int = MOST) -> int:
     """The value as int. Raises SparringError unless it is a whole number in [least, most]."""

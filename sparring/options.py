@@ -8,6 +8,7 @@
 Both functions are in `sparring.recipes.recipe`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sparring.errors import MOST, SparringError, abbreviated, is_number, printable, require_int, require_path
+from sparring.errors import MOST, ROWS, SparringError, abbreviated, is_number, printable, require_int, require_path
 
 MAX_THREADS = 1024
 
@@ -49,9 +50,12 @@ LabelsFrom = Annotated[
     ),
 ]
 HeldOut = Annotated[
-    int | float,
+    Annotated[int | float, Field(ge=0)] | Annotated[str, Field(pattern=ROWS)],
     BeforeValidator(whole_number),
-    Field(ge=0, description="images that training never sees, for evaluation: a fraction (0.2) or a number (500)"),
+    Field(
+        description="images that training never sees, for evaluation: a fraction (0.2), a number (500), or rows in the "
+        "order of the source (50000:55000)"
+    ),
 ]
 Pairs = Annotated[
     Literal["names", "halves", "edges"] | None,
@@ -121,9 +125,11 @@ class TrainOptions:
         self._require_int("seed", least=0)
         if not isinstance(self.precision, str) or self.precision not in ("auto", "fp32", "bf16"):
             raise SparringError(f"precision is {abbreviated(self.precision)}: it must be auto, fp32 or bf16")
-        if not isinstance(self.held_out, int | float):
+        text = isinstance(self.held_out, str)
+        if not (re.fullmatch(ROWS, str(self.held_out)) if text else isinstance(self.held_out, int | float)):
             raise SparringError(
-                f"held_out is {abbreviated(self.held_out)}: it must be a fraction or a number of images"
+                f"held_out is {abbreviated(self.held_out)}: it must be a fraction or a number of images, or rows "
+                "(50000:55000)"
             )
         if self.data_root is not None:
             require_path("data_root", self.data_root)

@@ -55,7 +55,7 @@ def train(
     channels: Literal[1, 3] | None = None,
     classes: str | None = None,
     labels_from: Path | str | None = None,
-    held_out: float = 0.1,
+    held_out: float | str = 0.1,
     pairs: Literal["names", "halves", "edges"] | None = None,
     data_root: Path | str | None = None,
     log_every: int = 10,

@@ -54,6 +54,7 @@ def counts(system):
     ("name", "arguments", "expected"),
     [
         ("mnist-net", {}, {"C": 431080}),
+        ("cs231n-classifier", {}, {"C": 1102721 + 9 * 1025}),
         ("vae", {}, {"encoder": 412540, "decoder": 403284}),
         ("chollet-vae", {}, {"encoder": 494244, "decoder": 56385}),  # together 550,629
         ("smu-vae", {}, {"encoder": 156260, "decoder": 58913}),  # together 215,173

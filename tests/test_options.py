@@ -30,6 +30,8 @@ def test_text_is_converted_and_checked():
     options = TrainOptions(**resolve_arguments(TrainOptions, values))
     assert (options.rounds, options.held_out, options.channels, str(options.data_root)) == (20, 500, 1, "there")
     assert options == TrainOptions(rounds=20, held_out=500, channels=1, data_root="there", labels_from="none")
+    for text, value in {"0.2": 0.2, "50000:55000": "50000:55000"}.items():
+        assert resolve_arguments(TrainOptions, {"held_out": text})["held_out"] == value
     for name, value in {
         "rounds": "0",
         "precision": "fp16",
@@ -48,7 +50,7 @@ def test_text_is_converted_and_checked():
         ("threads", (1025,)),
         ("seed", (-1, None)),
         ("precision", ("fp16", None, np.zeros(3))),
-        ("held_out", ("x", None)),
+        ("held_out", ("x", None, "3:", "1:2\n")),
         ("data_root", (3, "a\0b")),
         ("out", (None, "a\0b", "\udcff")),
     ],

@@ -21,8 +21,10 @@ from PIL import Image
 
 from sparring.data import Spec, decode, load
 from sparring.data.builtin import CIFAR10, DIGITS, FASHION, read_idx
+from sparring.data.loading import reload_data
 from sparring.data.scan import scan
 from sparring.errors import SparringError, StorageError
+from sparring.recipes.arguments import first
 
 
 @pytest.fixture(autouse=True)
@@ -525,6 +527,35 @@ def test_the_same_images_are_held_out_every_time():
     assert (len(first), len(first.held_out), len(whole), whole.held_out) == (450, 50, 500, None)
     kept = {image.numpy().tobytes() for image in first.images}
     assert not any(image.numpy().tobytes() in kept for image in first.held_out.images)
+
+
+def test_rows_are_held_out_in_the_order_of_the_source(tmp_path):
+    """As CS231n's sampler of chunks: the first images to train on, the next ones to validate on."""
+    pixels = torch.arange(20, dtype=torch.uint8)[:, None, None].expand(20, 4, 4).contiguous()
+    np.save(tmp_path / "a.npy", pixels.numpy())
+    data = load(tmp_path / "a.npy", held_out="12:15")
+    assert data.held_out.images[:, 0, 0, 0].tolist() == [12, 13, 14]
+    assert data.images[:, 0, 0, 0].tolist() == [*range(12), *range(15, 20)]
+    assert first(12)(data, 0)["train"].images[:, 0, 0, 0].tolist() == [*range(12)]
+    assert reload_data(data.source, None).fingerprint == data.fingerprint
+    assert len({load(pixels, held_out=rows).fingerprint for rows in ("12:15", "11:14", 3)}) == 3
+    assert len(load(pixels, held_out="0:18")) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("15:12", "cannot hold out rows 15:12 of 20 images: give START:END, with END up to 20"),
+        ("3:3", "cannot hold out rows 3:3"),
+        ("12:21", "with END up to 20"),
+        ("0:19", "has 20 usable images, 1 after holding out 19; at least 2"),
+        *((wrong, "or rows ('50000:55000')") for wrong in ("12", "-3:5", "1:2:3", "1:2\n", "0x1:3", "")),
+    ],
+)
+def test_rows_that_cannot_be_held_out_are_refused(rows, words):
+    with pytest.raises(SparringError) as refusal:
+        load(np.zeros((20, 4, 4), np.uint8), held_out=rows)
+    assert words in str(refusal.value)
 
 
 def test_too_few_to_hold_out_says_so():

@@ -33,6 +33,7 @@ PLAYFUL = {"sample", "sample_latents", "decode", "score"}
 PROMISED = {
     "mnist-net": {"classify"},
     "mlp-classifier": {"classify"},
+    "cs231n-classifier": {"classify"},
     "autoencoder": CODES,
     "vae": GENERATIVE | {"kl", "log_likelihood"},
     "chollet-vae": GENERATIVE | {"kl", "log_likelihood"},

@@ -163,7 +163,7 @@ def check(
     *,
     labels_from: str | Path | None = None,
     root: str | Path | None = None,
-    held_out: float = HELD_OUT,
+    held_out: float | str = HELD_OUT,
     cache: str | Path | None = None,
 ) -> CheckReport:
     """Inspect a source without stopping at bad files. The arguments are those of `load`.
@@ -177,7 +177,7 @@ def check(
     if path is None:
         return _check_dataset(load(source, root=root, held_out=0, cache=cache, labels_from=labels_from), held_out)
     flags = f" --labels-from {shlex.quote(printable(str(labels_from)))}" if labels_from is not None else ""
-    flags += f" --held-out {held_out:g}" if held_out != HELD_OUT else ""
+    flags += f" --held-out {held_out}" if held_out != HELD_OUT else ""
     return _check_files(scan(path, labels_from=labels_place(labels_from)), held_out, flags)
 
 
@@ -219,7 +219,7 @@ def files_of(source: object, root: str | Path | None, cache: str | Path | None) 
     return None
 
 
-def _check_files(index: FileIndex, held_out: float, flags: str) -> CheckReport:
+def _check_files(index: FileIndex, held_out: float | str, flags: str) -> CheckReport:
     """Check image files. `flags` are the options to repeat in the suggested training command.
 
     Keeps at most 16 bytes per file, and the reason for each bad one, so that millions of files fit into memory.
@@ -284,9 +284,9 @@ def _copies(digests: np.ndarray) -> dict[int, int]:
     return {int(row): int(earlier[row]) for row in np.flatnonzero(earlier != np.arange(len(digests)))}
 
 
-def _split_note(images: int, held_out: float) -> str:
+def _split_note(images: int, held_out: float | str) -> str:
     number = held_out_of(images, held_out)
-    return f"{images - number:,} images to train on, {number:,} held out for evaluation (--held-out {held_out:g})"
+    return f"{images - number:,} images to train on, {number:,} held out for evaluation (--held-out {held_out})"
 
 
 def _advice(
@@ -295,7 +295,7 @@ def _advice(
     bad: int,
     copies: int,
     classes: Counter[str],
-    held_out: float,
+    held_out: float | str,
     flags: str,
 ) -> Iterator[str]:
     good = headers.total()
@@ -337,7 +337,7 @@ def _advice(
     yield f"sparring train RECIPE --data {path} --size {size} --channels {natural_channels(index)}{flags}"
 
 
-def _small_set_advice(good: int, held_out: float) -> Iterator[str]:
+def _small_set_advice(good: int, held_out: float | str) -> Iterator[str]:
     """Advice for small data sets."""
     number = held_out_of(good, held_out)
     if number < MIN_HELD_OUT and good >= 2 * MIN_HELD_OUT:
@@ -351,7 +351,7 @@ def _small_set_advice(good: int, held_out: float) -> Iterator[str]:
         yield f"{good:,} images are few: expect memorization unless the recipe augments them"
 
 
-def _check_dataset(data: Dataset, held_out: float) -> CheckReport:
+def _check_dataset(data: Dataset, held_out: float | str) -> CheckReport:
     images = data.images.contiguous().numpy()
     digests = b"".join(blake2b(image.tobytes(), digest_size=DIGEST).digest() for image in images)
     copies = _copies(np.frombuffer(digests, f"V{DIGEST}"))

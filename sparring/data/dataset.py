@@ -50,9 +50,21 @@ class Spec:
         return self.height
 
 
-def held_out_of(images: int, part: float) -> int:
-    """The number of held-out images; `part` is a share below 1 or a whole number of images."""
+def held_out_of(images: int, part: float | str) -> int:
+    """The number of held-out images; `part` is a share below 1, a number of images, or rows such as "50000:55000"."""
+    if isinstance(part, str):
+        return len(held_out_rows(images, part))
     return int(part) if isinstance(part, Integral) else round(images * float(part))
+
+
+def held_out_rows(images: int, part: str) -> range:
+    """The rows "START:END", END excluded. Raises SparringError unless they are a part of that many images."""
+    start, end = map(int, part.split(":"))
+    if not start < end <= images:
+        raise SparringError(
+            f"cannot hold out rows {part} of {images:,} images: give START:END, with END up to {images}"
+        )
+    return range(start, end)
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,12 +324,17 @@ class Dataset:
             raise SparringError(f"'{printable(self.name)}' has no images to repeat")
         return self.rows(torch.arange(len(self)).repeat(-(-at_least // len(self))))
 
-    def hold_out(self, part: float) -> Dataset:
-        """Move a share of the images (below 1), or a number of them, into `held_out`.
+    def hold_out(self, part: float | str) -> Dataset:
+        """Move a share of the images (below 1), a number of them, or the rows "START:END" into `held_out`.
 
-        The choice is independent of the run's seed. Raises SparringError for other shares and for more images than
-        there are.
+        A share or a number is chosen at random, independent of the run's seed. Raises SparringError for other shares
+        and for more images than there are.
         """
+        if isinstance(part, str):
+            rows = torch.zeros(len(self), dtype=torch.bool)
+            chosen = held_out_rows(len(self), part)
+            rows[chosen.start : chosen.stop] = True
+            return self._divided((~rows).nonzero().flatten(), rows.nonzero().flatten())
         most = len(self) + 1 if isinstance(part, Integral) else 1
         if not isinstance(part, Real) or isinstance(part, bool) or not 0 <= part < most:
             raise SparringError(
@@ -325,8 +342,10 @@ class Dataset:
             )
         order = torch.randperm(len(self), generator=make_generator("held-out"))
         n_train = len(self) - held_out_of(len(self), part)
-        train, rest = order[:n_train].sort().values, order[n_train:].sort().values
-        return replace(self.rows(train), held_out=self.rows(rest), test=self.test, notes=self.notes)
+        return self._divided(order[:n_train].sort().values, order[n_train:].sort().values)
+
+    def _divided(self, train: Tensor, held_out: Tensor) -> Dataset:
+        return replace(self.rows(train), held_out=self.rows(held_out), test=self.test, notes=self.notes)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral, Real
@@ -26,7 +27,7 @@ from sparring.data.pairs import PairsFrom, match_names, stack, unstack
 from sparring.data.pixels import BadImage, Half, decode_image, inspect, open_image, require_shape, resize
 from sparring.data.scan import scan
 from sparring.data.zip_members import kind_of
-from sparring.errors import SparringError, abbreviated, plural, printable, require_path, unknown_name_error
+from sparring.errors import ROWS, SparringError, abbreviated, plural, printable, require_path, unknown_name_error
 from sparring.seeds import standard_defaults
 
 NAMES = (*DATASETS, *FACES, *IMAGE_FILES, "nci")
@@ -42,7 +43,7 @@ def load(
     classes: str | Iterable[str | int] | None = None,
     labels_from: str | Path | None = None,
     root: str | Path | None = None,
-    held_out: float = 0.1,
+    held_out: float | str = 0.1,
     pairs: PairsFrom | None = None,
     cache: str | Path | None = None,
 ) -> Dataset:
@@ -61,7 +62,8 @@ def load(
               the folders, if there are any. Folders train/ and test/ (or val/) are not classes: the second is the
               test set. For faces and pixel-faces: an attribute (default: glasses), or "none"
     root      a folder to search for built-in data sets, before SPARRING_DATA and the cache folder
-    held_out  images that training never sees: a share (0.1), or a number (500); 0: none. Of pairs, a number of pairs
+    held_out  images that training never sees: a share (0.1) or a number (500), chosen at random; rows of the source,
+              "50000:55000" (the last is excluded); 0: none. Of pairs, a number of pairs
     pairs     load pairs of two domains, a and b, that belong together. "names": {"a": X, "b": Y} with equal file names
               (arrays: row by row), or one source with two class folders; "halves": one source of images with a on the
               left and b on the right; "edges": one source of images, which are b, and a are their edges
@@ -107,7 +109,7 @@ def _record(
     classes: str | list[str] | None,
     labels_from: str | None,
     root: str | Path | None,
-    held_out: float,
+    held_out: float | str,
     cache: str | Path | None,
 ) -> dict[str, Any]:
     """The arguments of `load` that reload a data set, as JSON types; paths are absolute."""
@@ -120,9 +122,16 @@ def _record(
         "classes": classes,
         "labels_from": labels_from,
         "root": str(Path(root).resolve()) if root and not is_path else None,
-        "held_out": int(held_out) if isinstance(held_out, Integral) else float(held_out),
+        "held_out": _plain(held_out),
         "cache": str(Path(cache).resolve()) if cache else None,
     }
+
+
+def _plain(held_out: float | str) -> float | str:
+    """The same as a JSON type: numpy's numbers are converted."""
+    return (
+        held_out if isinstance(held_out, str) else int(held_out) if isinstance(held_out, Integral) else float(held_out)
+    )
 
 
 def _read(
@@ -166,7 +175,7 @@ def _load_pairs(
     size: int | None,
     channels: int | None,
     root: str | Path | None,
-    held_out: float,
+    held_out: float | str,
     cache: str | Path | None,
 ) -> Dataset:
     """Load pairs of two domains: images 2i and 2i + 1 of each part belong together."""
@@ -342,11 +351,14 @@ def is_table(path: Path) -> bool:
 
 
 def require_held_out(held_out: Any) -> None:
-    """Raise `SparringError` unless it is a share in [0, 1) or a whole number of images."""
+    """Raise `SparringError` unless it is a share in [0, 1), a whole number of images or rows "START:END"."""
+    if isinstance(held_out, str) and re.fullmatch(ROWS, held_out):
+        return
     number = isinstance(held_out, Real) and not isinstance(held_out, bool)
     if not number or not float(held_out) >= 0 or (not isinstance(held_out, Integral) and float(held_out) >= 1):
         raise SparringError(
-            f"held_out is {abbreviated(held_out)}; give a share of the images from 0 to below 1 (0.1), or a count (500)"
+            f"held_out is {abbreviated(held_out)}; give a share of the images from 0 to below 1 (0.1), a count (500), "
+            "or rows ('50000:55000')"
         )
 
 
@@ -544,10 +556,10 @@ def _select_classes(data: Dataset, classes: str | Iterable[str | int]) -> Datase
     return replace(select(data), test=test, notes=data.notes)
 
 
-def _held_out(data: Dataset, held_out: float) -> Dataset:
+def _held_out(data: Dataset, held_out: float | str) -> Dataset:
     """Hold out part of the images. Raises `SparringError` if fewer than two remain."""
     number = held_out_of(len(data), held_out)
-    amount = f"{held_out:,}" if isinstance(held_out, Integral) else f"{held_out:.0%}"
+    amount = f"{number:,}" if isinstance(held_out, Integral | str) else f"{held_out:.0%}"
     if len(data) - number < 2:
         raise SparringError(
             f"'{printable(data.name)}' has {len(data)} usable images, {max(0, len(data) - number)} after holding out "
@@ -556,4 +568,4 @@ def _held_out(data: Dataset, held_out: float) -> Dataset:
     if held_out and not number:
         note = f"nothing is held out: {amount} of {len(data)} images rounds to 0"
         return replace(data, notes=(*data.notes, note))
-    return data.hold_out(number) if number else data
+    return data.hold_out(held_out if isinstance(held_out, str) else number) if number else data

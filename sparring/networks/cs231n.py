@@ -26,8 +26,11 @@ def generator(latent_dim: int, channels: int = 1) -> nn.Module:
     return xavier_uniform(network)
 
 
-def discriminator(channels: int = 1) -> nn.Module:
-    """(B, channels, 28, 28) -> (B, 1) logits: two 5x5 convolutions with max pooling, no batch norm."""
+def discriminator(channels: int = 1, outputs: int = 1) -> nn.Module:
+    """(B, channels, 28, 28) -> (B, outputs) logits: two 5x5 convolutions with max pooling, no batch norm.
+
+    The notebook calls it a classifier: with 10 outputs it classifies digits.
+    """
     network = nn.Sequential(
         nn.Conv2d(channels, 32, 5),
         nn.LeakyReLU(0.01),
@@ -38,6 +41,6 @@ def discriminator(channels: int = 1) -> nn.Module:
         nn.Flatten(),
         nn.Linear(4 * 4 * 64, 4 * 4 * 64),
         nn.LeakyReLU(0.01),
-        nn.Linear(4 * 4 * 64, 1),
+        nn.Linear(4 * 4 * 64, outputs),
     )
     return xavier_uniform(network)

@@ -29,6 +29,7 @@ RECIPES: dict[str, str] = {
     "ganhacks": "sparring.recipes.ganhacks:ganhacks",
     "improved-gan": "sparring.recipes.improved_gan:improved_gan",
     "mnist-net": "sparring.recipes.classifier:mnist_net",
+    "cs231n-classifier": "sparring.recipes.cs231n:cs231n_classifier",
     "mlp-classifier": "sparring.recipes.classifier:mlp_classifier",
     "autoencoder": "sparring.recipes.autoencoder:autoencoder",
     "vae": "sparring.recipes.vae:vae",
