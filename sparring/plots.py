@@ -180,6 +180,19 @@ def latent_scatter(
     return _svg(figure, alt + ("" if prior is None else ", over codes of the prior in gray"))
 
 
+def code_scatter(codes: Tensor, encoded: Tensor) -> Markup:
+    """Units of codes w (n, d) against the same units of E(G(w)), in standard deviations."""
+    scale = codes.std(0).clamp(min=1e-12)
+    x, y = (((each - codes.mean(0)) / scale).clamp(-4, 4).flatten().tolist() for each in (codes, encoded))
+    figure, (axes,) = _panels("Codes of samples, encoded again", x="unit of w, in standard deviations", height=3.9)
+    axes.set_ylabel("the same unit of E(G(w))", fontsize=10)
+    axes.plot([-4, 4], [-4, 4], color=ORANGE, linewidth=1, label="equal")
+    axes.scatter(x, y, color=BLUE, s=5, linewidths=0, rasterized=True)
+    axes.set_aspect("equal", adjustable="box")
+    axes.legend(fontsize=9, frameon=False, loc="upper left")
+    return _svg(figure, f"Units of {len(codes):,} codes of samples against the same units of their encoded images")
+
+
 def kl_bars(nats: Sequence[float], active: Sequence[bool]) -> Markup:
     """The KL divergence of each latent unit, largest first; inactive units in another color."""
     units = sorted(zip(nats, active, strict=True), reverse=True)

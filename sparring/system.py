@@ -129,6 +129,7 @@ class System(nn.Module):
     log_likelihood: Callable[..., Tensor]
     equilibrium: Callable[[], dict[str, float]]
     translate: Callable[[Tensor, int], Tensor]
+    screen: Callable[..., tuple[Tensor, Tensor]]
 
     latent_dim: int = 0
     noise_distribution: str = "normal"
@@ -300,6 +301,8 @@ CAPABILITIES: dict[str, str] = {
     "equilibrium": "equilibrium() -> {player: its loss at the equilibrium of the game}",
     "translate": "translate(images, to) -> the images translated to domain `to`, one of `translates_to`: 0 or 1, as "
     "in the data's classes",
+    "screen": "screen(images, n, *, growth=-1, generated=640, seed=0) -> rows and similarities of the n candidates "
+    "most similar to generated molecules",
 }
 """Optional methods of systems. Reports, evaluation and commands test `system.supports(...)`, never the class."""
 
@@ -307,6 +310,7 @@ REQUIRED_KEYWORDS: dict[str, set[str]] = {
     "sample": {"seed"},
     "sample_latents": {"seed"},
     "log_likelihood": {"draws", "seed"},
+    "screen": {"growth", "generated", "seed"},
 }
 """Capability -> the keyword arguments that it always takes; all others are options, declared in `System.takes`."""
 

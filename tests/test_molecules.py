@@ -1,5 +1,6 @@
 """Molecules: files become fingerprints and numbers or one line says why not; the game of Kadurin et al. 2017."""
 
+import json
 import math
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from torch import nn
 from toys import referee
 
 from sparring import priors
+from sparring.cli import main
 from sparring.data import Dataset, Spec, load
 from sparring.data.feed import Feed
 from sparring.data.molecules import (
@@ -532,6 +534,33 @@ def test_screening_finds_the_molecules_that_are_like_those_made():
     assert similarity[:2].tolist() == [1.0, 1.0]
     assert torch.equal(similarity, tanimoto(keys > 0.5, keys[[5, 8]] > 0.5).amax(1)[best])
     one_line(lambda: system.screen(to_float(images), 11, growth=0.0), "n is 11", "10 candidate molecules")
+
+
+def test_the_verb_screen(tmp_path, capsys):
+    lines = [f"{smiles}\tname {i}" for i, smiles in enumerate(SMILES)]
+    made = train("molecular-aae", file_of(tmp_path, 3 * lines), rounds=1, batch=8, monitor=False, out=tmp_path)
+    candidates = str(file_of(tmp_path, [*lines, "not-a-molecule"][:10], "candidates.smi"))
+    words = ["screen", str(made.path), "--data", candidates, "-n", "3", "--generated", "20"]
+    main([*words, "--out", str(tmp_path / "leads.csv")])
+    said = capsys.readouterr().out
+    assert "median of all 10 candidates" in said
+    assert "no measured effect" in said
+    table = (tmp_path / "leads.csv").read_text().splitlines()
+    assert table[0] == "rank,similarity,growth,name,smiles"
+    main([*words, "--json", "--out", str(tmp_path / "leads.png")])
+    found = json.loads(capsys.readouterr().out)["molecules"]
+    rows, similarity = made.system().screen(to_float(fingerprints(SMILES)[0]), 3, generated=20)
+    assert [one["smiles"] for one in found] == [SMILES[row] for row in rows]
+    assert [one["name"] for one in found] == [f"name {row}" for row in rows.tolist()]
+    assert [one["similarity"] for one in found] == pytest.approx(similarity.tolist())
+    assert (tmp_path / "leads.png").read_bytes()[:4] == b"\x89PNG"
+    for wrong, message in (
+        (["--out", "leads.txt"], "must end in .csv or .png"),
+        (["--data", "mnist"], "built-in data"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*words, *wrong])
+        assert message in capsys.readouterr().err
 
 
 # The recipe.

@@ -122,6 +122,11 @@ VERBS = {
         "samples beside their nearest training images",
         "sparring neighbors RUN --by features --out near.png",
     ),
+    "screen": Verb(
+        "screen:screen",
+        "molecules most similar to those generated for a growth of cells",
+        "sparring screen RUN --data candidates.smi --growth -1 --out leads.png",
+    ),
     "probe": Verb(
         "probe:probe",
         "linear-probe accuracy of the learned features",

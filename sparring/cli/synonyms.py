@@ -31,6 +31,7 @@ VERBS = {
         "ablate",
         "activations",
     ),
+    "screen": ("virtual-screening", "leads", "molecules", "similar"),
     "bench": ("benchmark", "speed", "profile"),
     "compare": ("diff", "versus"),
     "toy": ("toys", "demo", "game"),

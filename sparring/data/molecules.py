@@ -125,6 +125,11 @@ def require_rdkit() -> None:
 
 def nci() -> Dataset:
     """The first 5,000 compounds of the National Cancer Institute's open collection, from RDKit's data folder."""
+    return from_file(nci_file(), "nci")
+
+
+def nci_file() -> Path:
+    """The file of `nci`. Raises SparringError if RDKit is not installed or does not include it."""
     require_rdkit()
     from rdkit import RDConfig
 
@@ -133,11 +138,18 @@ def nci() -> Dataset:
         raise SparringError(
             f"this RDKit does not include '{path}': pip install 'sparring[molecules]', or give a .smi file"
         )
-    return from_file(path, "nci")
+    return path
 
 
 def from_file(path: Path, name: str | None = None) -> Dataset:
+    """The data set of `read`."""
+    return read(path, name)[0]
+
+
+def read(path: Path, name: str | None = None) -> tuple[Dataset, list[tuple[str, str]]]:
     """Read the molecules of a .smi or .csv file as fingerprints with `values` (concentration, growth).
+
+    Also returns (SMILES, name) of each molecule; a name is "" if the file has none.
 
     .smi  one molecule per line: SMILES, and optionally name, concentration and growth, separated by tabs or spaces; if
           the third field is not a number, it is part of the name. A header is optional
@@ -157,7 +169,7 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
             "measured, as log10 of mol/l"
         )
     lines: list[int] = []
-    smiles: list[str] = []
+    named_smiles: list[tuple[str, str]] = []
     numbers: list[list[float]] = []
     bad: dict[int, str] = {}
     for line, fields in rows:
@@ -167,8 +179,9 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
             bad[line] = str(error)
         else:
             lines.append(line)
-            smiles.append(fields[columns.index("smiles")].strip())
-    images, unread = fingerprints(smiles)
+            names = fields[columns.index("name")].strip() if "name" in columns[: len(fields)] else ""
+            named_smiles.append((fields[columns.index("smiles")].strip(), names))
+    images, unread = fingerprints([smiles for smiles, _ in named_smiles])
     bad |= {lines[position]: reason for position, reason in unread.items()}
     named = {f"line {line}": bad[line] for line in sorted(bad)}
     if len(bad) > MAX_BAD_FRACTION * len(rows):
@@ -182,7 +195,8 @@ def from_file(path: Path, name: str | None = None) -> Dataset:
         notes = (f"skipped {len(bad)} of {len(rows):,} molecules: {format_bad_files(named)}", *notes)
     if others := [column for column in columns if column not in COLUMNS]:
         notes = (f"ignored the columns {', '.join(map(printable, others))}", *notes)
-    return Dataset(name or path.resolve().stem, images, values=values, notes=notes, modality="molecules")
+    data = Dataset(name or path.resolve().stem, images, values=values, notes=notes, modality="molecules")
+    return data, [pair for position, pair in enumerate(named_smiles) if position not in unread]
 
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

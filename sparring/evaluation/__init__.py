@@ -194,7 +194,7 @@ def measure(context: Context) -> tuple[Measurement, ...]:
     functions = dict.fromkeys(
         metric.function
         for metric in METRICS.values()
-        if metric.needs not in OF_SAMPLES and can(context.system, metric.needs)
+        if metric.needs not in OF_SAMPLES and any(can(context.system, one) for one in metric.needs.split(" or "))
     )
     for function in functions:
         measurements += map(complete, function(context))

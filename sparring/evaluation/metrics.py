@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from sparring.evaluation.classes import class_agreement, classification, clustering
+from sparring.evaluation.disentanglement import disentanglement
 from sparring.evaluation.domains import paired_errors, translation_errors
 from sparring.evaluation.memorization import copied_images
 from sparring.evaluation.parzen import parzen_window
 from sparring.evaluation.reconstruction import (
     blur_of_reconstructions,
+    code_error,
     distance_to_prior,
     latent_units,
     log_likelihood,
@@ -75,7 +77,8 @@ class Metric:
 
     name      short name, unique in the table
     function  see the docstring of this module; rows that share a function are computed by one call
-    needs     a key of `OF_SAMPLES`, or the capability of the system that the function uses
+    needs     a key of `OF_SAMPLES`, or the capability of the system that the function uses ("encode or infer_codes":
+              one of these)
     meaning   in one line
     section   of the evaluation; "": "samples" for metrics of samples, "others" for the others
     better    "lower", "higher", "floor" (nearer to the floor), or "" if neither direction is better
@@ -372,11 +375,59 @@ METRICS: dict[str, Metric] = {
             section="blur",
         ),
         Metric(
+            name="latent reconstruction error",
+            function=code_error,
+            needs="encode",
+            meaning="mean squared error of E(G(w)) per unit of the code w",
+            section="codes",
+            better="lower",
+        ),
+        Metric(
             name="energy distance to the prior",
             function=distance_to_prior,
             needs="encode",
             meaning="energy distance of the latent codes of images to codes from the prior",
             section="codes",
+        ),
+        Metric(
+            name="MIG",
+            function=disentanglement,
+            needs="encode or infer_codes",
+            meaning="gap between the two units that know most about a factor, as a share of its entropy",
+            section="codes",
+            better="higher",
+        ),
+        Metric(
+            name="disentanglement",
+            function=disentanglement,
+            needs="encode or infer_codes",
+            meaning="DCI: does a unit of the code predict one factor only? 1: one, 0: all equally",
+            section="codes",
+            better="higher",
+        ),
+        Metric(
+            name="completeness",
+            function=disentanglement,
+            needs="encode or infer_codes",
+            meaning="DCI: is a factor predicted from one unit only? 1: one, 0: all equally",
+            section="codes",
+            better="higher",
+        ),
+        Metric(
+            name="informativeness",
+            function=disentanglement,
+            needs="encode or infer_codes",
+            meaning="DCI: share of the variance of the factors that is predicted from the code",
+            section="codes",
+            better="higher",
+        ),
+        Metric(
+            name="modularity",
+            function=disentanglement,
+            needs="encode or infer_codes",
+            meaning="does a unit have mutual information with one factor only? 1: one",
+            section="codes",
+            better="higher",
         ),
         Metric(
             name="KL divergence",

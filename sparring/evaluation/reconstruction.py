@@ -99,6 +99,37 @@ def blur_of_reconstructions(context: Context) -> Sequence[Measurement]:
 # Latent codes.
 
 
+def code_error(context: Context) -> Sequence[Measurement]:
+    """Mean squared error per unit of E(G(w)) for codes w of samples; the baseline is their mean for every sample.
+
+    The reciprocity of Pidhorskyi et al. 2020, section 3: `reconstruction error` is that of G(E(x)) for images x. () for
+    a system that cannot decode samples, or whose encoder returns other codes than the decoder takes.
+    """
+    system = context.system
+    if not can(system, "sample_latents") or not can(system, "decode"):
+        return ()
+    codes = _prior(
+        system, len(context.reference.images_at(slice(MAX_CODES))), derive_seed("evaluate", context.seed, "w")
+    )
+    encoded = torch.cat([system.encode(system.decode(part)) for part in codes.split(CHUNK)])
+    if encoded.shape != codes.shape:
+        return ()
+    errors, spread = ((codes - other).square().mean(1) for other in (encoded, codes.mean(0)))
+    return [
+        Measurement(
+            metric="latent reconstruction error",
+            value=float(finite(errors, "codes").mean()),
+            n=len(codes),
+            split=context.split,
+            unit="per unit",
+            interval=mean_interval(errors.tolist()),
+            floor=float(spread.mean()),
+            floor_interval=mean_interval(spread.tolist()),
+            floor_name="the mean code",
+        )
+    ]
+
+
 def distance_to_prior(context: Context) -> Sequence[Measurement]:
     """Energy distance of the codes of images to the prior; the baseline is two sets of the prior.
 

@@ -23,6 +23,7 @@ from sparring.metrics.codes import (
     squared_errors,
 )
 from sparring.metrics.data_driven import PIXELS, SELF, pixels_pca64, simclr64
+from sparring.metrics.disentanglement import DCI, dci, modularity, mutual_information, mutual_information_gap
 from sparring.metrics.distances import (
     PRDC,
     frechet_distance,
@@ -76,6 +77,7 @@ from sparring.metrics.two_samples import OneNNAccuracy, TwoSampleTest, classifie
 __all__ = [
     "ACTIVE",
     "COLLAPSED",
+    "DCI",
     "EXTRACTORS",
     "LENET_FASHION_MNIST",
     "LENET_FASHION_MNIST_2",
@@ -112,6 +114,7 @@ __all__ = [
     "class_histogram",
     "classifier_test",
     "cluster_to_class",
+    "dci",
     "duplicate_threshold",
     "duplicates",
     "effective_support",
@@ -133,6 +136,9 @@ __all__ = [
     "missing_cells",
     "missing_share",
     "mode_coverage",
+    "modularity",
+    "mutual_information",
+    "mutual_information_gap",
     "ndb",
     "nearest",
     "nearest_modes",

@@ -145,6 +145,7 @@ def codes(page: Page) -> Section | None:
         }
     values = {
         "reconstructions": _reconstructions(page),
+        "samples": _encoded_samples(page.system),
         "codes": _codes(page) if page.images_for("encode") else None,
         "units": _units(page) if page.images_for("kl") else None,
         "traversals": traversals,
@@ -161,6 +162,20 @@ def _reconstructions(page: Page) -> Markup | str:
         return ""
     image = reconstructions(page.system, data.held_out or data, 10, 10)
     return picture(image, "Images, each above its reconstruction")
+
+
+def _encoded_samples(system: System) -> dict[str, Markup] | None:
+    """Samples above what is decoded from their encoded images, and the two codes of each against each other."""
+    if not all(map(system.supports, ("sample_latents", "encode", "decode"))):
+        return None
+    codes = system.sample_latents(200, seed=derive_seed("report", "encoded samples"))
+    images = system.decode(codes)
+    encoded = system.encode(images)
+    if encoded.shape != codes.shape:
+        return None
+    pair = torch.cat([images[:10], system.decode(encoded[:10])])
+    alt = "Samples, each above the image decoded from its encoded image"
+    return {"picture": picture(grid(pair, columns=10), alt), "plot": plots.code_scatter(codes, encoded)}
 
 
 def _codes(page: Page) -> dict[str, Any]:

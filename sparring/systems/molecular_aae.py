@@ -146,11 +146,12 @@ class MolecularAAE(System):
         return {"one molecule per row, growth from lowest to highest": rows}
 
     def screen(
-        self, images: Tensor, n: int, *, growth: float, generated: int = 640, seed: int = 0
+        self, images: Tensor, n: int, *, growth: float = -1.0, generated: int = 640, seed: int = 0
     ) -> tuple[Tensor, Tensor]:
         """The n molecules most similar to generated ones: indices (n,) and similarities (n,), best first.
 
         images     (m, 1, 13, 13) candidate fingerprints in [-1, 1]
+        growth     of cells that is asked for; -1: all dead
         generated  number of fingerprints to generate; similarity is the Tanimoto similarity to the nearest of them
 
         The paper's last step: generate fingerprints for low growth and search PubChem for similar molecules.
