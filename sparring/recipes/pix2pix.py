@@ -104,6 +104,9 @@ def pix2pix(
     Differences: normalization is by instance, which equals the paper's batch normalization at its batch of 1, and stays
     so at other batches. Below 256 pixels the U-Net has fewer layers and the discriminator smaller patches. Both domains
     have the same channels. Samples use averaged weights; the paper uses the live ones (`--ema-decay 0`).
+
+    Measured (docs/results/pix2pix.md; seed 0, 3,000 rounds of 8 pairs at 32 pixels and a width of 16, 3.5 minutes): on
+    held-out pairs of emoji in two styles L1 is 16 % lower than for copying the input.
     """
     import torch
 
