@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     T = TypeVar("T", LineState, PlaneState)
 
 Out = Annotated[Path | None, Field(description="also write an animated WebP")]
+Picture = Annotated[Path | None, Field(description="also write a picture, as WebP")]
 Json = Annotated[bool, Field(description="print JSON")]
 Seed = Annotated[int, Field(ge=0, description="seed of all random numbers")]
 Step = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False, description="step size of both players")]
@@ -175,14 +176,23 @@ def line(
 
 
 Method = Annotated[
-    Literal["r3gan", "wgan-gp", "pacgan", "gan"],
+    Literal["r3gan", "wgan-gp", "wgan", "pacgan", "gan"],
     Field(description="method; gan is the baseline without any measure against mode loss"),
 ]
 Rounds = Annotated[int, Field(ge=1, le=1_000_000, description="rounds to play")]
+ConstantCodes = Annotated[
+    bool, Field(description="set all latent codes to 0: without noise the generator is a single point")
+]
 
 
 def ring(
-    *, system: Method = "r3gan", seed: Seed = 0, rounds: Rounds = 6000, json: Json = False, out: Out = None
+    *,
+    system: Method = "r3gan",
+    seed: Seed = 0,
+    rounds: Rounds = 6000,
+    constant_codes: ConstantCodes = False,
+    json: Json = False,
+    out: Out = None,
 ) -> None:
     """Eight Gaussians on a circle: modes, high-quality fraction, reverse KL, decision surface.
 
@@ -190,32 +200,41 @@ def ring(
     mode; a mode with a high-quality sample is found; reverse KL compares the mode histogram with the uniform
     distribution. 2,500 samples.
     """
-    _mixture("ring", system, seed, rounds, json, out)
+    _mixture("ring", system, seed, rounds, constant_codes, json, out)
 
 
 def grid(
-    *, system: Method = "r3gan", seed: Seed = 0, rounds: Rounds = 6000, json: Json = False, out: Out = None
+    *,
+    system: Method = "r3gan",
+    seed: Seed = 0,
+    rounds: Rounds = 6000,
+    constant_codes: ConstantCodes = False,
+    json: Json = False,
+    out: Out = None,
 ) -> None:
     """Twenty-five Gaussians on a grid: the same metrics.
 
     Centers {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}, std .05 (Lin et al. 2018).
     """
-    _mixture("grid", system, seed, rounds, json, out)
+    _mixture("grid", system, seed, rounds, constant_codes, json, out)
 
 
-def _mixture(name: str, system: str, seed: int, rounds: int, json: bool, out: Path | None) -> None:
+def _mixture(
+    name: str, system: str, seed: int, rounds: int, constant_codes: bool, json: bool, out: Path | None
+) -> None:
     from time import monotonic
 
     from sparring.toys import mixtures as toy
 
     mixture = toy.MIXTURES[name]()
     started = monotonic()
-    play = toy.play(mixture, system, seed=seed, rounds=rounds, every=max(1, rounds // 60))
+    settings = {"seed": seed, "rounds": rounds, "constant_codes": constant_codes}
+    play = toy.play(mixture, system, every=max(1, rounds // 60), **settings)
     states = list(_with_progress(play, f"{name}, {system}", rounds))
     minutes = (monotonic() - started) / 60
     last = states[-1].modes
     if json:
-        config = {"toy": name, "system": system, "seed": seed, "rounds": rounds, "minutes": round(minutes, 2)}
+        config = {"toy": name, "system": system, **settings, "minutes": round(minutes, 2)}
         history = [{"round": state.round, **state.modes._asdict()} for state in states]
         print(_to_json({**config, "modes": len(mixture.centers), **last._asdict(), "history": history}))
     else:
@@ -261,6 +280,136 @@ def checkerboards(
     _animate(out, lambda: toy.figures(layers))
 
 
+def saturation(
+    *,
+    steps: Annotated[
+        int, Field(ge=0, le=100_000, description="steps of the discriminator on digits; 0: curves only")
+    ] = 200,
+    seed: Seed = 0,
+    json: Json = False,
+    out: Picture = None,
+) -> None:
+    """Cost and gradient of the generator against D(G(z)), and how the gradient vanishes on digits.
+
+    Goodfellow et al. 2014, section 3. On real digits only D learns, with the same seed in every game, and the norm of
+    G's gradient is measured: in the minimax game it vanishes. Also tells which games are zero-sum. Needs the data set
+    digits (pip install 'sparring[demo]'), unless --steps is 0.
+    """
+    from sparring.toys import saturation as toy
+
+    games: dict[str, list[toy.State]] = {}
+    if steps:
+        from sparring.data.loading import load
+
+        digits = load("digits")
+        for name in toy.PLAYED:
+            games[name] = list(toy.play(name, digits, seed=seed, steps=steps))
+    curves = {name: toy.curve(name, toy.PROBABILITIES) for name in toy.COSTS}
+    sums = {name: [toy.payoffs(name, p) for p in toy.PROBABILITIES] for name in toy.GAMES}
+    if json:
+        costs = {name: {"cost": cost, "gradient": gradient} for name, (cost, gradient) in curves.items()}
+        measured = {
+            name: [{"steps": s.steps, "score": s.score, "gradient": s.gradient} for s in states]
+            for name, states in games.items()
+        }
+        zero_sum = {name: toy.zero_sum(name) for name in toy.GAMES}
+        config = {"toy": "saturation", "seed": seed, "steps": steps, "probabilities": toy.PROBABILITIES}
+        print(_to_json({**config, "costs": costs, "payoffs": sums, "zero_sum": zero_sum, "digits": measured}))
+    else:
+        print("Cost of the generator:")
+        _table({"D(G(z))": toy.PROBABILITIES, **{name: cost for name, (cost, _) in curves.items()}})
+        ranges = (f"{name} {cost.lowest:g} to {cost.highest:g}" for name, cost in toy.COSTS.items())
+        print(f"Ranges: {'; '.join(ranges)}.\n\nGradient of the cost with respect to the score:")
+        _table({"D(G(z))": toy.PROBABILITIES, **{name: gradient for name, (_, gradient) in curves.items()}})
+        print("\nSum of both players' payoffs where D(x) = 1/2; a game is zero-sum if it does not depend on G:")
+        _table({"D(G(z))": toy.PROBABILITIES, **sums})
+        print(f"Zero-sum: {', '.join(name for name in toy.GAMES if toy.zero_sum(name))}.")
+        if games:
+            print("\nOn digits, norm of G's gradient while only D learns:")
+            rows = sorted({*range(0, steps + 1, max(1, steps // 8)), steps})
+            columns = {name: [states[i].gradient for i in rows] for name, states in games.items()}
+            probability = [games["minimax"][i].score for i in rows]
+            _table({"steps of D": rows, "D(G(z)), first two": probability, **columns})
+    _picture(out, lambda: toy.figure(games))
+
+
+def distance(
+    *,
+    steps: Annotated[int, Field(ge=0, le=100_000, description="steps of D and of the critic; 0: formulas only")] = 200,
+    seed: Seed = 0,
+    json: Json = False,
+    out: Picture = None,
+) -> None:
+    """JSD, KL and Wasserstein distance of two distributions; a discriminator and a critic between them.
+
+    Parallel lines at distance theta (Arjovsky et al. 2017, example 1): the JSD is log 2 and KL infinite however near
+    the lines are, while the Wasserstein distance is theta. Beside them N(0, 1) and N(theta, 1), with the value
+    C(G) = -log 4 + 2 JSD of the minimax game. Then D of a GAN and the critic of WGAN-GP are trained on the lines.
+    """
+    from sparring.toys import distance as toy
+
+    found = {name: [toy.distances(pair(theta)) for theta in toy.THETAS] for name, pair in toy.PAIRS.items()}
+    trained = list(toy.play(toy.THETAS[2:], seed=seed, steps=steps)) if steps else []
+    if json:
+        numbers = {name: [vars(one) for one in measured] for name, measured in found.items()}
+        networks = [
+            {"theta": theta, **{name: {"distance": t.distance, "gradient": t.gradient} for name, t in pair.items()}}
+            for theta, pair in trained
+        ]
+        config = {"toy": "distance", "seed": seed, "steps": steps, "thetas": toy.THETAS}
+        print(_to_json({**config, **numbers, "trained": networks}))
+    else:
+        for name, title in (("lines", "Parallel lines"), ("gaussians", "N(0, 1) and N(theta, 1)")):
+            print(f"{title}:")
+            columns = {"JSD": [d.jsd for d in found[name]], "KL": [d.kl for d in found[name]]}
+            value = {"C(G)": [d.value for d in found[name]], "-log 4 + 2 JSD": [d.from_jsd for d in found[name]]}
+            _table({"theta": toy.THETAS, **columns, "Wasserstein": [d.wasserstein for d in found[name]], **value})
+        if trained:
+            print("\nTrained on the lines; gradients are of the generator's loss with respect to theta:")
+            columns = {
+                "JSD by D": [pair["gan"].distance for _, pair in trained],
+                "gradient, minimax": [pair["gan"].gradient for _, pair in trained],
+                "distance by the critic": [pair["wgan-gp"].distance for _, pair in trained],
+                "by its formula": [theta * toy.slope(theta) for theta, _ in trained],
+                "gradient, WGAN-GP": [pair["wgan-gp"].gradient for _, pair in trained],
+            }
+            _table({"theta": [theta for theta, _ in trained], **columns})
+    _picture(out, lambda: toy.figure(trained))
+
+
+def elbo(
+    *,
+    rounds: Annotated[int, Field(ge=0, le=100_000, description="rounds per VAE; 0: formulas only")] = 300,
+    seed: Seed = 0,
+    json: Json = False,
+    out: Picture = None,
+) -> None:
+    """The ELBO of useful and of useless codes: equal.
+
+    Data is N(0, 1), the decoder N(w z, sigma^2). The best bound is the log-likelihood for every sigma up to 1, but the
+    codes tell -log sigma nats of the data: nothing at sigma = 1, where the decoder needs no codes (posterior collapse).
+    """
+    from sparring.toys import elbo as toy
+
+    trained = list(toy.play(seed=seed, rounds=rounds)) if rounds else []
+    best = [toy.optimum(sigma) for sigma in toy.SIGMAS]
+    if json:
+        rows = [{"sigma": sigma, "distortion": b.distortion, "rate": b.rate, "bound": b.bound} for sigma, b in trained]
+        formula = [{"distortion": b.distortion, "rate": b.rate, "bound": b.bound} for b in best]
+        config = {"toy": "elbo", "seed": seed, "rounds": rounds, "sigmas": toy.SIGMAS}
+        print(_to_json({**config, "log_likelihood": toy.LOG_LIKELIHOOD, "optimum": formula, "trained": rows}))
+    else:
+        columns: dict[str, Iterable[float]] = {
+            "best bound": [b.bound for b in best],
+            "its rate": [b.rate for b in best],
+        }
+        if trained:
+            columns |= {"bound, trained": [b.bound for _, b in trained], "rate": [b.rate for _, b in trained]}
+        _table({"sigma": toy.SIGMAS, **columns})
+        print(f"\nIn nats per point. Log-likelihood of the data's own density: {toy.LOG_LIKELIHOOD:.4f}.")
+    _picture(out, lambda: toy.figure(trained))
+
+
 TOYS: dict[str, Callable[..., None]] = {
     "xy": xy,
     "dirac": dirac,
@@ -268,6 +417,9 @@ TOYS: dict[str, Callable[..., None]] = {
     "ring": ring,
     "grid": grid,
     "checkerboards": checkerboards,
+    "saturation": saturation,
+    "distance": distance,
+    "elbo": elbo,
 }
 
 
@@ -325,4 +477,14 @@ def _animate(out: Path | None, figures: "Callable[[], Iterable[Figure]]") -> Non
                 progress.advance()
 
         write(out, webp(with_progress()))
+    print(out, file=sys.stderr)
+
+
+def _picture(out: Path | None, figure: "Callable[[], Figure]") -> None:
+    """Write the picture if `out` is given."""
+    if out is None:
+        return
+    from sparring.toys.frames import webp
+
+    write(out, webp([figure()]))
     print(out, file=sys.stderr)

@@ -29,6 +29,7 @@ from sparring.seeds import derive_seed, isolated, make_generator
 from sparring.systems.gan import GAN
 from sparring.systems.noise_model import NoiseModel
 from sparring.systems.r3gan import R3GAN
+from sparring.systems.wgan import WGAN
 from sparring.systems.wgan_gp import WGANGP
 from sparring.toys.frames import frame_indices, panels
 
@@ -91,6 +92,14 @@ class FourierFeatures(nn.Module):
         return torch.cat([x, phase.cos(), phase.sin()], 1)
 
 
+class ConstantCodes(nn.Module):
+    """(B, D) -> (B, D): zeros in place of every code. A generator of these is a single point (CSC321: why noise?)."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, D) -> (B, D) zeros."""
+        return torch.zeros_like(z)
+
+
 def layers(inputs: int, outputs: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
     """Three hidden layers of WIDTH units; no batch norm, so that points are scored independently."""
     modules: list[nn.Module] = []
@@ -117,6 +126,14 @@ def pacgan(G: nn.Module) -> NoiseModel:
     return GAN(G, PacDiscriminator(discriminator(2), 2), latent_dim=LATENT, game=GAMES["non-saturating"])
 
 
+def wgan(G: nn.Module) -> NoiseModel:
+    """WGAN, algorithm 1 (Arjovsky et al. 2017), with weights clipped to +-.1.
+
+    The paper's .01 goes with its learning rate of 5e-5, a twentieth of ours. No warm start: algorithm 1 has none.
+    """
+    return WGAN(G, discriminator(), latent_dim=LATENT, clip=0.1, warm_start=5)
+
+
 def wgan_gp(G: nn.Module) -> NoiseModel:
     """WGAN-GP with penalty weight .1, as in the toys of Gulrajani et al. 2017."""
     return WGANGP(G, discriminator(), latent_dim=LATENT, gp_weight=0.1)
@@ -130,6 +147,7 @@ def r3gan(G: nn.Module) -> NoiseModel:
 SYSTEMS: dict[str, Callable[[nn.Module], NoiseModel]] = {
     "gan": gan,
     "pacgan": pacgan,
+    "wgan": wgan,
     "wgan-gp": wgan_gp,
     "r3gan": r3gan,
 }
@@ -151,17 +169,26 @@ class State:
 
 
 def play(
-    mixture: Mixture, system: str = "r3gan", *, seed: int = 0, rounds: int = ROUNDS, every: int | None = None
+    mixture: Mixture,
+    system: str = "r3gan",
+    *,
+    seed: int = 0,
+    rounds: int = ROUNDS,
+    every: int | None = None,
+    constant_codes: bool = False,
 ) -> Iterator[State]:
     """The state before the first round, after every so many, and after the last.
 
     Players see coordinates divided by the mixture's extent. Learning rates are constant in the first half and
     decay linearly to 0 in the second. Raises SparringError for an unknown system.
+
+    constant_codes  all latent codes are 0, so that the generator has no source of randomness
     """
     if system not in SYSTEMS:
         raise unknown_name_error("system", system, SYSTEMS)
     with isolated(derive_seed(seed, mixture.name)):
-        gan_system = SYSTEMS[system](layers(LATENT, 2, nn.ReLU))
+        G = layers(LATENT, 2, nn.ReLU)
+        gan_system = SYSTEMS[system](nn.Sequential(ConstantCodes(), G) if constant_codes else G)
 
     def rate(number: int) -> dict[str, Any]:
         return {"lr": RATE * min(1.0, 2 * (1 - (number - 1) / rounds))}
