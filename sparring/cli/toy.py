@@ -228,7 +228,7 @@ def _mixture(
 
     mixture = toy.MIXTURES[name]()
     started = monotonic()
-    settings = {"seed": seed, "rounds": rounds, "constant_codes": constant_codes}
+    settings: dict[str, Any] = {"seed": seed, "rounds": rounds, "constant_codes": constant_codes}
     play = toy.play(mixture, system, every=max(1, rounds // 60), **settings)
     states = list(_with_progress(play, f"{name}, {system}", rounds))
     minutes = (monotonic() - started) / 60
@@ -295,6 +295,7 @@ def saturation(
     G's gradient is measured: in the minimax game it vanishes. Also tells which games are zero-sum. Needs the data set
     digits (pip install 'sparring[demo]'), unless --steps is 0.
     """
+    from sparring.losses import GAMES
     from sparring.toys import saturation as toy
 
     games: dict[str, list[toy.State]] = {}
@@ -305,14 +306,14 @@ def saturation(
         for name in toy.PLAYED:
             games[name] = list(toy.play(name, digits, seed=seed, steps=steps))
     curves = {name: toy.curve(name, toy.PROBABILITIES) for name in toy.COSTS}
-    sums = {name: [toy.payoffs(name, p) for p in toy.PROBABILITIES] for name in toy.GAMES}
+    sums = {name: [toy.payoffs(name, p) for p in toy.PROBABILITIES] for name in GAMES}
     if json:
         costs = {name: {"cost": cost, "gradient": gradient} for name, (cost, gradient) in curves.items()}
         measured = {
             name: [{"steps": s.steps, "score": s.score, "gradient": s.gradient} for s in states]
             for name, states in games.items()
         }
-        zero_sum = {name: toy.zero_sum(name) for name in toy.GAMES}
+        zero_sum = {name: toy.zero_sum(name) for name in GAMES}
         config = {"toy": "saturation", "seed": seed, "steps": steps, "probabilities": toy.PROBABILITIES}
         print(_to_json({**config, "costs": costs, "payoffs": sums, "zero_sum": zero_sum, "digits": measured}))
     else:
@@ -323,7 +324,7 @@ def saturation(
         _table({"D(G(z))": toy.PROBABILITIES, **{name: gradient for name, (_, gradient) in curves.items()}})
         print("\nSum of both players' payoffs where D(x) = 1/2; a game is zero-sum if it does not depend on G:")
         _table({"D(G(z))": toy.PROBABILITIES, **sums})
-        print(f"Zero-sum: {', '.join(name for name in toy.GAMES if toy.zero_sum(name))}.")
+        print(f"Zero-sum: {', '.join(name for name in GAMES if toy.zero_sum(name))}.")
         if games:
             print("\nOn digits, norm of G's gradient while only D learns:")
             rows = sorted({*range(0, steps + 1, max(1, steps // 8)), steps})

@@ -193,12 +193,10 @@ def play(thetas: Sequence[float], *, seed: int = 0, steps: int = 200) -> Iterato
 
 def figure(trained: Sequence[tuple[float, dict[str, Trained]]]) -> Figure:
     """Distances of the two pairs against theta; D and the critic between the lines at the last theta."""
-    picture, (disjoint, overlapping, between) = panels("Distances between data and generated distribution", 3)
+    picture, axes_of = panels("Distances between data and generated distribution", 3 if trained else 2)
     thetas = torch.linspace(0, REACH, 65).tolist()
-    for axes, pair, title in (
-        (disjoint, lines, "parallel lines: no overlap"),
-        (overlapping, gaussians, "N(0, 1) and N(theta, 1)"),
-    ):
+    titles = ("parallel lines: no overlap", "N(0, 1) and N(theta, 1)")
+    for axes, pair, title in zip(axes_of[:2], PAIRS.values(), titles, strict=True):
         measured = [distances(pair(theta)) for theta in thetas]
         axes.plot(thetas, [m.wasserstein for m in measured], color=BLUE, label="Wasserstein distance", linewidth=1.6)
         axes.plot(thetas, [m.jsd for m in measured], color=ORANGE, label="JSD (at most log 2)", linewidth=1.6)
@@ -207,8 +205,9 @@ def figure(trained: Sequence[tuple[float, dict[str, Trained]]]) -> Figure:
         axes.plot(thetas, kl, color=COLORS[2], label=name, linewidth=1.6)
         axes.set(title=title, xlabel="theta", ylim=(-0.3, REACH + 0.3))
     if trained:
+        between = axes_of[2]
         estimates = [(theta, found["wgan-gp"].distance) for theta, found in trained]
-        disjoint.plot(*zip(*estimates, strict=True), "o", color=BLUE, label="estimate of the critic", markersize=5)
+        axes_of[0].plot(*zip(*estimates, strict=True), "o", color=BLUE, label="estimate of the critic", markersize=5)
         theta, found = trained[-1]
         between.plot(places(theta), found["gan"].scores, color=ORANGE, label="D(x) of a GAN", linewidth=1.6)
         scores = found["wgan-gp"].scores
@@ -219,6 +218,6 @@ def figure(trained: Sequence[tuple[float, dict[str, Trained]]]) -> Figure:
             between.axvline(x, color=GRAY, linestyle=":")
             between.text(x, 1.04, label, fontsize=9, ha="center")
         between.set(title=f"theta = {theta:g}: a slope to descend", xlabel="x", ylim=(-0.05, 1.12))
-    for axes in (disjoint, overlapping, between):
+    for axes in axes_of:
         axes.legend(fontsize=9, frameon=False)
     return picture

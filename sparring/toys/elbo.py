@@ -76,8 +76,9 @@ def vae(sigma: float) -> VAE:
         error = (decoded - x).flatten(1).square().sum(1)
         return error / (2 * sigma**2) + 0.5 * math.log(2 * math.pi * sigma**2)
 
-    decoder = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Unflatten(1, (1, 1, 1)))
-    nn.init.constant_(decoder[0].weight, 0.1)
+    weight = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(weight.weight, 0.1)
+    decoder = nn.Sequential(weight, nn.Unflatten(1, (1, 1, 1)))
     return VAE(GaussianEncoder(), decoder, latent_dim=1, nll=nll, to_image=nn.Identity())
 
 
