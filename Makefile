@@ -1,4 +1,4 @@
-# Two commands: `make demo` trains a GAN on real handwritten digits and opens up what happened; `make test` runs all tests.
+# Two commands: `make demo` trains GANs on handwritten digits and on drawn faces, and opens up what happened; `make test` runs all tests.
 # `make check` looks at format, lint and types.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,10 +6,12 @@ BIN := .venv/bin
 .PHONY: demo test check audit clean
 
 demo: .venv/demo
-	$(BIN)/sparring train cs231n-dcgan --data digits --rounds 1000 --eval-every 50 --discriminator-lr 2e-4
-	@run=$$(ls -d runs/[0-9]*-cs231n-dcgan-digits | tail -n 1) && \
+	$(BIN)/sparring train cs231n-dcgan --data digits --rounds 500 --eval-every 100 --discriminator-lr 2e-4
+	$(BIN)/sparring train ganhacks --data pixel-faces --size 32 --rounds 600 --eval-every 100 --ema-decay 0.99
+	@for name in cs231n-dcgan-digits ganhacks-pixel-faces; do \
+	run=$$(ls -d runs/[0-9]*-$$name | tail -n 1) && \
 	$(BIN)/sparring evaluate $$run && \
-	echo && echo "What happened, as a page: file://$$(pwd)/$$($(BIN)/sparring report $$run)"
+	echo && echo "What happened, as a page: file://$$(pwd)/$$($(BIN)/sparring report $$run)" || exit 1; done
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print(os.cpu_count() + 1)") --dist worksteal
