@@ -556,7 +556,7 @@ def test_the_verb_screen(tmp_path, capsys):
     assert (tmp_path / "leads.png").read_bytes()[:4] == b"\x89PNG"
     for wrong, message in (
         (["--out", "leads.txt"], "must end in .csv or .png"),
-        (["--data", "mnist"], "built-in data"),
+        (["--data", "mnist"], "must be nci, or end in .smi or .csv"),
     ):
         with pytest.raises(SystemExit):
             main([*words, *wrong])

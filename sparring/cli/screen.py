@@ -83,10 +83,11 @@ def _candidates(source: str) -> "tuple[Dataset, list[tuple[str, str]]]":
     from sparring.data import molecules
     from sparring.data.loading import resolve_path
 
-    path = molecules.nci_file() if source == "nci" else resolve_path(source)
-    if path.suffix.lower() not in molecules.SUFFIXES or path.is_dir():
+    if source == "nci":
+        return molecules.read(molecules.nci_file())
+    if Path(source).suffix.lower() not in molecules.SUFFIXES:
         raise SparringError(f"--data {printable(source)} must be nci, or end in {' or '.join(molecules.SUFFIXES)}")
-    return molecules.read(path)
+    return molecules.read(resolve_path(source))
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
