@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from sparring.errors import SparringError, abbreviated, printable, require_int
+from sparring.errors import ROWS, SparringError, abbreviated, printable, require_int
 from sparring.seeds import make_generator
 from sparring.typed import typed
 
@@ -59,12 +60,12 @@ def held_out_of(images: int, part: float | str) -> int:
 
 def held_out_rows(images: int, part: str) -> range:
     """The rows "START:END", END excluded. Raises SparringError unless they are a part of that many images."""
-    start, end = map(int, part.split(":"))
-    if not start < end <= images:
+    start, _, end = part.partition(":")
+    if not re.fullmatch(ROWS, part) or not int(start) < int(end) <= images:
         raise SparringError(
-            f"cannot hold out rows {part} of {images:,} images: give START:END, with END up to {images}"
+            f"cannot hold out rows {abbreviated(part)} of {images:,} images: give START:END, with END up to {images}"
         )
-    return range(start, end)
+    return range(int(start), int(end))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +151,8 @@ class Dataset:
         index = self.index
         if index is not None and (not isinstance(index, Tensor) or index.ndim != 1 or index.dtype != torch.int64):
             raise SparringError(f"index is {abbreviated(index)}: give the rows of the images, or None")
+        if not isinstance(self.factors, Factors | None):
+            raise SparringError(f"factors are {abbreviated(self.factors)}: give sparring.data.dataset.Factors, or None")
         factors = None if self.factors is None else self.factors.values
         for what, numbers in (("labels", self.labels), ("values", self.values), ("factors", factors)):
             if numbers is not None and (not isinstance(numbers, Tensor) or numbers.shape[:1] != (len(self),)):

@@ -662,7 +662,7 @@ class Run:
                 given = dict(zip(source["source"], given.split(","), strict=False))
             options = source or {"channels": self.spec.channels}
             untrusted = {} if self.is_own() else dict.fromkeys(("root", "cache", "labels_from"))
-            if given in FACES and options.get("labels_from") in ATTRIBUTES:
+            if isinstance(given, str) and given in FACES and options.get("labels_from") in ATTRIBUTES:
                 untrusted.pop("labels_from", None)  # the name of an attribute is not a path
             data = reload_data({**options, **untrusted, "source": given}, self.spec.size)
         elif source is None:
