@@ -545,8 +545,8 @@ def test_rows_are_held_out_in_the_order_of_the_source(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ("15:12", "cannot hold out rows 15:12 of 20 images: give START:END, with END up to 20"),
-        ("3:3", "cannot hold out rows 3:3"),
+        ("15:12", "cannot hold out rows '15:12' of 20 images: give START:END, with END up to 20"),
+        ("3:3", "cannot hold out rows '3:3'"),
         ("12:21", "with END up to 20"),
         ("0:19", "has 20 usable images, 1 after holding out 19; at least 2"),
         *((wrong, "or rows ('50000:55000')") for wrong in ("12", "-3:5", "1:2:3", "1:2\n", "0x1:3", "")),
