@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import molecules, small, small_mnist, toy_data
+from helpers import recipe_data, small, small_mnist, toy_data
 from PIL import Image
 
 import sparring
@@ -19,7 +19,7 @@ from sparring.cli.parser import Command
 from sparring.cli.toy import TOYS
 from sparring.cli.training import train_command
 from sparring.recipes import RECIPES
-from sparring.recipes.recipe import arguments, build_recipe, info, load_recipe, resolve_arguments
+from sparring.recipes.recipe import arguments, build_recipe, load_recipe, resolve_arguments
 from sparring.referee import Referee
 from sparring.seeds import Drawing, make_generator
 
@@ -33,8 +33,8 @@ DEFAULT = "csc321-mlp"
 COLOR = ("cifar10", "celeba", "imagenet/", "lsun-bedrooms/", "my-pictures/")
 """Data whose images have three channels."""
 
-LONG = ("dirac", "line", "ring", "grid")
-"""Toys that are played for fewer rounds here."""
+SHORT_TOYS = {name: ["--rounds", "3"] for name in ("dirac", "line", "ring", "grid")}
+"""Toy -> flags that make it short."""
 
 ELSEWHERE = {"compare", "probe", "units", "--pairs-a"}
 """Slow even in short form; played in test_compare.py, test_probe.py, test_units.py, test_cyclegan.py: parsed here."""
@@ -109,18 +109,11 @@ def short_arguments(recipe, given):
     return {**given, **extra, **{name: given[name] for name in given if name == "latent_dim"}}
 
 
-def short_data(recipe, channels=1):
-    about = info(load_recipe(recipe, RECIPES))
-    if about.modality == "molecules":
-        return molecules(toy_data(about.spec().size, 60))
-    return toy_data(small(recipe)[1], 60, channels, min(about.classes, 10))
-
-
 @cache
 def play_round(recipe, given, channels):
     """The moves of a first round with these arguments, which are pairs of a name and a value."""
     function = load_recipe(recipe, RECIPES)
-    data = short_data(recipe, channels)
+    data = recipe_data(recipe, 60, channels)
     with Drawing(make_generator(0, "weights")):
         made = build_recipe(function, data.spec, resolve_arguments(function, dict(given)))
         if made.prepare is not None:
@@ -156,8 +149,10 @@ def test_trainings(command):
 def test_toys(command, capsys):
     name, *words = shlex.split(command)
     assert Command.of(f"sparring toy {name}", TOYS[name]).parse(words) is not None
-    shorter = ["--rounds", "3"] if name in LONG else []
-    main(["toy", name, *[word for word in words if not word.endswith(".webp") and word != "--out"], *shorter])
+    words = [
+        word for word in words if word != "--out" and not word.endswith((".webp", ".png"))
+    ]  # pictures: test_toys.py
+    main(["toy", name, *words, *SHORT_TOYS.get(name, [])])
     assert capsys.readouterr().out
 
 
@@ -188,7 +183,7 @@ def run_of(folder):
 
     @cache
     def run(recipe):
-        data, place = short_data(recipe), folder / f"{recipe}.npz"
+        data, place = recipe_data(recipe, 60), folder / f"{recipe}.npz"
         pixels = torch.cat([data.images, data.held_out.images]).permute(0, 2, 3, 1).numpy()
         np.savez(place, images=pixels, labels=np.arange(len(pixels)) % (2 if recipe == "cyclegan" else 10))
         given = short_arguments(recipe, {})
