@@ -30,14 +30,17 @@ COUNTS = {"000": 41, "001": 39, "002": 35, "003": 44, "004": 47, "all": 4}
 DEFAULT = "csc321-mlp"
 """The recipe of a RUN where a row does not train one."""
 
-COLOR = ("cifar10", "celeba", "imagenet/", "lsun-bedrooms/", "my-pictures/")
+COLOR = ("cifar10", "celeba", "lsun", "faces", "pixel-faces", "imagenet/", "my-pictures/")
 """Data whose images have three channels."""
 
-SHORT_TOYS = {name: ["--rounds", "3"] for name in ("dirac", "line", "ring", "grid")}
+SHORT_TOYS = {
+    **{name: ["--rounds", "3"] for name in ("dirac", "line", "ring", "grid", "elbo")},
+    **{"saturation": ["--steps", "0"], "distance": ["--steps", "2"]},
+}
 """Toy -> flags that make it short."""
 
-ELSEWHERE = {"compare", "probe", "units", "--pairs-a"}
-"""Slow even in short form; played in test_compare.py, test_probe.py, test_units.py, test_cyclegan.py: parsed here."""
+ELSEWHERE = {"compare", "probe", "screen", "units", "--pairs-a"}
+"""Slow even in short form, and played in the tests of their own modules: only parsed here."""
 
 SHORT = {"evaluate": ["--n", "6"], "check-data": ["--data-root", "."]}
 """Verb -> flags that make it short."""
@@ -49,7 +52,13 @@ def commands_in(text):
 
 def played():
     """(recipe of RUN, words of the command without "sparring") of all commands, in the order of the page."""
-    for line in PAGE.splitlines():
+    for block in PAGE.split("\n\n"):
+        lines = block.splitlines() if block.startswith("|") else [" ".join(block.split())]
+        yield from played_in(lines)
+
+
+def played_in(lines):
+    for line in lines:
         recipe = DEFAULT
         for words in commands_in(line):
             if words[0] == "train":
