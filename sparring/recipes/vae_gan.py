@@ -46,6 +46,9 @@ def vae_gan(
     The features are those of the discriminator's fourth convolution. Their loss is a sum over features: with images or
     a `--width` of another size `--gamma` needs another value. `--game non-saturating` and `--no-joint-batch` help where
     the discriminator wins early.
+
+    Measured (docs/results/autoencoders.md; seed 0, --size 28 --width 4 and others named there): on 4,500 digits
+    FD-lenet-mnist@500 145 after 1,000 rounds, where real images score 29, with edges as sharp as those of real digits.
     """
     import torch
 
