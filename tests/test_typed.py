@@ -67,6 +67,8 @@ def calls(system):
     data = Dataset("toy", images, labels, classes)
     spectrum = metrics.power_spectrum(floats)
     codes = torch.randn(20, 3, generator=g)
+    factors, digits = torch.arange(40).view(20, 2) % 3, images[:4] / 127.5 - 1
+    layer = latent.default_layer(latent.layers(system, digits), 28)
     way = latent.Direction("x", torch.tensor([1.0, 0, 0]), 1.0, "")
     both = {"real": real, "fake": fake}
     histograms = {"real": counts, "fake": counts.flip(0)}
@@ -109,6 +111,10 @@ def calls(system):
         metrics.nearest_other: {"points": real},
         metrics.prdc: {**both, "k": 5},
         metrics.parzen_log_likelihood: {"real": real.sigmoid(), "fake": fake.sigmoid(), "chosen_on": third.sigmoid()},
+        metrics.mutual_information: {"codes": codes, "factors": factors},
+        metrics.mutual_information_gap: {"codes": codes, "factors": factors},
+        metrics.modularity: {"codes": codes, "factors": factors},
+        metrics.dci: {"codes": codes, "factors": factors, "ordered": (True, False), "seed": 0},
         metrics.checkerboard_peak: {"real": spectrum, "fake": spectrum, "period": 2},
         metrics.checkerboard_power: {"spectrum": spectrum, "period": 2},
         metrics.checkerboard_ratio: {"real": spectrum, "fake": spectrum, "period": 2},
@@ -140,6 +146,13 @@ def calls(system):
         latent.total_steps: {"decoder": decoder, "init": "both", "steps": 3, "restarts": 2},
         latent.default_interpolation: {"system": system},
         latent.closed_path: {"stops": codes[None], "steps": 3, "how": "lerp"},
+        latent.layers: {"system": system, "images": digits},
+        latent.default_layer: {"found": [layer], "size": 28, "network": None},
+        latent.receptive_field: {"system": system, "layer": layer, "shape": (1, 28, 28)},
+        latent.exciting_patches: {"system": system, "layer": layer, "images": digits, "units": [0, 1], "count": 2},
+        latent.optimized_images: {"system": system, "layer": layer, "shape": (1, 28, 28), "units": [0], "steps": 1},
+        latent.without_unit: {"system": system, "layer": layer, "inputs": digits, "unit": 0},
+        latent.ablation: {"system": system, "layer": layer, "inputs": digits},
         losses.Targets: {"real": 1.0, "fake": 0.0, "smoothing": 0.0, "real_noise": 0.0, "flip_prob": 0.0},
         losses.game: {"name": "hinge", "real_label": 1.0, "label_smoothing": 0.0, "label_flip_prob": 0.0},
         priors.gaussian: {"latent_dim": 3, "std": 1.0},

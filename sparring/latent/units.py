@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparring.errors import SparringError, require_int, unknown_name_error
+from sparring.errors import SparringError, abbreviated, require_int, unknown_name_error
 from sparring.latent.decoder import latent_decoder
 from sparring.seeds import make_generator
 from sparring.system import System
@@ -102,8 +102,10 @@ def default_layer(found: Sequence[Layer], size: int, network: str | None = None)
     size     side of the images
     network  name in the system: "D"; None: that of the first layer that sees images
 
-    Raises SparringError for an unknown network.
+    Raises SparringError for an unknown network, or without layers.
     """
+    if not found:
+        raise SparringError("found is empty: give the layers of a system")
     networks = list(dict.fromkeys(layer.name.partition(".")[0] for layer in found))
     if network is not None and network not in networks:
         raise unknown_name_error("network", network, networks)
@@ -188,6 +190,7 @@ def activations(system: System, layer: Layer, inputs: Tensor) -> Tensor:
 # Units that see images.
 
 
+@typed
 def receptive_field(system: System, layer: Layer, shape: Sequence[int]) -> tuple[list[slice], list[slice]]:
     """The pixels that the output at each position depends on: rows for each of its rows, columns for each column.
 
@@ -197,6 +200,7 @@ def receptive_field(system: System, layer: Layer, shape: Sequence[int]) -> tuple
     where convolutions are not approximated by transforms).
     """
     require_source(layer)
+    _require_shape(shape)
     exact = copy.deepcopy(system).double()
     images = torch.zeros(shape[1], *shape, dtype=torch.float64)
     rows = torch.arange(shape[1])
@@ -219,6 +223,11 @@ def require_source(layer: Layer) -> None:
     """Raise SparringError if the layer does not see images."""
     if layer.source == "decode":
         raise SparringError(f"layer {layer.name} sees latent codes, not images: choose a layer of another network")
+
+
+def _require_shape(shape: Sequence[int]) -> None:
+    if len(shape) != 3 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in shape):
+        raise SparringError(f"shape is {abbreviated(shape)}: give (channels, height, width) of an image")
 
 
 def _require_units(layer: Layer, units: Sequence[int]) -> None:
@@ -307,6 +316,7 @@ def optimized_images(
     weight would leave some images gray and others noise. Raises SparringError as `exciting_patches`.
     """
     require_source(layer)
+    _require_shape(shape)
     _require_units(layer, units)
     kinds = torch.arange(len(units))
     g = make_generator("optimized", seed)
@@ -360,8 +370,8 @@ def ablation(
 
     Bau et al. 2019, section 3.2; they measure the change of segmented objects, here it is that of all pixels.
     """
-    if not 0 < len(inputs) <= BATCH:
-        raise SparringError(f"ablation needs 1 to {BATCH} inputs; got {len(inputs)}")
+    if not inputs.ndim or not 0 < len(inputs) <= BATCH:
+        raise SparringError(f"ablation needs 1 to {BATCH} inputs; got {abbreviated(inputs)}")
     before = _run(system, layer.source, inputs)
     scale = 0.5 if layer.source == "decode" else 1.0
     changes = []
