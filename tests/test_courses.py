@@ -217,12 +217,15 @@ def test_all_verbs_of_the_page_exist():
 
 
 def test_python(folder, toy_file, monkeypatch, capsys):
-    """The Python of the page runs, from top to bottom, with a shorter training; one code gives one image."""
+    """The Python of the page runs, from top to bottom, with shorter trainings, and shows what the page says."""
     monkeypatch.chdir(folder)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    text = "\n".join(blocks).replace("rounds=500", "rounds=2").replace('"digits"', repr(str(toy_file)))
+    text = re.sub(r"rounds=\d+", "rounds=2", "\n".join(blocks)).replace('"digits"', repr(str(toy_file)))
     names = {}
     exec(text, names)
+    assert names["drawn"].shape == (64, 1, 28, 28)
+    assert (folder / "drawn.png").is_file()
+    assert names["answer"].tolist() == pytest.approx([0.5, 0.5])
     assert names["varied"].std(0).mean() > 0
     assert names["equal"].std(0).max() == 0
-    assert len(capsys.readouterr().out.splitlines()) >= 2
+    assert len(capsys.readouterr().out.splitlines()) >= 3
