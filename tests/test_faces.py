@@ -1,7 +1,10 @@
 """The drawn faces, their attributes, and the photographs of LSUN that a user has on disk."""
 
 import io
+import json
 import sys
+from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +18,8 @@ import sparring.data
 from sparring.cli import main
 from sparring.data import Spec, load
 from sparring.data.faces import ATTRIBUTES, ONLY_FACES, attributes_of
+from sparring.evaluation.splits import choose_extractor
+from sparring.metrics.extractors import accuracy_on, extractor, extractor_for
 
 CLASSES = ("no glasses", "glasses")
 
@@ -165,3 +170,39 @@ def test_lsun_is_found_as_folders_or_databases(tmp_path, monkeypatch):
     made = (tmp_path / "cache/lsun.zip").stat().st_mtime_ns
     load("lsun", root=tmp_path / "b", held_out=0, size=32)
     assert (tmp_path / "cache/lsun.zip").stat().st_mtime_ns == made
+
+
+# The network that knows the attributes.
+
+
+def test_faces_net_recognizes_attributes_as_recorded(faces, pixel_faces):
+    net = extractor("faces-net")
+    assert (net.classes, net.features(faces.held_out.images[:2])[1]) == ((), None)
+    log = json.loads((resources.files("sparring.metrics") / "weights/faces-net.json").read_text())
+    assert len((resources.files("sparring.metrics") / "weights/faces-net.safetensors").read_bytes()) < 1_000_000
+    for name, data in (("faces 64", faces), ("pixel-faces 32", pixel_faces)):
+        images = data.held_out.images[:200]
+        truth = attributes_of(name.split()[0])[data.held_out.index[:200]]
+        for attribute in ("glasses", "beard", "background"):
+            classes, column = ATTRIBUTES[attribute], list(ATTRIBUTES).index(attribute)
+            measured = accuracy_on(net.for_classes(classes), images, truth[:, column], classes)
+            assert measured == pytest.approx(log["held_out_accuracy"][name][attribute], abs=0.04)
+        assert (set(ATTRIBUTES) - set(log["held_out_accuracy"][name])) == ({*ONLY_FACES} if "pixel" in name else set())
+
+
+def test_faces_are_measured_by_faces_net(pixel_faces):
+    net = choose_extractor(pixel_faces)
+    assert (net.name, net.classes) == ("faces-net", CLASSES)
+    named = choose_extractor(pixel_faces, "faces-net")
+    assert (named.classes, named.columns) == (net.classes, net.columns)
+    skin = extractor("faces-net").for_classes(("skin 1", "skin 3"))
+    assert skin.classes == ATTRIBUTES["skin"]
+    assert net.columns == slice(0, 2)
+    images = pixel_faces.held_out.images[:8]
+    assert net.features(images)[1].shape == (8, 2)
+    assert torch.equal(net.features(images)[0], skin.features(images)[0])
+    unlabeled = replace(pixel_faces, labels=None, held_out=replace(pixel_faces.held_out, labels=None))
+    assert choose_extractor(unlabeled).name == "random-conv64"
+    # Other images with the same class names do not get it.
+    wrong = replace(pixel_faces.held_out, labels=1 - pixel_faces.held_out.labels)
+    assert extractor_for(wrong.images, wrong.labels, wrong.classes).name == "random-conv64"

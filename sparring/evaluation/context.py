@@ -102,7 +102,8 @@ class Context:
         The note also covers shipped classifiers that have these classes but do not recognize the images.
         """
         real = classifier_check_images(self.data)
-        for classifier in (self.extractor, *map(shipped, () if self.extractor.classes else SHIPPED)):
+        others = [shipped(name).for_classes(real.classes) for name in SHIPPED]
+        for classifier in (self.extractor, *(() if self.extractor.classes else others)):
             accuracy = accuracy_on(classifier, real.images, real.labels, real.classes)
             if knows(classifier, accuracy):
                 return Recognized(self.data.classes if self.data.classes == self.extractor.classes else (), "")

@@ -195,4 +195,4 @@ def choose_extractor(data: Dataset, name: str | None = None, weights: Path | Non
         return load_pretrained(name, weights)
     if name not in EXTRACTORS:
         raise unknown_name_error("extractor", name, [*EXTRACTORS, PIXELS, SELF, *PRETRAINED])
-    return extractor(name)
+    return extractor(name).for_classes(data.classes if data.labels is not None else ())

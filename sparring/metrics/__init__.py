@@ -33,6 +33,7 @@ from sparring.metrics.distances import (
 )
 from sparring.metrics.extractors import (
     EXTRACTORS,
+    FACES_NET,
     LENET_FASHION_MNIST,
     LENET_FASHION_MNIST_2,
     LENET_MNIST,
@@ -79,6 +80,7 @@ __all__ = [
     "COLLAPSED",
     "DCI",
     "EXTRACTORS",
+    "FACES_NET",
     "LENET_FASHION_MNIST",
     "LENET_FASHION_MNIST_2",
     "LENET_MNIST",

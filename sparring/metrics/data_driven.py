@@ -74,7 +74,7 @@ def simclr64(images: Tensor) -> Extractor:
         raise SparringError(f"{SELF} needs at least {BATCH // 4} images; got {len(images)}")
     channels = images.shape[1]
     stream = make_generator(SELF)
-    network = empty_network(LeNet, channels, SIDE, 1)
+    network = empty_network(lambda: LeNet(channels, SIDE, 1))
     with isolated(derive_seed(SELF, "weights")):
         network.load_state_dict(LeNet(channels, SIDE, 1).state_dict())
         head = nn.Sequential(nn.ReLU(), nn.Linear(64, 64))

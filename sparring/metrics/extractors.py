@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib import resources
+from statistics import fmean
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +30,10 @@ from sparring.typed import typed
 LENET_MNIST, LENET_MNIST_2 = "lenet-mnist", "lenet-mnist-2"
 LENET_FASHION_MNIST, LENET_FASHION_MNIST_2 = "lenet-fashion-mnist", "lenet-fashion-mnist-2"
 SMALLCONV_CIFAR10, SMALLCONV_CIFAR10_2 = "smallconv-cifar10", "smallconv-cifar10-2"
+FACES_NET = "faces-net"
 RANDOM_CONV64 = "random-conv64"
+
+Network = TypeVar("Network", bound=nn.Module)
 
 BATCH = 250
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
@@ -130,6 +135,9 @@ class Extractor:
     accuracy  accuracy on the test set of its training data; None if it was not trained
     network   (N, channels, size, size) in [-1, 1] -> features (N, F), logits (N, classes)
     slow      whether it is so expensive that it runs only on the images that are needed
+    heads     of a network of several classifiers, whose logits are one after another: the classes of each -> accuracy.
+              `for_classes` chooses one of them; until then, `classes` is ()
+    columns   the logits of the chosen one
     """
 
     name: str
@@ -140,6 +148,17 @@ class Extractor:
     accuracy: float | None
     network: nn.Module
     slow: bool = False
+    heads: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    columns: slice = field(default_factory=lambda: slice(None))
+
+    def for_classes(self, classes: tuple[str, ...]) -> Extractor:
+        """The same features, with the classifier among `heads` that has all these classes; itself if there is none."""
+        end = 0
+        for head, accuracy in self.heads.items():
+            end += len(head)
+            if classes and set(classes) <= set(head):
+                return replace(self, classes=head, accuracy=accuracy, columns=slice(end - len(head), end))
+        return self
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images (N, C, S, S) uint8, C = 1 or 3 -> features (N, F) and, if it has classes, logits (N, classes).
@@ -156,7 +175,7 @@ class Extractor:
         with torch.no_grad(), standard_defaults(), exact:
             batches = [network(self.prepare(batch.to(device))) for batch in images.split(BATCH)]
         features, logits = (torch.cat(parts).cpu() for parts in zip(*batches, strict=True))
-        return features, logits if self.classes else None
+        return features, logits[:, self.columns] if self.classes else None
 
     def prepare(self, images: Tensor) -> Tensor:
         """(N, C, S, S) uint8 -> (N, channels, size, size) float32 in [-1, 1]."""
@@ -177,10 +196,10 @@ def digest_of(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def empty_network(kind: type[LeNet | SmallConv], channels: int, size: int, classes: int) -> LeNet | SmallConv:
+def empty_network(make: Callable[[], Network]) -> Network:
     """A network with uninitialized weights; does not use the global random generator."""
     with torch.device("meta"):
-        network = kind(channels, size, classes)
+        network = make()
     return network.to_empty(device="cpu").eval().requires_grad_(False)
 
 
@@ -190,18 +209,37 @@ def trained(name: str) -> Extractor:
     Its accuracy, digest and training log are in weights/NAME.json. Raises SparringError if the weights do not
     match the digest.
     """
+    kind, channels, size = (SmallConv, 3, 32) if name.startswith("smallconv") else (LeNet, 1, 28)
+    network, log = _read_weights(name, lambda log: kind(channels, size, len(log["classes"])))
+    return Extractor(name, log["digest"], channels, size, tuple(log["classes"]), log["test_accuracy"], network)
+
+
+def faces_net() -> Extractor:
+    """An AttributeNet trained by scripts/train_faces_net.py on `faces` and `pixel-faces`: a classifier per attribute.
+
+    The accuracy of each is the mean over held-out images of both sets, of 64 and 32 pixels. Raises SparringError if the
+    weights do not match the digest.
+    """
+    network, log = _read_weights(FACES_NET, lambda log: AttributeNet(3, sum(map(len, log["attributes"].values()))))
+    heads = {
+        tuple(classes): fmean(row[name] for row in log["held_out_accuracy"].values() if name in row)
+        for name, classes in log["attributes"].items()
+    }
+    return Extractor(FACES_NET, log["digest"], 3, 64, (), None, network, heads=heads)
+
+
+def _read_weights(name: str, make: Callable[[dict[str, Any]], nn.Module]) -> tuple[nn.Module, dict[str, Any]]:
+    """A network that `make` builds from the log weights/NAME.json, with the weights beside it, and the log."""
     folder = resources.files("sparring.metrics") / "weights"
     log = json.loads((folder / f"{name}.json").read_text())
-    kind, channels, size = (SmallConv, 3, 32) if name.startswith("smallconv") else (LeNet, 1, 28)
-    network = empty_network(kind, channels, size, len(log["classes"]))
+    network = empty_network(lambda: make(log))
     try:
         network.load_state_dict(load((folder / f"{name}.safetensors").read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         raise SparringError(f"the weights of {name} cannot be read: reinstall sparring") from error
-    digest = digest_of(network)
-    if digest != log["digest"]:
+    if digest_of(network) != log["digest"]:
         raise SparringError(f"the weights of {name} are not the published ones: reinstall sparring")
-    return Extractor(name, digest, channels, size, tuple(log["classes"]), log["test_accuracy"], network)
+    return network, log
 
 
 def random_conv64() -> Extractor:
@@ -210,7 +248,7 @@ def random_conv64() -> Extractor:
     Random features detect most faults, less sensitively than trained ones, and do not depend on the type of images
     (Naeem et al. 2020, section 4, use random VGG-16 features in the same way).
     """
-    network = empty_network(LeNet, channels=3, size=32, classes=1)
+    network = empty_network(lambda: LeNet(channels=3, size=32, classes=1))
     stream = make_generator(RANDOM_CONV64)
     for weight in network.parameters():
         bound = (6 / weight[0].numel()) ** 0.5 if weight.ndim > 1 else 0.1  # of weights: He et al. 2015
@@ -226,10 +264,11 @@ TRAINED = (
 
 EXTRACTORS: dict[str, Callable[[], Extractor]] = {
     **{name: partial(trained, name) for name in TRAINED},
+    FACES_NET: faces_net,
     RANDOM_CONV64: random_conv64,
 }
 
-SHIPPED = (LENET_MNIST, LENET_FASHION_MNIST, SMALLCONV_CIFAR10)
+SHIPPED = (LENET_MNIST, LENET_FASHION_MNIST, SMALLCONV_CIFAR10, FACES_NET)
 """The candidates of `extractor_for`."""
 
 MIN_RELATIVE_ACCURACY = 0.75
@@ -279,6 +318,7 @@ def extractor_for(images: Tensor, labels: Tensor | None, classes: tuple[str, ...
     data set does not matter.
     """
     for name in SHIPPED:
-        if knows(extractor(name), accuracy_on(extractor(name), images, labels, classes)):
-            return extractor(name)
+        candidate = extractor(name).for_classes(classes)
+        if knows(candidate, accuracy_on(candidate, images, labels, classes)):
+            return candidate
     return extractor(RANDOM_CONV64)
