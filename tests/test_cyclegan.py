@@ -1,6 +1,7 @@
 """CycleGAN: networks counted exactly, a round by hand, pools, two domains from anywhere, translations measured."""
 
 import importlib.util
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -457,6 +458,16 @@ def brightened(x):
 
 def darkened(x):
     return x - 150 / 127.5
+
+
+@pytest.mark.parametrize(
+    ("untranslated", "words"), [(3.888, "too few images (20)"), (5.8, "145% of the way to b"), (2.9, "too few images")]
+)
+def test_domains_that_the_features_do_not_distinguish_are_named(untranslated, words, monkeypatch):
+    distances = itertools.cycle([2.9, untranslated, 3.8])
+    monkeypatch.setattr("sparring.evaluation.domains.frechet_distance", lambda **sets: next(distances))
+    found = evaluate(Known(brightened, darkened), domains(400), n=50)
+    assert words in found["translation FD-random-conv64@20 a to b"].words
 
 
 def test_a_right_translation_arrives_and_comes_back():

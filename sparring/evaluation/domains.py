@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_TRANSLATED = 2000
 """At most this many images of a domain are translated."""
 
+CLOSE = 1.1
+"""Untranslated images with a Fréchet distance below this many floors are not distinguished from the other domain."""
+
 LAZY_DISTANCE, LAZY_GAIN = 0.25, 0.25
 """A translation is a lazy copy if its distance to its image is below the first share of the distance to the nearest
 image of the other domain, and if it closes less than the second share of the Fréchet distance."""
@@ -136,7 +139,7 @@ def _distance(pair: Direction, extractor: Extractor) -> tuple[Measurement, float
     value, copied, floor = (frechet_distance(real=real, fake=fake) for fake in features)
     gain = (copied - value) / (copied - floor) if copied > floor else 0.0
     words = f"untranslated images of {pair.a} {copied:.4g}: "
-    if copied <= floor:
+    if copied < CLOSE * floor:
         words += f"too few images ({n}) to distinguish {pair.a} and {pair.b} with these features"
     else:
         words += f"{gain:.0%} of the way to {pair.b}" if gain > 0 else f"translations are not closer to {pair.b}"
