@@ -71,6 +71,8 @@ def stubs(path, monkeypatch, tmp_path):
         ),
         *("latent.invert", "probing.probe", "bench.measuring.bench", "bench.race.time_to_fd"),
         *("toys.mixtures.play", "toys.line.play", "toys.xy.play", "toys.dirac.eigenvalues"),
+        *("toys.saturation.play", "toys.distance.play", "toys.elbo.play", "toys.checkerboards.play"),
+        *("latent.ablation", "latent.exciting_patches"),
     ):
         monkeypatch.setattr(f"sparring.{name}", reached)
     forbid(monkeypatch)
