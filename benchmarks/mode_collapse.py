@@ -9,6 +9,7 @@ and standard deviation over seeds. The picture shows the modes that each game fo
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 from statistics import mean, stdev
@@ -36,7 +37,8 @@ def play(method: str, seed: int, rounds: int) -> dict[str, object]:
 def row(method: str, games: list[dict[str, float]]) -> str:
     def of(name: str, scale: float = 1) -> str:
         values = [scale * game[name] for game in games]
-        return f"{mean(values):.3g} ± {stdev(values):.2g}" if len(values) > 1 else f"{values[0]:.3g}"
+        finite = len(values) > 1 and all(map(math.isfinite, values))  # reverse KL is infinite where no mode is found
+        return f"{mean(values):.3g} ± {stdev(values):.2g}" if finite else f"{mean(values):.3g}"
 
     found = sum(game["found"] == 8 for game in games)
     least = min(int(game["found"]) for game in games)

@@ -439,7 +439,7 @@ def test_every_picture_has_words_for_those_who_do_not_see_it(page):
     assert len(pictures) >= 13
     assert all(re.search(r'alt="[^"]{10,}"', tag) for tag in pictures)
     curves = re.findall(r"<svg [^>]*>", page)
-    assert len(curves) == 7  # codes, units, losses, gradients, other numbers, error, confusion
+    assert len(curves) == 8  # codes, units, units encoded again, losses, gradients, other numbers, error, confusion
     assert all(re.search(r'aria-label="[^"]{10,}"', tag) for tag in curves)
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert not re.findall(r"url\((?!#)", page)

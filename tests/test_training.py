@@ -46,11 +46,12 @@ PROMISED = {
     "aae-clustering": GENERATIVE | {"cluster"},
     "aae-reduction": GENERATIVE | {"cluster"},
     "aae-labeled-reduction": GENERATIVE | {"cluster", "classify"},
-    "molecular-aae": GENERATIVE,
+    "molecular-aae": GENERATIVE | {"screen"},
     "alae": GENERATIVE | {"score"},
     "style-alae": GENERATIVE | {"score"},
     "cyclegan": {"translate"},
     "pix2pix": {"translate"},
+    "infogan": PLAYFUL | {"infer_codes"},
     "improved-gan": PLAYFUL | {"classify"},
     "acgan": PLAYFUL | {"classify"},
 }
