@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.tree import DecisionTreeRegressor
 from torch import nn
 
 import sparring
@@ -85,12 +86,11 @@ def test_rotation_and_independence():
 
 
 def test_a_tree_is_that_of_scikit_learn():
-    trees = pytest.importorskip("sklearn.tree")
     g = torch.Generator().manual_seed(2)
     x = torch.randint(0, 12, (400, 5), generator=g)
     y = torch.stack([x[:, 1] * 1.3 + (x[:, 3] > 4) * 5.7, x[:, 0].float().sin()], 1) + torch.randn(400, 2, generator=g)
     ours = Forest(x, y, trees=1, depth=4, leaf=3)
-    theirs = trees.DecisionTreeRegressor(max_depth=4, min_samples_leaf=3, random_state=0).fit(x.numpy(), y.numpy())
+    theirs = DecisionTreeRegressor(max_depth=4, min_samples_leaf=3, random_state=0).fit(x.numpy(), y.numpy())
     np.testing.assert_allclose(ours.importance, theirs.feature_importances_, atol=1e-9)
     np.testing.assert_allclose(ours.predict(x), theirs.predict(x.numpy()), atol=1e-9)
 

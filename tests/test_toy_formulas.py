@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from PIL import Image
+from scipy.optimize import linprog
 
 from sparring.cli import main
 from sparring.data.dataset import Dataset
@@ -68,7 +69,6 @@ def test_distances_against_their_formulas():
 
 
 def test_the_wasserstein_distance_against_a_linear_program():
-    linprog = pytest.importorskip("scipy.optimize").linprog
     generator = make_generator("program")
     real, fake = (torch.randn(7, generator=generator, dtype=torch.float64) for _ in range(2))
     rows = torch.eye(7, dtype=torch.float64)

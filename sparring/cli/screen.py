@@ -54,8 +54,9 @@ def screen(
         raise SparringError(f"{type(system).__name__} cannot screen molecules: use a run of molecular-aae")
     candidates, names = _candidates(data)
     images = to_float(candidates.images)
-    best, similarity = system.screen(images, min(n, len(images)), growth=growth, generated=generated, seed=seed)
-    everyone = system.screen(images, len(images), growth=growth, generated=generated, seed=seed)[1]
+    ranked, similarities = system.screen(images, len(images), growth=growth, generated=generated, seed=seed)
+    best, similarity = ranked[:n], similarities[:n]
+    median = float(similarities.median())
     predicted = system.encode(images[best])[:, -1]
     rows = [
         {"rank": i, "similarity": similar, "growth": grown, "name": names[row][1], "smiles": names[row][0]}
@@ -66,12 +67,12 @@ def screen(
     if out is not None:
         write(out, _csv(rows) if out.suffix.lower() == ".csv" else _structures(rows[:DRAWN]))
     if json:
-        print(dumps({"growth": growth, "generated": generated, "median": float(everyone.median()), "molecules": rows}))
+        print(dumps({"growth": growth, "generated": generated, "median": median, "molecules": rows}))
         return
     _print_table(rows)
     print(
         f"similarity to the nearest of {generated:,} molecules generated for growth {growth:g}; median of all "
-        f"{len(images):,} candidates: {everyone.median():.3f}"
+        f"{len(images):,} candidates: {median:.3f}"
     )
     print("growth is the network's prediction, learned from the data of the run; similar keys are no measured effect")
     if out is not None:

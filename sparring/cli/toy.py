@@ -388,7 +388,8 @@ def elbo(
     """The ELBO of useful and of useless codes: equal.
 
     Data is N(0, 1), the decoder N(w z, sigma^2). The best bound is the log-likelihood for every sigma up to 1, but the
-    codes tell -log sigma nats of the data: nothing at sigma = 1, where the decoder needs no codes (posterior collapse).
+    codes carry -log sigma nats about the data: none at sigma = 1, where the decoder needs no codes (posterior
+    collapse).
     """
     from sparring.toys import elbo as toy
 

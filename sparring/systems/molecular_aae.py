@@ -151,7 +151,7 @@ class MolecularAAE(System):
         """The n molecules most similar to generated ones: indices (n,) and similarities (n,), best first.
 
         images     (m, 1, 13, 13) candidate fingerprints in [-1, 1]
-        growth     of cells that is asked for; -1: all dead
+        growth     requested growth of cells; -1: all dead
         generated  number of fingerprints to generate; similarity is the Tanimoto similarity to the nearest of them
 
         The paper's last step: generate fingerprints for low growth and search PubChem for similar molecules.

@@ -159,14 +159,14 @@ def train(name: str, theta: float, *, seed: int = 0, steps: int = 200) -> Traine
         else:
             system = WGANGP(G, D, latent_dim=1, noise="uniform", critic_steps=1, gp_weight=GP_WEIGHT)
     heights = torch.rand(N_POINTS, 1, generator=make_generator(seed, "distance"))
-    judge = next(iter(system.players))
+    opponent = next(iter(system.players))
     referee = Referee(
         system,
         {"train": Dataset("line", torch.cat([torch.zeros_like(heights), heights], 1))},
         batch=BATCH,
         optimizers=dict.fromkeys(system.players, partial(torch.optim.Adam, lr=RATE, betas=(0.5, 0.9))),
         schedules={
-            judge: lambda number: {"lr": RATE * min(1.0, 2 * (1 - (number - 1) / steps))},
+            opponent: lambda number: {"lr": RATE * min(1.0, 2 * (1 - (number - 1) / steps))},
             "generator": lambda number: {"lr": 0.0},
         },
         ema_decay=0,
@@ -175,8 +175,8 @@ def train(name: str, theta: float, *, seed: int = 0, steps: int = 200) -> Traine
     )
     estimates: list[float] = []
     for _ in range(steps):
-        judged, generated = referee.play()
-        numbers = judged.numbers
+        separated, generated = referee.play()
+        numbers = separated.numbers
         estimates.append(float(numbers["distance"] if name == "wgan-gp" else math.log(2) - numbers["loss"] / 2))
     x = torch.tensor(places(theta))
     scores = system.score(torch.stack([x, torch.full_like(x, 0.5)], 1))
