@@ -6,8 +6,8 @@ BIN := .venv/bin
 .PHONY: demo test check audit clean
 
 demo: .venv/demo
-	$(BIN)/sparring train cs231n-dcgan --data digits --rounds 500 --eval-every 100 --discriminator-lr 2e-4
-	$(BIN)/sparring train ganhacks --data pixel-faces --size 32 --rounds 600 --eval-every 100 --ema-decay 0.99
+	$(BIN)/sparring train cs231n-dcgan --data digits --rounds 300 --eval-every 100 --discriminator-lr 2e-4
+	$(BIN)/sparring train ganhacks --data pixel-faces --size 32 --rounds 400 --eval-every 100 --ema-decay 0.99
 	@for name in cs231n-dcgan-digits ganhacks-pixel-faces; do \
 	run=$$(ls -d runs/[0-9]*-$$name | tail -n 1) && \
 	$(BIN)/sparring evaluate $$run && \
